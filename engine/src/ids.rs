@@ -1,0 +1,99 @@
+//! Ids of tasks, objects, actors, jobs and workers.
+//!
+//! An object's id names its owner, so a value, a location or a failure is asked of the owner and never of a
+//! central table. An owner's own table is indexed by the sequence number, not by uuid.
+
+use std::fmt;
+
+use actinic_transport::{NodeId, ProcessId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The owner of what was submitted: a process, and one of the submitters in it.
+///
+/// A worker process has one owner; an embedded cluster has one for the driver and one for each thread worker and
+/// actor that ever submitted, so that their deaths fail exactly what they owned, in every mode.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OwnerId {
+    /// The process.
+    pub process: ProcessId,
+    /// The owner's number in that process; never used twice.
+    pub number: u32,
+}
+
+/// A submitted task (or a `put`): its owner and the owner's sequence number. Re-execution keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId {
+    /// Who submitted it.
+    pub owner: OwnerId,
+    /// Its number there.
+    pub seq: u64,
+}
+
+/// An object: the task that returns it, and which of the returns.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectId {
+    /// The task (or the `put`) that makes it.
+    pub task: TaskId,
+    /// Which of the task's returns.
+    pub index: u32,
+}
+
+/// An actor, for as long as its handles live, through all its restarts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ActorId(pub Uuid);
+
+/// A job: one driver's work.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobId(pub Uuid);
+
+/// A worker: one execution slot of a node, or one actor's host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkerId(pub Uuid);
+
+impl OwnerId {
+    /// The node that the owner lives on.
+    pub fn node(&self) -> NodeId {
+        self.process.node
+    }
+}
+
+impl fmt::Display for OwnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:08x}", self.process, self.number)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:016x}", self.owner, self.seq)
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:08x}", self.task, self.index)
+    }
+}
+
+macro_rules! uuid_display {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0.simple())
+            }
+        }
+    )*};
+}
+uuid_display!(ActorId, JobId, WorkerId);
+
+macro_rules! named_debug {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    )*};
+}
+named_debug!(OwnerId, TaskId, ObjectId, ActorId, JobId, WorkerId);

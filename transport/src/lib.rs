@@ -1,0 +1,3 @@
+//! Under construction.
+mod identity;
+pub use identity::{ActorNo, Address, ClusterId, NodeId, ProcessId};
