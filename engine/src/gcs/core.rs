@@ -1,0 +1,238 @@
+//! The GCS's tables and decisions, as a pure state machine: no clock, no I/O, no tokio.
+//!
+//! `GcsCore::handle(now, event, out)` changes the tables and appends what is to be done. The same events at the same times
+//! give the same actions. Nothing per task or per object passes through it.
+//!
+//! An actor has a life of **incarnations** (0, and one more after each restart), and each incarnation is sent to a node in
+//! one or more **attempts**; a *run* names all three, and every message between GCS and raylets about an actor carries one.
+//!
+//! Invariants, cited by the tests:
+//!
+//! - **GCS-1** At most one live incarnation of an actor is published: incarnations grow, one incarnation never has two
+//!   addresses, and nothing is published after `Dead`.
+//! - **GCS-2** A name maps to at most one actor, which is neither dead nor ending; the name is free as soon as that is so.
+//! - **GCS-3** Nothing is created twice: a run is sent to one node once, a duplicate `CreateActor` gets the same answer, and a
+//!   run that reports although it is not the current one is told to end.
+//! - **GCS-4** A lost incarnation, however it was lost and however often that is reported, makes exactly one new one or a dead
+//!   actor; restarts never exceed `max_restarts`; constructor errors and intended exits never restart.
+//! - **GCS-5** Dead is final, for actors and for nodes; a dead node that speaks is told so, and its words change nothing.
+//! - **GCS-6** An actor that is not detached never outlives its owner, and not its job unless a detached actor is at the root
+//!   of its owners. No actor at all is created after their deaths.
+//! - **GCS-7** One warning a node's death; none for one that leaves.
+//! - **GCS-8** An actor that waits for a node is tried whenever views or nodes change, oldest first among equals, and whoever
+//!   waits longer than `warn_after` is warned about once.
+//! - **GCS-9** Tables of the dead are bounded.
+//! - **GCS-10** A subscriber gets every change that is not overtaken by a later one in the same call, and the last one.
+
+mod actors;
+mod death;
+mod event;
+mod jobs;
+mod life;
+mod lookup;
+mod nodes;
+mod placement;
+mod rows;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use actinic_transport::{NodeId, ProcessId};
+
+pub(crate) use death::{DeathCause, DeathReason, NodeDeath, Refusal};
+pub(crate) use event::{Action, ActorEnd, EndHow, Event, Reply, ReplyId, StartFailure, Warning};
+pub(crate) use lookup::ActorFilter;
+pub(crate) use rows::{
+    ActorInfo, ActorRow, ActorRun, ActorSpec, ActorState, Isolation, JobRow, NodeRow, NodeState, NodeView, Scheduling,
+};
+
+use crate::ids::{ActorId, JobId, OwnerId};
+use nodes::Node;
+use placement::{ClassKey, PendingClass};
+use table::{ActorTable, Bounded};
+
+/// The settings of the core.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// A node that was not heard from for this long is dead.
+    pub(crate) silent_after: Duration,
+    /// Views are spread at most this often.
+    pub(crate) view_interval: Duration,
+    /// Actors that wait for a node are warned about after this long.
+    pub(crate) warn_after: Duration,
+    /// How many dead actors are remembered.
+    pub(crate) dead_actors_max: usize,
+    /// How many dead nodes, ended jobs, dead owners and early kills are remembered, of each.
+    pub(crate) dead_others_max: usize,
+    /// An actor that crashes in its constructor again and again is started again after this long, then twice as long...
+    pub(crate) crash_delay_min: Duration,
+    /// ... up to this long.
+    pub(crate) crash_delay_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            silent_after: Duration::from_secs(5),
+            view_interval: Duration::from_millis(20),
+            warn_after: Duration::from_millis(500),
+            dead_actors_max: 100_000,
+            dead_others_max: 10_000,
+            crash_delay_min: Duration::from_millis(100),
+            crash_delay_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The GCS's tables, and what it decides with them.
+#[derive(Debug)]
+pub(crate) struct GcsCore {
+    config: Config,
+    now: Duration,
+    /// When the last event came; a gap as long as `silent_after` means that the GCS slept, not the nodes.
+    last_event: Duration,
+
+    nodes: BTreeMap<NodeId, Node>,
+    dead_nodes: Bounded<NodeId>,
+    jobs: BTreeMap<JobId, JobRow>,
+    /// The drivers of running jobs.
+    drivers: BTreeMap<OwnerId, JobId>,
+    ended_jobs: Bounded<JobId>,
+    /// Processes and owners whose death was reported, so that what they sent before it makes nothing after it.
+    dead_processes: Bounded<ProcessId>,
+    dead_owners: Bounded<OwnerId>,
+
+    actors: ActorTable,
+    /// Namespace, then name, to the actor's number.
+    names: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What `get_if_exists` answered: the id that was asked for, to the one that exists.
+    aliases: BTreeMap<ActorId, ActorId>,
+    aliases_order: Bounded<ActorId>,
+    /// Kills that came before their actor.
+    early_kills: Bounded<ActorId>,
+    /// Subscriptions that came before their actor.
+    early_subscribers: BTreeMap<(OwnerId, ActorId), Vec<ProcessId>>,
+    /// What each process watches, its own actors excepted.
+    watched: BTreeMap<ProcessId, BTreeSet<u64>>,
+
+    /// Actors without a node, by what they need.
+    pending: BTreeMap<ClassKey, PendingClass>,
+    /// Actors that are started later because they crash.
+    delayed: BTreeSet<(Duration, u64)>,
+    /// Something changed that may make room.
+    retry: bool,
+
+    changed_views: BTreeSet<NodeId>,
+    views_spread: Duration,
+    changed_actors: Vec<u64>,
+    /// Answers to new subscribers.
+    snapshots: Vec<(ProcessId, ActorInfo)>,
+    out: Vec<Action>,
+}
+
+impl GcsCore {
+    /// Empty tables.
+    pub(crate) fn new(config: Config) -> GcsCore {
+        let (dead, others) = (config.dead_actors_max, config.dead_others_max);
+        GcsCore {
+            config,
+            now: Duration::ZERO,
+            last_event: Duration::ZERO,
+            nodes: BTreeMap::new(),
+            dead_nodes: Bounded::new(others),
+            jobs: BTreeMap::new(),
+            drivers: BTreeMap::new(),
+            ended_jobs: Bounded::new(others),
+            dead_processes: Bounded::new(others),
+            dead_owners: Bounded::new(others),
+            actors: ActorTable::new(dead),
+            names: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            aliases_order: Bounded::new(others),
+            early_kills: Bounded::new(others),
+            early_subscribers: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            delayed: BTreeSet::new(),
+            retry: false,
+            changed_views: BTreeSet::new(),
+            views_spread: Duration::ZERO,
+            changed_actors: Vec::new(),
+            snapshots: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes one event in, and appends what is to be done to `out`. `now` never goes back.
+    pub(crate) fn handle(&mut self, now: Duration, event: Event, out: &mut Vec<Action>) {
+        self.handle_all(now, [event], out);
+    }
+
+    /// Takes many events in; what is published of them is gathered, and pending actors are tried once.
+    pub(crate) fn handle_all(&mut self, now: Duration, events: impl IntoIterator<Item = Event>, out: &mut Vec<Action>) {
+        std::mem::swap(&mut self.out, out);
+        self.now = now.max(self.now);
+        self.forgive_own_sleep();
+        for event in events {
+            self.apply(event);
+        }
+        self.try_pending();
+        self.spread_views();
+        self.publish_changes();
+        self.last_event = self.now;
+        std::mem::swap(&mut self.out, out);
+    }
+
+    /// When `Tick` is due, if nothing else happens before; `None` if never.
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
+        let silence = self.next_silence();
+        let views = (!self.changed_views.is_empty()).then(|| self.views_spread + self.config.view_interval);
+        let delayed = self.delayed.first().map(|(at, _)| *at);
+        let warn = self.next_warning();
+        [silence, views, delayed, warn].into_iter().flatten().min()
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Tick => self.tick(),
+            Event::RegisterNode { row } => self.register_node(*row),
+            Event::Heartbeat { node } => {
+                self.hear(node);
+            }
+            Event::ReportView { view } => self.report_view(view),
+            Event::NodeSuspected { node } => self.suspect_node(node),
+            Event::NodeDead { node, cause } => self.end_node(node, Some(cause)),
+            Event::NodeLeft { node } => self.end_node(node, None),
+            Event::JobStarted { row } => self.start_job(*row),
+            Event::JobEnded { job } => self.end_job(job),
+            Event::ProcessDied { process } => self.end_process(process),
+            Event::OwnerDied { owner } => self.end_owner(owner),
+            Event::CreateActor { spec, reply } => self.create_actor(spec, reply),
+            Event::ActorPlaced { run, node } => self.actor_placed(run, node),
+            Event::ActorReady { run, node, address, worker, pid } => self.actor_ready(run, node, address, worker, pid),
+            Event::ActorFailed { run, node, cause } => self.actor_failed(run, node, cause),
+            Event::ActorDied { run, node, cause } => self.actor_died(run, node, cause),
+            Event::KillActor { actor, no_restart, reply } => self.kill_actor(actor, no_restart, reply),
+            Event::StopActor { actor } => self.stop_actor(actor, DeathReason::Stopped),
+            Event::HandlesGone { actor } => self.handles_gone(actor),
+            Event::GetActorByName { name, namespace, reply } => self.get_by_name(&name, &namespace, reply),
+            Event::GetActor { actor, reply } => self.get_actor(actor, reply),
+            Event::ListNamed { namespace, reply } => self.list_named(namespace.as_deref(), reply),
+            Event::Subscribe { actor, owner, to } => self.subscribe(actor, owner, to),
+            Event::Unsubscribe { actor, to } => self.unsubscribe(actor, to),
+        }
+    }
+
+    fn tick(&mut self) {
+        self.end_silent_nodes();
+        self.start_delayed();
+        self.warn_pending();
+    }
+
+    fn reply(&mut self, to: ReplyId, reply: Reply) {
+        self.out.push(Action::Reply { to, reply });
+    }
+}

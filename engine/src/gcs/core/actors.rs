@@ -1,0 +1,281 @@
+//! Actors: creation, what raylets report of them, and what is asked of them.
+
+use std::sync::Arc;
+
+use actinic_transport::{Address, NodeId};
+
+use super::table::{Actor, Waiting};
+use super::{
+    Action, ActorEnd, ActorRow, ActorRun, ActorSpec, ActorState, DeathReason, EndHow, GcsCore, Refusal, Reply, ReplyId,
+    StartFailure,
+};
+use crate::ids::{ActorId, WorkerId};
+
+/// What becomes of a request for an actor.
+enum Verdict {
+    Make,
+    /// This one has the name, and will do.
+    Have(u64),
+    Refuse(Refusal),
+}
+
+impl GcsCore {
+    pub(super) fn create_actor(&mut self, spec: Arc<ActorSpec>, reply: ReplyId) {
+        if let Some(number) = self.resolve(spec.id) {
+            return self.answer_again(number, spec.id, reply);
+        }
+        match self.judge(&spec) {
+            Verdict::Have(number) => {
+                let (asked, owner) = (spec.id, spec.owner);
+                self.alias(asked, number);
+                self.watch(number, owner.process, asked);
+                for process in self.early_subscribers.remove(&(owner, asked)).unwrap_or_default() {
+                    self.watch(number, process, asked);
+                    self.send_snapshot(number, process, asked);
+                }
+                self.answer_again(number, asked, reply);
+            }
+            Verdict::Refuse(why) => {
+                let number = self.insert_actor(spec);
+                self.finish(number, why.into());
+                self.reply_created(number, reply);
+            }
+            Verdict::Make => {
+                let number = self.insert_actor(spec.clone());
+                if let Some(name) = &spec.name {
+                    self.names.entry(spec.namespace.clone()).or_default().insert(name.clone(), number);
+                }
+                if self.early_kills.contains(&spec.id) {
+                    self.finish(number, DeathReason::Killed);
+                } else {
+                    self.place_new(number);
+                }
+                self.reply_created(number, reply);
+            }
+        }
+    }
+
+    fn judge(&self, spec: &ActorSpec) -> Verdict {
+        if self.is_owner_dead(spec.owner) {
+            return Verdict::Refuse(Refusal::OwnerDead { owner: spec.owner });
+        }
+        if spec.root_detached.is_none() && self.jobs.get(&spec.job).is_none_or(|job| job.ended.is_some()) {
+            return Verdict::Refuse(Refusal::NoSuchJob { job: spec.job });
+        }
+        let Some(name) = &spec.name else {
+            return if spec.get_if_exists { Verdict::Refuse(Refusal::NoName) } else { Verdict::Make };
+        };
+        if name.is_empty() {
+            return Verdict::Refuse(Refusal::EmptyName);
+        }
+        let held = self.named(name, &spec.namespace).and_then(|number| Some((number, self.actors.get(number)?)));
+        let Some((number, holder)) = held else {
+            return Verdict::Make;
+        };
+        let (name, holder_id) = (name.clone(), holder.row.spec.id);
+        if !spec.get_if_exists {
+            let namespace = spec.namespace.clone();
+            return Verdict::Refuse(Refusal::NameTaken { name, namespace, holder: holder_id });
+        }
+        if holder.row.spec.class != spec.class {
+            let (found, asked) = (holder.row.spec.class.clone(), spec.class.clone());
+            return Verdict::Refuse(Refusal::ClassMismatch { name, holder: holder_id, found, asked });
+        }
+        Verdict::Have(number)
+    }
+
+    fn insert_actor(&mut self, spec: Arc<ActorSpec>) -> u64 {
+        let (id, owner) = (spec.id, spec.owner);
+        let row = ActorRow {
+            number: 0,
+            spec,
+            state: ActorState::PendingCreation,
+            incarnation: 0,
+            attempt: 0,
+            restarts: 0,
+            node: None,
+            worker: None,
+            pid: None,
+            address: None,
+            death: None,
+            started: self.now,
+            ended: None,
+        };
+        let mut actor = Actor::new(row);
+        actor.owner_watches = !self.is_owner_dead(owner);
+        let number = self.actors.insert(actor);
+        if !self.early_subscribers.is_empty() {
+            for process in self.early_subscribers.remove(&(owner, id)).unwrap_or_default() {
+                self.watch(number, process, id);
+            }
+        }
+        self.mark_changed(number);
+        number
+    }
+
+    /// Places an actor that was just asked for: one that can never be placed is refused.
+    fn place_new(&mut self, number: u64) {
+        self.place(number);
+        let Some(actor) = self.actors.get_mut(number) else { return };
+        if let Some(death) = &mut actor.row.death
+            && let DeathReason::Unschedulable { detail } = &death.reason
+        {
+            death.reason = Refusal::Infeasible { detail: detail.clone() }.into();
+        }
+    }
+
+    fn reply_created(&mut self, number: u64, to: ReplyId) {
+        let Some(actor) = self.actors.get(number) else { return };
+        let reply = match &actor.row.death {
+            Some(death) if matches!(death.reason, DeathReason::Refused { .. }) => Reply::Refused(*death.clone()),
+            _ => Reply::Created(actor.row.info()),
+        };
+        self.reply(to, reply);
+    }
+
+    /// Answers a request that was answered before (GCS-3).
+    fn answer_again(&mut self, number: u64, asked: ActorId, to: ReplyId) {
+        let Some(actor) = self.actors.get(number) else { return };
+        if actor.row.spec.id == asked {
+            return self.reply_created(number, to);
+        }
+        let (info, spec) = (actor.row.info(), actor.row.spec.clone());
+        self.reply(to, Reply::Existing { info, spec });
+    }
+
+    pub(super) fn actor_placed(&mut self, run: ActorRun, node: NodeId) {
+        if self.hear(node)
+            && let Some(number) = self.current(run, node)
+            && let Some(node) = self.nodes.get_mut(&node)
+        {
+            node.in_flight.remove(&number);
+        }
+    }
+
+    pub(super) fn actor_ready(&mut self, run: ActorRun, node: NodeId, address: Address, worker: WorkerId, pid: u32) {
+        if !self.hear(node) {
+            return;
+        }
+        let Some(number) = self.current(run, node) else {
+            return self.end_run(node, run, EndHow::Kill);
+        };
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.in_flight.remove(&number);
+        }
+        let Some(actor) = self.actors.get_mut(number) else { return };
+        if actor.row.state == ActorState::Alive {
+            return;
+        }
+        actor.row.state = ActorState::Alive;
+        actor.row.address = Some(address);
+        actor.row.worker = Some(worker);
+        actor.row.pid = Some(pid);
+        actor.refused_by.clear();
+        actor.crashes = 0;
+        let stopping = actor.stopping.is_some();
+        self.mark_changed(number);
+        if stopping {
+            self.end_run(node, run, EndHow::AfterCalls);
+        }
+    }
+
+    pub(super) fn actor_failed(&mut self, run: ActorRun, node: NodeId, cause: StartFailure) {
+        if !self.hear(node) {
+            return;
+        }
+        let Some(number) = self.current(run, node) else { return };
+        if self.actors.get(number).is_none_or(|actor| actor.row.state == ActorState::Alive) {
+            return;
+        }
+        match cause {
+            StartFailure::ConstructorError { text, error } => {
+                self.finish(number, DeathReason::ConstructorError { text, error });
+            }
+            StartFailure::WorkerDied { detail } => self.lose(number, DeathReason::WorkerDied { detail }),
+            StartFailure::NoRoom => {
+                let version = self.nodes.get(&node).map_or(0, |node| node.view.version);
+                self.detach(number);
+                if let Some(actor) = self.actors.get_mut(number) {
+                    actor.refused_by.retain(|(other, _)| *other != node);
+                    actor.refused_by.push((node, version));
+                    actor.row.node = None;
+                }
+                self.place(number);
+            }
+        }
+    }
+
+    pub(super) fn actor_died(&mut self, run: ActorRun, node: NodeId, cause: ActorEnd) {
+        if !self.hear(node) {
+            return;
+        }
+        let Some(number) = self.current(run, node) else { return };
+        match cause {
+            ActorEnd::WorkerDied { detail } => self.lose(number, DeathReason::WorkerDied { detail }),
+            ActorEnd::OutOfMemory { detail } => self.lose(number, DeathReason::OutOfMemory { detail }),
+            ActorEnd::Exited => self.finish(number, DeathReason::Exited),
+            ActorEnd::Ended => {
+                let asked = self.actors.get(number).and_then(|actor| actor.stopping.clone());
+                self.finish(number, asked.unwrap_or(DeathReason::Stopped));
+            }
+        }
+    }
+
+    pub(super) fn kill_actor(&mut self, id: ActorId, no_restart: bool, reply: Option<ReplyId>) {
+        let Some(number) = self.resolve(id) else {
+            if no_restart {
+                self.early_kills.insert(id);
+            }
+            if let Some(reply) = reply {
+                self.reply(reply, Reply::KilledUnknown);
+            }
+            return;
+        };
+        if no_restart {
+            self.end_now(number, DeathReason::Killed);
+        } else {
+            self.kill_run(number);
+            self.lose(number, DeathReason::Killed);
+        }
+        if let Some(reply) = reply {
+            self.reply(reply, Reply::Killed);
+        }
+    }
+
+    /// Lets an actor finish the calls already made, also those that wait for it to come to life, and end.
+    pub(super) fn stop_actor(&mut self, id: ActorId, reason: DeathReason) {
+        let Some(number) = self.resolve(id) else { return };
+        let Some(actor) = self.actors.get_mut(number) else { return };
+        if actor.row.state == ActorState::Dead || actor.stopping.is_some() {
+            return;
+        }
+        actor.stopping = Some(reason);
+        let alive = (actor.row.state == ActorState::Alive).then(|| actor.row.run());
+        let node = actor.row.node;
+        self.free_name(number);
+        if let (Some(run), Some(node)) = (alive, node) {
+            self.end_run(node, run, EndHow::AfterCalls);
+        }
+    }
+
+    pub(super) fn handles_gone(&mut self, id: ActorId) {
+        // Of an alias they say nothing: the handles of the real one are counted by its owner.
+        let real = self.actors.number(id).and_then(|number| self.actors.get(number));
+        if real.is_some_and(|actor| !actor.row.spec.detached) {
+            self.stop_actor(id, DeathReason::OutOfScope);
+        }
+    }
+
+    /// The actor of which a run is the current one, on that node.
+    fn current(&self, run: ActorRun, node: NodeId) -> Option<u64> {
+        let number = self.actors.number(run.actor)?;
+        let actor = self.actors.get(number)?;
+        let current = actor.on_node && actor.row.node == Some(node) && actor.row.run() == run;
+        debug_assert!(!actor.on_node || actor.waiting == Waiting::No, "an actor that waits has no node");
+        current.then_some(number)
+    }
+
+    pub(super) fn end_run(&mut self, node: NodeId, run: ActorRun, how: EndHow) {
+        self.out.push(Action::EndActor { node, run, how });
+    }
+}

@@ -1,0 +1,171 @@
+//! What the core is told, and what it asks for.
+
+use std::sync::Arc;
+
+use actinic_transport::{Address, NodeId, ProcessId};
+use bytes::Bytes;
+
+use super::death::{DeathCause, NodeDeath, Refusal};
+use super::rows::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
+use crate::ids::{ActorId, JobId, OwnerId, WorkerId};
+
+/// Names a request, so that the shell can answer it: drawn by the shell, never interpreted here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ReplyId(pub(crate) u64);
+
+/// What the core is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// Time has passed; see `GcsCore::next_wake`.
+    Tick,
+
+    /// A raylet registers. `state`, `death`, `started` and `ended` are the core's to fill in.
+    RegisterNode { row: Box<NodeRow> },
+    /// A raylet says that it lives.
+    Heartbeat { node: NodeId },
+    /// A raylet says what is free. `version` grows with each report.
+    ReportView { view: NodeView },
+    /// Somebody cannot reach a node; the shell probes it.
+    NodeSuspected { node: NodeId },
+    /// The shell's probe found that a node is dead.
+    NodeDead { node: NodeId, cause: NodeDeath },
+    /// A node leaves on purpose.
+    NodeLeft { node: NodeId },
+
+    /// A driver begins. `started` and `ended` are the core's to fill in.
+    JobStarted { row: Box<JobRow> },
+    /// A driver has shut down or died.
+    JobEnded { job: JobId },
+    /// A process (a driver, a worker, an actor's host) has ended, and all the owners in it.
+    ProcessDied { process: ProcessId },
+    /// One owner of a process has ended, and the process goes on.
+    OwnerDied { owner: OwnerId },
+
+    /// An owner asks for an actor whose constructor's arguments are ready.
+    CreateActor { spec: Arc<ActorSpec>, reply: ReplyId },
+    /// A raylet has admitted a run: what it holds is counted there from its next report on.
+    ActorPlaced { run: ActorRun, node: NodeId },
+    /// A run's constructor has finished.
+    ActorReady { run: ActorRun, node: NodeId, address: Address, worker: WorkerId, pid: u32 },
+    /// A run did not come to life.
+    ActorFailed { run: ActorRun, node: NodeId, cause: StartFailure },
+    /// A run has ended, whether it came to life or not.
+    ActorDied { run: ActorRun, node: NodeId, cause: ActorEnd },
+
+    /// Somebody kills an actor. With `no_restart` false it may come back.
+    KillActor { actor: ActorId, no_restart: bool, reply: Option<ReplyId> },
+    /// Somebody stops an actor after the calls already made.
+    StopActor { actor: ActorId },
+    /// The owner says that no handle is left.
+    HandlesGone { actor: ActorId },
+
+    /// Somebody looks an actor up.
+    GetActorByName { name: String, namespace: String, reply: ReplyId },
+    /// Somebody looks an actor up by its id.
+    GetActor { actor: ActorId, reply: ReplyId },
+    /// Somebody lists the names; all namespaces' if none is given.
+    ListNamed { namespace: Option<String>, reply: ReplyId },
+    /// A process wants to know of every change of an actor, beginning with where it is now. `owner` is the one that
+    /// the handle names: the actor may not have been asked for yet.
+    Subscribe { actor: ActorId, owner: Option<OwnerId>, to: ProcessId },
+    /// A process does not want to know any more.
+    Unsubscribe { actor: ActorId, to: ProcessId },
+}
+
+/// Why a run did not come to life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StartFailure {
+    /// The constructor returned an error or panicked: its text, and the encoded error.
+    ConstructorError { text: String, error: Bytes },
+    /// The process ended in the constructor, or could not be started: how.
+    WorkerDied { detail: String },
+    /// The node has no room after all, or could not be asked; another is tried.
+    NoRoom,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ActorEnd {
+    /// Its process ended by itself: how.
+    WorkerDied { detail: String },
+    /// Its process was ended to save memory.
+    OutOfMemory { detail: String },
+    /// It called `exit_actor`.
+    Exited,
+    /// It ended as `EndActor` had asked.
+    Ended,
+}
+
+/// How a run is to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndHow {
+    /// At once.
+    Kill,
+    /// After the calls already made.
+    AfterCalls,
+}
+
+/// What the core asks the shell to do, in this order.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// Answer a request.
+    Reply { to: ReplyId, reply: Reply },
+    /// Ask a raylet to start a run.
+    PlaceActor { node: NodeId, run: ActorRun, spec: Arc<ActorSpec> },
+    /// Ask a raylet to end a run. One that it does not have (any more, or yet) it must never start.
+    EndActor { node: NodeId, run: ActorRun, how: EndHow },
+    /// Tell the raylets that nodes came or went: whole rows.
+    SpreadNodes { to: Vec<NodeId>, rows: Vec<NodeRow> },
+    /// Tell the raylets what is free elsewhere. A raylet ignores the view of itself.
+    SpreadViews { to: Vec<NodeId>, views: Vec<NodeView> },
+    /// Ask a node for a sign of life, and tell `NodeDead` if its machine says that it is gone.
+    ProbeNode { node: NodeId },
+    /// Tell a raylet that it was declared dead: it must end its workers and come back as another node.
+    TellDead { node: NodeId, process: ProcessId },
+    /// Ask a raylet that is not known to register.
+    AskRegister { node: NodeId },
+    /// Tell the raylets that a job has ended: its leases, queues and workers go.
+    TellJobEnded { to: Vec<NodeId>, job: JobId },
+    /// Tell a process what became of actors that it watches.
+    Publish { to: ProcessId, rows: Vec<ActorInfo> },
+    /// Tell people.
+    Warn(Warning),
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    /// The actor will be made; what becomes of it is published to its owner's process.
+    Created(ActorInfo),
+    /// `get_if_exists`: this actor has the name.
+    Existing { info: ActorInfo, spec: Arc<ActorSpec> },
+    /// It will not be made.
+    Refused(DeathCause),
+    /// The actor that was looked up.
+    Found { info: ActorInfo, spec: Arc<ActorSpec> },
+    /// No such actor, or it is dead and has no name any more.
+    NotFound,
+    /// The names: namespace, name, actor.
+    Names(Vec<(String, String, ActorId)>),
+    /// The kill was carried out, or the actor was dead already.
+    Killed,
+    /// The actor to kill is not known: if it is asked for later, it will not be made.
+    KilledUnknown,
+}
+
+/// What people should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Warning {
+    /// A node died.
+    NodeDied { node: NodeId, hostname: String, cause: NodeDeath, actors: usize },
+    /// Actors have waited for a node for a while: `job` and `actor` name the first.
+    ActorsPending { job: JobId, actor: ActorId, count: usize, text: String },
+    /// An actor died, and nobody meant it.
+    ActorDied { job: JobId, cause: Box<DeathCause> },
+}
+
+impl From<Refusal> for super::death::DeathReason {
+    fn from(why: Refusal) -> Self {
+        super::death::DeathReason::Refused { why }
+    }
+}

@@ -1,0 +1,293 @@
+//! Where actors go, and who waits for a node.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use actinic_transport::NodeId;
+
+use super::nodes::Node;
+use super::table::{Actor, Waiting};
+use super::{Action, ActorSpec, DeathReason, GcsCore, NodeState, Scheduling, Warning};
+use crate::ids::ActorId;
+use crate::resources::{Quantity, ResourceName, ResourceSet};
+
+/// What actors of one class need: to be placed, for life, and where.
+pub(super) type ClassKey = (ResourceSet, ResourceSet, Scheduling);
+
+/// Actors that need the same, and wait for a node.
+#[derive(Debug)]
+pub(super) struct PendingClass {
+    members: BTreeSet<u64>,
+    since: Duration,
+    warned: bool,
+}
+
+#[cfg(test)]
+impl PendingClass {
+    pub(super) fn members(&self) -> &BTreeSet<u64> {
+        &self.members
+    }
+}
+
+/// What can be done with an actor now.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// It goes there.
+    Node(NodeId),
+    /// It waits.
+    Wait,
+    /// It can never be placed, and this is why.
+    Never(String),
+}
+
+/// How much of the scarcest resource that is needed would be left, in thousandths of what the node has.
+fn room(node: &Node, need: &ResourceSet) -> i64 {
+    let left = |(name, amount): (&ResourceName, Quantity)| {
+        let total = node.row.total.get(name).steps().max(1);
+        (node.free.get(name).steps() - amount.steps()).saturating_mul(1000) / total
+    };
+    need.iter().map(left).min().unwrap_or(1000)
+}
+
+fn class_of(spec: &ActorSpec) -> ClassKey {
+    (spec.shape.clone(), spec.hold.clone(), spec.scheduling)
+}
+
+/// Whether a node can take an actor now, for all that is known.
+fn can_take(node: &Node, actor: &Actor) -> bool {
+    node.row.state == NodeState::Alive
+        && actor.row.spec.shape.fits(&node.free)
+        && !actor.refused_by.contains(&(node.row.id, node.view.version))
+}
+
+fn could_ever_take(node: &Node, spec: &ActorSpec) -> bool {
+    node.row.state.is_up() && spec.shape.fits(&node.row.total)
+}
+
+impl GcsCore {
+    pub(super) fn choose(&self, actor: &Actor) -> Choice {
+        let spec = &actor.row.spec;
+        let found = match spec.scheduling {
+            Scheduling::NodeAffinity { node, soft } => {
+                let bound = self.nodes.get(&node);
+                if let Some(bound) = bound.filter(|bound| could_ever_take(bound, spec)) {
+                    return if can_take(bound, actor) { Choice::Node(node) } else { Choice::Wait };
+                }
+                if !soft {
+                    return Choice::Never(why_never(node, bound, spec));
+                }
+                self.roomiest(actor)
+            }
+            Scheduling::Default => self.roomiest(actor),
+            Scheduling::Spread => self
+                .nodes
+                .values()
+                .filter(|node| can_take(node, actor))
+                .min_by_key(|node| (node.actors.len(), node.row.id))
+                .map(|node| node.row.id),
+        };
+        found.map_or(Choice::Wait, Choice::Node)
+    }
+
+    /// The requester's node if it has room, else the one with the most.
+    fn roomiest(&self, actor: &Actor) -> Option<NodeId> {
+        let spec = &actor.row.spec;
+        let own = spec.owner.node();
+        if self.nodes.get(&own).is_some_and(|node| can_take(node, actor)) {
+            return Some(own);
+        }
+        self.nodes
+            .values()
+            .filter(|node| can_take(node, actor))
+            .min_by_key(|node| (Reverse(room(node, &spec.shape)), node.actors.len(), node.row.id))
+            .map(|node| node.row.id)
+    }
+
+    /// Sends an actor without a node to one, or lets it wait, or ends it if none may ever run it.
+    pub(super) fn place(&mut self, number: u64) {
+        let Some(actor) = self.actors.get(number) else { return };
+        debug_assert!(!actor.on_node, "an actor is placed once at a time");
+        // Whoever needs the same and waits already goes first.
+        let behind = !self.pending.is_empty() && self.pending.contains_key(&class_of(&actor.row.spec));
+        match self.choose(actor) {
+            Choice::Never(detail) => self.finish(number, DeathReason::Unschedulable { detail }),
+            Choice::Node(node) if !behind => self.send_to(number, node),
+            Choice::Node(_) => {
+                self.retry = true;
+                self.wait_for_node(number);
+            }
+            Choice::Wait => self.wait_for_node(number),
+        }
+    }
+
+    fn send_to(&mut self, number: u64, id: NodeId) {
+        let (Some(actor), Some(node)) = (self.actors.get_mut(number), self.nodes.get_mut(&id)) else { return };
+        actor.row.attempt += 1;
+        actor.row.node = Some(id);
+        actor.on_node = true;
+        actor.waiting = Waiting::No;
+        node.actors.insert(number);
+        let spec = &actor.row.spec;
+        if !spec.hold.is_empty() {
+            node.in_flight.insert(number);
+            node.free.sub(&spec.hold);
+        }
+        self.out.push(Action::PlaceActor { node: id, run: actor.row.run(), spec: spec.clone() });
+    }
+
+    fn wait_for_node(&mut self, number: u64) {
+        let now = self.now;
+        let Some(actor) = self.actors.get_mut(number) else { return };
+        let class = class_of(&actor.row.spec);
+        actor.waiting = Waiting::Class(class.clone());
+        let new = || PendingClass { members: BTreeSet::new(), since: now, warned: false };
+        self.pending.entry(class).or_insert_with(new).members.insert(number);
+    }
+
+    /// Takes an actor off its node or out of the queue that it waits in.
+    pub(super) fn detach(&mut self, number: u64) {
+        let Some(actor) = self.actors.get_mut(number) else { return };
+        match std::mem::replace(&mut actor.waiting, Waiting::No) {
+            Waiting::No => {}
+            Waiting::Until(at) => {
+                self.delayed.remove(&(at, number));
+            }
+            Waiting::Class(class) => {
+                if let Some(pending) = self.pending.get_mut(&class) {
+                    pending.members.remove(&number);
+                    if pending.members.is_empty() {
+                        self.pending.remove(&class);
+                    }
+                }
+                // It may have been the one that the others waited behind.
+                self.retry = true;
+            }
+        }
+        if std::mem::take(&mut actor.on_node)
+            && let Some(node) = actor.row.node.and_then(|id| self.nodes.get_mut(&id))
+        {
+            node.actors.remove(&number);
+            node.in_flight.remove(&number);
+        }
+    }
+
+    /// Tries those that wait for a node, if anything changed that may make room (GCS-8).
+    pub(super) fn try_pending(&mut self) {
+        while std::mem::take(&mut self.retry) && !self.pending.is_empty() {
+            let mut classes: Vec<(u64, ClassKey)> = self
+                .pending
+                .iter()
+                .filter_map(|(class, pending)| Some((*pending.members.first()?, class.clone())))
+                .collect();
+            classes.sort_unstable();
+            for (_, class) in classes {
+                while let Some(number) = self.pending.get(&class).and_then(|pending| pending.members.first().copied()) {
+                    let Some(choice) = self.actors.get(number).map(|actor| self.choose(actor)) else { break };
+                    match choice {
+                        Choice::Wait => break,
+                        Choice::Node(node) => {
+                            self.leave_class(number, &class);
+                            self.send_to(number, node);
+                        }
+                        Choice::Never(detail) => self.finish(number, DeathReason::Unschedulable { detail }),
+                    }
+                }
+            }
+        }
+    }
+
+    fn leave_class(&mut self, number: u64, class: &ClassKey) {
+        if let Some(pending) = self.pending.get_mut(class) {
+            pending.members.remove(&number);
+            if pending.members.is_empty() {
+                self.pending.remove(class);
+            }
+        }
+    }
+
+    /// Starts those whose delay is over.
+    pub(super) fn start_delayed(&mut self) {
+        while let Some((at, number)) = self.delayed.first().copied()
+            && at <= self.now
+        {
+            self.delayed.pop_first();
+            if let Some(actor) = self.actors.get_mut(number) {
+                actor.waiting = Waiting::No;
+                self.place(number);
+            }
+        }
+    }
+
+    pub(super) fn next_warning(&self) -> Option<Duration> {
+        let unwarned = self.pending.values().filter(|pending| !pending.warned);
+        unwarned.map(|pending| pending.since + self.config.warn_after).min()
+    }
+
+    pub(super) fn warn_pending(&mut self) {
+        let (now, after) = (self.now, self.config.warn_after);
+        let mut due = Vec::new();
+        for pending in self.pending.values_mut().filter(|pending| !pending.warned && now >= pending.since + after) {
+            pending.warned = true;
+            due.extend(pending.members.first().map(|first| (*first, pending.members.len())));
+        }
+        due.sort_unstable();
+        for (number, count) in due {
+            let Some(actor) = self.actors.get(number) else { continue };
+            let spec = &actor.row.spec;
+            let text = self.why_waits(spec);
+            self.out.push(Action::Warn(Warning::ActorsPending { job: spec.job, actor: spec.id, count, text }));
+        }
+    }
+
+    /// What an actor that is not alive waits for, in words; `None` if it waits for nothing.
+    pub(crate) fn why_pending(&self, id: ActorId) -> Option<String> {
+        let actor = self.actors.get(self.actors.number(id)?)?;
+        match &actor.waiting {
+            Waiting::Class(_) => Some(self.why_waits(&actor.row.spec)),
+            Waiting::Until(at) => Some(format!(
+                "it crashed in its constructor {} times in a row; the next attempt is in {:.1} s",
+                actor.crashes,
+                at.saturating_sub(self.now).as_secs_f64()
+            )),
+            Waiting::No if actor.on_node && actor.row.address.is_none() => {
+                let node = actor.row.node?;
+                Some(format!("its constructor has not finished on node {node}"))
+            }
+            Waiting::No => None,
+        }
+    }
+
+    fn why_waits(&self, spec: &ActorSpec) -> String {
+        let need = &spec.shape;
+        if let Scheduling::NodeAffinity { node, soft } = spec.scheduling
+            && let Some(bound) = self.nodes.get(&node).filter(|bound| could_ever_take(bound, spec))
+        {
+            let binds = if soft { "prefers" } else { "is bound to" };
+            return format!("it {binds} node {node}, needs {{{need}}}, and {{{}}} is free there", bound.free);
+        }
+        let up = || self.nodes.values().filter(|node| node.row.state.is_up());
+        if up().next().is_none() {
+            return "there is no node".to_owned();
+        }
+        if up().any(|node| could_ever_take(node, spec)) {
+            let able = up().filter(|node| could_ever_take(node, spec));
+            let free = able.take(4).map(|node| format!("{{{}}} on {}", node.free, node.row.id));
+            return format!("it needs {{{need}}}, and free is only {}", free.collect::<Vec<_>>().join(", "));
+        }
+        let total = up().take(4).map(|node| format!("{{{}}} on {}", node.row.total, node.row.id));
+        let total = total.collect::<Vec<_>>().join(", ");
+        format!("no node can ever hold it: it needs {{{need}}}, and there is {total}; add a node, or ask for less")
+    }
+}
+
+fn why_never(id: NodeId, node: Option<&Node>, spec: &ActorSpec) -> String {
+    let Some(node) = node else {
+        return format!("it is bound to node {id}, which is unknown");
+    };
+    match (&node.row.state, &node.row.death) {
+        (NodeState::Left, _) => format!("it is bound to node {id}, which has left the cluster"),
+        (_, Some(death)) => format!("it is bound to node {id}, which is dead ({death})"),
+        _ => format!("it is bound to node {id} and needs {{{}}}, but that node has {{{}}}", spec.shape, node.row.total),
+    }
+}

@@ -1,0 +1,144 @@
+//! Names: taken, shared, freed.
+
+use super::*;
+
+/// ACT-13: an empty name is refused; a name is taken once; both actors of two names live.
+#[test]
+fn a_name_is_taken_once_and_never_empty() {
+    let mut world = World::new(1);
+    let Reply::Refused(death) = world.create(named(1, "")) else { panic!("an empty name") };
+    assert_eq!(death.reason, Refusal::EmptyName.into());
+    let detached = ActorSpec { detached: true, ..named(2, "a") };
+    assert!(matches!(world.create(detached), Reply::Created(_)));
+    let Reply::Refused(death) = world.create(named(3, "a")) else { panic!("the name is taken") };
+    assert!(death.to_string().contains("exists already"), "{death}");
+    assert!(
+        matches!(&death.reason, DeathReason::Refused { why: Refusal::NameTaken { holder, .. } } if *holder == actor_id(2))
+    );
+    assert!(world.placed().is_empty());
+    assert!(matches!(world.create(named(4, "b")), Reply::Created(_)));
+    assert_eq!(world.look_up("a", "ns").unwrap().id, actor_id(2));
+}
+
+/// ACT-12: a named actor that is not detached ends with its driver: not found, the name free, the list empty.
+#[test]
+fn a_name_ends_with_its_job() {
+    let mut world = World::new(1);
+    let (node, run) = world.create_alive(named(1, "a"));
+    world.tell(Event::JobEnded { job: job_id(1) });
+    assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);
+    assert_eq!(world.reason(1), DeathReason::JobEnded { job: job_id(1) });
+    assert!(world.out.iter().any(|action| matches!(action, Action::TellJobEnded { job, .. } if *job == job_id(1))));
+    assert!(world.look_up("a", "ns").is_none());
+    let reply = world.reply_id();
+    world.tell(Event::ListNamed { namespace: None, reply });
+    assert!(matches!(world.the_reply(reply), Reply::Names(names) if names.is_empty()));
+    world.tell(Event::JobStarted { row: Box::new(job_row(2, owner(1, 2))) });
+    let again = ActorSpec { job: job_id(2), owner: owner(1, 2), ..named(2, "a") };
+    assert!(matches!(world.create(again), Reply::Created(_)));
+}
+
+/// ACT-13: a detached actor outlives its driver, and so do actors that it makes afterwards; they end with it.
+#[test]
+fn a_detached_actor_and_what_it_makes_outlive_the_driver() {
+    let mut world = World::new(2);
+    world.create_alive(ActorSpec { detached: true, ..named(1, "d") });
+    world.tell(Event::ProcessDied { process: process(1, 1) });
+    assert!(world.core.job(job_id(1)).unwrap().ended.is_some());
+    assert_eq!(world.look_up("d", "ns").unwrap().state, ActorState::Alive);
+    let child = ActorSpec { owner: owner(2, 5), root_detached: Some(actor_id(1)), ..spec(2) };
+    world.create_alive(child);
+    assert_eq!(world.row(2).state, ActorState::Alive);
+    let orphan = ActorSpec { owner: owner(2, 6), ..spec(3) };
+    let Reply::Refused(death) = world.create(orphan) else { panic!("the job has ended") };
+    assert_eq!(death.reason, Refusal::NoSuchJob { job: job_id(1) }.into());
+    world.tell(Event::ProcessDied { process: process(2, 5) });
+    assert_eq!(world.reason(2), DeathReason::OwnerDied { owner: owner(2, 5) });
+}
+
+/// ACT-17: get_if_exists finds the same actor; another class is refused; so is no name.
+#[test]
+fn get_if_exists_gives_the_same_actor_or_refuses() {
+    let mut world = World::new(1);
+    let get = |n| ActorSpec { get_if_exists: true, ..named(n, "a") };
+    world.create_alive(get(1));
+    let Reply::Existing { info, spec: found } = world.create(get(2)) else { panic!("it exists") };
+    assert_eq!((info.id, info.state, found.class.as_str()), (actor_id(1), ActorState::Alive, "Counter"));
+    assert!(world.placed().is_empty());
+    let other = ActorSpec { class: "Other".to_owned(), ..get(3) };
+    let Reply::Refused(death) = world.create(other) else { panic!("another class") };
+    assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::ClassMismatch { .. } }));
+    let Reply::Refused(death) = world.create(ActorSpec { name: None, ..get(4) }) else { panic!("no name") };
+    assert_eq!(death.reason, Refusal::NoName.into());
+}
+
+/// GCS-3: the id that get_if_exists was asked for goes on to mean the actor that was found, also after that one is dead.
+#[test]
+fn an_alias_means_the_actor_that_was_found() {
+    let mut world = World::new(1);
+    let get = |n| ActorSpec { get_if_exists: true, ..named(n, "a") };
+    world.create_alive(get(1));
+    world.create(ActorSpec { owner: owner(1, 7), ..get(2) });
+    world.tell(Event::HandlesGone { actor: actor_id(2) });
+    assert!(world.ended().is_empty(), "the owner of the real one counts its handles");
+    world.kill(2, true);
+    assert_eq!(world.reason(1), DeathReason::Killed);
+    let news = world.published(process(1, 7));
+    assert_eq!((news.len(), news[0].id, news[0].state), (1, actor_id(2), ActorState::Dead));
+    let Reply::Existing { info, .. } = world.create(ActorSpec { owner: owner(1, 7), ..get(2) }) else {
+        panic!("a duplicate")
+    };
+    assert_eq!(info.state, ActorState::Dead);
+}
+
+/// ACT-19: a killed named actor is not found at once; one that may restart is found.
+#[test]
+fn a_killed_actor_is_not_found_unless_it_restarts() {
+    let mut world = World::new(1);
+    world.create_alive(ActorSpec { detached: true, ..named(1, "a") });
+    assert!(matches!(world.kill(1, true), Reply::Killed));
+    assert!(world.look_up("a", "ns").is_none());
+    assert!(matches!(world.kill(1, true), Reply::Killed), "a second kill is no error");
+    let (node, run) = world.create_alive(ActorSpec { max_restarts: 1, ..named(2, "a") });
+    world.kill(2, false);
+    assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);
+    let (node, next) = world.placed()[0];
+    assert_eq!(next.incarnation, 1);
+    assert_eq!(world.look_up("a", "ns").unwrap().state, ActorState::Restarting);
+    world.ready(node, next);
+    let info = world.look_up("a", "ns").unwrap();
+    assert_eq!((info.state, info.incarnation), (ActorState::Alive, 1));
+}
+
+/// ACT-20: namespaces do not see each other's names, and a list shows one or all.
+#[test]
+fn namespaces_are_apart() {
+    let mut world = World::new(1);
+    world.create(named(1, "a"));
+    world.create(ActorSpec { namespace: "other".to_owned(), ..named(2, "a") });
+    world.create(ActorSpec { namespace: "other".to_owned(), ..named(3, "b") });
+    assert_eq!(world.look_up("a", "ns").unwrap().id, actor_id(1));
+    assert_eq!(world.look_up("a", "other").unwrap().id, actor_id(2));
+    assert!(world.look_up("b", "ns").is_none());
+    let again = ActorSpec { namespace: "other".to_owned(), ..named(4, "a") };
+    assert!(matches!(world.create(again), Reply::Refused(_)));
+    for (namespace, count) in [(None, 3), (Some("other"), 2), (Some("ns"), 1), (Some("none"), 0)] {
+        let reply = world.reply_id();
+        world.tell(Event::ListNamed { namespace: namespace.map(str::to_owned), reply });
+        assert!(matches!(world.the_reply(reply), Reply::Names(names) if names.len() == count));
+    }
+}
+
+/// GCS-2: the name of an actor that ends after its calls is free at once.
+#[test]
+fn an_actor_that_ends_gives_up_its_name() {
+    let mut world = World::new(1);
+    let (node, run) = world.create_alive(named(1, "a"));
+    world.tell(Event::HandlesGone { actor: actor_id(1) });
+    assert_eq!(world.ended(), [(node, run, EndHow::AfterCalls)]);
+    assert!(world.look_up("a", "ns").is_none());
+    assert!(matches!(world.create(named(2, "a")), Reply::Created(_)));
+    world.die(node, run, ActorEnd::Ended);
+    assert_eq!(world.reason(1), DeathReason::OutOfScope);
+    assert_eq!(world.look_up("a", "ns").unwrap().id, actor_id(2));
+}

@@ -1,0 +1,155 @@
+//! Where actors go, and who waits.
+
+use super::*;
+
+fn holding(n: u128, cpu: u32) -> ActorSpec {
+    ActorSpec { shape: cpus(cpu), hold: cpus(cpu), ..spec(n) }
+}
+
+/// A7: the requester's node if it fits, else the one with the most room.
+#[test]
+fn an_actor_is_packed_at_home_then_where_most_is_free() {
+    let mut world = World::new(3);
+    world.view(2, 1, cpus(2));
+    for n in 1..=4 {
+        world.create(holding(n, 1));
+        assert_eq!(world.placed()[0].0, node_id(1));
+    }
+    world.create(holding(5, 1));
+    assert_eq!(world.placed()[0].0, node_id(3));
+}
+
+/// A4: a default actor needs a CPU to be placed, and holds none: any number of them fits.
+#[test]
+fn default_actors_hold_nothing() {
+    let mut world = World::new(1);
+    for n in 1..=100 {
+        world.create(spec(n));
+        assert_eq!(world.placed().len(), 1);
+    }
+    world.view(1, 1, ResourceSet::default());
+    world.create(spec(101));
+    assert!(world.placed().is_empty());
+    assert!(world.view(1, 2, cpus(1)).placed().len() == 1);
+}
+
+/// A7: spread goes where the fewest actors are.
+#[test]
+fn spread_uses_all_nodes() {
+    let mut world = World::new(3);
+    let mut on: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for n in 1..=9 {
+        world.create(ActorSpec { scheduling: Scheduling::Spread, ..spec(n) });
+        *on.entry(world.placed()[0].0).or_default() += 1;
+    }
+    assert_eq!(on.into_values().collect::<Vec<_>>(), [3, 3, 3]);
+}
+
+/// A7: hard affinity waits for a busy node, and is refused at once for one that is dead, unknown or too small.
+#[test]
+fn hard_affinity_waits_or_is_refused() {
+    let mut world = World::new(3);
+    let to = |n, node, soft| ActorSpec {
+        scheduling: Scheduling::NodeAffinity { node: node_id(node), soft },
+        ..holding(n, 4)
+    };
+    world.create(to(1, 2, false));
+    assert_eq!(world.placed()[0].0, node_id(2));
+    world.create(to(2, 2, false));
+    assert!(world.placed().is_empty());
+    world.tell(Event::NodeDead { node: node_id(3), cause: gone() });
+    for (n, node, words) in [(3, 3, "dead"), (4, 9, "unknown")] {
+        let Reply::Refused(death) = world.create(to(n, node, false)) else { panic!("{words}") };
+        assert!(death.to_string().contains(words), "{death}");
+        assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::Infeasible { .. } }));
+        assert_eq!(world.published(process(1, 1))[0].state, ActorState::Dead);
+    }
+    let small = ActorSpec { shape: cpus(5), ..to(5, 1, false) };
+    let Reply::Refused(death) = world.create(small) else { panic!("too small") };
+    assert!(death.to_string().contains("needs {CPU: 5}"), "{death}");
+    world.create(to(6, 3, true));
+    assert_eq!(world.placed()[0].0, node_id(1), "soft affinity to a dead node means another");
+    world.tell(Event::NodeDead { node: node_id(2), cause: gone() });
+    assert!(matches!(world.reason(2), DeathReason::Unschedulable { .. }), "it waited for a node that died");
+}
+
+/// A2: what no node can hold is warned about once within a second, and runs when a node joins.
+#[test]
+fn an_infeasible_actor_is_warned_about_and_runs_later() {
+    let mut world = World::new(1);
+    world.create(holding(1, 8));
+    world.create(holding(2, 8));
+    assert!(world.warnings().is_empty());
+    assert_eq!(world.core.next_wake(), Some(world.now + ms(500)));
+    world.pass(ms(500));
+    let [Warning::ActorsPending { actor, count: 2, text, .. }] = &world.warnings()[..] else {
+        panic!("{:?}", world.out)
+    };
+    assert_eq!(*actor, actor_id(1));
+    assert!(text.contains("no node can ever hold it") && text.contains("CPU: 8"), "{text}");
+    assert_eq!(world.core.why_pending(actor_id(2)).as_ref(), Some(text));
+    assert!(world.pass(ms(500)).warnings().is_empty(), "once");
+    world.tell(Event::RegisterNode { row: Box::new(node_row(2, 16)) });
+    let placed = world.placed();
+    assert_eq!(
+        placed.iter().map(|(node, run)| (*node, run.actor)).collect::<Vec<_>>(),
+        [(node_id(2), actor_id(1)), (node_id(2), actor_id(2))]
+    );
+}
+
+/// GCS-8: whoever waits is tried when something is free, oldest first; a newcomer does not overtake.
+#[test]
+fn those_who_wait_go_first() {
+    let mut world = World::new(1);
+    for n in 1..=4 {
+        world.create(holding(n, 4));
+    }
+    assert_eq!(world.core.pending.len(), 1);
+    world.tell(Event::ActorPlaced { run: world.row(1).run(), node: node_id(1) });
+    world.view(1, 1, cpus(0));
+    assert!(world.placed().is_empty());
+    assert!(world.core.why_pending(actor_id(2)).unwrap().contains("CPU"), "it says what it waits for");
+    // In one batch: room, and a newcomer that wants it.
+    let view = NodeView { node: node_id(1), version: 2, available: cpus(4), queued: 0 };
+    let newcomer = Event::CreateActor { spec: Arc::new(holding(5, 4)), reply: ReplyId(99) };
+    world.out.clear();
+    world.core.handle_all(world.now, [Event::ReportView { view }, newcomer], &mut world.out);
+    check(&world.core);
+    assert_eq!(world.placed().iter().map(|(_, run)| run.actor).collect::<Vec<_>>(), [actor_id(2)]);
+}
+
+/// A node that has no room after all is not asked again before it has said something new.
+#[test]
+fn no_room_is_tried_elsewhere_and_not_in_circles() {
+    let mut world = World::new(2);
+    world.create(holding(1, 2));
+    let (first, run) = world.placed()[0];
+    assert_eq!(first, node_id(1));
+    world.fail(first, run, StartFailure::NoRoom);
+    let (second, next) = world.placed()[0];
+    assert_eq!((second, next.incarnation, next.attempt), (node_id(2), 0, 2));
+    assert!(world.fail(first, run, StartFailure::NoRoom).placed().is_empty(), "a duplicate");
+    world.fail(second, next, StartFailure::NoRoom);
+    assert!(world.placed().is_empty());
+    world.view(1, 1, cpus(4));
+    let (node, third) = world.placed()[0];
+    assert_eq!((node, third.attempt), (node_id(1), 3));
+    assert_eq!(
+        world.ready(first, run).ended(),
+        [(first, run, EndHow::Kill)],
+        "an attempt given up on that starts after all"
+    );
+    world.ready(node, third);
+    assert_eq!(world.row(1).restarts, 0, "no restart was used up");
+}
+
+/// No new actor goes to a suspect; it counts again once it is heard from.
+#[test]
+fn a_suspect_gets_no_new_actor() {
+    let mut world = World::new(1);
+    world.tell(Event::NodeSuspected { node: node_id(1) });
+    world.create(spec(1));
+    assert!(world.placed().is_empty());
+    world.tell(Event::Heartbeat { node: node_id(1) });
+    assert_eq!(world.placed().len(), 1);
+}

@@ -1,0 +1,119 @@
+//! Who is told what.
+
+use super::*;
+
+fn states(rows: &[ActorInfo]) -> Vec<ActorState> {
+    rows.iter().map(|row| row.state).collect()
+}
+
+/// GCS-10: a subscriber gets the present state, then every change; the owner without asking.
+#[test]
+fn subscribers_hear_every_change() {
+    let mut world = World::new(2);
+    let borrower = process(2, 3);
+    world.create(ActorSpec { max_restarts: 1, ..spec(1) });
+    assert_eq!(states(&world.published(process(1, 1))), [ActorState::PendingCreation]);
+    let (node, run) = world.placed()[0];
+    let subscribe = || Event::Subscribe { actor: actor_id(1), owner: Some(owner(1, 1)), to: borrower };
+    world.tell(subscribe());
+    assert_eq!(states(&world.published(borrower)), [ActorState::PendingCreation]);
+    world.tell(subscribe());
+    world.ready(node, run);
+    for to in [borrower, process(1, 1)] {
+        let [info] = &world.published(to)[..] else { panic!("one row") };
+        assert_eq!((info.state, info.address, info.incarnation), (ActorState::Alive, Some(address(node, run)), 0));
+    }
+    world.die(node, run, crash());
+    assert_eq!(states(&world.published(borrower)), [ActorState::Restarting]);
+    world.tell(Event::Unsubscribe { actor: actor_id(1), to: borrower });
+    world.kill(1, true);
+    assert!(world.published(borrower).is_empty());
+    assert_eq!(states(&world.published(process(1, 1))), [ActorState::Dead]);
+    world.tell(subscribe());
+    assert_eq!(states(&world.published(borrower)), [ActorState::Dead], "a dead one still says why");
+}
+
+/// A borrower may hear of an actor before its owner has asked for it.
+#[test]
+fn a_subscription_may_come_before_the_actor() {
+    let mut world = World::new(2);
+    let borrower = process(2, 3);
+    let subscribe = |n| Event::Subscribe { actor: actor_id(n), owner: Some(owner(1, 1)), to: borrower };
+    world.tell(subscribe(1));
+    assert_eq!(states(&world.published(borrower)), [ActorState::DependenciesUnready]);
+    world.tell(subscribe(2));
+    world.create(spec(1));
+    assert_eq!(states(&world.published(borrower)), [ActorState::PendingCreation]);
+    world.tell(Event::JobEnded { job: job_id(1) });
+    assert_eq!(states(&world.published(borrower)), [ActorState::Dead]);
+    world.tell(Event::ProcessDied { process: process(1, 1) });
+    let [info] = &world.published(borrower)[..] else { panic!("one row") };
+    assert_eq!(
+        (info.id, &info.death.as_ref().unwrap().reason),
+        (actor_id(2), &DeathReason::OwnerDied { owner: owner(1, 1) })
+    );
+    world.tell(subscribe(3));
+    assert_eq!(states(&world.published(borrower)), [ActorState::Dead]);
+    world.tell(Event::Subscribe { actor: actor_id(4), owner: None, to: borrower });
+    assert!(
+        world.published(borrower)[0].death.as_ref().unwrap().to_string().contains("unknown, or has been dead for long")
+    );
+}
+
+/// Nothing is sent to a process that is gone.
+#[test]
+fn dead_processes_are_not_told() {
+    let mut world = World::new(2);
+    let borrower = process(2, 3);
+    world.create(ActorSpec { detached: true, ..spec(1) });
+    world.tell(Event::Subscribe { actor: actor_id(1), owner: None, to: borrower });
+    world.tell(Event::ProcessDied { process: borrower });
+    world.tell(Event::ProcessDied { process: process(1, 1) });
+    world.kill(1, true);
+    assert!(!world.out.iter().any(|action| matches!(action, Action::Publish { .. })));
+    assert!(world.core.watched.is_empty());
+}
+
+/// GCS-9: the dead are remembered, but not for ever.
+#[test]
+fn the_long_dead_are_forgotten() {
+    let mut world = World::new(1);
+    world.core = GcsCore::new(Config { dead_actors_max: 10, ..Config::default() });
+    world.tell(Event::RegisterNode { row: Box::new(node_row(1, 4)) });
+    world.tell(Event::JobStarted { row: Box::new(job_row(1, owner(1, 1))) });
+    for n in 1..=30 {
+        world.create_alive(named(n, "a"));
+        world.kill(n, true);
+    }
+    assert_eq!(world.core.actors.len(), 10);
+    assert!(world.core.actor(actor_id(20)).is_none());
+    assert_eq!(world.reason(21), DeathReason::Killed);
+    let dead = ActorFilter { state: Some(ActorState::Dead), job: Some(job_id(1)), ..ActorFilter::default() };
+    assert_eq!(world.core.actors(&dead).count(), 10);
+    assert_eq!(world.core.actors(&ActorFilter { class: Some("Other".to_owned()), ..dead }).count(), 0);
+}
+
+/// Programs are needed while a job runs or an actor lives.
+#[test]
+fn a_detached_actor_pins_its_program() {
+    let mut world = World::new(1);
+    world.create_alive(ActorSpec { detached: true, program: "beef".to_owned(), ..spec(1) });
+    assert_eq!(world.core.programs_needed().into_iter().collect::<Vec<_>>(), ["beef", "c0ffee"]);
+    world.tell(Event::JobEnded { job: job_id(1) });
+    assert_eq!(world.core.programs_needed().into_iter().collect::<Vec<_>>(), ["beef"]);
+    world.kill(1, true);
+    assert!(world.core.programs_needed().is_empty());
+}
+
+/// Rows are plain: what a store or the wire gives back is what was given.
+#[test]
+fn rows_travel() {
+    let mut world = World::new(1);
+    let (node, run) = world.create_alive(named(1, "a"));
+    let row = world.row(1).clone();
+    let back: ActorRow = postcard::from_bytes(&postcard::to_stdvec(&row).unwrap()).unwrap();
+    assert_eq!((back.info(), &back.spec), (row.info(), &row.spec));
+    world.fail(node, run, StartFailure::NoRoom).die(node, run, crash());
+    let info = world.row(1).info();
+    assert_eq!(postcard::from_bytes::<ActorInfo>(&postcard::to_stdvec(&info).unwrap()).unwrap(), info);
+}
