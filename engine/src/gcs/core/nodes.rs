@@ -123,7 +123,6 @@ impl GcsCore {
         node.row.death = cause.clone();
         node.row.ended = Some(now);
         let (row, actors) = (node.row.clone(), std::mem::take(&mut node.actors));
-        node.in_flight.clear();
         self.changed_views.remove(&id);
         let detail = match &cause {
             Some(cause) => {

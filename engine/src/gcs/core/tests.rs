@@ -1,11 +1,13 @@
 //! A GCS core with raylets played by hand.
 
 mod deaths;
+mod model;
 mod names;
 mod nodes;
 mod placing;
 mod random;
 mod scale;
+mod storm;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet};

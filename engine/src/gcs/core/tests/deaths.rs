@@ -178,6 +178,10 @@ fn an_actor_without_handles_serves_its_calls_first() {
     assert!(world.tell(Event::HandlesGone { actor: actor_id(1) }).ended().is_empty(), "told once");
     world.die(node, run, ActorEnd::Ended);
     assert_eq!(world.reason(1), DeathReason::OutOfScope);
+    let (node, run) = world.create_alive(with_restarts(3, -1));
+    world.tell(Event::HandlesGone { actor: actor_id(3) });
+    world.die(node, run, crash());
+    assert!(matches!(world.reason(3), DeathReason::WorkerDied { .. }), "nobody would call it after a restart");
     world.create_alive(ActorSpec { detached: true, ..spec(2) });
     world.tell(Event::HandlesGone { actor: actor_id(2) });
     assert!(world.ended().is_empty(), "a detached actor needs no handle");
