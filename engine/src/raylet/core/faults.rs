@@ -1,0 +1,111 @@
+//! What ends before its time: workers, owners, jobs, nodes.
+
+use super::messages::{Action, LeaseId, RefuseReason, RequestKey};
+use super::queue::Request;
+use super::{ENDED_JOBS_MAX, Lease, RayletCore, WorkerFate};
+use crate::ids::{JobId, OwnerId, WorkerId};
+
+impl RayletCore {
+    /// The request ends: what it waits for here is given up. True if it was open.
+    pub(super) fn end_request(&mut self, key: &RequestKey, out: &mut Vec<Action>) -> bool {
+        self.cancel_starting(key, u32::MAX, out);
+        self.close_request(key)
+    }
+
+    fn end_requests(&mut self, ended: impl Fn(&Request) -> bool, out: &mut Vec<Action>) {
+        let keys: Vec<RequestKey> = self
+            .queue
+            .iter()
+            .filter(|(_, request)| ended(request))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            self.end_request(&key, out);
+        }
+    }
+
+    fn end_leases(&mut self, ended: impl Fn(&Lease) -> bool, out: &mut Vec<Action>) {
+        let numbers: Vec<u64> = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| ended(lease))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in numbers {
+            self.end_lease(number, WorkerFate::Stop, out);
+        }
+    }
+
+    /// Nobody is left to hear of their tasks' results: the workers are stopped.
+    pub(super) fn owners_died(&mut self, died: impl Fn(&OwnerId) -> bool, out: &mut Vec<Action>) {
+        self.end_requests(|request| died(&request.ask.from), out);
+        self.end_leases(|lease| died(&lease.holder.owner), out);
+    }
+
+    pub(super) fn job_ended(&mut self, job: JobId, out: &mut Vec<Action>) {
+        self.end_requests(
+            |request| request.ask.job == job && !request.ask.is_detached(),
+            out,
+        );
+        self.end_leases(|lease| lease.holder.job == job && !lease.detached, out);
+        self.pool.end_job(job, out);
+        self.warned.retain(|(warned, _)| *warned != job);
+        if !self.ended_jobs.contains(&job) {
+            self.ended_jobs.push_back(job);
+        }
+        if self.ended_jobs.len() > ENDED_JOBS_MAX {
+            self.ended_jobs.pop_front();
+        }
+    }
+
+    pub(super) fn worker_died(&mut self, worker: WorkerId, out: &mut Vec<Action>) {
+        let starting = self
+            .pool
+            .workers
+            .get(&worker)
+            .is_some_and(|worker| worker.state == super::WorkerState::Starting);
+        if starting {
+            return self.worker_failed(worker, "it died while it started".to_owned(), false, out);
+        }
+        if self.pool.remove(worker).is_none() {
+            return;
+        }
+        let on_it =
+            |(number, lease): (&u64, &Lease)| (lease.worker == Some(worker)).then_some(*number);
+        let numbers: Vec<u64> = self.leases.iter().filter_map(on_it).collect();
+        for number in numbers {
+            let to = self.leases.get(&number).map(|lease| lease.holder.owner);
+            self.end_lease(number, WorkerFate::Gone, out);
+            let lease = LeaseId {
+                node: self.node,
+                number,
+            };
+            out.extend(to.map(|to| Action::LeaseLost { lease, to, worker }));
+        }
+    }
+
+    /// One start that fails is tried again; several in a row, or one for good, fail the requests that wait for it.
+    pub(super) fn worker_failed(
+        &mut self,
+        worker: WorkerId,
+        reason: String,
+        permanent: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let failed = self.pool.failed(worker, permanent, self.now);
+        let keys: Vec<RequestKey> = failed
+            .iter()
+            .filter_map(|number| self.leases.get(number))
+            .map(|lease| lease.request)
+            .collect();
+        for key in keys {
+            self.refuse(
+                &key,
+                RefuseReason::WorkerStart {
+                    reason: reason.clone(),
+                },
+                out,
+            );
+        }
+    }
+}

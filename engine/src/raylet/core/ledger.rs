@@ -1,0 +1,193 @@
+//! Who holds how much.
+//!
+//! The only place where resources are taken or given back, so that LEASE-1 and LEASE-2 are the ledger's alone.
+//! Beside the node's sum it keeps one account a job, an owner and a class (an owner's leases of one shape): by
+//! these the next to be served is chosen, and the next to be recalled.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{JobId, OwnerId};
+use crate::resources::ResourceSet;
+
+/// Whose accounts a lease is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) job: JobId,
+    pub(super) owner: OwnerId,
+    pub(super) shape: ResourceSet,
+}
+
+/// What somebody holds, less what it lends. An account lasts as long as a lease or an open request is on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) held: ResourceSet,
+    uses: u32,
+    /// When it was last served, or came; twice the leases of this node until then. Among equals, who waited longest
+    /// is next; whoever comes anew passes only the one that was served last.
+    pub(super) turn: u64,
+}
+
+/// Every account, or what they would be if some leases were back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Accounts {
+    jobs: BTreeMap<JobId, Account>,
+    owners: BTreeMap<OwnerId, Account>,
+    classes: BTreeMap<(OwnerId, ResourceSet), Account>,
+}
+
+impl Accounts {
+    fn each(&mut self, holder: &Holder, mut change: impl FnMut(&mut Account)) {
+        change(self.jobs.entry(holder.job).or_default());
+        change(self.owners.entry(holder.owner).or_default());
+        change(
+            self.classes
+                .entry((holder.owner, holder.shape.clone()))
+                .or_default(),
+        );
+    }
+
+    pub(super) fn take(&mut self, holder: &Holder, amount: &ResourceSet) {
+        self.each(holder, |account| account.held.add(amount));
+    }
+
+    pub(super) fn give(&mut self, holder: &Holder, amount: &ResourceSet) {
+        self.each(holder, |account| account.held.sub(amount));
+    }
+
+    pub(super) fn job(&self, job: JobId) -> Option<&Account> {
+        self.jobs.get(&job)
+    }
+
+    pub(super) fn owner(&self, owner: OwnerId) -> Option<&Account> {
+        self.owners.get(&owner)
+    }
+
+    fn class(&self, holder: &Holder) -> Option<&Account> {
+        self.classes.get(&(holder.owner, holder.shape.clone()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.owners.is_empty() && self.classes.is_empty()
+    }
+
+    fn prune(&mut self, holder: &Holder) {
+        let unused = |account: Option<&Account>| account.is_some_and(|account| account.uses == 0);
+        if unused(self.jobs.get(&holder.job)) {
+            self.jobs.remove(&holder.job);
+        }
+        if unused(self.owners.get(&holder.owner)) {
+            self.owners.remove(&holder.owner);
+        }
+        if unused(self.class(holder)) {
+            self.classes.remove(&(holder.owner, holder.shape.clone()));
+        }
+    }
+
+    /// How much of `total` its job, then its owner holds.
+    pub(super) fn size(&self, holder: &Holder, total: &ResourceSet) -> (u64, u64) {
+        let share = |account: Option<&Account>| {
+            account.map_or(0, |account| account.held.dominant_share(total))
+        };
+        (share(self.job(holder.job)), share(self.owner(holder.owner)))
+    }
+
+    /// Whether `has` holds more of `total` than `wants`, as far as the two are different: by job, then by owner,
+    /// then by class. Nobody holds more than itself.
+    pub(super) fn holds_more(&self, has: &Holder, wants: &Holder, total: &ResourceSet) -> bool {
+        let share = |account: Option<&Account>| {
+            account.map_or(0, |account| account.held.dominant_share(total))
+        };
+        if has.job != wants.job {
+            share(self.job(has.job)) > share(self.job(wants.job))
+        } else if has.owner != wants.owner {
+            share(self.owner(has.owner)) > share(self.owner(wants.owner))
+        } else {
+            share(self.class(has)) > share(self.class(wants))
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    total: ResourceSet,
+    /// Less than nothing while unblocked tasks have taken back what was lent on (LEASE-1).
+    available: ResourceSet,
+    accounts: Accounts,
+    turns: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(total: ResourceSet) -> Self {
+        Self {
+            available: total.clone(),
+            total,
+            accounts: Accounts::default(),
+            turns: 0,
+        }
+    }
+
+    pub(super) fn total(&self) -> &ResourceSet {
+        &self.total
+    }
+
+    pub(super) fn available(&self) -> &ResourceSet {
+        &self.available
+    }
+
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// What is used stays used: a node that shrinks may owe.
+    pub(super) fn set_total(&mut self, total: ResourceSet) {
+        self.available.add(&total);
+        self.available.sub(&self.total);
+        self.total = total;
+    }
+
+    /// A request or a lease begins.
+    pub(super) fn join(&mut self, holder: &Holder) {
+        let turn = (2 * self.turns).saturating_sub(1);
+        self.accounts.each(holder, |account| {
+            if account.uses == 0 {
+                account.turn = turn;
+            }
+            account.uses += 1;
+        });
+    }
+
+    /// A request or a lease ends.
+    pub(super) fn leave(&mut self, holder: &Holder) {
+        self.accounts.each(holder, |account| {
+            account.uses = account.uses.saturating_sub(1)
+        });
+        self.accounts.prune(holder);
+    }
+
+    /// A lease begins, holding `hold`.
+    pub(super) fn open(&mut self, holder: &Holder, hold: &ResourceSet) {
+        self.join(holder);
+        self.turns += 1;
+        let turn = 2 * self.turns;
+        self.accounts.each(holder, |account| account.turn = turn);
+        self.take(holder, hold);
+    }
+
+    /// A lease ends, holding `hold` (less what it lends).
+    pub(super) fn close(&mut self, holder: &Holder, hold: &ResourceSet) {
+        self.give(holder, hold);
+        self.leave(holder);
+    }
+
+    /// Take without asking: whoever grants has asked; whoever unblocks need not.
+    pub(super) fn take(&mut self, holder: &Holder, amount: &ResourceSet) {
+        self.available.sub(amount);
+        self.accounts.take(holder, amount);
+    }
+
+    pub(super) fn give(&mut self, holder: &Holder, amount: &ResourceSet) {
+        self.available.add(amount);
+        self.accounts.give(holder, amount);
+    }
+}

@@ -1,0 +1,511 @@
+//! Serving the open requests: each lease of each in its turn, here, elsewhere or not yet.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::time::Duration;
+
+use actinic_transport::NodeId;
+
+use super::messages::{Action, LeaseId, Purpose, RefuseReason, RequestKey, Scheduling};
+use super::policy::{HOPS_MAX, Local, SPILLS_MAX, Seat, choose, least_used};
+use super::queue::{Queue, Rank, Request, Reserver, Verdict, Waits};
+use super::{Class, Lease, RayletCore, Recalled};
+use crate::ids::WorkerId;
+use crate::resources::ResourceSet;
+
+/// A request that others can pass reserves when it was not served for so long.
+const RESERVE_AFTER: Duration = Duration::from_millis(250);
+/// What was dealt to a node in turn stays there so long before a node with room may have it.
+const SPREAD_PATIENCE: Duration = Duration::from_millis(100);
+/// How long to wait for word of a node that was asked for: the user may know of it before this node does.
+const UNKNOWN_NODE_FOR: Duration = Duration::from_millis(100);
+/// The wait for the first lease of a class above the node's capacity; doubled for each further one.
+const HOLD_BACK_FIRST: Duration = Duration::from_millis(50);
+const HOLD_BACK_MAX: Duration = Duration::from_secs(10);
+
+/// What one pass over the requests remembers.
+#[derive(Debug, Default)]
+struct Pass {
+    /// What is asked elsewhere: said together at the end.
+    spills: BTreeMap<(RequestKey, NodeId), u32>,
+    /// Shapes that no other node has room for: not looked for again.
+    nowhere: BTreeSet<ResourceSet>,
+}
+
+impl RayletCore {
+    /// Serve whoever can be served. Returns who waits for this node's resources, in order.
+    pub(super) fn serve(&mut self, out: &mut Vec<Action>) -> Vec<RequestKey> {
+        if self.queue.is_empty() {
+            self.reserver = None;
+            return Vec::new();
+        }
+        self.reserver = self.find_reserver();
+        let mut pass = Pass::default();
+        let mut waiting = Vec::new();
+        let mut heap: BinaryHeap<Reverse<(Rank, RequestKey)>> = BinaryHeap::new();
+        for (key, request) in self.queue.iter().filter(|(_, request)| request.waiting > 0) {
+            heap.push(Reverse((self.rank(request), *key)));
+        }
+        while let Some(Reverse((rank, key))) = heap.pop() {
+            let Some(request) = self.queue.get(&key).filter(|request| request.waiting > 0) else {
+                continue;
+            };
+            // Ranks grow as leases are granted: one that grew since it was put here waits for its turn again.
+            let now = self.rank(request);
+            if now > rank {
+                heap.push(Reverse((now, key)));
+                continue;
+            }
+            match self.judge(&key, &mut pass) {
+                Verdict::Here => self.place_here(&key, out),
+                Verdict::There(node, count) => self.place_there(&key, node, count, &mut pass),
+                Verdict::Refuse(why) => self.refuse(&key, why, out),
+                Verdict::Wait(why) => {
+                    self.put_off(&key, why);
+                    if why == Waits::Resources {
+                        waiting.push(key);
+                    }
+                    continue;
+                }
+            }
+            heap.push(Reverse((now, key)));
+        }
+        self.tell_spills(pass, out);
+        waiting
+    }
+
+    fn rank(&self, request: &Request) -> Rank {
+        Queue::rank(request, self.ledger.accounts(), self.ledger.total())
+    }
+
+    fn find_reserver(&self) -> Option<Reserver> {
+        let running: Vec<&Lease> = self
+            .leases
+            .values()
+            .filter(|lease| lease.returns())
+            .collect();
+        let mut returning = self.ledger.available().clone();
+        for lease in &running {
+            returning.add(&lease.gives());
+        }
+        let held: Vec<&ResourceSet> = running.iter().map(|lease| &lease.hold).collect();
+        self.queue
+            .reserver(RESERVE_AFTER, self.now, &returning, &held)
+    }
+
+    /// What becomes of the request's next lease.
+    fn judge(&mut self, key: &RequestKey, pass: &mut Pass) -> Verdict {
+        let Some(request) = self.queue.get(key) else {
+            return Verdict::Wait(Waits::New);
+        };
+        let need = request.need.clone();
+        let usable = !self.draining && need.fits(self.ledger.total());
+        match request.ask.scheduling {
+            Scheduling::NodeAffinity { node, soft } => {
+                match self.judge_affinity(key, node, usable) {
+                    // Rather elsewhere than nowhere.
+                    Verdict::Refuse(_) if soft => self.judge_default(key, &need, usable, pass),
+                    verdict => verdict,
+                }
+            }
+            Scheduling::Spread => self.judge_spread(key, &need, usable, pass),
+            Scheduling::Default => self.judge_default(key, &need, usable, pass),
+        }
+    }
+
+    /// Whether one lease of it can be placed here now; else what it waits for.
+    fn room(&mut self, key: &RequestKey) -> Result<(), Waits> {
+        let Some(request) = self.queue.get(key) else {
+            return Err(Waits::New);
+        };
+        if !Reserver::admits(
+            self.reserver.as_ref(),
+            &request.ask,
+            &request.need,
+            self.ledger.available(),
+        ) {
+            return Err(Waits::Resources);
+        }
+        // What holds nothing is not bounded by resources: let the workers come before more is placed.
+        if request.ask.hold().is_empty() && self.pool.waiting() >= self.starting_max() as usize {
+            return Err(Waits::Workers);
+        }
+        self.class_has_room(key)
+    }
+
+    fn class_has_room(&mut self, key: &RequestKey) -> Result<(), Waits> {
+        let now = self.now;
+        let Some(request) = self.queue.get(key) else {
+            return Err(Waits::New);
+        };
+        let each = request.ask.shape.cpu().steps();
+        if each == 0 || !request.is_tasks() {
+            return Ok(());
+        }
+        let capacity = u32::try_from(self.ledger.total().cpu().steps() / each)
+            .unwrap_or(u32::MAX)
+            .max(1);
+        let class = (
+            request.ask.job,
+            request.ask.depth,
+            request.ask.shape.clone(),
+        );
+        let Some(state) = self
+            .classes
+            .get_mut(&class)
+            .filter(|state| state.live >= capacity)
+        else {
+            return Ok(());
+        };
+        let above = (state.live - capacity).min(16);
+        let until = *state
+            .allowed_at
+            .get_or_insert(now + (HOLD_BACK_FIRST * 2_u32.pow(above)).min(HOLD_BACK_MAX));
+        if until <= now {
+            Ok(())
+        } else {
+            Err(Waits::HeldBack { until })
+        }
+    }
+
+    fn judge_affinity(&mut self, key: &RequestKey, node: NodeId, usable: bool) -> Verdict {
+        let Some(request) = self.queue.get(key) else {
+            return Verdict::Wait(Waits::New);
+        };
+        let too_small = |has: &ResourceSet| {
+            Verdict::Refuse(RefuseReason::NodeTooSmall {
+                node,
+                needs: request.need.clone(),
+                has: has.clone(),
+            })
+        };
+        if node == self.node {
+            return match (usable, self.draining) {
+                (true, _) => self
+                    .room(key)
+                    .map_or_else(Verdict::Wait, |()| Verdict::Here),
+                (false, true) => Verdict::Refuse(RefuseReason::NodeDraining { node }),
+                (false, false) => too_small(self.ledger.total()),
+            };
+        }
+        let until = request.since + UNKNOWN_NODE_FOR;
+        match self.cluster.peers.get(&node) {
+            Some(peer) if peer.view.draining => {
+                Verdict::Refuse(RefuseReason::NodeDraining { node })
+            }
+            Some(peer) if !request.need.fits(&peer.view.total) => too_small(&peer.view.total),
+            Some(_) if request.ask.spilled < HOPS_MAX => Verdict::There(node, request.waiting),
+            None if !self.cluster.is_dead(node) && self.now < until => {
+                Verdict::Wait(Waits::Node { node, until })
+            }
+            _ => Verdict::Refuse(RefuseReason::NodeGone { node }),
+        }
+    }
+
+    fn judge_default(
+        &mut self,
+        key: &RequestKey,
+        need: &ResourceSet,
+        usable: bool,
+        pass: &mut Pass,
+    ) -> Verdict {
+        let room = if usable {
+            self.room(key)
+        } else {
+            Err(Waits::Infeasible)
+        };
+        let Some(request) = self.queue.get(key) else {
+            return Verdict::Wait(Waits::New);
+        };
+        let spilled = request.ask.spilled;
+        let may_spill = spilled < if usable { SPILLS_MAX } else { HOPS_MAX };
+        // Whoever sent it here looked at the others already.
+        if room.is_ok() && (spilled > 0 || !may_spill) {
+            return Verdict::Here;
+        }
+        let hopeless = usable && room.is_err() && pass.nowhere.contains(need);
+        if may_spill && !hopeless {
+            let seats = self.seats(need, usable, room.is_ok());
+            match choose(&request.ask, need, &seats, self.node) {
+                Some(node) if node == self.node => return Verdict::Here,
+                Some(node) => return Verdict::There(node, 1),
+                None if usable => pass.nowhere.insert(need.clone()),
+                None => return self.queue_elsewhere(request, &seats),
+            };
+        }
+        room.map_or_else(Verdict::Wait, |()| Verdict::Here)
+    }
+
+    fn seats(&self, need: &ResourceSet, usable: bool, room: bool) -> Vec<Seat<'_>> {
+        let (total, free) = (self.ledger.total(), self.ledger.available());
+        self.cluster.seats(
+            need,
+            Local {
+                total,
+                free,
+                room,
+                usable,
+            },
+        )
+    }
+
+    /// This node can never run it and no other has room: wait at one that will.
+    fn queue_elsewhere(&self, request: &Request, seats: &[Seat<'_>]) -> Verdict {
+        match least_used(&request.need, seats) {
+            // In portions, so that it is shared and yet ends soon.
+            Some(node) => Verdict::There(node, request.waiting.div_ceil(64)),
+            None => Verdict::Wait(Waits::Infeasible),
+        }
+    }
+
+    /// In turn to the nodes with room; with none, in equal parts to all, where each part waits. A part that got
+    /// nothing for a while goes to whoever has room.
+    fn judge_spread(
+        &mut self,
+        key: &RequestKey,
+        need: &ResourceSet,
+        usable: bool,
+        pass: &mut Pass,
+    ) -> Verdict {
+        let room = if usable {
+            self.room(key)
+        } else {
+            Err(Waits::Infeasible)
+        };
+        let Some(request) = self.queue.get(key) else {
+            return Verdict::Wait(Waits::New);
+        };
+        let spilled = request.ask.spilled;
+        let at_home = spilled == 0;
+        if room.is_ok() && (!at_home || request.dealt_here > 0) {
+            return Verdict::Here;
+        }
+        let undealt = if at_home {
+            request.waiting - request.dealt_here
+        } else {
+            0
+        };
+        let impatient = request.progress + SPREAD_PATIENCE <= self.now && spilled < SPILLS_MAX;
+        let seats = self.seats(need, usable, room.is_ok());
+        let with_room: Vec<NodeId> = seats
+            .iter()
+            .filter(|seat| seat.room)
+            .map(|seat| seat.node)
+            .collect();
+        let all: Vec<NodeId> = seats.iter().map(|seat| seat.node).collect();
+        if !at_home && !usable && with_room.is_empty() {
+            return if spilled < HOPS_MAX {
+                self.queue_elsewhere(request, &seats)
+            } else {
+                Verdict::Wait(Waits::Infeasible)
+            };
+        }
+        let next = if undealt > 0 || impatient || !usable {
+            self.cluster.deal(&with_room)
+        } else {
+            None
+        };
+        match next {
+            Some(node) if node == self.node => return Verdict::Here,
+            Some(node) => return Verdict::There(node, 1),
+            None if undealt > 0 && !all.is_empty() => self.deal_out(key, undealt, &all, pass),
+            None => {}
+        }
+        room.map_or_else(Verdict::Wait, |()| Verdict::Here)
+    }
+
+    fn deal_out(&mut self, key: &RequestKey, undealt: u32, nodes: &[NodeId], pass: &mut Pass) {
+        let hands = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+        let mut shares: BTreeMap<NodeId, u32> =
+            nodes.iter().map(|node| (*node, undealt / hands)).collect();
+        for _ in 0..undealt % hands {
+            if let Some(node) = self.cluster.deal(nodes) {
+                *shares.entry(node).or_default() += 1;
+            }
+        }
+        for (node, count) in shares.into_iter().filter(|(_, count)| *count > 0) {
+            if node != self.node {
+                self.place_there(key, node, count, pass);
+            } else if let Some(request) = self.queue.get_mut(key) {
+                request.dealt_here += count;
+            }
+        }
+    }
+
+    fn place_here(&mut self, key: &RequestKey, out: &mut Vec<Action>) {
+        let Some(request) = self.queue.get_mut(key) else {
+            return;
+        };
+        request.waiting -= 1;
+        request.dealt_here = request.dealt_here.saturating_sub(1);
+        request.starting += 1;
+        request.progress = self.now;
+        let (holder, kind) = (request.holder(), request.ask.kind());
+        self.granted += 1;
+        let number = self.granted;
+        let lease = Lease {
+            request: *key,
+            depth: request.ask.depth,
+            kind,
+            actor: match request.ask.purpose {
+                Purpose::Tasks => None,
+                Purpose::Actor { actor, .. } => Some(actor),
+            },
+            detached: request.ask.is_detached(),
+            hold: request.ask.hold().clone(),
+            lent: ResourceSet::new(),
+            blocked: false,
+            worker: None,
+            since: self.now,
+            recalled: Recalled::No,
+            holder,
+        };
+        self.ledger.open(&lease.holder, &lease.hold);
+        self.join_class(&lease);
+        let job = lease.holder.job;
+        self.leases.insert(number, lease);
+        if let Some(worker) = self.pool.take(job, kind, number) {
+            self.grant(number, worker, out);
+        }
+    }
+
+    /// The lease has its worker: its owner learns of it.
+    fn grant(&mut self, number: u64, worker: WorkerId, out: &mut Vec<Action>) {
+        let Some(lease) = self.leases.get_mut(&number) else {
+            return;
+        };
+        lease.worker = Some(worker);
+        lease.since = self.now;
+        let key = lease.request;
+        let open = self.queue.get_mut(&key).map_or(0, |request| {
+            request.starting = request.starting.saturating_sub(1);
+            request.open()
+        });
+        let lease = LeaseId {
+            node: self.node,
+            number,
+        };
+        out.push(Action::Grant {
+            request: key.1,
+            to: key.0,
+            lease,
+            worker,
+            open,
+        });
+        if open == 0 {
+            self.close_request(&key);
+        }
+    }
+
+    /// Workers that are ready go to the leases that wait for them.
+    pub(super) fn pair(&mut self, out: &mut Vec<Action>) {
+        for (number, worker) in self.pool.pair() {
+            self.grant(number, worker, out);
+        }
+    }
+
+    fn place_there(&mut self, key: &RequestKey, node: NodeId, count: u32, pass: &mut Pass) {
+        let Some(request) = self.queue.get_mut(key) else {
+            return;
+        };
+        let count = count.min(request.waiting);
+        request.waiting -= count;
+        request.dealt_here = request.dealt_here.min(request.waiting);
+        request.spilling += count;
+        request.progress = self.now;
+        self.cluster
+            .spend(node, request.ask.hold().times(count), self.now);
+        *pass.spills.entry((*key, node)).or_default() += count;
+    }
+
+    fn tell_spills(&mut self, pass: Pass, out: &mut Vec<Action>) {
+        for ((key, node), count) in pass.spills {
+            let Some(request) = self.queue.get_mut(&key) else {
+                continue;
+            };
+            request.spilling -= count;
+            let open = request.open();
+            out.push(Action::Spill {
+                request: key.1,
+                to: key.0,
+                node,
+                count,
+                open,
+            });
+            if open == 0 {
+                self.close_request(&key);
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, key: &RequestKey, why: RefuseReason, out: &mut Vec<Action>) {
+        if self.end_request(key, out) {
+            out.push(Action::Refuse {
+                request: key.1,
+                to: key.0,
+                why,
+            });
+        }
+    }
+
+    fn put_off(&mut self, key: &RequestKey, why: Waits) {
+        let now = self.now;
+        let Some(request) = self.queue.get_mut(key) else {
+            return;
+        };
+        request.waits = why;
+        match why {
+            Waits::Infeasible => _ = request.infeasible_since.get_or_insert(now),
+            _ => request.infeasible_since = None,
+        }
+    }
+
+    fn class(lease: &Lease) -> Option<Class> {
+        let counts = lease.actor.is_none() && lease.hold.cpu().steps() > 0;
+        counts.then(|| (lease.holder.job, lease.depth, lease.holder.shape.clone()))
+    }
+
+    fn join_class(&mut self, lease: &Lease) {
+        if let Some(class) = Self::class(lease) {
+            let state = self.classes.entry(class).or_default();
+            state.live += 1;
+            state.allowed_at = None;
+        }
+    }
+
+    pub(super) fn leave_class(&mut self, lease: &Lease) {
+        let Some(class) = Self::class(lease) else {
+            return;
+        };
+        if let Some(state) = self.classes.get_mut(&class) {
+            state.live -= 1;
+            if state.live == 0 {
+                self.classes.remove(&class);
+            }
+        }
+    }
+
+    /// When a request may be judged otherwise though nothing happened.
+    pub(super) fn next_look(&self) -> Option<Duration> {
+        let look = |request: &Request| {
+            let waits = match request.waits {
+                Waits::HeldBack { until } | Waits::Node { until, .. } => Some(until),
+                Waits::New | Waits::Resources | Waits::Workers | Waits::Infeasible => None,
+            };
+            let later = [
+                request.progress + SPREAD_PATIENCE,
+                request.progress + RESERVE_AFTER,
+            ];
+            waits
+                .into_iter()
+                .chain(later)
+                .filter(|due| *due > self.now)
+                .min()
+        };
+        self.queue
+            .iter()
+            .filter(|(_, request)| request.waiting > 0)
+            .filter_map(|(_, request)| look(request))
+            .min()
+    }
+}

@@ -1,0 +1,380 @@
+//! The node's workers, pooled by job.
+//!
+//! A worker is starting, idle or leased. Leases that were placed and have no worker yet wait here, first come first
+//! served; whichever worker of the job is ready first, started or returned, is theirs (POOL-1). No more workers
+//! start than leases wait for one, or were asked for ahead of need (POOL-2); of the idle, the one used last is used
+//! next, and the others age until they are stopped (POOL-3).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use actinic_transport::NodeId;
+use uuid::Uuid;
+
+use super::messages::{Action, WorkerKind};
+use crate::ids::{JobId, WorkerId};
+
+/// How long an idle worker above the soft limit stays.
+const IDLE_KEPT: Duration = Duration::from_secs(1);
+/// The pause after a failed start; doubled for each further one.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// So many failed starts in a row fail those who wait.
+const FAILURES_MAX: u32 = 3;
+
+/// Where a worker of this kind belongs.
+type Pen = (JobId, WorkerKind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WorkerState {
+    Starting,
+    Idle {
+        since: Duration,
+    },
+    /// With how many leases: more than one only on a shared host.
+    Leased {
+        leases: u32,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Worker {
+    pub(super) job: JobId,
+    pub(super) kind: WorkerKind,
+    pub(super) state: WorkerState,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Faults {
+    in_a_row: u32,
+    retry_at: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    node: NodeId,
+    started: u128,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    /// Of each pen, used last at the back.
+    idle: BTreeMap<Pen, Vec<WorkerId>>,
+    hosts: BTreeMap<JobId, WorkerId>,
+    waiting: BTreeMap<Pen, VecDeque<u64>>,
+    starting: BTreeMap<Pen, u32>,
+    faults: BTreeMap<Pen, Faults>,
+}
+
+impl Pool {
+    pub(super) fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            started: 0,
+            workers: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            starting: BTreeMap::new(),
+            faults: BTreeMap::new(),
+        }
+    }
+
+    /// A worker for this lease now, or the promise of one: it then waits here.
+    pub(super) fn take(&mut self, job: JobId, kind: WorkerKind, lease: u64) -> Option<WorkerId> {
+        let ready = self.ready(job, kind);
+        match ready {
+            Some(worker) => self.employ(worker),
+            None => self
+                .waiting
+                .entry((job, kind))
+                .or_default()
+                .push_back(lease),
+        }
+        ready
+    }
+
+    fn ready(&mut self, job: JobId, kind: WorkerKind) -> Option<WorkerId> {
+        if let Some(worker) = self.idle.get_mut(&(job, kind)).and_then(Vec::pop) {
+            return Some(worker);
+        }
+        let host = self
+            .hosts
+            .get(&job)
+            .filter(|_| kind == WorkerKind::SharedHost)?;
+        self.workers
+            .get(host)
+            .filter(|host| host.state != WorkerState::Starting)
+            .map(|_| *host)
+    }
+
+    fn employ(&mut self, worker: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            let leases = match worker.state {
+                WorkerState::Leased { leases } => leases + 1,
+                WorkerState::Starting | WorkerState::Idle { .. } => 1,
+            };
+            worker.state = WorkerState::Leased { leases };
+        }
+    }
+
+    /// A lease gave the worker up. It is idle once no lease is left on it.
+    pub(super) fn release(&mut self, id: WorkerId, now: Duration) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        match worker.state {
+            WorkerState::Leased { leases } if leases > 1 => {
+                worker.state = WorkerState::Leased { leases: leases - 1 }
+            }
+            _ => self.rest(id, now),
+        }
+    }
+
+    fn rest(&mut self, id: WorkerId, now: Duration) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.state = WorkerState::Idle { since: now };
+            self.idle
+                .entry((worker.job, worker.kind))
+                .or_default()
+                .push(id);
+        }
+    }
+
+    /// It is ready: true, unless it was stopped while it started.
+    pub(super) fn ready_now(&mut self, id: WorkerId, now: Duration) -> bool {
+        let Some(worker) = self.workers.get(&id).copied() else {
+            return false;
+        };
+        if worker.state == WorkerState::Starting {
+            self.started_one((worker.job, worker.kind));
+            self.faults.remove(&(worker.job, worker.kind));
+            self.rest(id, now);
+        }
+        true
+    }
+
+    fn started_one(&mut self, pen: Pen) {
+        if let Some(count) = self.starting.get_mut(&pen) {
+            *count -= 1;
+            if *count == 0 {
+                self.starting.remove(&pen);
+            }
+        }
+    }
+
+    /// Leases that waited and the workers that are theirs now.
+    pub(super) fn pair(&mut self) -> Vec<(u64, WorkerId)> {
+        let mut pairs = Vec::new();
+        let pens: Vec<Pen> = self.waiting.keys().copied().collect();
+        for (job, kind) in pens {
+            while self.waiting.contains_key(&(job, kind)) {
+                let Some(worker) = self.ready(job, kind) else {
+                    break;
+                };
+                self.employ(worker);
+                pairs.extend(self.next_waiting((job, kind)).map(|lease| (lease, worker)));
+            }
+        }
+        pairs
+    }
+
+    fn next_waiting(&mut self, pen: Pen) -> Option<u64> {
+        let waiting = self.waiting.get_mut(&pen)?;
+        let lease = waiting.pop_front();
+        if waiting.is_empty() {
+            self.waiting.remove(&pen);
+        }
+        lease
+    }
+
+    /// The lease waits for a worker no longer.
+    pub(super) fn forget(&mut self, job: JobId, kind: WorkerKind, lease: u64) {
+        if let Some(waiting) = self.waiting.get_mut(&(job, kind)) {
+            waiting.retain(|other| *other != lease);
+            if waiting.is_empty() {
+                self.waiting.remove(&(job, kind));
+            }
+        }
+    }
+
+    /// How many leases wait for a worker.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+
+    /// Start what is missing, at most `limit` at a time.
+    pub(super) fn start_missing(&mut self, limit: u32, now: Duration, out: &mut Vec<Action>) {
+        let pens: Vec<(Pen, usize)> = self
+            .waiting
+            .iter()
+            .map(|(pen, waiting)| (*pen, waiting.len()))
+            .collect();
+        for (pen, waiting) in pens {
+            let wanted = match pen.1 {
+                WorkerKind::Slot => u32::try_from(waiting).unwrap_or(u32::MAX),
+                WorkerKind::SharedHost => 1,
+            };
+            if self
+                .faults
+                .get(&pen)
+                .is_none_or(|faults| faults.retry_at <= now)
+            {
+                self.start_up_to(pen, wanted, limit, out);
+            }
+        }
+    }
+
+    /// Have `count` workers idle or starting, at most `limit` starting at a time.
+    pub(super) fn prestart(&mut self, job: JobId, count: u32, limit: u32, out: &mut Vec<Action>) {
+        let pen = (job, WorkerKind::Slot);
+        let idle = u32::try_from(self.idle.get(&pen).map_or(0, Vec::len)).unwrap_or(u32::MAX);
+        self.start_up_to(pen, count.saturating_sub(idle), limit, out);
+    }
+
+    fn start_up_to(&mut self, pen: Pen, wanted: u32, limit: u32, out: &mut Vec<Action>) {
+        let elsewhere = self
+            .starting
+            .iter()
+            .filter(|(other, _)| **other != pen)
+            .map(|(_, count)| count)
+            .sum::<u32>();
+        let wanted = wanted.min(limit.saturating_sub(elsewhere));
+        while self.starting.get(&pen).copied().unwrap_or(0) < wanted {
+            self.started += 1;
+            // Unique in the cluster because the node's id is; no chance is needed, and a replay gives the same.
+            let worker = WorkerId(Uuid::from_u128(self.node.0.as_u128() ^ self.started));
+            *self.starting.entry(pen).or_default() += 1;
+            if pen.1 == WorkerKind::SharedHost {
+                self.hosts.insert(pen.0, worker);
+            }
+            self.workers.insert(
+                worker,
+                Worker {
+                    job: pen.0,
+                    kind: pen.1,
+                    state: WorkerState::Starting,
+                },
+            );
+            out.push(Action::StartWorker {
+                worker,
+                job: pen.0,
+                kind: pen.1,
+            });
+        }
+    }
+
+    /// It is gone. What it was, if it was known.
+    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.remove(&id)?;
+        let pen = (worker.job, worker.kind);
+        match worker.state {
+            WorkerState::Starting => self.started_one(pen),
+            WorkerState::Idle { .. } => {
+                if let Some(idle) = self.idle.get_mut(&pen) {
+                    idle.retain(|other| *other != id);
+                    if idle.is_empty() {
+                        self.idle.remove(&pen);
+                    }
+                }
+            }
+            WorkerState::Leased { .. } => {}
+        }
+        if self.hosts.get(&worker.job) == Some(&id) {
+            self.hosts.remove(&worker.job);
+        }
+        Some(worker)
+    }
+
+    pub(super) fn stop(&mut self, id: WorkerId, out: &mut Vec<Action>) {
+        if self.remove(id).is_some() {
+            out.push(Action::StopWorker { worker: id });
+        }
+    }
+
+    /// A start failed. The leases that it fails, if it was one too many.
+    pub(super) fn failed(&mut self, id: WorkerId, permanent: bool, now: Duration) -> Vec<u64> {
+        let Some(worker) = self.remove(id) else {
+            return Vec::new();
+        };
+        let pen = (worker.job, worker.kind);
+        let faults = self.faults.entry(pen).or_insert(Faults {
+            in_a_row: 0,
+            retry_at: now,
+        });
+        faults.in_a_row += 1;
+        faults.retry_at = now + RETRY_AFTER * 2_u32.pow(faults.in_a_row.min(FAILURES_MAX) - 1);
+        if !permanent && faults.in_a_row < FAILURES_MAX {
+            return Vec::new();
+        }
+        self.faults.remove(&pen);
+        self.waiting
+            .get(&pen)
+            .map(|waiting| waiting.iter().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// Stop what was idle for long above the limit, and what an ended job left.
+    pub(super) fn trim(
+        &mut self,
+        limit: usize,
+        ended: impl Fn(JobId) -> bool,
+        now: Duration,
+        out: &mut Vec<Action>,
+    ) {
+        let left = self
+            .idle
+            .iter()
+            .filter(|(pen, _)| !self.waiting.contains_key(pen) && ended(pen.0));
+        for worker in left.flat_map(|(_, idle)| idle.clone()).collect::<Vec<_>>() {
+            self.stop(worker, out);
+        }
+        let mut idle = self.idle_since();
+        let above = idle.len().saturating_sub(limit);
+        idle.truncate(above);
+        for (since, worker) in idle {
+            if since + IDLE_KEPT <= now {
+                self.stop(worker, out);
+            }
+        }
+    }
+
+    /// When the next idle worker is due to be stopped, or the next failed start is tried again.
+    pub(super) fn next_due(&self, limit: usize, now: Duration) -> Option<Duration> {
+        let idle = self.idle_since();
+        let trim = (idle.len() > limit).then(|| idle[0].0 + IDLE_KEPT);
+        let retries = self
+            .faults
+            .iter()
+            .filter(|(pen, faults)| self.waiting.contains_key(pen) && faults.retry_at > now);
+        retries.map(|(_, faults)| faults.retry_at).chain(trim).min()
+    }
+
+    /// The idle, longest first.
+    fn idle_since(&self) -> Vec<(Duration, WorkerId)> {
+        let since = |id: &WorkerId| match self.workers.get(id).map(|worker| worker.state) {
+            Some(WorkerState::Idle { since }) => Some((since, *id)),
+            _ => None,
+        };
+        let mut idle: Vec<_> = self.idle.values().flatten().filter_map(since).collect();
+        idle.sort_unstable();
+        idle
+    }
+
+    /// The job ended: only leased workers stay, and as many starting ones as leases still wait for.
+    pub(super) fn end_job(&mut self, job: JobId, out: &mut Vec<Action>) {
+        let unleased = |(id, worker): (&WorkerId, &Worker)| {
+            (worker.job == job && !matches!(worker.state, WorkerState::Leased { .. }))
+                .then_some((*id, *worker))
+        };
+        let unleased: Vec<_> = self.workers.iter().filter_map(unleased).collect();
+        for (id, worker) in unleased {
+            let pen = (worker.job, worker.kind);
+            let wanted = self.waiting.get(&pen).map_or(0, VecDeque::len);
+            let needed = self
+                .starting
+                .get(&pen)
+                .is_some_and(|starting| *starting as usize <= wanted);
+            if worker.state != WorkerState::Starting || !needed {
+                self.stop(id, out);
+            }
+        }
+        self.faults.retain(|pen, _| pen.0 != job);
+    }
+}

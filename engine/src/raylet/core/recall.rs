@@ -1,0 +1,219 @@
+//! Asking holders for what others wait for.
+//!
+//! An owner keeps a lease warm while it may need it again. So at once, whoever holds what a waiting request lacks is
+//! asked to return it when idle (idle leases count as available, the raylet just cannot see which they are). After
+//! [`YIELD_AFTER`] leases are asked to yield after the task that runs: as many as it takes, from whoever holds more
+//! than the waiting one does, the largest holder first. Shares only ever get more equal that way, so two greedy
+//! drivers end at half each; where that is not whole, one lease changes hands once in [`YIELD_AFTER`].
+
+use std::time::Duration;
+
+use super::ledger::{Accounts, Holder};
+use super::messages::{Action, LeaseId, RequestKey};
+use super::{Lease, RayletCore, Recalled};
+use crate::resources::ResourceSet;
+
+/// How long a request waits before leases yield to it, and how long a lease is left alone at least.
+const YIELD_AFTER: Duration = Duration::from_millis(100);
+/// After so long, what reserves may take from whoever holds less, too: else it could wait for ever.
+const STARVED_AFTER: Duration = Duration::from_secs(1);
+
+/// A request that lacks something.
+#[derive(Debug)]
+struct Wanting {
+    key: RequestKey,
+    holder: Holder,
+    depth: u32,
+    need: ResourceSet,
+    count: u32,
+    /// From when on leases yield to it: again so long after they last did, so that shares that cannot be equal
+    /// change hands slowly.
+    late_at: Duration,
+    starved_at: Duration,
+    starved: bool,
+}
+
+impl Wanting {
+    /// What it needs and `free` has not.
+    fn lacks(&self, free: &ResourceSet) -> ResourceSet {
+        let lacks = |(name, amount): (&_, crate::resources::Quantity)| {
+            (amount > free.get(name)).then(|| (name.clone(), amount))
+        };
+        self.need.iter().filter_map(lacks).collect()
+    }
+
+    /// Whether `lease` holds something of what is lacking. What it has in leases of this shape its owner uses anyway.
+    fn helped_by(&self, lease: &Lease, lacks: &ResourceSet) -> bool {
+        let own = lease.holder == self.holder;
+        lease.returns()
+            && !own
+            && lease
+                .gives()
+                .iter()
+                .any(|(name, _)| lacks.get(name).steps() > 0)
+    }
+
+    /// What a task of the job waits for does not yield to its parent's peers: it would be served first again.
+    fn outranks(&self, lease: &Lease) -> bool {
+        lease.holder.job != self.holder.job || lease.depth <= self.depth
+    }
+}
+
+impl RayletCore {
+    /// Recall for those who wait, in their order. Returns when there may be more to recall.
+    pub(super) fn recall(
+        &mut self,
+        waiting: &[RequestKey],
+        out: &mut Vec<Action>,
+    ) -> Option<Duration> {
+        let wanting: Vec<Wanting> = waiting.iter().filter_map(|key| self.wanting(key)).collect();
+        self.recall_idle(&wanting, out);
+        let late: Vec<&Wanting> = wanting
+            .iter()
+            .filter(|wanting| wanting.late_at <= self.now)
+            .collect();
+        self.recall_now(&late, out);
+        let due = wanting
+            .iter()
+            .flat_map(|wanting| [wanting.late_at, wanting.starved_at]);
+        let left_alone = self
+            .leases
+            .values()
+            .filter(|lease| lease.recalled < Recalled::Now && lease.returns());
+        let left_alone = left_alone
+            .map(|lease| lease.since + YIELD_AFTER)
+            .filter(|_| !wanting.is_empty());
+        due.chain(left_alone).filter(|due| *due > self.now).min()
+    }
+
+    fn wanting(&self, key: &RequestKey) -> Option<Wanting> {
+        let request = self.queue.get(key)?;
+        let reserves = self
+            .reserver
+            .as_ref()
+            .is_some_and(|reserver| reserver.key == *key);
+        let starved_at = request.progress + STARVED_AFTER;
+        Some(Wanting {
+            key: *key,
+            holder: request.holder(),
+            depth: request.ask.depth,
+            need: request.need.clone(),
+            count: request.waiting,
+            late_at: request.since.max(request.helped.unwrap_or_default()) + YIELD_AFTER,
+            starved_at,
+            starved: reserves && starved_at <= self.now,
+        })
+    }
+
+    fn recall_idle(&mut self, wanting: &[Wanting], out: &mut Vec<Action>) {
+        let mut untold: Vec<u64> = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.recalled == Recalled::No)
+            .map(|(number, _)| *number)
+            .collect();
+        for wanting in wanting {
+            if untold.is_empty() {
+                return;
+            }
+            let lacks = wanting.lacks(self.ledger.available());
+            let helps = |number: &u64| {
+                self.leases
+                    .get(number)
+                    .is_some_and(|lease| wanting.helped_by(lease, &lacks))
+            };
+            let (tell, rest) = untold.into_iter().partition(helps);
+            untold = rest;
+            for number in tell {
+                self.tell(number, Recalled::WhenIdle, out);
+            }
+        }
+    }
+
+    fn recall_now(&mut self, late: &[&Wanting], out: &mut Vec<Action>) {
+        if late.is_empty() {
+            return;
+        }
+        // How things will be when what was recalled already is back.
+        let mut coming = self.ledger.available().clone();
+        let mut accounts = self.ledger.accounts().clone();
+        let recalled = self
+            .leases
+            .values()
+            .filter(|lease| lease.recalled == Recalled::Now && lease.returns());
+        for lease in recalled {
+            coming.add(&lease.gives());
+            accounts.give(&lease.holder, &lease.gives());
+        }
+        for wanting in late {
+            for _ in 0..wanting.count {
+                let Some(victims) = self.victims(wanting, &mut coming, &mut accounts) else {
+                    break;
+                };
+                if let Some(request) = self
+                    .queue
+                    .get_mut(&wanting.key)
+                    .filter(|_| !victims.is_empty())
+                {
+                    request.helped = Some(self.now);
+                }
+                for number in victims {
+                    self.tell(number, Recalled::Now, out);
+                }
+                coming.sub(&wanting.need);
+                accounts.take(&wanting.holder, &wanting.need);
+                if wanting.need.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Leases whose return makes room for one lease of `wanting`; none if what may be asked is not enough.
+    fn victims(
+        &self,
+        wanting: &Wanting,
+        coming: &mut ResourceSet,
+        accounts: &mut Accounts,
+    ) -> Option<Vec<u64>> {
+        let mut victims = Vec::new();
+        let (mut free, mut then) = (coming.clone(), accounts.clone());
+        while !wanting.need.fits(&free) {
+            let lacks = wanting.lacks(&free);
+            let may = |(number, lease): &(&u64, &Lease)| {
+                lease.recalled < Recalled::Now
+                    && lease.since + YIELD_AFTER <= self.now
+                    && !victims.contains(*number)
+                    && wanting.outranks(lease)
+                    && wanting.helped_by(lease, &lacks)
+                    && (wanting.starved
+                        || then.holds_more(&lease.holder, &wanting.holder, self.ledger.total()))
+            };
+            // The largest holder's; of those, the one that was leased first.
+            let size = |lease: &Lease| then.size(&lease.holder, self.ledger.total());
+            let most = self.leases.iter().filter(may);
+            let (number, lease) =
+                most.min_by_key(|(number, lease)| (std::cmp::Reverse(size(lease)), **number))?;
+            free.add(&lease.gives());
+            then.give(&lease.holder, &lease.gives());
+            victims.push(*number);
+        }
+        (*coming, *accounts) = (free, then);
+        Some(victims)
+    }
+
+    fn tell(&mut self, number: u64, how: Recalled, out: &mut Vec<Action>) {
+        if let Some(lease) = self.leases.get_mut(&number) {
+            lease.recalled = how;
+            let id = LeaseId {
+                node: self.node,
+                number,
+            };
+            out.push(Action::Recall {
+                lease: id,
+                to: lease.holder.owner,
+                yield_now: how == Recalled::Now,
+            });
+        }
+    }
+}

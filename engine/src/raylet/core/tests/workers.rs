@@ -1,0 +1,270 @@
+//! The pool: POOL-1 to POOL-3, and starts that fail.
+
+use super::super::*;
+use super::harness::*;
+
+fn starts(bench: &mut Bench) -> Vec<WorkerId> {
+    let start = |action: &Action| {
+        if let Action::StartWorker { worker, .. } = action {
+            Some(*worker)
+        } else {
+            None
+        }
+    };
+    let starts = bench.out.iter().filter_map(start).collect();
+    bench.out.clear();
+    starts
+}
+
+/// LEA-01: the worker used last is used next.
+#[test]
+fn a_returned_worker_is_used_again() {
+    let mut bench = Bench::new(cpus(2));
+    bench.tell(Event::RequestLease(ask(owner(1), 0, 1)));
+    let (mut lease, _, worker) = bench.grants()[0];
+    bench.out.clear();
+    for id in 1..100 {
+        bench.give_back(lease);
+        bench.tell(Event::RequestLease(ask(owner(1), id, 1)));
+        let (next, _, same) = bench.grants()[0];
+        assert_eq!(same, worker);
+        lease = next;
+    }
+    assert!(starts(&mut bench).is_empty());
+}
+
+/// POOL-1, POOL-2: a lease that waits for a start takes a returned worker, and no other is started for it.
+#[test]
+fn no_more_workers_start_than_are_needed() {
+    let mut bench = Bench::new(cpus(4));
+    bench.starts = false;
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 2)));
+    let started = starts(&mut bench);
+    assert_eq!(started.len(), 2);
+    bench.tell(Event::WorkerStarted { worker: started[0] });
+    let first = bench.granted();
+    assert_eq!(first.len(), 1);
+    bench.give_back(first[0]);
+    assert_eq!(
+        bench.granted().len(),
+        1,
+        "the returned worker serves the lease that waits"
+    );
+    bench.tell(Event::RequestLease(ask(owner(1), 2, 1)));
+    assert!(
+        starts(&mut bench).is_empty(),
+        "the one still starting serves it"
+    );
+    bench.tell(Event::WorkerStarted { worker: started[1] });
+    assert_eq!(bench.granted().len(), 1);
+}
+
+/// POOL-2: many at once are started a few at a time.
+#[test]
+fn starts_are_bounded() {
+    let mut bench = Bench::new(cpus(2));
+    bench.starts = false;
+    bench.tell(Event::RequestLease(LeaseRequest {
+        shape: ResourceSet::new(),
+        ..ask(owner(1), 1, u32::MAX)
+    }));
+    let mut seen = 0;
+    for _ in 0..50 {
+        let started = starts(&mut bench);
+        seen += started.len();
+        assert!(started.len() <= 4);
+        for worker in started {
+            bench.tell(Event::WorkerStarted { worker });
+        }
+    }
+    assert!(seen > 50, "and yet go on");
+}
+
+#[test]
+fn workers_are_not_shared_between_jobs() {
+    let mut bench = Bench::new(cpus(1));
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 1)));
+    let (lease, _, worker) = bench.grants()[0];
+    bench.give_back(lease);
+    bench.tell(Event::RequestLease(LeaseRequest {
+        job: job(2),
+        ..ask(owner(2), 1, 1)
+    }));
+    assert_ne!(bench.grants()[0].2, worker);
+}
+
+/// POOL-3.
+#[test]
+fn idle_workers_above_the_cpus_are_stopped_after_a_second() {
+    let mut bench = Bench::new(cpus(2));
+    let leases = bench.ask(LeaseRequest {
+        shape: set(&[("CPU", 0.25)]),
+        ..ask(owner(1), 1, 8)
+    });
+    for lease in leases {
+        bench.give_back(lease);
+    }
+    let stopped = |bench: &Bench| bench.count(|action| matches!(action, Action::StopWorker { .. }));
+    bench.pass(ms(900));
+    assert_eq!(stopped(&bench), 0);
+    bench.pass(ms(200));
+    assert_eq!(stopped(&bench), 6);
+}
+
+/// RES-22: a dedicated actor's worker is nobody else's, then or later.
+#[test]
+fn an_actors_worker_is_never_reused() {
+    let mut bench = Bench::new(cpus(4));
+    let purpose = actor(1, ResourceSet::new(), Host::Dedicated);
+    bench.tell(Event::RequestLease(LeaseRequest {
+        purpose,
+        ..ask(owner(1), 1, 1)
+    }));
+    let (lease, _, worker) = bench.grants()[0];
+    bench.tell(Event::RequestLease(ask(owner(1), 2, 4)));
+    assert!(bench.grants().iter().all(|(_, _, other)| *other != worker));
+    bench.give_back(lease);
+    assert!(
+        bench.out.contains(&Action::StopWorker { worker }),
+        "even if it is called reusable"
+    );
+}
+
+#[test]
+fn light_actors_of_a_job_share_a_host() {
+    let mut bench = Bench::new(cpus(2));
+    let mut workers = BTreeSet::new();
+    let mut leases = Vec::new();
+    for number in 0..50 {
+        let purpose = actor(number, ResourceSet::new(), Host::Shared);
+        bench.tell(Event::RequestLease(LeaseRequest {
+            purpose,
+            ..ask(owner(1), number as u64, 1)
+        }));
+        let (lease, _, worker) = bench.grants()[0];
+        workers.insert(worker);
+        leases.push(lease);
+    }
+    assert_eq!(workers.len(), 1);
+    for lease in leases.drain(1..) {
+        bench.tell(Event::ReturnLease {
+            lease,
+            reusable: false,
+        });
+    }
+    assert_eq!(
+        bench.count(|action| matches!(action, Action::StopWorker { .. })),
+        0,
+        "one still lives there"
+    );
+    bench.out.clear();
+    bench.tell(Event::WorkerDied {
+        worker: workers.pop_first().expect("one"),
+    });
+    assert_eq!(
+        bench.count(|action| matches!(action, Action::LeaseLost { .. })),
+        1
+    );
+}
+
+#[test]
+fn a_few_can_be_started_ahead_of_need() {
+    let mut bench = Bench::new(cpus(2));
+    bench.tell(Event::Prestart {
+        job: job(1),
+        count: 2,
+    });
+    assert_eq!(starts(&mut bench).len(), 2);
+    assert_eq!(bench.ask(ask(owner(1), 1, 2)).len(), 2);
+    assert!(starts(&mut bench).is_empty());
+}
+
+/// LEA-04: starts that fail for good fail every request that waits for them, once, with the cause.
+#[test]
+fn a_permanent_failure_to_start_fails_those_who_wait() {
+    let mut bench = Bench::new(cpus(4));
+    bench.starts = false;
+    for id in 0..3 {
+        bench.tell(Event::RequestLease(ask(owner(1), id, 1)));
+    }
+    let started = starts(&mut bench);
+    for worker in &started {
+        let reason = "no such program".to_owned();
+        bench.tell(Event::WorkerFailedToStart {
+            worker: *worker,
+            reason,
+            permanent: true,
+        });
+    }
+    assert_eq!(bench.refused().len(), 3);
+    assert_eq!(
+        bench.refused()[0].to_string(),
+        "no worker could be started: no such program"
+    );
+    assert_eq!(bench.available(), cpus(4));
+}
+
+#[test]
+fn a_failed_start_is_tried_again_with_pauses_then_given_up() {
+    let mut bench = Bench::new(cpus(1));
+    bench.starts = false;
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 1)));
+    for pause in [100, 200] {
+        let worker = starts(&mut bench)[0];
+        bench.tell(Event::WorkerDied { worker });
+        assert!(starts(&mut bench).is_empty());
+        bench.pass(ms(pause));
+    }
+    let worker = starts(&mut bench)[0];
+    bench.tell(Event::WorkerFailedToStart {
+        worker,
+        reason: "again".into(),
+        permanent: false,
+    });
+    assert_eq!(bench.refused().len(), 1);
+}
+
+#[test]
+fn a_cancelled_request_takes_back_what_starts() {
+    let mut bench = Bench::new(cpus(4));
+    bench.starts = false;
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 3)));
+    bench.tell(Event::UpdateBacklog {
+        from: owner(1),
+        id: RequestId(1),
+        backlog: 1,
+    });
+    assert_eq!(bench.available(), cpus(3));
+    bench.tell(Event::UpdateBacklog {
+        from: owner(1),
+        id: RequestId(1),
+        backlog: 0,
+    });
+    assert_eq!(bench.available(), cpus(4));
+    for worker in starts(&mut bench) {
+        bench.tell(Event::WorkerStarted { worker });
+    }
+    assert!(bench.granted().is_empty());
+    assert_eq!(
+        bench.ask(ask(owner(1), 2, 3)).len(),
+        3,
+        "they serve whoever is next"
+    );
+    assert!(starts(&mut bench).is_empty());
+}
+
+#[test]
+fn a_worker_that_was_stopped_while_it_started_is_stopped_when_it_comes() {
+    let mut bench = Bench::new(cpus(1));
+    bench.starts = false;
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 1)));
+    let worker = starts(&mut bench)[0];
+    bench.tell(Event::JobEnded { job: job(1) });
+    bench.out.clear();
+    bench.tell(Event::WorkerStarted { worker });
+    assert_eq!(
+        bench.count(|action| *action == Action::StopWorker { worker }),
+        1
+    );
+    assert!(bench.core.snapshot().workers.is_empty());
+}
