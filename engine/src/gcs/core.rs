@@ -93,7 +93,7 @@ impl Default for Config {
 pub(crate) struct GcsCore {
     config: Config,
     now: Duration,
-    /// When the last event came; a gap as long as `silent_after` means that the GCS slept, not the nodes.
+    /// When the last event came; a gap of half `silent_after` means that the GCS slept, not the nodes.
     last_event: Duration,
 
     nodes: BTreeMap<NodeId, Node>,

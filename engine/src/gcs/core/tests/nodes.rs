@@ -7,7 +7,8 @@ use super::*;
 fn membership_is_told_to_all() {
     let mut world = World::new(2);
     world.tell(Event::RegisterNode { row: Box::new(node_row(3, 4)) });
-    let told = |world: &World| -> Vec<(Vec<NodeId>, Vec<(NodeId, NodeState)>)> {
+    type Told = (Vec<NodeId>, Vec<(NodeId, NodeState)>);
+    let told = |world: &World| -> Vec<Told> {
         let spread = |action: &Action| match action {
             Action::SpreadNodes { to, rows } => {
                 Some((to.clone(), rows.iter().map(|row| (row.id, row.state)).collect()))
