@@ -189,11 +189,7 @@ impl Bench {
     }
 
     pub(super) fn refused(&self) -> Vec<&RefuseReason> {
-        let refuse = |action| match action {
-            Action::Refuse { why, .. } => Some(why),
-            _ => None,
-        };
-        self.out.iter().filter_map(refuse).collect()
+        self.out.iter().filter_map(refusal).collect()
     }
 
     pub(super) fn count(&self, which: impl Fn(&Action) -> bool) -> usize {
@@ -216,6 +212,13 @@ impl Bench {
             node: node(number),
             view,
         });
+    }
+}
+
+fn refusal(action: &Action) -> Option<&RefuseReason> {
+    match action {
+        Action::Refuse { why, .. } => Some(why),
+        _ => None,
     }
 }
 
