@@ -1,0 +1,152 @@
+//! Methods without `pub` in a remote impl: remote where their types allow it, plain helpers where not.
+//!
+//! Whether a type is serde is decided where the macro expands, as in [`error_kind`](crate::api::error_kind): a
+//! private helper may take and return anything. Calling such a helper through a handle does not compile.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::error::{Error, Result};
+use crate::call::{OwnedTaskArgs, TaskArgs, return_one};
+use crate::program::Outcome;
+
+/// What a method returns, as its ref's type: only what is `Serialize` can be asked for.
+#[diagnostic::on_unimplemented(
+    message = "this method cannot be called remotely: `{Self}` is not `serde::Serialize`",
+    label = "returns a `{Self}`"
+)]
+pub trait Returned<T> {}
+
+impl<T: Serialize> Returned<T> for T {}
+
+/// The arguments that a method reads.
+pub trait NextArg {
+    /// Decodes the next argument.
+    ///
+    /// # Errors
+    ///
+    /// `Serialization` if what was sent does not decode as `T`.
+    fn next_arg<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T>;
+}
+
+impl NextArg for TaskArgs<'_> {
+    fn next_arg<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T> {
+        self.next(name)
+    }
+}
+
+impl NextArg for OwnedTaskArgs {
+    fn next_arg<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T> {
+        self.next(name)
+    }
+}
+
+/// Reads a `T` if it can be read: `(&&ArgOf::<T>::new()).read(args, name)`.
+pub struct ArgOf<T>(PhantomData<fn() -> T>);
+
+impl<T> ArgOf<T> {
+    /// For a parameter of type `T`.
+    #[expect(clippy::new_without_default, reason = "only the macro's expansion makes one")]
+    pub fn new() -> Self {
+        ArgOf(PhantomData)
+    }
+}
+
+impl<T> fmt::Debug for ArgOf<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ArgOf")
+    }
+}
+
+/// A type that can be read.
+pub trait ReadableArg<T> {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// `Serialization` if what was sent does not decode as `T`.
+    fn read(&self, args: &mut impl NextArg, name: &'static str) -> Result<T>;
+}
+
+impl<T: DeserializeOwned> ReadableArg<T> for &ArgOf<T> {
+    fn read(&self, args: &mut impl NextArg, name: &'static str) -> Result<T> {
+        args.next_arg(name)
+    }
+}
+
+/// A type that cannot be read.
+pub trait OtherArg<T> {
+    /// Says so.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    fn read(&self, args: &mut impl NextArg, name: &'static str) -> Result<T>;
+}
+
+impl<T> OtherArg<T> for ArgOf<T> {
+    fn read(&self, _args: &mut impl NextArg, name: &'static str) -> Result<T> {
+        Err(not_serde::<T>(&format!("parameter `{name}`"), "serde::Deserialize"))
+    }
+}
+
+/// Returns a `T` if it can be sent: `(&&ReturnOf::new(value)).outcome()`.
+pub struct ReturnOf<T>(Cell<Option<T>>);
+
+impl<T> ReturnOf<T> {
+    /// Wraps a returned value.
+    pub fn new(value: T) -> Self {
+        ReturnOf(Cell::new(Some(value)))
+    }
+}
+
+impl<T> fmt::Debug for ReturnOf<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReturnOf")
+    }
+}
+
+/// A type that can be sent.
+pub trait SendableReturn {
+    /// Encodes it.
+    ///
+    /// # Errors
+    ///
+    /// `Serialization` if it cannot be encoded.
+    fn outcome(&self) -> Outcome;
+}
+
+impl<T: Serialize> SendableReturn for &ReturnOf<T> {
+    fn outcome(&self) -> Outcome {
+        match self.0.take() {
+            Some(value) => return_one(value),
+            None => Err(Error::task("a result that was already taken")),
+        }
+    }
+}
+
+/// A type that cannot be sent.
+pub trait OtherReturn {
+    /// Says so.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    fn outcome(&self) -> Outcome;
+}
+
+impl<T> OtherReturn for ReturnOf<T> {
+    fn outcome(&self) -> Outcome {
+        Err(not_serde::<T>("the returned value", "serde::Serialize"))
+    }
+}
+
+fn not_serde<T>(what: &str, bound: &str) -> Error {
+    let type_name = std::any::type_name::<T>();
+    Error::serialization(format!("{what} of type `{type_name}` is not `{bound}`"))
+        .remedy("derive serde's traits for it, or do not call the method remotely")
+}
