@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, ProcessId, SimNet};
+use crate::{DownReason, Identity, ProcessId, SimNet};
 
 /// Everything that [`Endpoint::bind`](crate::Endpoint::bind) needs.
 #[derive(Debug, Clone)]
@@ -125,4 +125,4 @@ pub enum PeerEvent {
     Down(ProcessId, DownReason),
 }
 
-use crate::DownReason;
+

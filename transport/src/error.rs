@@ -32,6 +32,9 @@ pub enum DownReason {
     /// The other side ended the session.
     #[error("the other side ended the session")]
     EndedByPeer,
+    /// What it sent does not follow the protocol.
+    #[error("it broke the protocol: {0}")]
+    Protocol(String),
     /// It closed its endpoint in good order.
     #[error("it closed its endpoint")]
     Goodbye,

@@ -1,17 +1,52 @@
-//! Actors addressed over QUIC: identity, endpoints, sessions, relays, bulk streams, joining a cluster,
-//! and a simulated network under the real protocol.
+//! Actors addressed over QUIC: identity, endpoints, sessions, relays, bulk streams, joining a cluster, and a
+//! simulated network under the real protocol.
 //!
-//! This crate knows nothing of tasks or objects. A process binds one [`Endpoint`], registers the
-//! actors it hosts by number, and speaks with other processes through [`Peer`]s.
+//! This crate knows nothing of tasks or objects. A process binds one [`Endpoint`], registers the actors it hosts
+//! by number ([`Receiver`]), and speaks with other processes through [`Peer`]s. What lies where:
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | `identity`, `config`, `error` | the words of this crate |
+//! | `endpoint` | one process's socket, actors and sessions |
+//! | `session`, `outbox`, `asks` | what two processes have between them, whatever connections come and go |
+//! | `keeper`, `dial`, `accept`, `greeting` | getting a connection, and getting another |
+//! | `lanes`, `wire` | messages to bytes and back; the wire format is drawn in `wire` |
+//! | `peer`, `receiver` | the two ends that the layer above holds |
+//! | `bulk`, `relay`, `join` | large answers; processes that cannot be dialled; processes without a certificate |
+//! | `security` | authority, certificates, token |
+//! | `net`, `tuning` | datagrams, real and simulated; the QUIC settings |
 
-mod api;
+mod accept;
+mod asks;
+mod bulk;
 mod config;
+mod dial;
+mod endpoint;
 mod error;
+mod greeting;
 mod identity;
+mod join;
+mod keeper;
+mod lanes;
+mod net;
+mod outbox;
+mod peer;
+mod receiver;
+mod relay;
+mod security;
+mod session;
+mod tuning;
+mod wire;
 
-pub use api::*;
+pub use bulk::{BulkAnswer, BulkHandler, BulkReader, BulkWriter};
 pub use config::{Config, Lane, Limits, Net, PeerAddr, PeerEvent, Probe};
+pub use endpoint::Endpoint;
 pub use error::{
     AskError, BindError, BulkError, DialError, DownReason, JoinError, SecurityError, SendError,
 };
 pub use identity::{ActorNo, Address, ClusterId, NodeId, ProcessId};
+pub use join::{JoinKind, JoinRequest, JoinServer, Joined, join};
+pub use net::{LinkFaults, SimNet};
+pub use peer::Peer;
+pub use receiver::{Message, Messages, Receiver, ReplyTo};
+pub use security::{Authority, Identity, NodeAuthority, Revoked, Token};

@@ -1,0 +1,116 @@
+//! Connections that others dial: the greeting from the listener's side.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use quinn::{Connection, Incoming};
+use tokio::time::timeout;
+
+use crate::endpoint::{Admission, Inner};
+use crate::greeting::{self, Fault};
+use crate::session::{Dial, Session, Unattached};
+use crate::wire::{Close, Hello, Reply};
+use crate::{DownReason, ProcessId, join, lanes, net, security, tuning};
+
+/// Takes connections for as long as the endpoint lives.
+pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        let Some(inner) = inner.upgrade() else { return };
+        let runtime = inner.runtime.clone();
+        runtime.spawn(async move {
+            let stall = inner.limits.stall;
+            let from = incoming.remote_address();
+            if timeout(stall, one(inner, incoming)).await.is_err() {
+                // Dropping the connection closed it.
+                tracing::info!(%from, ?stall, "a connection stalled before its greeting was complete");
+            }
+        });
+    }
+}
+
+async fn one(inner: Arc<Inner>, incoming: Incoming) {
+    let from = incoming.remote_address();
+    let near = !net::is_relayed(from) && tuning::same_machine(from, inner.is_simulated());
+    let config = if near { inner.servers[0].clone() } else { inner.servers[1].clone() };
+    let connected = match incoming.accept_with(config) {
+        Ok(connecting) => connecting.await,
+        Err(error) => Err(error),
+    };
+    let connection = match connected {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::info!(%from, %error, "a handshake failed");
+            return;
+        }
+    };
+    let data = connection.handshake_data();
+    let data = data.and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
+    if data.and_then(|data| data.protocol).as_deref() == Some(security::JOIN_ALPN) {
+        join::serve(&inner, connection).await;
+        return;
+    }
+    let Some(id) = security::peer_id(&connection) else {
+        tracing::info!(%from, "a connection without a certificate is closed");
+        connection.close(Close::Refused.code(), b"a session needs a certificate of this cluster");
+        return;
+    };
+    greet(&inner, id, connection).await;
+}
+
+async fn greet(inner: &Arc<Inner>, id: ProcessId, connection: Connection) {
+    let Ok((mut send, mut receive)) = connection.accept_bi().await else { return };
+    let refuse = |text: &str| {
+        tracing::warn!(from = %id, at = %connection.remote_address(), text, "a connection is refused");
+        connection.close(Close::Refused.code(), text.as_bytes());
+    };
+    let hello = match greeting::read::<Hello>(&mut receive, inner.revision).await {
+        Ok(hello) => hello,
+        Err(Fault::Broken) => return,
+        Err(Fault::Malformed(text)) => return refuse(text),
+        Err(Fault::Revision(theirs)) => {
+            let ours = inner.revision;
+            inner.refused_revision(id, theirs);
+            tracing::warn!(from = %id, at = %connection.remote_address(), ours, theirs, "another wire revision");
+            let _ = greeting::write::<Reply>(&mut send, ours, None).await;
+            let _ = send.finish();
+            let _ = timeout(Duration::from_secs(1), connection.closed()).await;
+            return;
+        }
+    };
+    if hello.from != id {
+        return refuse("the greeting names another process than the certificate");
+    }
+    let reply = answer(inner, id, &connection, &hello);
+    let written = greeting::write(&mut send, inner.revision, Some(&reply)).await;
+    let _ = send.finish();
+    if !matches!(reply, Reply::Welcome { .. }) && written.is_ok() {
+        // The dialler closes when it has read this.
+        let _ = timeout(Duration::from_secs(1), connection.closed()).await;
+    }
+}
+
+/// Decides, and on a welcome gives the connection to the session at once.
+fn answer(inner: &Arc<Inner>, id: ProcessId, connection: &Connection, hello: &Hello) -> Reply {
+    if hello.to.is_some_and(|to| to != inner.id) {
+        return Reply::NotMe(inner.id);
+    }
+    let session: Arc<Session> = match inner.admit(id, hello) {
+        Admission::Session(peer) => peer.0,
+        Admission::Over(next) => return Reply::Over(next),
+        Admission::Never(reason) => return Reply::Never(reason.to_string()),
+    };
+    let received = session.received();
+    let dial = Dial { ours: false, number: hello.connection };
+    match inner.attach(&session, connection, dial, hello.lost, hello.received) {
+        Ok(live) => {
+            lanes::start(&session, &live);
+            Reply::Welcome { from: inner.id, received, addrs: inner.advertised() }
+        }
+        Err(Unattached::Yield) => Reply::Yield,
+        Err(Unattached::Ended(_)) => Reply::Over(session.number + 1),
+        Err(Unattached::Protocol(text)) => {
+            session.end(DownReason::Protocol(text));
+            Reply::Over(session.number + 1)
+        }
+    }
+}

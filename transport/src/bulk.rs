@@ -1,0 +1,253 @@
+//! Bulk: a request, and an answer of any length, on a stream of their own that yields to messages.
+//!
+//! ```text
+//! request    | length (4) | bytes |                            at most Limits::max_bulk_request (64 KiB)
+//! answer     | 0 (1) | length (8) | bytes |                    all of `length` bytes, or the stream breaks
+//!            | 1 (1) | length (8) | text |                     refused; at most 4 KiB
+//! ```
+//!
+//! A bulk stream belongs to its connection: if that is lost, the answer breaks, and the asker asks again. At most
+//! 16 run at once on a connection; further ones wait. Nothing is buffered beyond QUIC's stream window (4 MiB).
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quinn::{RecvStream, SendStream};
+use tokio::time::timeout;
+
+use crate::session::{Live, Session};
+use crate::{BulkError, Peer};
+
+const ACCEPTED: u8 = 0;
+const REFUSED: u8 = 1;
+const MAX_TEXT: usize = 4096;
+/// Below both lanes.
+const PRIORITY: i32 = -1;
+/// The most bytes of one [`BulkReader::next_chunk`].
+const CHUNK: usize = 1 << 20;
+
+/// Serves bulk requests.
+pub trait BulkHandler: Send + Sync {
+    /// Called on the endpoint's thread for each request. Must not block: hand `answer` to a task.
+    fn serve(&self, from: &Peer, request: Bytes, answer: BulkAnswer);
+}
+
+/// The answer to one bulk request; dropped without one, it refuses.
+pub struct BulkAnswer {
+    stream: Option<SendStream>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl fmt::Debug for BulkAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BulkAnswer")
+    }
+}
+
+fn header(status: u8, length: u64) -> [u8; 9] {
+    let mut header = [status; 9];
+    header[1..].copy_from_slice(&length.to_le_bytes());
+    header
+}
+
+fn broken(got: u64, length: u64, error: &dyn fmt::Display) -> BulkError {
+    BulkError::Broken { got, length, text: error.to_string() }
+}
+
+impl BulkAnswer {
+    /// Begins an answer of exactly `length` bytes.
+    pub async fn accept(mut self, length: u64) -> Result<BulkWriter, BulkError> {
+        let Some(mut stream) = self.stream.take() else {
+            return Err(broken(0, length, &"already answered"));
+        };
+        stream.write_all(&header(ACCEPTED, length)).await.map_err(|error| broken(0, length, &error))?;
+        Ok(BulkWriter { stream, length, written: 0 })
+    }
+
+    /// Answers with these bytes, in a task of the endpoint's runtime.
+    pub fn send(self, chunks: Vec<Bytes>) {
+        let runtime = self.runtime.clone();
+        runtime.spawn(async move {
+            let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+            let Ok(mut writer) = self.accept(length).await else { return };
+            for chunk in chunks {
+                if writer.write(chunk).await.is_err() {
+                    return;
+                }
+            }
+            let _ = writer.finish().await;
+        });
+    }
+
+    /// Refuses, with a reason.
+    pub fn refuse(mut self, why: impl Into<String>) {
+        self.close(&why.into());
+    }
+
+    fn close(&mut self, why: &str) {
+        let Some(mut stream) = self.stream.take() else { return };
+        let text = why.as_bytes()[..why.len().min(MAX_TEXT)].to_vec();
+        self.runtime.spawn(async move {
+            if stream.write_all(&header(REFUSED, text.len() as u64)).await.is_ok() {
+                let _ = stream.write_all(&text).await;
+                let _ = stream.finish();
+            }
+        });
+    }
+}
+
+impl Drop for BulkAnswer {
+    fn drop(&mut self) {
+        self.close("the request was dropped");
+    }
+}
+
+/// Writes the bytes of an answer. Dropped before all are written, it breaks the stream.
+#[derive(Debug)]
+pub struct BulkWriter {
+    stream: SendStream,
+    length: u64,
+    written: u64,
+}
+
+impl BulkWriter {
+    /// Writes some of the bytes, without a copy; waits while the reader is slow.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), BulkError> {
+        let size = chunk.len() as u64;
+        if self.written + size > self.length {
+            return Err(broken(self.written, self.length, &"more was written than announced"));
+        }
+        self.stream.write_chunk(chunk).await.map_err(|error| broken(self.written, self.length, &error))?;
+        self.written += size;
+        Ok(())
+    }
+
+    /// Ends the answer; an error if not all of it was written.
+    pub async fn finish(mut self) -> Result<(), BulkError> {
+        if self.written < self.length {
+            return Err(broken(self.written, self.length, &"less was written than announced"));
+        }
+        self.stream.finish().map_err(|error| broken(self.written, self.length, &error))
+    }
+}
+
+impl Drop for BulkWriter {
+    fn drop(&mut self) {
+        if self.written < self.length {
+            let _ = self.stream.reset(1u32.into());
+        }
+    }
+}
+
+/// Reads an answer.
+#[derive(Debug)]
+pub struct BulkReader {
+    stream: RecvStream,
+    length: u64,
+    got: u64,
+}
+
+impl BulkReader {
+    /// Bytes in the whole answer.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The next bytes, in order; `None` once all have come.
+    pub async fn next_chunk(&mut self) -> Option<Result<Bytes, BulkError>> {
+        if self.got >= self.length {
+            return None;
+        }
+        let most = CHUNK.min((self.length - self.got).try_into().unwrap_or(CHUNK));
+        let chunk = match self.stream.read_chunk(most, true).await {
+            Ok(Some(chunk)) => chunk.bytes,
+            Ok(None) => return Some(Err(broken(self.got, self.length, &"the stream ended"))),
+            Err(error) => return Some(Err(broken(self.got, self.length, &error))),
+        };
+        self.got += chunk.len() as u64;
+        Some(Ok(chunk))
+    }
+}
+
+/// Sends a request, on the endpoint's runtime, so that any executor may wait for it.
+pub(crate) async fn request(peer: Peer, request: Bytes) -> Result<BulkReader, BulkError> {
+    let (to, within, limit) = (peer.id(), peer.0.limits.stall, peer.0.limits.max_bulk_request);
+    if request.len() > limit {
+        return Err(BulkError::TooLarge { size: request.len(), limit });
+    }
+    let runtime = peer.0.runtime.clone();
+    let asked = runtime.spawn(async move { timeout(within, ask(&peer.0, request)).await });
+    match asked.await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(BulkError::Timeout { to, within }),
+        Err(_) => Err(BulkError::Ended { to, reason: crate::DownReason::Closed }),
+    }
+}
+
+async fn ask(session: &Arc<Session>, request: Bytes) -> Result<BulkReader, BulkError> {
+    let mut connected = session.connected.subscribe();
+    let live = loop {
+        if let Some(reason) = session.ended() {
+            return Err(BulkError::Ended { to: session.id, reason });
+        }
+        if let Some(live) = session.live() {
+            break live;
+        }
+        if connected.changed().await.is_err() {
+            return Err(BulkError::Ended { to: session.id, reason: crate::DownReason::Closed });
+        }
+    };
+    let lost = |error: &dyn fmt::Display| broken(0, 0, error);
+    let (mut send, mut stream) = live.connection.open_bi().await.map_err(|error| lost(&error))?;
+    let _ = send.set_priority(PRIORITY);
+    send.write_all(&(request.len() as u32).to_le_bytes()).await.map_err(|error| lost(&error))?;
+    send.write_chunk(request).await.map_err(|error| lost(&error))?;
+    let _ = send.finish();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.map_err(|error| lost(&error))?;
+    let length = crate::wire::u64_at(&head, 1).unwrap_or(0);
+    if head[0] == ACCEPTED {
+        return Ok(BulkReader { stream, length, got: 0 });
+    }
+    let mut text = vec![0; MAX_TEXT.min(length.try_into().unwrap_or(MAX_TEXT))];
+    stream.read_exact(&mut text).await.map_err(|error| lost(&error))?;
+    Err(BulkError::Refused(String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// Takes the bulk requests of a connection.
+pub(crate) async fn serve(session: Arc<Session>, live: Live) {
+    while let Ok((send, receive)) = live.connection.accept_bi().await {
+        let session = session.clone();
+        session.runtime.clone().spawn(async move {
+            let stall = session.limits.stall;
+            let from = session.id;
+            match timeout(stall, read_request(&session, receive)).await {
+                Ok(Ok(request)) => answer(&session, request, send),
+                Ok(Err(fault)) => tracing::warn!(%from, fault, "a bulk request cannot be read"),
+                Err(_) => tracing::warn!(%from, ?stall, "a bulk request stalled"),
+            }
+        });
+    }
+}
+
+async fn read_request(session: &Session, mut stream: RecvStream) -> Result<Bytes, String> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await.map_err(|error| error.to_string())?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > session.limits.max_bulk_request {
+        return Err(format!("{length} bytes, over Limits::max_bulk_request"));
+    }
+    let mut request = vec![0; length];
+    stream.read_exact(&mut request).await.map_err(|error| error.to_string())?;
+    Ok(request.into())
+}
+
+fn answer(session: &Arc<Session>, request: Bytes, stream: SendStream) {
+    let _ = stream.set_priority(PRIORITY);
+    let answer = BulkAnswer { stream: Some(stream), runtime: session.runtime.clone() };
+    match session.endpoint.upgrade().and_then(|inner| inner.bulk()) {
+        Some(handler) => handler.serve(&Peer(session.clone()), request, answer),
+        None => answer.refuse("this process serves no bulk requests"),
+    }
+}

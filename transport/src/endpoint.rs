@@ -1,0 +1,527 @@
+//! One process incarnation's end of everything: its socket, its actors, its sessions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use quinn::{Connection, TokioRuntime};
+use ring::{hkdf, hmac};
+
+use crate::bulk::BulkHandler;
+use crate::join::JoinServer;
+use crate::receiver::Registry;
+use crate::session::{Dial, Live, Session, Unattached};
+use crate::wire::{Close, Hello};
+use crate::{
+    ActorNo, BindError, Config, DialError, DownReason, Identity, Lane, Limits, Net, Peer, PeerAddr, PeerEvent,
+    Probe, ProcessId, Receiver, Revoked, accept, dial, keeper, lanes, net, peer, relay, security, tuning,
+};
+
+/// How long `close` waits for what was said last to arrive, and then for the farewell to leave.
+const FLUSH: Duration = Duration::from_millis(80);
+const FAREWELL: Duration = Duration::from_millis(10);
+
+type OnEvent = Arc<dyn Fn(PeerEvent) + Send + Sync>;
+
+/// A process's endpoint. Clones are the same one; when the last is dropped, it closes without waiting.
+///
+/// Its tasks run on the runtime it was bound on, which must be a `current_thread` one (order within a lane rests
+/// on it). All methods may be called from any thread; the async ones, from any executor.
+#[derive(Clone)]
+pub struct Endpoint {
+    handle: Arc<Handle>,
+}
+
+struct Handle(Arc<Inner>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.end_all();
+        self.0.quinn.close(Close::Goodbye.code(), b"goodbye");
+    }
+}
+
+/// What sessions and tasks share.
+pub(crate) struct Inner {
+    pub(crate) id: ProcessId,
+    pub(crate) limits: Limits,
+    pub(crate) revision: u32,
+    pub(crate) net: Net,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) quinn: quinn::Endpoint,
+    pub(crate) relayed: Arc<net::RelayPaths>,
+    /// For diallers on this machine, and elsewhere.
+    pub(crate) servers: [Arc<quinn::ServerConfig>; 2],
+    local: SocketAddr,
+    shown: Arc<security::ServerCert>,
+    identity: RwLock<Arc<Identity>>,
+    advertised: RwLock<Vec<SocketAddr>>,
+    peers: Mutex<Peers>,
+    on_event: RwLock<Option<OnEvent>>,
+    bulk: RwLock<Option<Arc<dyn BulkHandler>>>,
+    joins: RwLock<Option<Arc<JoinServer>>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Inner({:?})", self.id)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({:?} at {})", self.id(), self.local_addr())
+    }
+}
+
+#[derive(Default)]
+struct Peers {
+    slots: BTreeMap<ProcessId, Slot>,
+    revoked: BTreeSet<Revoked>,
+    closed: bool,
+}
+
+/// What is known of another process incarnation.
+struct Slot {
+    peer: Option<Peer>,
+    /// The number of the next session with it.
+    next: u64,
+    /// There will be none any more.
+    never: Option<DownReason>,
+}
+
+/// What a greeting meets.
+pub(crate) enum Admission {
+    Session(Peer),
+    Over(u64),
+    Never(DownReason),
+}
+
+fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn get<T: Clone>(lock: &RwLock<T>) -> T {
+    lock.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn set<T>(lock: &RwLock<T>, value: T) {
+    *lock.write().unwrap_or_else(PoisonError::into_inner) = value;
+}
+
+impl Endpoint {
+    /// Opens the socket and begins to listen. Must be called within the `current_thread` runtime that the endpoint
+    /// is to live on.
+    pub fn bind(config: Config) -> Result<Endpoint, BindError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
+        if config.identity.id != config.id {
+            let (for_, id) = (config.identity.id, config.id);
+            return Err(BindError::Identity(format!("it is for {for_:?}, and the process is {id:?}")));
+        }
+        let unfit = |error: &dyn fmt::Display| BindError::Identity(error.to_string());
+        let shown = security::ServerCert::new(&config.identity).map_err(|error| unfit(&error))?;
+        let tls = security::server_config(&config.identity, shown.clone()).map_err(|error| unfit(&error))?;
+        let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls).map_err(|error| unfit(&error))?;
+        let tls = Arc::new(tls);
+        let seed = seed(&config);
+        let servers = [true, false].map(|near| {
+            let key = hkdf::Salt::new(hkdf::HKDF_SHA256, &seed).extract(b"address validation");
+            let mut server = quinn::ServerConfig::new(tls.clone(), Arc::new(key));
+            server.transport_config(tuning::transport(near, &config.limits));
+            Arc::new(server)
+        });
+        let addr = config.listen;
+        let relayed = Arc::new(net::RelayPaths::default());
+        let below = net::open(&config.net, addr).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => BindError::InUse(addr),
+            _ => BindError::Io { addr, source },
+        })?;
+        let socket = Arc::new(net::MuxSocket { below, relayed: relayed.clone() });
+        let io = |source| BindError::Io { addr, source };
+        let quinn = quinn::Endpoint::new_with_abstract_socket(
+            endpoint_config(&seed, config.seed),
+            Some((*servers[1]).clone()),
+            socket,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(io)?;
+        let local = quinn.local_addr().map_err(io)?;
+        let inner = Arc::new(Inner {
+            id: config.id,
+            limits: config.limits,
+            revision: config.revision,
+            net: config.net,
+            runtime,
+            registry: Arc::default(),
+            quinn,
+            relayed,
+            servers,
+            local,
+            shown,
+            identity: RwLock::new(Arc::new(config.identity)),
+            advertised: RwLock::new(if local.ip().is_unspecified() { Vec::new() } else { vec![local] }),
+            peers: Mutex::default(),
+            on_event: RwLock::default(),
+            bulk: RwLock::default(),
+            joins: RwLock::default(),
+        });
+        relay::install(&inner);
+        inner.runtime.spawn(accept::run(Arc::downgrade(&inner), inner.quinn.clone()));
+        Ok(Endpoint { handle: Arc::new(Handle(inner)) })
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.handle.0
+    }
+
+    /// The process incarnation it speaks for.
+    pub fn id(&self) -> ProcessId {
+        self.inner().id
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner().local
+    }
+
+    /// What other processes are told to dial; the default is `local_addr`, if that names an interface. Empty says
+    /// that this process cannot be dialled.
+    pub fn advertise(&self, addrs: Vec<SocketAddr>) {
+        set(&self.inner().advertised, addrs);
+    }
+
+    /// Hosts an actor under a number; a second one under the same number takes the first one's place. The highest
+    /// number is the relay's own.
+    pub fn register(&self, actor: ActorNo, receiver: Arc<dyn Receiver>) {
+        self.inner().registry.register(actor, receiver);
+    }
+
+    /// The number is free again; messages for it are refused.
+    pub fn unregister(&self, actor: ActorNo) {
+        self.inner().registry.unregister(actor);
+    }
+
+    /// The session with that process; begun, and dialled in the background, if there is none. With a process that
+    /// is declared dead or revoked, the session is over from the start. The own id gives a way to send to oneself.
+    pub fn peer(&self, at: &PeerAddr) -> Peer {
+        self.inner().peer(at)
+    }
+
+    /// The session with that process, if one was begun from either side.
+    pub fn known(&self, id: ProcessId) -> Option<Peer> {
+        self.inner().known(id)
+    }
+
+    /// The session with whoever listens at an address, connected; for processes that know each other only by it.
+    pub async fn contact(&self, addr: SocketAddr, deadline: Duration) -> Result<Peer, DialError> {
+        let inner = self.inner().clone();
+        let runtime = inner.runtime.clone();
+        let contacted = runtime.spawn(async move { dial::contact(&inner, addr, deadline).await });
+        contacted.await.unwrap_or(Err(DialError::Ended { addr, reason: DownReason::Closed }))
+    }
+
+    /// Who is told of sessions that begin and end; called on the endpoint's thread, and must not block.
+    pub fn on_peer_event(&self, f: Arc<dyn Fn(PeerEvent) + Send + Sync>) {
+        set(&self.inner().on_event, Some(f));
+    }
+
+    /// That incarnation is dead: its session ends, and there will be no other with it.
+    pub fn declare_dead(&self, id: ProcessId) {
+        self.inner().never(id, DownReason::Declared);
+    }
+
+    /// Closes the connections of a process, or of a node's processes, and admits none of them again.
+    pub fn revoke(&self, what: impl Into<Revoked>) {
+        self.inner().revoke(what.into());
+    }
+
+    /// Takes a renewed certificate for connections from now on.
+    pub fn renew(&self, identity: Identity) -> Result<(), BindError> {
+        let inner = self.inner();
+        if identity.id != inner.id {
+            let (for_, id) = (identity.id, inner.id);
+            return Err(BindError::Identity(format!("it is for {for_:?}, and the process is {id:?}")));
+        }
+        inner.shown.renew(&identity).map_err(|error| BindError::Identity(error.to_string()))?;
+        set(&inner.identity, Arc::new(identity));
+        Ok(())
+    }
+
+    /// Asks whether anybody listens at an address, by a datagram that every QUIC endpoint answers.
+    pub async fn probe(&self, addr: SocketAddr, wait: Duration) -> Probe {
+        let inner = self.inner().clone();
+        let runtime = inner.runtime.clone();
+        runtime.spawn(async move { inner.probe(addr, wait).await }).await.unwrap_or(Probe::Silent)
+    }
+
+    /// Answers joins from now on.
+    pub fn serve_joins(&self, server: JoinServer) {
+        set(&self.inner().joins, Some(Arc::new(server)));
+    }
+
+    /// Who serves bulk requests.
+    pub fn set_bulk(&self, handler: Arc<dyn BulkHandler>) {
+        set(&self.inner().bulk, Some(handler));
+    }
+
+    /// Ends all sessions in good order: what was sent before arrives where a connection stands (for up to 80 ms),
+    /// and the others are told.
+    pub async fn close(&self) {
+        let inner = self.inner().clone();
+        let runtime = inner.runtime.clone();
+        let _ = runtime.spawn(async move { inner.close().await }).await;
+    }
+}
+
+/// Key material of the endpoint that is not TLS's: from the seed, or from the system.
+fn seed(config: &Config) -> [u8; 32] {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut seed = config.seed.unwrap_or_default();
+    if config.seed.is_none() {
+        // Without the system's generator the identity's key, which is secret too, serves.
+        if SystemRandom::new().fill(&mut seed).is_err() {
+            seed = security::fingerprint(&config.identity.key);
+        }
+    }
+    seed
+}
+
+/// All chance in quinn that shows in sizes or times comes from here (connection ids have one length).
+pub(crate) fn endpoint_config(seed: &[u8; 32], fixed: Option<[u8; 32]>) -> quinn::EndpointConfig {
+    let mut config = quinn::EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, seed)));
+    config.rng_seed(fixed);
+    // Within bounds: the error cannot come.
+    let _ = config.max_udp_payload_size(tuning::MAX_DATAGRAM);
+    config
+}
+
+impl Inner {
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self.net, Net::Sim(_))
+    }
+
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        get(&self.identity)
+    }
+
+    pub(crate) fn advertised(&self) -> Vec<SocketAddr> {
+        get(&self.advertised)
+    }
+
+    pub(crate) fn bulk(&self) -> Option<Arc<dyn BulkHandler>> {
+        get(&self.bulk)
+    }
+
+    pub(crate) fn joins(&self) -> Option<Arc<JoinServer>> {
+        get(&self.joins)
+    }
+
+
+    pub(crate) async fn probe(&self, addr: SocketAddr, wait: Duration) -> Probe {
+        net::probe(&self.net, Some(self.local.ip()), addr, wait).await
+    }
+
+    fn tell(&self, event: PeerEvent) {
+        if let Some(told) = get(&self.on_event) {
+            told(event);
+        }
+    }
+
+    pub(crate) fn known(&self, id: ProcessId) -> Option<Peer> {
+        if id == self.id {
+            return lock(&self.peers).slots.get(&id)?.peer.clone();
+        }
+        lock(&self.peers).slots.get(&id)?.peer.clone().filter(|peer| peer.ended().is_none())
+    }
+
+    pub(crate) fn peer(self: &Arc<Self>, at: &PeerAddr) -> Peer {
+        self.session(at, Duration::ZERO)
+    }
+
+    /// The session with a process that was reached by address; a connection is at hand.
+    pub(crate) fn contacted(self: &Arc<Self>, id: ProcessId, addr: SocketAddr) -> Peer {
+        self.session(&PeerAddr::new(id, addr), self.limits.stall)
+    }
+
+    fn session(self: &Arc<Self>, at: &PeerAddr, patience: Duration) -> Peer {
+        let mut peers = lock(&self.peers);
+        let barred = peers.barred(at.id);
+        let slot = peers.slot(at.id);
+        if let Some(peer) = slot.peer.as_ref().filter(|peer| peer.ended().is_none()) {
+            peer.0.learn(&at.addrs, at.relay);
+            return peer.clone();
+        }
+        let number = slot.next;
+        if let Some(reason) = barred {
+            let peer = Peer(Arc::new(Session::new(self, at.clone(), number)));
+            peer.0.claims_down();
+            peer.0.end(reason);
+            return peer;
+        }
+        self.begin(slot, at.clone(), number, patience)
+    }
+
+    fn begin(self: &Arc<Self>, slot: &mut Slot, at: PeerAddr, number: u64, patience: Duration) -> Peer {
+        let session = Arc::new(Session::new(self, at, number));
+        slot.next = number + 1;
+        slot.peer = Some(Peer(session.clone()));
+        self.runtime.spawn(peer::watch_deadlines(session.clone()));
+        if session.is_local() {
+            for lane in [Lane::Urgent, Lane::Ordered] {
+                self.runtime.spawn(lanes::run_local(session.clone(), lane));
+            }
+        } else {
+            self.runtime.spawn(keeper::keep(session.clone(), patience));
+        }
+        Peer(session)
+    }
+
+    /// What a greeting from that process meets here.
+    pub(crate) fn admit(self: &Arc<Self>, id: ProcessId, hello: &Hello) -> Admission {
+        let (peer, replaced) = {
+            let mut peers = lock(&self.peers);
+            if let Some(reason) = peers.barred(id) {
+                return Admission::Never(reason);
+            }
+            let slot = peers.slot(id);
+            let standing = slot.peer.clone().filter(|peer| peer.ended().is_none());
+            let (number, replaced) = match standing {
+                Some(peer) if peer.0.number == hello.session => {
+                    peer.0.learn(&hello.addrs, None);
+                    return Admission::Session(peer);
+                }
+                Some(peer) if peer.0.number > hello.session => return Admission::Over(peer.0.number),
+                Some(peer) => (hello.session, Some(peer)),
+                None if slot.next > hello.session => return Admission::Over(slot.next),
+                None => (hello.session, None),
+            };
+            let at = PeerAddr { id, addrs: hello.addrs.clone(), relay: None };
+            (self.begin(slot, at, number, Duration::ZERO), replaced)
+        };
+        if let Some(old) = replaced {
+            old.0.end(DownReason::EndedByPeer);
+            self.tell_down(&old.0);
+        }
+        Admission::Session(peer)
+    }
+
+    /// The other side has moved on to that session.
+    pub(crate) fn next_session(&self, id: ProcessId, number: u64) {
+        let mut peers = lock(&self.peers);
+        let slot = peers.slot(id);
+        slot.next = slot.next.max(number);
+    }
+
+    /// Gives a connection to its session, and tells of the session's first.
+    pub(crate) fn attach(
+        &self,
+        session: &Arc<Session>,
+        connection: &Connection,
+        dial: Dial,
+        lost: u64,
+        received: [u64; 2],
+    ) -> Result<Live, Unattached> {
+        let (live, first) = session.attach(connection.clone(), dial, lost, received)?;
+        if first {
+            self.tell(PeerEvent::Up(session.id, session.addr()));
+        }
+        Ok(live)
+    }
+
+    fn tell_down(&self, session: &Session) {
+        if session.claims_down() {
+            let reason = session.ended().unwrap_or(DownReason::Closed);
+            self.tell(PeerEvent::Down(session.id, reason));
+        }
+    }
+
+    /// The session's keeper is done.
+    pub(crate) fn over(&self, session: &Arc<Session>) {
+        {
+            let mut peers = lock(&self.peers);
+            let slot = peers.slot(session.id);
+            if slot.peer.as_ref().is_some_and(|peer| Arc::ptr_eq(&peer.0, session)) {
+                slot.peer = None;
+            }
+        }
+        self.tell_down(session);
+    }
+
+    /// A process of another wire revision dialled.
+    pub(crate) fn refused_revision(&self, id: ProcessId, theirs: u32) {
+        let reason = DownReason::Version { ours: self.revision, theirs };
+        match self.known(id) {
+            Some(peer) => peer.0.end(reason),
+            None => self.tell(PeerEvent::Down(id, reason)),
+        }
+    }
+
+    fn never(&self, id: ProcessId, reason: DownReason) {
+        let peer = {
+            let mut peers = lock(&self.peers);
+            let slot = peers.slot(id);
+            slot.never = Some(reason.clone());
+            slot.peer.clone()
+        };
+        if let Some(peer) = peer {
+            peer.0.end(reason);
+        }
+    }
+
+    fn revoke(&self, what: Revoked) {
+        let hit: Vec<Peer> = {
+            let mut peers = lock(&self.peers);
+            peers.revoked.insert(what);
+            let hit = peers.slots.iter().filter(|(id, _)| Revoked::Process(**id) == what || Revoked::Node(id.node) == what);
+            hit.filter_map(|(_, slot)| slot.peer.clone()).collect()
+        };
+        for peer in hit {
+            peer.0.end(DownReason::Revoked);
+        }
+    }
+
+    fn all(&self) -> Vec<Peer> {
+        lock(&self.peers).slots.values().filter_map(|slot| slot.peer.clone()).collect()
+    }
+
+    fn end_all(&self) {
+        lock(&self.peers).closed = true;
+        for peer in self.all() {
+            peer.0.end(DownReason::Closed);
+        }
+    }
+
+    async fn close(&self) {
+        let peers: Vec<Peer> = self.all().into_iter().filter(|peer| peer.0.flush()).collect();
+        let flushed = async {
+            for peer in &peers {
+                peer.0.until_flushed().await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH, flushed).await;
+        self.end_all();
+        self.registry.clear();
+        self.quinn.close(Close::Goodbye.code(), b"goodbye");
+        let _ = tokio::time::timeout(FAREWELL, self.quinn.wait_idle()).await;
+    }
+}
+
+impl Peers {
+    fn slot(&mut self, id: ProcessId) -> &mut Slot {
+        self.slots.entry(id).or_insert(Slot { peer: None, next: 1, never: None })
+    }
+
+    /// Why there is no session with that process.
+    fn barred(&self, id: ProcessId) -> Option<DownReason> {
+        if self.closed {
+            return Some(DownReason::Closed);
+        }
+        if self.revoked.contains(&Revoked::Process(id)) || self.revoked.contains(&Revoked::Node(id.node)) {
+            return Some(DownReason::Revoked);
+        }
+        self.slots.get(&id)?.never.clone()
+    }
+}

@@ -1,0 +1,192 @@
+//! One socket for two ways: datagrams of the network below, and datagrams that a relay carries.
+//!
+//! A process that cannot be dialled gets a made-up address (240.0.0.0/4, which no network routes). Datagrams to
+//! such an address are handed to the relay's session, and come out of the other end's socket as if they had been
+//! received. So the connection above, with its handshake, its certificates and its bulk streams, is an ordinary
+//! one from end to end; the relay sees ciphertext only.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+
+use crate::ProcessId;
+
+/// Datagrams that may wait to be read; more are dropped, as a full socket drops them.
+const INBOX: usize = 1024;
+
+/// A process, and the relay to reach it through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Route {
+    pub(crate) target: ProcessId,
+    pub(crate) via: ProcessId,
+}
+
+type Forward = Box<dyn Fn(Route, &[u8]) + Send + Sync>;
+
+/// The made-up addresses of an endpoint, and what has come for them.
+#[derive(Default)]
+pub(crate) struct RelayPaths {
+    table: Mutex<Table>,
+    forward: OnceLock<Forward>,
+}
+
+#[derive(Default)]
+struct Table {
+    by_addr: BTreeMap<SocketAddr, Route>,
+    by_route: BTreeMap<Route, SocketAddr>,
+    inbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    waker: Option<Waker>,
+}
+
+impl fmt::Debug for RelayPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RelayPaths")
+    }
+}
+
+impl RelayPaths {
+    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says how datagrams leave; once.
+    pub(crate) fn set_forward(&self, forward: Forward) {
+        let _ = self.forward.set(forward);
+    }
+
+    /// The made-up address of that process by that relay.
+    pub(crate) fn addr(&self, route: Route) -> SocketAddr {
+        let mut table = self.table();
+        if let Some(addr) = table.by_route.get(&route) {
+            return *addr;
+        }
+        let number = table.by_route.len() as u32 & 0x0fff_ffff;
+        let addr = SocketAddr::from((Ipv4Addr::from_bits(0xf000_0000 | number), 1));
+        table.by_route.insert(route, addr);
+        table.by_addr.insert(addr, route);
+        addr
+    }
+
+    /// A datagram came through a relay.
+    pub(crate) fn arrived(&self, route: Route, datagram: &[u8]) {
+        let addr = self.addr(route);
+        let waker = {
+            let mut table = self.table();
+            if table.inbox.len() >= INBOX {
+                return;
+            }
+            table.inbox.push_back((addr, datagram.to_vec()));
+            table.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Whether an address was made up here.
+pub(crate) fn is_relayed(addr: SocketAddr) -> bool {
+    match addr {
+        SocketAddr::V4(addr) => addr.ip().octets()[0] & 0xf0 == 0xf0 && !addr.ip().is_broadcast(),
+        SocketAddr::V6(addr) => {
+            addr.ip().to_ipv4_mapped().is_some_and(|ip| is_relayed(SocketAddr::from((ip, addr.port()))))
+        }
+    }
+}
+
+fn plain(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(addr, |ip| SocketAddr::from((ip, v6.port()))),
+        v4 => v4,
+    }
+}
+
+/// The socket that quinn is given.
+#[derive(Debug)]
+pub(crate) struct MuxSocket {
+    pub(crate) below: Arc<dyn AsyncUdpSocket>,
+    pub(crate) relayed: Arc<RelayPaths>,
+}
+
+impl MuxSocket {
+    fn poll_relayed(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+        register: bool,
+    ) -> usize {
+        let mut table = self.relayed.table();
+        let mut count = 0;
+        while count < bufs.len().min(meta.len()) {
+            let Some((from, datagram)) = table.inbox.pop_front() else { break };
+            if datagram.len() > bufs[count].len() {
+                continue;
+            }
+            bufs[count][..datagram.len()].copy_from_slice(&datagram);
+            meta[count] = RecvMeta { addr: from, len: datagram.len(), stride: datagram.len(), ecn: None, dst_ip: None };
+            count += 1;
+        }
+        if count == 0 && register && table.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            table.waker = Some(cx.waker().clone());
+        }
+        count
+    }
+}
+
+impl AsyncUdpSocket for MuxSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.below.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if !is_relayed(transmit.destination) {
+            return self.below.try_send(transmit);
+        }
+        let route = self.relayed.table().by_addr.get(&plain(transmit.destination)).copied();
+        if let (Some(route), Some(forward)) = (route, self.relayed.forward.get()) {
+            let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+            for datagram in transmit.contents.chunks(size) {
+                forward(route, datagram);
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        match self.poll_relayed(cx, bufs, meta, true) {
+            0 => self.below.poll_recv(cx, bufs, meta),
+            count => Poll::Ready(Ok(count)),
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.below.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.below.max_transmit_segments()
+    }
+
+    /// quinn sizes its buffers as this times the largest datagram (134 MB at 64 × 65,507 × 32). What the kernel
+    /// joins on receipt never passes 64 KiB in all, and that is what one datagram may have here.
+    fn max_receive_segments(&self) -> usize {
+        1
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.below.may_fragment()
+    }
+}

@@ -1,0 +1,346 @@
+//! The three kinds of certificate, and the files that keep the first two.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ED25519, PublicKeyData, SerialNumber,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{FINGERPRINT, fingerprint, names, wall_clock};
+use crate::{ClusterId, NodeId, ProcessId, SecurityError};
+
+const AUTHORITY_LIFE: Duration = Duration::from_secs(3653 * 24 * 3600);
+const LEAF_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Clocks of a cluster may differ by so much.
+const SKEW: Duration = Duration::from_secs(3600);
+
+/// The cluster's root of trust; lives on the head.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Authority {
+    cluster: ClusterId,
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// A node's right to sign its own workers, and the drivers attached to it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NodeAuthority {
+    cluster: ClusterId,
+    node: NodeId,
+    /// Its own certificate, then the authority's.
+    chain: [Vec<u8>; 2],
+    key: Vec<u8>,
+}
+
+/// A process's certificate chain and key. It may be handed to a child through a pipe, and nowhere else.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Identity {
+    pub(crate) id: ProcessId,
+    /// Its own certificate, the node's, the authority's.
+    pub(crate) chain: [Vec<u8>; 3],
+    pub(crate) key: Vec<u8>,
+    expires: u64,
+}
+
+/// A public key that came from elsewhere, to be signed.
+struct Foreign<'a>(&'a [u8]);
+
+impl PublicKeyData for Foreign<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0
+    }
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &PKCS_ED25519
+    }
+}
+
+fn failed(error: rcgen::Error) -> SecurityError {
+    SecurityError::Certificate(format!("a certificate could not be made: {error}"))
+}
+
+pub(crate) fn fresh_key() -> Result<KeyPair, SecurityError> {
+    KeyPair::generate_for(&PKCS_ED25519).map_err(failed)
+}
+
+pub(crate) fn signing_key(pkcs8: &[u8]) -> Result<KeyPair, SecurityError> {
+    KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(pkcs8), &PKCS_ED25519)
+        .map_err(|error| SecurityError::Certificate(format!("the key cannot be read: {error}")))
+}
+
+fn params(name: String, serial: Uuid, life: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let mut serial = *serial.as_bytes();
+    serial[0] = 0x40 | (serial[0] & 0x3f); // positive, and of one length
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    let now = wall_clock();
+    params.not_before = (now - SKEW).into();
+    params.not_after = (now + life).into();
+    params
+}
+
+fn issuing(name: String, serial: Uuid, below: u8) -> CertificateParams {
+    let mut params = params(name, serial, AUTHORITY_LIFE);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+impl Authority {
+    /// A new authority, for a cluster that starts for the first time.
+    pub fn generate(cluster: ClusterId) -> Result<Authority, SecurityError> {
+        let key = fresh_key()?;
+        let certificate = Self::params(cluster).self_signed(&key).map_err(failed)?;
+        Ok(Authority { cluster, certificate: certificate.der().to_vec(), key: key.serialize_der() })
+    }
+
+    fn params(cluster: ClusterId) -> CertificateParams {
+        issuing(names::cluster(cluster), cluster.0, 1)
+    }
+
+    /// The cluster it is the authority of.
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// SHA-256 of its certificate, by which tokens name it.
+    pub fn fingerprint(&self) -> [u8; FINGERPRINT] {
+        fingerprint(&self.certificate)
+    }
+
+    /// The authority of a node of this cluster, with a new key.
+    pub fn node(&self, node: NodeId) -> Result<NodeAuthority, SecurityError> {
+        let key = fresh_key()?;
+        let chain = self.sign_node(node, key.public_key_raw())?;
+        Ok(NodeAuthority { cluster: self.cluster, node, chain, key: key.serialize_der() })
+    }
+
+    /// A node's certificate for a key that stays with the joiner.
+    pub(crate) fn sign_node(&self, node: NodeId, public: &[u8]) -> Result<[Vec<u8>; 2], SecurityError> {
+        let mut params = NodeAuthority::params(self.cluster, node);
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(names::node(self.cluster, node))],
+            excluded_subtrees: Vec::new(),
+        });
+        let issuer = Issuer::new(Self::params(self.cluster), signing_key(&self.key)?);
+        let certificate = params.signed_by(&Foreign(public), &issuer).map_err(failed)?;
+        Ok([certificate.der().to_vec(), self.certificate.clone()])
+    }
+
+    /// Keeps it as `authority.pem` in `dir`, which is made if need be; mode 0600.
+    pub fn save(&self, dir: &Path) -> Result<(), SecurityError> {
+        save(dir, "authority.pem", &[&self.certificate], &self.key)
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    pub fn load(dir: &Path) -> Result<Authority, SecurityError> {
+        let (certificates, key, path) = load(dir, "authority.pem")?;
+        let [certificate] = <[Vec<u8>; 1]>::try_from(certificates)
+            .map_err(|_| damaged(&path, "one certificate was expected"))?;
+        let name = common_name(&certificate).ok_or_else(|| damaged(&path, "not an authority's certificate"))?;
+        let cluster = name.strip_suffix(".actinic").and_then(|id| id.parse().ok());
+        let cluster = cluster.ok_or_else(|| damaged(&path, "not an authority's certificate"))?;
+        signing_key(&key)?;
+        Ok(Authority { cluster, certificate, key })
+    }
+}
+
+impl NodeAuthority {
+    pub(crate) fn from_parts(
+        cluster: ClusterId,
+        node: NodeId,
+        chain: [Vec<u8>; 2],
+        key: &KeyPair,
+    ) -> NodeAuthority {
+        NodeAuthority { cluster, node, chain, key: key.serialize_der() }
+    }
+
+    fn params(cluster: ClusterId, node: NodeId) -> CertificateParams {
+        issuing(names::node(cluster, node), node.0, 0)
+    }
+
+    /// Its node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The cluster of its node.
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// A new key, and a certificate of 7 days, for that incarnation on this node.
+    pub fn issue(&self, incarnation: Uuid) -> Result<Identity, SecurityError> {
+        let key = fresh_key()?;
+        let chain = self.sign_leaf(incarnation, key.public_key_raw())?;
+        let id = ProcessId { cluster: self.cluster, node: self.node, incarnation };
+        Ok(Identity::from_parts(id, chain, &key))
+    }
+
+    /// A process's certificate for a key that stays with the joiner.
+    pub(crate) fn sign_leaf(&self, incarnation: Uuid, public: &[u8]) -> Result<[Vec<u8>; 3], SecurityError> {
+        let id = ProcessId { cluster: self.cluster, node: self.node, incarnation };
+        let mut params = params(format!("{}", incarnation.simple()), incarnation, LEAF_LIFE);
+        let name = names::process(id).try_into().map_err(failed)?;
+        params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let issuer = Issuer::new(Self::params(self.cluster, self.node), signing_key(&self.key)?);
+        let certificate = params.signed_by(&Foreign(public), &issuer).map_err(failed)?;
+        let [node, authority] = self.chain.clone();
+        Ok([certificate.der().to_vec(), node, authority])
+    }
+}
+
+impl Identity {
+    pub(crate) fn from_parts(id: ProcessId, chain: [Vec<u8>; 3], key: &KeyPair) -> Identity {
+        let end = wall_clock() + LEAF_LIFE;
+        let expires = end.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Identity { id, chain, key: key.serialize_der(), expires }
+    }
+
+    /// The process incarnation that it proves.
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// The fingerprint of the authority above it.
+    pub fn authority(&self) -> [u8; FINGERPRINT] {
+        fingerprint(&self.chain[2])
+    }
+
+    /// How long until two thirds of its life are over, which is when to renew it.
+    pub fn renew_in(&self) -> Duration {
+        let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Duration::from_secs(self.expires.saturating_sub(now)).saturating_sub(LEAF_LIFE / 3)
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({})", self.cluster)
+    }
+}
+
+impl fmt::Debug for NodeAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeAuthority({} of {})", self.node, self.cluster)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({:?})", self.id)
+    }
+}
+
+/// The subject's common name, found by the shape that [`params`] gives it (the second name in the certificate;
+/// an authority's first and second are equal).
+fn common_name(certificate: &[u8]) -> Option<String> {
+    const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
+    let at = certificate.windows(5).position(|window| window == COMMON_NAME)? + 5;
+    let length = usize::from(*certificate.get(at + 1)?);
+    let text = certificate.get(at + 2..at + 2 + length)?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+fn damaged(path: &Path, text: &str) -> SecurityError {
+    SecurityError::File { path: path.display().to_string(), text: text.into() }
+}
+
+#[allow(clippy::disallowed_methods)] // the only files of this crate: keys, kept where the caller says
+fn save(dir: &Path, file: &str, certificates: &[&[u8]], key: &[u8]) -> Result<(), SecurityError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = dir.join(file);
+    let fresh = dir.join(format!("{file}.new"));
+    let mut text = String::new();
+    for der in certificates {
+        push_pem(&mut text, "CERTIFICATE", der);
+    }
+    push_pem(&mut text, "PRIVATE KEY", key);
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        let _ = std::fs::remove_file(&fresh);
+        let mut open = std::fs::OpenOptions::new();
+        let mut file = open.write(true).create_new(true).mode(0o600).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &path)
+    };
+    write().map_err(|error| damaged(&path, &error.to_string()))
+}
+
+#[allow(clippy::disallowed_methods)] // see `save`
+fn load(dir: &Path, file: &str) -> Result<(Vec<Vec<u8>>, Vec<u8>, std::path::PathBuf), SecurityError> {
+    let path = dir.join(file);
+    let text = std::fs::read(&path).map_err(|error| damaged(&path, &error.to_string()))?;
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&text).map(|der| der.map(|der| der.to_vec())).collect();
+    let certificates = certificates.map_err(|_| damaged(&path, "a certificate in it is damaged"))?;
+    match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(key) => Ok((certificates, key.secret_der().to_vec(), path)),
+        Err(_) => Err(damaged(&path, "there is no private key in it")),
+    }
+}
+
+fn push_pem(text: &mut String, label: &str, der: &[u8]) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    text.push_str(&format!("-----BEGIN {label}-----\n"));
+    for line in der.chunks(48) {
+        for three in line.chunks(3) {
+            let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+            for place in 0..4 {
+                let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
+                text.push(if place <= three.len() { char::from(digit) } else { '=' });
+            }
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn an_authority_is_kept_in_a_file_of_its_own() {
+        let dir = std::env::temp_dir().join(format!("actinic-authority-{}", std::process::id()));
+        let authority = Authority::generate(ClusterId(Uuid::from_u128(77))).unwrap();
+        authority.save(&dir).unwrap();
+        authority.save(&dir).unwrap();
+        let mode = std::fs::metadata(dir.join("authority.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let again = Authority::load(&dir).unwrap();
+        assert_eq!(again.fingerprint(), authority.fingerprint());
+        assert_eq!(again.cluster(), authority.cluster());
+        again.node(NodeId(Uuid::from_u128(1))).unwrap().issue(Uuid::from_u128(2)).unwrap();
+        std::fs::write(dir.join("authority.pem"), "nothing").unwrap();
+        assert!(Authority::load(&dir).unwrap_err().to_string().contains("authority.pem"));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn certificates_of_a_kind_have_one_length() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for n in 0..8u128 {
+            let id = Uuid::from_u128(n << 120 | n);
+            let authority = Authority::generate(ClusterId(id)).unwrap();
+            let identity = authority.node(NodeId(id)).unwrap().issue(id).unwrap();
+            lengths.insert(identity.chain.map(|der| der.len()));
+        }
+        assert_eq!(lengths.len(), 1, "{lengths:?}");
+    }
+}

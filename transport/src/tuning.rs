@@ -1,0 +1,105 @@
+//! The QUIC settings, in one place: some combinations hang or halve silently.
+//!
+//! TUNE-1: the congestion window starts at 10 datagrams of the largest size or more; below one, quinn never sends
+//! its first packet. TUNE-2: with segmentation offload, ten datagrams fit in 65,535 bytes; otherwise every batch
+//! fails with EMSGSIZE, is taken for loss, and the path falls to 1,200 bytes. TUNE-3: IPv4 carries at most
+//! 65,507 bytes. TUNE-4: one stream can never fill the connection's send window, so that an urgent message never
+//! waits for an ordered one.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use quinn::congestion::CubicConfig;
+use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
+
+use crate::Limits;
+
+/// The largest datagram that IPv4 carries.
+pub(crate) const MAX_DATAGRAM: u16 = 65_507;
+const STREAM_WINDOW: u32 = 4 << 20;
+const BULK_STREAMS: u32 = 16;
+const SEND_WINDOW: u64 = (BULK_STREAMS as u64 + 8) * STREAM_WINDOW as u64;
+
+/// What depends on where the other end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Path {
+    max_mtu: u16,
+    segmentation: bool,
+    initial_window: u64,
+}
+
+impl Path {
+    /// Both ends on one machine: datagrams as large as they go.
+    const SAME_MACHINE: Path =
+        Path { max_mtu: MAX_DATAGRAM, segmentation: false, initial_window: 2 << 20 };
+    /// quinn's own values.
+    const ELSEWHERE: Path = Path { max_mtu: 1452, segmentation: true, initial_window: 14_720 };
+
+    const fn holds(self) -> bool {
+        self.initial_window >= 10 * self.max_mtu as u64
+            && (!self.segmentation || 10 * (self.max_mtu as u32) < 65_535)
+            && self.max_mtu <= MAX_DATAGRAM
+    }
+}
+
+const _: () = assert!(Path::SAME_MACHINE.holds() && Path::ELSEWHERE.holds());
+const _: () = assert!(SEND_WINDOW > STREAM_WINDOW as u64 * (BULK_STREAMS as u64 + 2));
+
+/// Settings for a connection with an end on this machine, or elsewhere.
+pub(crate) fn transport(same_machine: bool, limits: &Limits) -> Arc<TransportConfig> {
+    let path = if same_machine { Path::SAME_MACHINE } else { Path::ELSEWHERE };
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(path.max_mtu);
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(path.initial_window);
+    let mut config = TransportConfig::default();
+    config
+        .mtu_discovery_config(Some(discovery))
+        .enable_segmentation_offload(path.segmentation)
+        .congestion_controller_factory(Arc::new(congestion))
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(VarInt::MAX)
+        .send_window(SEND_WINDOW)
+        .max_concurrent_bidi_streams((BULK_STREAMS + 1).into())
+        .max_concurrent_uni_streams(2u32.into())
+        .datagram_receive_buffer_size(None)
+        .keep_alive_interval(Some(limits.keep_alive))
+        .max_idle_timeout(limits.idle.try_into().ok());
+    Arc::new(config)
+}
+
+/// Whether packets to that address stay on this machine: a loopback address, or one of its own.
+pub(crate) fn same_machine(addr: SocketAddr, simulated: bool) -> bool {
+    let ip = match addr.ip() {
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4),
+        ip => ip,
+    };
+    ip.is_loopback() || (!simulated && is_own(ip))
+}
+
+/// Only an address of this machine can be bound.
+#[allow(clippy::disallowed_methods)] // a question to the operating system, not a socket to speak through
+fn is_own(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_failures_are_excluded() {
+        assert!(Path::SAME_MACHINE.holds());
+        assert!(Path::ELSEWHERE.holds());
+        assert!(!Path { initial_window: 14_720, ..Path::SAME_MACHINE }.holds(), "TUNE-1");
+        assert!(!Path { segmentation: true, ..Path::SAME_MACHINE }.holds(), "TUNE-2");
+        assert!(!Path { max_mtu: 65_527, ..Path::SAME_MACHINE }.holds(), "TUNE-3");
+    }
+
+    #[test]
+    fn this_machine_knows_itself() {
+        assert!(same_machine("127.0.0.1:1".parse().unwrap(), true));
+        assert!(same_machine("[::ffff:127.0.0.1]:1".parse().unwrap(), true));
+        assert!(!same_machine("192.0.2.1:1".parse().unwrap(), false));
+    }
+}

@@ -1,0 +1,10 @@
+//! The transport's promises, most of them over the simulated network.
+
+mod bulk_and_relay;
+mod delivery;
+mod endings;
+mod hostile;
+mod joins;
+mod real;
+mod simulation;
+mod support;
