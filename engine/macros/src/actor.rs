@@ -52,7 +52,7 @@ pub(crate) fn expand(attr: TokenStream, mut block: ItemImpl) -> Result<TokenStre
         Type::Path(path) => path.path.segments.last().map(|last| last.ident.unraw().to_string()),
         _ => None,
     };
-    let name = name.ok_or_else(|| Error::new(ty.span(), "an actor is a struct or an enum"))?;
+    let name = name.ok_or_else(|| Error::new_spanned(&ty, "an actor is a struct or an enum"))?;
     let options = errors.keep(Options::parse(Kind::Actor, attr));
     let rt = options.as_ref().map_or_else(|| quote!(::actinic::__private), |options| options.rt.clone());
 
@@ -69,14 +69,14 @@ pub(crate) fn expand(attr: TokenStream, mut block: ItemImpl) -> Result<TokenStre
                 methods.push(method);
             }
         } else if let Some(attribute) = attribute {
-            errors.add(Error::new(attribute.span(), "`method` is for functions that take `&self` or `&mut self`"));
+            errors.add(Error::new_spanned(&attribute, "`method` is for functions that take `&self` or `&mut self`"));
         } else if item.sig.ident == "new" {
             constructor = Some(errors.keep(Constructor::new(&rt, item, &ty, &name)));
         }
     }
     if constructor.is_none() {
-        errors.add(Error::new(
-            ty.span(),
+        errors.add(Error::new_spanned(
+ &ty,
             format!("an actor needs a constructor in this `impl` block: `pub fn new(..) -> Self`, or `-> Result<Self, E>`, or async; `{name}::remote(..)` takes its arguments"),
         ));
     }
@@ -108,11 +108,11 @@ fn check_block(block: &ItemImpl) -> Result<()> {
             }
             _ => format!("`#[actinic::remote]` goes on an inherent `impl`, not on one of the trait `{last}`: call the trait's methods from inherent ones"),
         };
-        return Err(Error::new(path.span(), message));
+        return Err(Error::new_spanned(path, message));
     }
     if !block.generics.params.is_empty() {
-        return Err(Error::new(
-            block.generics.span(),
+        return Err(Error::new_spanned(
+            &block.generics,
             "an actor cannot be generic, because workers find it by its name: write the `impl` for each type, such as \
              `impl Counter<i64>`",
         ));
@@ -269,8 +269,8 @@ fn receiver(signature: &Signature) -> Result<bool> {
     {
         return Ok(reference.mutability.is_some());
     }
-    Err(Error::new(
-        receiver.span(),
+    Err(Error::new_spanned(
+        receiver,
         "a remote method takes `&self` or `&mut self`: the actor keeps its state; put others into another `impl` block",
     ))
 }
@@ -572,7 +572,7 @@ impl Actor {
 
                 /// Makes actors with other options.
                 #vis fn options() -> #builder {
-                    #builder { options: __defaults() }
+                    #builder { __options: __defaults() }
                 }
             }
 
@@ -580,15 +580,15 @@ impl Actor {
             #[derive(Clone, Debug)]
             #[must_use]
             pub struct #builder {
-                options: #rt::ActorOptions,
+                __options: #rt::ActorOptions,
             }
 
             impl #builder {
-                #rt::actor_setters!(self, self.options);
+                #rt::actor_setters!(self, self.__options);
 
                 /// Makes an actor with these options and returns its handle at once.
                 pub fn remote(&self, #(#declare),*) -> #rt::Handle<#ty> {
-                    let __options = ::core::clone::Clone::clone(&self.options);
+                    let __options = ::core::clone::Clone::clone(&self.__options);
                     #rt::create_actor::<#ty>(::core::option::Option::Some(__options), #args)
                 }
             }

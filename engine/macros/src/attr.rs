@@ -456,7 +456,7 @@ fn num_returns(expr: &Expr) -> Result<NumReturns> {
         Some(n) if n.fract() == 0.0 && (0.0..=16_777_216.0).contains(&n) => {
             Ok(NumReturns::Fixed(n as u32, expr.span()))
         }
-        _ => Err(Error::new(expr.span(), advice)),
+        _ => Err(Error::new_spanned(expr, advice)),
     }
 }
 
@@ -464,7 +464,7 @@ fn num_returns(expr: &Expr) -> Result<NumReturns> {
 fn amount(name: &str, gpus: bool, expr: &Expr) -> Result<TokenStream> {
     let Some(value) = constant(expr) else {
         return match expr {
-            Expr::Lit(_) => Err(Error::new(expr.span(), format!("`{name}` is a number"))),
+            Expr::Lit(_) => Err(Error::new_spanned(expr, format!("`{name}` is a number"))),
             _ => Ok(expr.into_token_stream()),
         };
     };
@@ -480,14 +480,14 @@ fn amount(name: &str, gpus: bool, expr: &Expr) -> Result<TokenStream> {
     } else {
         return Ok(quote_spanned!(crate::at(expr.span())=> #value));
     };
-    Err(Error::new(expr.span(), message))
+    Err(Error::new_spanned(expr, message))
 }
 
 /// A count as the tokens of an `i64` if its value can be seen, else as it is written.
 fn count(name: &str, least: i64, expr: &Expr) -> Result<TokenStream> {
     let Some(value) = constant(expr) else {
         return match expr {
-            Expr::Lit(_) => Err(Error::new(expr.span(), format!("`{name}` is a whole number"))),
+            Expr::Lit(_) => Err(Error::new_spanned(expr, format!("`{name}` is a whole number"))),
             _ => Ok(expr.into_token_stream()),
         };
     };
@@ -497,7 +497,7 @@ fn count(name: &str, least: i64, expr: &Expr) -> Result<TokenStream> {
             (_, -1) => "a whole number from 0, or -1 for no limit".to_owned(),
             _ => format!("a whole number from {least}"),
         };
-        return Err(Error::new(expr.span(), format!("`{name}` is {rule}")));
+        return Err(Error::new_spanned(expr, format!("`{name}` is {rule}")));
     }
     let size = proc_macro2::Literal::i64_suffixed((value as i64).abs());
     let sign = (value < 0.0).then(|| quote!(-));

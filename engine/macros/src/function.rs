@@ -141,14 +141,14 @@ impl Function<'_> {
             self.output.refs(rt, quote!(#rt::submit(&__ENTRY, ::core::option::Option::None, #args, #returns)));
         let (_, with_options) = self.output.refs(
             rt,
-            quote!(#rt::submit(&__ENTRY, ::core::option::Option::Some(::core::clone::Clone::clone(&self.options)), #args, #returns)),
+            quote!(#rt::submit(&__ENTRY, ::core::option::Option::Some(::core::clone::Clone::clone(&self.__options)), #args, #returns)),
         );
         let num_returns = self.output.per_call().then(|| {
             quote! {
                 /// How many values the call returns.
                 #[must_use]
                 pub fn num_returns(mut self, returns: impl #rt::IntoCount) -> Self {
-                    self.options.set_num_returns(returns.into_count());
+                    self.__options.set_num_returns(returns.into_count());
                     self
                 }
             }
@@ -163,7 +163,7 @@ impl Function<'_> {
 
                 /// Submits tasks with other options.
                 pub fn options() -> #builder {
-                    #builder { options: __defaults() }
+                    #builder { __options: __defaults() }
                 }
             }
 
@@ -171,11 +171,11 @@ impl Function<'_> {
             #[derive(Clone, Debug)]
             #[must_use]
             pub struct #builder {
-                options: #rt::TaskOptions,
+                __options: #rt::TaskOptions,
             }
 
             impl #builder {
-                #rt::task_setters!(self, self.options);
+                #rt::task_setters!(self, self.__options);
 
                 #num_returns
 

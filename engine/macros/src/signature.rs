@@ -93,13 +93,18 @@ pub(crate) fn check(signature: &Signature, what: &str) -> Result<()> {
         let message = if only_lifetimes {
             format!("a remote {what} cannot name lifetimes: take owned types, `&str` or `&[T]`")
         } else {
+            let name = &signature.ident;
+            let wrapper = match what {
+                "method" => format!(
+                    "`pub fn {name}_i64(&self, x: i64) -> i64 {{ self.{name}(x) }}`, with `{name}` in another `impl` block"
+                ),
+                _ => format!("`#[actinic::remote] fn {name}_i64(x: i64) -> i64 {{ {name}(x) }}`"),
+            };
             format!(
-                "a remote {what} cannot be generic, because workers find it by its name: write a non-generic wrapper for \
-                 each type, such as `#[actinic::remote] fn {name}_i64(x: i64) -> i64 {{ {name}(x) }}`",
-                name = signature.ident
+                "a remote {what} cannot be generic, because workers find it by its name: write a non-generic wrapper for each type, such as {wrapper}"
             )
         };
-        errors.add(Error::new(signature.generics.span(), message));
+        errors.add(Error::new_spanned(&signature.generics, message));
     }
     errors.finish(())
 }
@@ -127,8 +132,8 @@ fn param(index: usize, pat: &Pat, ty: &Type, what: &str) -> Result<Param> {
     let (ty, read) = match plain(ty) {
         Type::Reference(reference) => {
             if reference.mutability.is_some() {
-                return Err(Error::new(
-                    ty.span(),
+                return Err(Error::new_spanned(
+                    ty,
                     format!("a remote {what} cannot take `&mut`: it works on a copy; take the value and return it"),
                 ));
             }
@@ -143,7 +148,7 @@ fn param(index: usize, pat: &Pat, ty: &Type, what: &str) -> Result<Param> {
             match plain(&reference.elem) {
                 elem if ends_in(elem, "str") => (quote_spanned!(span=> ::std::string::String), Read::Str),
                 elem if ends_in(elem, "Path") => {
-                    return Err(Error::new(ty.span(), "take a `PathBuf`; it can be passed as `&str` or `&Path`"));
+                    return Err(Error::new_spanned(ty, "take a `PathBuf`; it can be passed as `&str` or `&Path`"));
                 }
                 Type::Slice(slice) => {
                     let elem = &*slice.elem;
@@ -453,14 +458,14 @@ fn returnable(ty: &Type, what: &str) -> Result<()> {
     let found = generator(ty).or_else(|| inner.as_ref().and_then(generator));
     match found {
         Some(true) => {
-            return Err(Error::new(
-                ty.span(),
+            return Err(Error::new_spanned(
+                ty,
                 "generators (remote functions that return `impl Iterator` or `impl Stream`) are not yet available: return a \
                  `Vec`, with `num_returns = _` for one ref for each element",
             ));
         }
         Some(false) => {
-            return Err(Error::new(ty.span(), format!("a remote {what} cannot return `impl Trait`: name the type")));
+            return Err(Error::new_spanned(ty, format!("a remote {what} cannot return `impl Trait`: name the type")));
         }
         None => {}
     }

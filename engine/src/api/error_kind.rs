@@ -1,7 +1,7 @@
 //! How the error type of a user's `Result` becomes an [`Error`].
 //!
 //! The macro emits `(&&&&&&ErrorOf::new(error)).convert()` with the traits of this module in scope. The compiler
-//! takes the first that applies, at the outermost reference: Actinic's own error keeps its kind, an error that is
+//! takes the first that applies, at the outermost reference: Actinic's own error keeps its kind (in a `Box<dyn Error>` too), an error that is
 //! serde arrives typed, others arrive as the text of their chain, as what they display, or as what they debug-print.
 
 use std::cell::Cell;
@@ -51,7 +51,7 @@ macro_rules! kinds {
     )*};
 }
 
-/// Actinic's own error.
+/// Actinic's own error, which keeps its kind, also out of a box.
 pub trait OwnKind {
     /// The error as Actinic's.
     fn convert(&self) -> Error;
@@ -63,10 +63,22 @@ impl OwnKind for &&&&&ErrorOf<Error> {
     }
 }
 
+macro_rules! boxed {
+    ($($target:ty),*) => {$(
+        impl OwnKind for &&&&&ErrorOf<$target> {
+            fn convert(&self) -> Error {
+                self.take(|error| Error::from_std(&*error))
+            }
+        }
+    )*};
+}
+// A box of one kind of error is not `Into` the box of another.
+boxed!(Box<dyn std::error::Error>, Box<dyn std::error::Error + Send>, Box<dyn std::error::Error + Send + Sync>);
+
 kinds! {
     /// An error that is serde.
     TypedKind<E: [std::error::Error + Serialize + DeserializeOwned + 'static]> for &&&&ErrorOf<E> => |error| Error::from_typed(error);
-    /// Any other error, `Box<dyn Error>`, `anyhow::Error`, `String` and `&str`.
+    /// Any other error, `anyhow::Error`, `String` and `&str`.
     BoxedKind<E: [Into<Box<dyn std::error::Error>>]> for &&&ErrorOf<E> => |error| {
         let error: Box<dyn std::error::Error> = error.into();
         Error::from_std(&*error)
