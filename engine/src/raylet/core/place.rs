@@ -88,9 +88,9 @@ impl RayletCore {
         for lease in &running {
             returning.add(&lease.gives());
         }
-        let held: Vec<&ResourceSet> = running.iter().map(|lease| &lease.hold).collect();
+        let held: BTreeSet<&ResourceSet> = running.iter().map(|lease| &lease.hold).collect();
         self.queue
-            .reserver(RESERVE_AFTER, self.now, &returning, &held)
+            .reserver(RESERVE_AFTER, self.now, &returning, held)
     }
 
     /// What becomes of the request's next lease.

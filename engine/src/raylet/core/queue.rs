@@ -6,7 +6,7 @@
 //! reserves (ORDER-2): see [`Queue::reserver`].
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actinic_transport::NodeId;
@@ -211,19 +211,30 @@ impl Queue {
         after: Duration,
         now: Duration,
         returning: &ResourceSet,
-        leased: &[&ResourceSet],
+        leased: BTreeSet<&ResourceSet>,
     ) -> Option<Reserver> {
-        let starved = |request: &&Request| {
+        let unserved = |request: &&Request| {
             request.waiting > 0
                 && request.waits == Waits::Resources
                 && request.progress + after <= now
                 && request.need.fits(returning)
-                && self.can_be_passed(request, leased)
         };
-        let request = self
-            .requests
-            .values()
-            .filter(starved)
+        let unserved: Vec<&Request> = self.requests.values().filter(unserved).collect();
+        if unserved.is_empty() {
+            return None;
+        }
+        let mut shapes = leased;
+        shapes.extend(
+            self.requests
+                .values()
+                .filter(|other| other.waiting > 0)
+                .map(|other| &other.need),
+        );
+        let can_be_passed =
+            |request: &&Request| shapes.iter().any(|shape| passes(shape, &request.need));
+        let request = unserved
+            .into_iter()
+            .filter(can_be_passed)
             .min_by_key(|request| (request.progress, request.arrival))?;
         Some(Reserver {
             key: request.ask.key(),
@@ -232,21 +243,11 @@ impl Queue {
             need: request.need.clone(),
         })
     }
+}
 
-    /// Others, waiting or running, fit where it does not.
-    fn can_be_passed(&self, request: &Request, leased: &[&ResourceSet]) -> bool {
-        let passes = |other: &ResourceSet| {
-            !request.need.fits(other)
-                && other
-                    .iter()
-                    .any(|(name, _)| request.need.get(name).steps() > 0)
-        };
-        leased.iter().any(|held| passes(held))
-            || self
-                .requests
-                .values()
-                .any(|other| other.waiting > 0 && passes(&other.need))
-    }
+/// Whether `other` may fit where `need` does not, and takes of the same.
+fn passes(other: &ResourceSet, need: &ResourceSet) -> bool {
+    !need.fits(other) && other.iter().any(|(name, _)| need.get(name).steps() > 0)
 }
 
 /// What becomes of one lease of a request.

@@ -6,6 +6,7 @@
 //! than the waiting one does, the largest holder first. Shares only ever get more equal that way, so two greedy
 //! drivers end at half each; where that is not whole, one lease changes hands once in [`YIELD_AFTER`].
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::ledger::{Accounts, Holder};
@@ -17,6 +18,9 @@ use crate::resources::ResourceSet;
 const YIELD_AFTER: Duration = Duration::from_millis(100);
 /// After so long, what reserves may take from whoever holds less, too: else it could wait for ever.
 const STARVED_AFTER: Duration = Duration::from_secs(1);
+
+/// For so many requests leases are recalled at a time, the first in the order: more would find little left to recall.
+const WANTING_MAX: usize = 64;
 
 /// A request that lacks something.
 #[derive(Debug)]
@@ -66,7 +70,11 @@ impl RayletCore {
         waiting: &[RequestKey],
         out: &mut Vec<Action>,
     ) -> Option<Duration> {
-        let wanting: Vec<Wanting> = waiting.iter().filter_map(|key| self.wanting(key)).collect();
+        if waiting.is_empty() {
+            return None;
+        }
+        let first = waiting.iter().take(WANTING_MAX);
+        let wanting: Vec<Wanting> = first.filter_map(|key| self.wanting(key)).collect();
         self.recall_idle(&wanting, out);
         let late: Vec<&Wanting> = wanting
             .iter()
@@ -80,9 +88,7 @@ impl RayletCore {
             .leases
             .values()
             .filter(|lease| lease.recalled < Recalled::Now && lease.returns());
-        let left_alone = left_alone
-            .map(|lease| lease.since + YIELD_AFTER)
-            .filter(|_| !wanting.is_empty());
+        let left_alone = left_alone.map(|lease| lease.since + YIELD_AFTER);
         due.chain(left_alone).filter(|due| *due > self.now).min()
     }
 
@@ -109,7 +115,7 @@ impl RayletCore {
         let mut untold: Vec<u64> = self
             .leases
             .iter()
-            .filter(|(_, lease)| lease.recalled == Recalled::No)
+            .filter(|(_, lease)| lease.recalled == Recalled::No && lease.returns())
             .map(|(number, _)| *number)
             .collect();
         for wanting in wanting {
@@ -169,37 +175,53 @@ impl RayletCore {
         }
     }
 
-    /// Leases whose return makes room for one lease of `wanting`; none if what may be asked is not enough.
+    /// Leases whose return makes room for one lease of `wanting`; none if what may be asked is not enough. `coming`
+    /// and `accounts` are then as if they were back.
     fn victims(
         &self,
         wanting: &Wanting,
         coming: &mut ResourceSet,
         accounts: &mut Accounts,
     ) -> Option<Vec<u64>> {
-        let mut victims = Vec::new();
-        let (mut free, mut then) = (coming.clone(), accounts.clone());
-        while !wanting.need.fits(&free) {
-            let lacks = wanting.lacks(&free);
-            let may = |(number, lease): &(&u64, &Lease)| {
-                lease.recalled < Recalled::Now
-                    && lease.since + YIELD_AFTER <= self.now
-                    && !victims.contains(*number)
-                    && wanting.outranks(lease)
-                    && wanting.helped_by(lease, &lacks)
-                    && (wanting.starved
-                        || then.holds_more(&lease.holder, &wanting.holder, self.ledger.total()))
+        let mut victims: Vec<u64> = Vec::new();
+        while !wanting.need.fits(coming) {
+            let Some((number, lease)) = self.victim(wanting, &victims, coming, accounts) else {
+                for lease in victims.iter().filter_map(|number| self.leases.get(number)) {
+                    coming.sub(&lease.gives());
+                    accounts.take(&lease.holder, &lease.gives());
+                }
+                return None;
             };
-            // The largest holder's; of those, the one that was leased first.
-            let size = |lease: &Lease| then.size(&lease.holder, self.ledger.total());
-            let most = self.leases.iter().filter(may);
-            let (number, lease) =
-                most.min_by_key(|(number, lease)| (std::cmp::Reverse(size(lease)), **number))?;
-            free.add(&lease.gives());
-            then.give(&lease.holder, &lease.gives());
-            victims.push(*number);
+            coming.add(&lease.gives());
+            accounts.give(&lease.holder, &lease.gives());
+            victims.push(number);
         }
-        (*coming, *accounts) = (free, then);
         Some(victims)
+    }
+
+    /// The next: the largest holder's; of those, the one that was leased first.
+    fn victim(
+        &self,
+        wanting: &Wanting,
+        victims: &[u64],
+        coming: &ResourceSet,
+        accounts: &Accounts,
+    ) -> Option<(u64, &Lease)> {
+        let total = self.ledger.total();
+        let lacks = wanting.lacks(coming);
+        let may = |(number, lease): &(&u64, &Lease)| {
+            lease.recalled < Recalled::Now
+                && lease.since + YIELD_AFTER <= self.now
+                && !victims.contains(*number)
+                && wanting.outranks(lease)
+                && wanting.helped_by(lease, &lacks)
+                && (wanting.starved || accounts.holds_more(&lease.holder, &wanting.holder, total))
+        };
+        let size = |(number, lease): &(&u64, &Lease)| {
+            (Reverse(accounts.size(&lease.holder, total)), **number)
+        };
+        let most = self.leases.iter().filter(may).min_by_key(size);
+        most.map(|(number, lease)| (*number, lease))
     }
 
     fn tell(&mut self, number: u64, how: Recalled, out: &mut Vec<Action>) {

@@ -73,6 +73,42 @@ fn jobs_share_whoever_came_first() {
     assert!(second >= 2, "{second}");
 }
 
+/// ORDER-1 within one pass: what becomes free at once is shared, not taken whole by whoever is first.
+#[test]
+fn what_is_free_at_once_is_shared() {
+    let mut bench = Bench::new(ResourceSet::new());
+    for number in 1..4 {
+        bench.ask(LeaseRequest {
+            job: job(number),
+            ..ask(owner(number), 1, 100)
+        });
+    }
+    bench.tell(Event::TotalChanged { total: cpus(9) });
+    let mut served: BTreeMap<OwnerId, u32> = BTreeMap::new();
+    for (_, to, _) in bench.grants() {
+        *served.entry(to).or_default() += 1;
+    }
+    assert_eq!(served.into_values().collect::<Vec<_>>(), [3, 3, 3]);
+}
+
+/// Newcomers without end do not keep who waits from its turn.
+#[test]
+fn newcomers_do_not_pass_who_waits() {
+    let mut bench = Bench::new(cpus(1));
+    let mut lease = bench.ask(ask(owner(100), 1, 1))[0];
+    let waits = owner(101);
+    bench.ask(ask(waits, 1, 2));
+    let mut served = 0;
+    for number in 1..10 {
+        bench.ask(ask(owner(number), 1, 1));
+        bench.give_back(lease);
+        let (next, to, _) = bench.grants()[0];
+        served += usize::from(to == waits);
+        lease = next;
+    }
+    assert_eq!(served, 2);
+}
+
 #[test]
 fn owners_of_a_job_are_served_in_turn() {
     let mut bench = Bench::new(cpus(1));

@@ -80,6 +80,39 @@ fn starts_are_bounded() {
     assert!(seen > 50, "and yet go on");
 }
 
+/// POOL-2: over all jobs together.
+#[test]
+fn starts_are_bounded_over_all_jobs() {
+    let mut bench = Bench::new(cpus(2));
+    bench.starts = false;
+    for number in 1..4 {
+        let shape = set(&[("CPU", 0.01)]);
+        bench.tell(Event::RequestLease(LeaseRequest {
+            job: job(number),
+            shape,
+            ..ask(owner(number), 1, 50)
+        }));
+    }
+    assert_eq!(starts(&mut bench).len(), 4);
+}
+
+#[test]
+fn an_ended_jobs_host_is_stopped_when_its_last_actor_is_gone() {
+    let mut bench = Bench::new(cpus(2));
+    let mut purpose = actor(1, ResourceSet::new(), Host::Shared);
+    if let Purpose::Actor { detached, .. } = &mut purpose {
+        *detached = true;
+    }
+    let lease = bench.ask(LeaseRequest {
+        purpose,
+        ..ask(owner(1), 1, 1)
+    })[0];
+    bench.tell(Event::JobEnded { job: job(1) });
+    assert_eq!(bench.core.snapshot().workers.len(), 1);
+    bench.give_back(lease);
+    assert!(bench.core.snapshot().workers.is_empty());
+}
+
 #[test]
 fn workers_are_not_shared_between_jobs() {
     let mut bench = Bench::new(cpus(1));
