@@ -10,6 +10,11 @@ use crate::at;
 use crate::attr::{Errors, Kind, Options};
 use crate::signature::{self, Output, Param, Strict};
 
+const PRIMITIVES: &[&str] = &[
+    "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "str", "u8", "u16", "u32", "u64", "u128",
+    "usize",
+];
+
 /// What a function's expansion is made of.
 struct Function<'a> {
     item: &'a ItemFn,
@@ -28,6 +33,12 @@ pub(crate) fn expand(attr: TokenStream, item: ItemFn) -> Result<TokenStream> {
     }
     let mut errors = Errors::default();
     errors.keep(signature::check(&item.sig, "function"));
+    let called = item.sig.ident.to_string();
+    if PRIMITIVES.contains(&called.as_str()) {
+        let message =
+            format!("a remote function cannot be called `{called}`: the type beside it would hide the primitive one");
+        errors.add(Error::new(item.sig.ident.span(), message));
+    }
     let params = errors.keep(signature::params(&item.sig, "function"));
     let options = errors.keep(Options::parse(Kind::Function, attr));
     let output = match &options {

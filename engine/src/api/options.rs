@@ -130,6 +130,7 @@ macro_rules! __actinic_shared_setters {
     ($this:ident, $at:expr) => {
         /// Logical CPUs; default 1 for a task, 0 for an actor that runs. A multiple of 0.0001.
         #[must_use]
+        #[inline]
         pub fn num_cpus(mut $this, amount: impl ::core::convert::Into<f64>) -> Self {
             $at.set_num_cpus(amount.into());
             $this
@@ -137,6 +138,7 @@ macro_rules! __actinic_shared_setters {
 
         /// Logical GPUs; default 0. A multiple of 0.0001 up to 1, beyond that whole.
         #[must_use]
+        #[inline]
         pub fn num_gpus(mut $this, amount: impl ::core::convert::Into<f64>) -> Self {
             $at.set_num_gpus(amount.into());
             $this
@@ -144,6 +146,7 @@ macro_rules! __actinic_shared_setters {
 
         /// Memory in bytes, to be scheduled by; it is not enforced. Default 0.
         #[must_use]
+        #[inline]
         pub fn memory(mut $this, bytes: impl ::core::convert::Into<f64>) -> Self {
             $at.set_memory(bytes.into());
             $this
@@ -151,6 +154,7 @@ macro_rules! __actinic_shared_setters {
 
         /// Some of a custom resource; replaces what was said of it before. A multiple of 0.0001.
         #[must_use]
+        #[inline]
         pub fn resource(
             mut $this,
             name: impl ::core::convert::Into<::std::string::String>,
@@ -162,6 +166,7 @@ macro_rules! __actinic_shared_setters {
 
         /// All custom resources; replaces those that were said before.
         #[must_use]
+        #[inline]
         pub fn resources<N, A>(mut $this, resources: impl ::core::iter::IntoIterator<Item = (N, A)>) -> Self
         where
             N: ::core::convert::Into<::std::string::String>,
@@ -176,6 +181,7 @@ macro_rules! __actinic_shared_setters {
 
         /// Whether it has a process to itself; default `Isolation::Process`.
         #[must_use]
+        #[inline]
         pub fn isolation(mut $this, isolation: $crate::__private::Isolation) -> Self {
             $at.set_isolation(isolation);
             $this
@@ -183,6 +189,7 @@ macro_rules! __actinic_shared_setters {
 
         /// Which node runs it; default `Scheduling::Default`.
         #[must_use]
+        #[inline]
         pub fn scheduling(mut $this, scheduling: $crate::__private::Scheduling) -> Self {
             $at.set_scheduling(scheduling);
             $this
@@ -191,6 +198,7 @@ macro_rules! __actinic_shared_setters {
         /// What happens if no node could ever run it: `"wait"` (the default) for one that can, or `"fail"` at once
         /// with `Infeasible`.
         #[must_use]
+        #[inline]
         pub fn on_infeasible(mut $this, what: impl ::core::convert::AsRef<str>) -> Self {
             $at.set_on_infeasible(what.as_ref());
             $this
@@ -198,6 +206,7 @@ macro_rules! __actinic_shared_setters {
 
         /// Whether what happens to it is reported to `state` and the timeline; default true.
         #[must_use]
+        #[inline]
         pub fn task_events(mut $this, report: bool) -> Self {
             $at.set_task_events(report);
             $this
@@ -214,6 +223,7 @@ macro_rules! __actinic_task_setters {
 
         /// What the task is called in `state`, logs and errors; default the function's name.
         #[must_use]
+        #[inline]
         pub fn name(mut $this, name: impl ::core::convert::Into<::std::string::String>) -> Self {
             $at.set_name(name.into());
             $this
@@ -221,6 +231,7 @@ macro_rules! __actinic_task_setters {
 
         /// Attempts beyond the first after a fault of the system; default 3, and -1 is without end.
         #[must_use]
+        #[inline]
         pub fn max_retries(mut $this, retries: impl $crate::__private::IntoCount) -> Self {
             $at.set_max_retries(retries.into_count());
             $this
@@ -229,6 +240,7 @@ macro_rules! __actinic_task_setters {
         /// Whether an error that the function returns, or a panic, is retried too, within `max_retries`; the
         /// default is what the attribute says.
         #[must_use]
+        #[inline]
         pub fn retry_errors(mut $this, retry: bool) -> Self {
             $at.set_retry_errors(retry);
             $this
@@ -245,6 +257,7 @@ macro_rules! __actinic_actor_setters {
 
         /// The name that `get_actor` finds it by, unique in its namespace while it lives; not empty.
         #[must_use]
+        #[inline]
         pub fn name(mut $this, name: impl ::core::convert::Into<::std::string::String>) -> Self {
             $at.set_name(name.into());
             $this
@@ -252,6 +265,7 @@ macro_rules! __actinic_actor_setters {
 
         /// The namespace of its name; default the job's.
         #[must_use]
+        #[inline]
         pub fn namespace(mut $this, namespace: impl ::core::convert::Into<::std::string::String>) -> Self {
             $at.set_namespace(namespace.into());
             $this
@@ -259,6 +273,7 @@ macro_rules! __actinic_actor_setters {
 
         /// When it ends; default with its last handle.
         #[must_use]
+        #[inline]
         pub fn lifetime(mut $this, lifetime: $crate::__private::Lifetime) -> Self {
             $at.set_lifetime(lifetime);
             $this
@@ -267,6 +282,7 @@ macro_rules! __actinic_actor_setters {
         /// Whether an actor that already has the name is taken instead of a new one; needs a name. Default false:
         /// a second actor of one name is an error.
         #[must_use]
+        #[inline]
         pub fn get_if_exists(mut $this, get: bool) -> Self {
             $at.set_get_if_exists(get);
             $this
@@ -274,6 +290,7 @@ macro_rules! __actinic_actor_setters {
 
         /// How often it is made anew after its process or node died; default 0, and -1 is without end.
         #[must_use]
+        #[inline]
         pub fn max_restarts(mut $this, restarts: impl $crate::__private::IntoCount) -> Self {
             $at.set_max_restarts(restarts.into_count());
             $this
@@ -281,6 +298,7 @@ macro_rules! __actinic_actor_setters {
 
         /// How often a call that a restart interrupted is sent again; default 0, and -1 is without end.
         #[must_use]
+        #[inline]
         pub fn max_task_retries(mut $this, retries: impl $crate::__private::IntoCount) -> Self {
             $at.set_max_task_retries(retries.into_count());
             $this
@@ -288,6 +306,7 @@ macro_rules! __actinic_actor_setters {
 
         /// How many of its calls may overlap, at least 1; default 1000 if it has async methods, else 1.
         #[must_use]
+        #[inline]
         pub fn max_concurrency(mut $this, calls: impl $crate::__private::IntoCount) -> Self {
             $at.set_max_concurrency(calls.into_count());
             $this
@@ -296,6 +315,7 @@ macro_rules! __actinic_actor_setters {
         /// How many unfinished calls one caller may have: one more fails with `ActorPendingCallsLimit`. Default -1,
         /// without end.
         #[must_use]
+        #[inline]
         pub fn max_pending_calls(mut $this, calls: impl $crate::__private::IntoCount) -> Self {
             $at.set_max_pending_calls(calls.into_count());
             $this
@@ -310,6 +330,7 @@ macro_rules! __actinic_call_setters {
     ($this:ident, $at:expr) => {
         /// What the call is called in `state`, logs and errors; default the actor's and the method's name.
         #[must_use]
+        #[inline]
         pub fn name(mut $this, name: impl ::core::convert::Into<::std::string::String>) -> Self {
             $at.set_name(name.into());
             $this
@@ -318,6 +339,7 @@ macro_rules! __actinic_call_setters {
         /// How often the call is sent again when a restart of the actor interrupts it; default what the method or
         /// the actor says, and -1 is without end.
         #[must_use]
+        #[inline]
         pub fn max_task_retries(mut $this, retries: impl $crate::__private::IntoCount) -> Self {
             $at.set_max_task_retries(retries.into_count());
             $this
@@ -326,6 +348,7 @@ macro_rules! __actinic_call_setters {
         /// Whether an error that the method returns, or a panic, is retried too, within `max_task_retries`; the
         /// default is what the method's attribute says.
         #[must_use]
+        #[inline]
         pub fn retry_errors(mut $this, retry: bool) -> Self {
             $at.set_retry_errors(retry);
             $this
@@ -333,6 +356,7 @@ macro_rules! __actinic_call_setters {
 
         /// How many values the call returns, for a method with `num_returns = _`.
         #[must_use]
+        #[inline]
         pub fn num_returns(mut $this, returns: impl $crate::__private::IntoCount) -> Self {
             $at.set_num_returns(returns.into_count());
             $this
@@ -340,6 +364,7 @@ macro_rules! __actinic_call_setters {
 
         /// The concurrency group that runs the call, one of the actor's; default the method's.
         #[must_use]
+        #[inline]
         pub fn concurrency_group(mut $this, group: impl ::core::convert::Into<::std::string::String>) -> Self {
             $at.set_concurrency_group(group.into());
             $this
@@ -347,6 +372,7 @@ macro_rules! __actinic_call_setters {
 
         /// Whether what happens to the call is reported to `state` and the timeline; default true.
         #[must_use]
+        #[inline]
         pub fn task_events(mut $this, report: bool) -> Self {
             $at.set_task_events(report);
             $this

@@ -71,6 +71,11 @@ fn opaque() -> impl std::fmt::Debug {
 }
 
 #[actinic::remote]
+fn u8(x: i64) -> i64 {
+    x
+}
+
+#[actinic::remote]
 struct NotAFunction;
 
 struct Plain;
