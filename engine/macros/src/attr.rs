@@ -392,6 +392,8 @@ impl Options {
             return Err(Error::new(at, "`retry_errors` and `retry_if` exclude each other"));
         }
         self.retry = Retry::All(at);
+        // The call marks the errors it returns; the option speaks of panics too.
+        self.setters.extend(quote!(.retry_errors(true)));
         Ok(())
     }
 
