@@ -506,6 +506,7 @@ impl Inner {
         self.registry.clear();
         self.quinn.close(Close::Goodbye.code(), b"goodbye");
         let _ = tokio::time::timeout(FAREWELL, self.quinn.wait_idle()).await;
+        net::release(&self.net, self.local);
     }
 }
 

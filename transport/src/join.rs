@@ -226,6 +226,7 @@ pub async fn join(
         );
         let socket = net::open(net, request.from.unwrap_or(any)).map_err(|error| local(error.to_string()))?;
         let near = socket.local_addr().map_err(|error| local(error.to_string()))?;
+        let _port = Port { net, near };
         let seed = request.seed.unwrap_or(security::fingerprint(&token.secret));
         let config = endpoint_config(&seed, request.seed);
         let endpoint = quinn::Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))
@@ -249,6 +250,18 @@ pub async fn join(
         joined
     };
     timeout(deadline, joined).await.unwrap_or(Err(JoinError::Timeout { addr, within: deadline }))
+}
+
+/// The joiner's port, which is free again when the join is over.
+struct Port<'a> {
+    net: &'a Net,
+    near: SocketAddr,
+}
+
+impl Drop for Port<'_> {
+    fn drop(&mut self) {
+        net::release(self.net, self.near);
+    }
 }
 
 async fn connect(

@@ -20,6 +20,13 @@ use crate::Net;
 /// Receive and send buffers of a real socket; the kernel may give less.
 const SOCKET_BUFFER: usize = 4 << 20;
 
+/// Frees a simulated port at once; a real one is freed when quinn has forgotten the last connection (some 100 ms).
+pub(crate) fn release(net: &Net, addr: SocketAddr) {
+    if let Net::Sim(sim) = net {
+        sim.crash(addr);
+    }
+}
+
 /// Opens a socket of that network. The error says why not.
 pub(crate) fn open(net: &Net, listen: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     match net {
