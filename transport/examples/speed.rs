@@ -19,7 +19,10 @@ const ROUNDS: usize = 20_000;
 const MESSAGES: u64 = 5_000_000;
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 /// Answers what has 64 bytes, and counts the rest.
@@ -29,8 +32,12 @@ impl Receiver for Far {
     fn receive(&self, from: &Peer, messages: &mut Messages<'_>) {
         let mut count = 0;
         for message in messages {
-            if message.body.len() == 64 {
-                let _ = from.tell_with(Lane::Ordered, ACTOR, |out| out.extend_from_slice(message.body));
+            if let Some(reply) = message.reply {
+                let _ = reply.answer_with(|out| out.extend_from_slice(message.body));
+            } else if message.body.len() == 64 {
+                let _ = from.tell_with(Lane::Ordered, ACTOR, |out| {
+                    out.extend_from_slice(message.body)
+                });
             } else {
                 count += 1;
             }
@@ -74,14 +81,19 @@ fn report(what: &str, mut took: Vec<Duration>) {
 
 fn ours(authority: &Authority) {
     let config = move |authority: &Authority, n: u128| {
-        let identity = authority.node(NodeId(Uuid::from_u128(n))).and_then(|node| node.issue(Uuid::from_u128(n)));
+        let identity = authority
+            .node(NodeId(Uuid::from_u128(n)))
+            .and_then(|node| node.issue(Uuid::from_u128(n)));
         let identity = identity.expect("an identity");
         Config {
             id: identity.id(),
             identity,
             net: Net::Udp,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            limits: Limits { max_backlog: 1 << 30, ..Limits::default() },
+            limits: Limits {
+                max_backlog: 1 << 30,
+                ..Limits::default()
+            },
             revision: 1,
             seed: None,
         }
@@ -106,7 +118,12 @@ fn ours(authority: &Authority) {
             let endpoint = Endpoint::bind(near).expect("a port");
             let started = std::sync::Mutex::new((Instant::now(), Vec::with_capacity(ROUNDS)));
             endpoint.register(ACTOR, Arc::new(Near { started, done }));
-            let _ = peers.send(endpoint.contact(addr, Duration::from_secs(5)).await.expect("it listens"));
+            let _ = peers.send(
+                endpoint
+                    .contact(addr, Duration::from_secs(5))
+                    .await
+                    .expect("it listens"),
+            );
             std::future::pending::<()>().await;
         })
     });
@@ -115,6 +132,7 @@ fn ours(authority: &Authority) {
     std::thread::sleep(Duration::from_millis(300));
     let _ = peer.tell_with(Lane::Ordered, ACTOR, |out| out.extend_from_slice(&[1; 64]));
     report("tell -> tell, 64 B", is_done.recv().expect("rounds"));
+    asks(&peer);
     for size in [8usize, 100] {
         let begun = Instant::now();
         let body = vec![3; size];
@@ -137,11 +155,41 @@ fn ours(authority: &Authority) {
     }
 }
 
+/// From a thread that is not the endpoint's, so with a hand-over at this end.
+fn asks(peer: &Peer) {
+    const DEADLINE: Duration = Duration::from_secs(30);
+    runtime().block_on(async {
+        let mut took = Vec::with_capacity(ROUNDS);
+        for n in 0..ROUNDS as u64 {
+            let begun = Instant::now();
+            let answer: Result<u64, _> = peer.ask(ACTOR, &n, DEADLINE).await;
+            assert_eq!(answer, Ok(n));
+            took.push(begun.elapsed());
+        }
+        report("ask, one at a time, from another thread", took);
+        for count in [10_000u64, 100_000] {
+            let begun = Instant::now();
+            let asked: Vec<_> = (0..count)
+                .map(|n| peer.ask::<_, u64>(ACTOR, &n, DEADLINE))
+                .collect();
+            for (n, answer) in asked.into_iter().enumerate() {
+                assert_eq!(answer.await, Ok(n as u64));
+            }
+            let rate = count as f64 / begun.elapsed().as_secs_f64() / 1e6;
+            println!("ask, {count} in flight, from another thread    {rate:>6.2} M/s");
+        }
+    });
+}
+
 /// A raw connection with the settings of LIMITS.md (MTU by discovery to 65,507, no segmentation offload).
 fn raw() {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
     let params = rcgen::CertificateParams::new(vec!["raw".to_string()]).expect("params");
-    let certificate = params.self_signed(&key).expect("a certificate").der().clone();
+    let certificate = params
+        .self_signed(&key)
+        .expect("a certificate")
+        .der()
+        .clone();
     let transport = || {
         let mut transport = quinn::TransportConfig::default();
         let mut discovery = quinn::MtuDiscoveryConfig::default();
@@ -166,11 +214,23 @@ fn raw() {
     let (ready, is_ready) = mpsc::channel();
     std::thread::spawn(move || {
         runtime().block_on(async {
-            let mut server = quinn::ServerConfig::with_single_cert(vec![certificate], key.into()).expect("a config");
+            let mut server = quinn::ServerConfig::with_single_cert(vec![certificate], key.into())
+                .expect("a config");
             server.transport_config(transport());
-            let endpoint = quinn::Endpoint::new(config(), Some(server), socket(), Arc::new(quinn::TokioRuntime)).expect("bound");
+            let endpoint = quinn::Endpoint::new(
+                config(),
+                Some(server),
+                socket(),
+                Arc::new(quinn::TokioRuntime),
+            )
+            .expect("bound");
             let _ = ready.send(endpoint.local_addr().expect("bound"));
-            let connection = endpoint.accept().await.expect("a dial").await.expect("a handshake");
+            let connection = endpoint
+                .accept()
+                .await
+                .expect("a dial")
+                .await
+                .expect("a handshake");
             let (mut send, mut receive) = connection.accept_bi().await.expect("a stream");
             let mut chunks = vec![Bytes::new(); 32];
             while let Ok(Some(count)) = receive.read_chunks(&mut chunks).await {
@@ -182,19 +242,30 @@ fn raw() {
     });
     let addr = is_ready.recv().expect("bound");
     runtime().block_on(async {
-        let mut client = quinn::ClientConfig::with_root_certificates(Arc::new(roots)).expect("a config");
+        let mut client =
+            quinn::ClientConfig::with_root_certificates(Arc::new(roots)).expect("a config");
         client.transport_config(transport());
-        let endpoint = quinn::Endpoint::new(config(), None, socket(), Arc::new(quinn::TokioRuntime)).expect("bound");
-        let connection = endpoint.connect_with(client, addr, "raw").expect("a dial").await.expect("a handshake");
+        let endpoint =
+            quinn::Endpoint::new(config(), None, socket(), Arc::new(quinn::TokioRuntime))
+                .expect("bound");
+        let connection = endpoint
+            .connect_with(client, addr, "raw")
+            .expect("a dial")
+            .await
+            .expect("a handshake");
         let (mut send, mut receive) = connection.open_bi().await.expect("a stream");
-        send.write_chunk(Bytes::from_static(&[1; 64])).await.expect("sent");
+        send.write_chunk(Bytes::from_static(&[1; 64]))
+            .await
+            .expect("sent");
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut took = Vec::with_capacity(ROUNDS);
         let mut buffer = BytesMut::zeroed(64);
         receive.read_exact(&mut buffer).await.expect("echoed");
         for _ in 0..ROUNDS {
             let begun = Instant::now();
-            send.write_chunk(Bytes::from_static(&[1; 64])).await.expect("sent");
+            send.write_chunk(Bytes::from_static(&[1; 64]))
+                .await
+                .expect("sent");
             receive.read_exact(&mut buffer).await.expect("echoed");
             took.push(begun.elapsed());
         }

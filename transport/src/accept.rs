@@ -10,7 +10,7 @@ use crate::endpoint::{Admission, Inner};
 use crate::greeting::{self, Fault};
 use crate::session::{Dial, Session, Unattached};
 use crate::wire::{Close, Hello, Reply};
-use crate::{DownReason, ProcessId, join, lanes, net, security, tuning};
+use crate::{DownReason, ProcessId, dial, join, lanes, net, security, tuning};
 
 /// Takes connections for as long as the endpoint lives.
 pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
@@ -31,7 +31,11 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
 async fn one(inner: Arc<Inner>, incoming: Incoming) {
     let from = incoming.remote_address();
     let near = !net::is_relayed(from) && tuning::same_machine(from, inner.is_simulated());
-    let config = if near { inner.servers[0].clone() } else { inner.servers[1].clone() };
+    let config = if near {
+        inner.servers[0].clone()
+    } else {
+        inner.servers[1].clone()
+    };
     let connected = match incoming.accept_with(config) {
         Ok(connecting) => connecting.await,
         Err(error) => Err(error),
@@ -51,14 +55,19 @@ async fn one(inner: Arc<Inner>, incoming: Incoming) {
     }
     let Some(id) = security::peer_id(&connection) else {
         tracing::info!(%from, "a connection without a certificate is closed");
-        connection.close(Close::Refused.code(), b"a session needs a certificate of this cluster");
+        connection.close(
+            Close::Refused.code(),
+            b"a session needs a certificate of this cluster",
+        );
         return;
     };
     greet(&inner, id, connection).await;
 }
 
 async fn greet(inner: &Arc<Inner>, id: ProcessId, connection: Connection) {
-    let Ok((mut send, mut receive)) = connection.accept_bi().await else { return };
+    let Ok((mut send, mut receive)) = connection.accept_bi().await else {
+        return;
+    };
     let refuse = |text: &str| {
         tracing::warn!(from = %id, at = %connection.remote_address(), text, "a connection is refused");
         connection.close(Close::Refused.code(), text.as_bytes());
@@ -94,17 +103,25 @@ fn answer(inner: &Arc<Inner>, id: ProcessId, connection: &Connection, hello: &He
     if hello.to.is_some_and(|to| to != inner.id) {
         return Reply::NotMe(inner.id);
     }
-    let session: Arc<Session> = match inner.admit(id, hello) {
+    let addrs = dial::heard(&hello.addrs, connection.remote_address());
+    let session: Arc<Session> = match inner.admit(id, hello.session, addrs) {
         Admission::Session(peer) => peer.0,
         Admission::Over(next) => return Reply::Over(next),
         Admission::Never(reason) => return Reply::Never(reason.to_string()),
     };
     let received = session.received();
-    let dial = Dial { ours: false, number: hello.connection };
+    let dial = Dial {
+        ours: false,
+        number: hello.connection,
+    };
     match inner.attach(&session, connection, dial, hello.lost, hello.received) {
         Ok(live) => {
             lanes::start(&session, &live);
-            Reply::Welcome { from: inner.id, received, addrs: inner.advertised() }
+            Reply::Welcome {
+                from: inner.id,
+                received,
+                addrs: inner.advertised(),
+            }
         }
         Err(Unattached::Yield) => Reply::Yield,
         Err(Unattached::Ended(_)) => Reply::Over(session.number + 1),

@@ -38,7 +38,10 @@ impl Asks {
         self.next += 1;
         let (sender, receiver) = oneshot::channel();
         self.waiting.insert(self.next, (deadline, sender));
-        let earliest = self.deadlines.first().is_none_or(|(first, _)| deadline < *first);
+        let earliest = self
+            .deadlines
+            .first()
+            .is_none_or(|(first, _)| deadline < *first);
         self.deadlines.insert((deadline, self.next));
         Ok((self.next, receiver, earliest))
     }

@@ -40,7 +40,8 @@ pub enum Net {
 pub struct Limits {
     /// Largest frame, and so (less 64 bytes) the largest message. Both sides must agree.
     pub max_frame: usize,
-    /// Bytes that one session may hold, waiting to be sent or not yet acknowledged; one more ends it.
+    /// Bytes that each lane of a session may hold, waiting to be sent or not yet acknowledged; one more ends the
+    /// session.
     pub max_backlog: usize,
     /// Largest request of a bulk stream.
     pub max_bulk_request: usize,
@@ -92,7 +93,11 @@ pub struct PeerAddr {
 impl PeerAddr {
     /// A process that listens at one address.
     pub fn new(id: ProcessId, addr: SocketAddr) -> Self {
-        PeerAddr { id, addrs: vec![addr], relay: None }
+        PeerAddr {
+            id,
+            addrs: vec![addr],
+            relay: None,
+        }
     }
 }
 
@@ -124,5 +129,3 @@ pub enum PeerEvent {
     /// The session is over, and what it had not delivered is lost.
     Down(ProcessId, DownReason),
 }
-
-

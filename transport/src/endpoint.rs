@@ -1,6 +1,6 @@
 //! One process incarnation's end of everything: its socket, its actors, its sessions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,15 +13,19 @@ use crate::bulk::BulkHandler;
 use crate::join::JoinServer;
 use crate::receiver::Registry;
 use crate::session::{Dial, Live, Session, Unattached};
-use crate::wire::{Close, Hello};
+use crate::wire::Close;
 use crate::{
-    ActorNo, BindError, Config, DialError, DownReason, Identity, Lane, Limits, Net, Peer, PeerAddr, PeerEvent,
-    Probe, ProcessId, Receiver, Revoked, accept, dial, keeper, lanes, net, peer, relay, security, tuning,
+    ActorNo, BindError, Config, DialError, DownReason, Identity, Lane, Limits, Net, Peer, PeerAddr,
+    PeerEvent, Probe, ProcessId, Receiver, Revoked, SecurityError, accept, dial, keeper, lanes,
+    net, peer, relay, security, tuning,
 };
 
 /// How long `close` waits for what was said last to arrive, and then for the farewell to leave.
 const FLUSH: Duration = Duration::from_millis(80);
 const FAREWELL: Duration = Duration::from_millis(10);
+
+/// Incarnations remembered as dead.
+const MAX_DEAD: usize = 65_536;
 
 type OnEvent = Arc<dyn Fn(PeerEvent) + Send + Sync>;
 
@@ -81,6 +85,8 @@ impl fmt::Debug for Endpoint {
 struct Peers {
     slots: BTreeMap<ProcessId, Slot>,
     revoked: BTreeSet<Revoked>,
+    /// Declared dead, oldest first.
+    dead: VecDeque<ProcessId>,
     closed: bool,
 }
 
@@ -119,27 +125,23 @@ impl Endpoint {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         if config.identity.id != config.id {
             let (for_, id) = (config.identity.id, config.id);
-            return Err(BindError::Identity(format!("it is for {for_:?}, and the process is {id:?}")));
+            return Err(BindError::Identity(format!(
+                "it is for {for_:?}, and the process is {id:?}"
+            )));
         }
-        let unfit = |error: &dyn fmt::Display| BindError::Identity(error.to_string());
-        let shown = security::ServerCert::new(&config.identity).map_err(|error| unfit(&error))?;
-        let tls = security::server_config(&config.identity, shown.clone()).map_err(|error| unfit(&error))?;
-        let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls).map_err(|error| unfit(&error))?;
-        let tls = Arc::new(tls);
         let seed = seed(&config);
-        let servers = [true, false].map(|near| {
-            let key = hkdf::Salt::new(hkdf::HKDF_SHA256, &seed).extract(b"address validation");
-            let mut server = quinn::ServerConfig::new(tls.clone(), Arc::new(key));
-            server.transport_config(tuning::transport(near, &config.limits));
-            Arc::new(server)
-        });
+        let (shown, servers) =
+            servers(&config, &seed).map_err(|error| BindError::Identity(error.to_string()))?;
         let addr = config.listen;
         let relayed = Arc::new(net::RelayPaths::default());
         let below = net::open(&config.net, addr).map_err(|source| match source.kind() {
             std::io::ErrorKind::AddrInUse => BindError::InUse(addr),
             _ => BindError::Io { addr, source },
         })?;
-        let socket = Arc::new(net::MuxSocket { below, relayed: relayed.clone() });
+        let socket = Arc::new(net::MuxSocket {
+            below,
+            relayed: relayed.clone(),
+        });
         let io = |source| BindError::Io { addr, source };
         let quinn = quinn::Endpoint::new_with_abstract_socket(
             endpoint_config(&seed, config.seed),
@@ -162,15 +164,19 @@ impl Endpoint {
             local,
             shown,
             identity: RwLock::new(Arc::new(config.identity)),
-            advertised: RwLock::new(if local.ip().is_unspecified() { Vec::new() } else { vec![local] }),
+            advertised: RwLock::new(vec![local]),
             peers: Mutex::default(),
             on_event: RwLock::default(),
             bulk: RwLock::default(),
             joins: RwLock::default(),
         });
         relay::install(&inner);
-        inner.runtime.spawn(accept::run(Arc::downgrade(&inner), inner.quinn.clone()));
-        Ok(Endpoint { handle: Arc::new(Handle(inner)) })
+        inner
+            .runtime
+            .spawn(accept::run(Arc::downgrade(&inner), inner.quinn.clone()));
+        Ok(Endpoint {
+            handle: Arc::new(Handle(inner)),
+        })
     }
 
     fn inner(&self) -> &Arc<Inner> {
@@ -187,8 +193,8 @@ impl Endpoint {
         self.inner().local
     }
 
-    /// What other processes are told to dial; the default is `local_addr`, if that names an interface. Empty says
-    /// that this process cannot be dialled.
+    /// What other processes are told to dial; the default is `local_addr` (of which an unspecified address is
+    /// replaced, there, by the one this process is seen at). Empty says that this process cannot be dialled.
     pub fn advertise(&self, addrs: Vec<SocketAddr>) {
         set(&self.inner().advertised, addrs);
     }
@@ -220,7 +226,10 @@ impl Endpoint {
         let inner = self.inner().clone();
         let runtime = inner.runtime.clone();
         let contacted = runtime.spawn(async move { dial::contact(&inner, addr, deadline).await });
-        contacted.await.unwrap_or(Err(DialError::Ended { addr, reason: DownReason::Closed }))
+        contacted.await.unwrap_or(Err(DialError::Ended {
+            addr,
+            reason: DownReason::Closed,
+        }))
     }
 
     /// Who is told of sessions that begin and end; called on the endpoint's thread, and must not block.
@@ -243,9 +252,14 @@ impl Endpoint {
         let inner = self.inner();
         if identity.id != inner.id {
             let (for_, id) = (identity.id, inner.id);
-            return Err(BindError::Identity(format!("it is for {for_:?}, and the process is {id:?}")));
+            return Err(BindError::Identity(format!(
+                "it is for {for_:?}, and the process is {id:?}"
+            )));
         }
-        inner.shown.renew(&identity).map_err(|error| BindError::Identity(error.to_string()))?;
+        inner
+            .shown
+            .renew(&identity)
+            .map_err(|error| BindError::Identity(error.to_string()))?;
         set(&inner.identity, Arc::new(identity));
         Ok(())
     }
@@ -254,7 +268,10 @@ impl Endpoint {
     pub async fn probe(&self, addr: SocketAddr, wait: Duration) -> Probe {
         let inner = self.inner().clone();
         let runtime = inner.runtime.clone();
-        runtime.spawn(async move { inner.probe(addr, wait).await }).await.unwrap_or(Probe::Silent)
+        runtime
+            .spawn(async move { inner.probe(addr, wait).await })
+            .await
+            .unwrap_or(Probe::Silent)
     }
 
     /// Answers joins from now on.
@@ -274,6 +291,24 @@ impl Endpoint {
         let runtime = inner.runtime.clone();
         let _ = runtime.spawn(async move { inner.close().await }).await;
     }
+}
+
+/// What is shown to diallers, and the settings for those on this machine and for those elsewhere.
+type Servers = (Arc<security::ServerCert>, [Arc<quinn::ServerConfig>; 2]);
+
+fn servers(config: &Config, seed: &[u8; 32]) -> Result<Servers, SecurityError> {
+    let shown = security::ServerCert::new(&config.identity)?;
+    let tls = security::server_config(&config.identity, shown.clone())?;
+    let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls)
+        .map_err(|error| SecurityError::Certificate(error.to_string()))?;
+    let tls = Arc::new(tls);
+    let servers = [true, false].map(|near| {
+        let key = hkdf::Salt::new(hkdf::HKDF_SHA256, seed).extract(b"address validation");
+        let mut server = quinn::ServerConfig::new(tls.clone(), Arc::new(key));
+        server.transport_config(tuning::transport(near, &config.limits));
+        Arc::new(server)
+    });
+    Ok((shown, servers))
 }
 
 /// Key material of the endpoint that is not TLS's: from the seed, or from the system.
@@ -319,7 +354,6 @@ impl Inner {
         get(&self.joins)
     }
 
-
     pub(crate) async fn probe(&self, addr: SocketAddr, wait: Duration) -> Probe {
         net::probe(&self.net, Some(self.local.ip()), addr, wait).await
     }
@@ -334,7 +368,12 @@ impl Inner {
         if id == self.id {
             return lock(&self.peers).slots.get(&id)?.peer.clone();
         }
-        lock(&self.peers).slots.get(&id)?.peer.clone().filter(|peer| peer.ended().is_none())
+        lock(&self.peers)
+            .slots
+            .get(&id)?
+            .peer
+            .clone()
+            .filter(|peer| peer.ended().is_none())
     }
 
     pub(crate) fn peer(self: &Arc<Self>, at: &PeerAddr) -> Peer {
@@ -364,7 +403,13 @@ impl Inner {
         self.begin(slot, at.clone(), number, patience)
     }
 
-    fn begin(self: &Arc<Self>, slot: &mut Slot, at: PeerAddr, number: u64, patience: Duration) -> Peer {
+    fn begin(
+        self: &Arc<Self>,
+        slot: &mut Slot,
+        at: PeerAddr,
+        number: u64,
+        patience: Duration,
+    ) -> Peer {
         let session = Arc::new(Session::new(self, at, number));
         slot.next = number + 1;
         slot.peer = Some(Peer(session.clone()));
@@ -380,7 +425,12 @@ impl Inner {
     }
 
     /// What a greeting from that process meets here.
-    pub(crate) fn admit(self: &Arc<Self>, id: ProcessId, hello: &Hello) -> Admission {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        id: ProcessId,
+        theirs: u64,
+        addrs: Vec<SocketAddr>,
+    ) -> Admission {
         let (peer, replaced) = {
             let mut peers = lock(&self.peers);
             if let Some(reason) = peers.barred(id) {
@@ -389,16 +439,20 @@ impl Inner {
             let slot = peers.slot(id);
             let standing = slot.peer.clone().filter(|peer| peer.ended().is_none());
             let (number, replaced) = match standing {
-                Some(peer) if peer.0.number == hello.session => {
-                    peer.0.learn(&hello.addrs, None);
+                Some(peer) if peer.0.number == theirs => {
+                    peer.0.hear(addrs);
                     return Admission::Session(peer);
                 }
-                Some(peer) if peer.0.number > hello.session => return Admission::Over(peer.0.number),
-                Some(peer) => (hello.session, Some(peer)),
-                None if slot.next > hello.session => return Admission::Over(slot.next),
-                None => (hello.session, None),
+                Some(peer) if peer.0.number > theirs => return Admission::Over(peer.0.number),
+                Some(peer) => (theirs, Some(peer)),
+                None if slot.next > theirs => return Admission::Over(slot.next),
+                None => (theirs, None),
             };
-            let at = PeerAddr { id, addrs: hello.addrs.clone(), relay: None };
+            let at = PeerAddr {
+                id,
+                addrs,
+                relay: None,
+            };
             (self.begin(slot, at, number, Duration::ZERO), replaced)
         };
         if let Some(old) = replaced {
@@ -440,19 +494,17 @@ impl Inner {
 
     /// The session's keeper is done.
     pub(crate) fn over(&self, session: &Arc<Session>) {
-        {
-            let mut peers = lock(&self.peers);
-            let slot = peers.slot(session.id);
-            if slot.peer.as_ref().is_some_and(|peer| Arc::ptr_eq(&peer.0, session)) {
-                slot.peer = None;
-            }
-        }
+        lock(&self.peers).over(session);
+        self.relayed.forget(session.id);
         self.tell_down(session);
     }
 
     /// A process of another wire revision dialled.
     pub(crate) fn refused_revision(&self, id: ProcessId, theirs: u32) {
-        let reason = DownReason::Version { ours: self.revision, theirs };
+        let reason = DownReason::Version {
+            ours: self.revision,
+            theirs,
+        };
         match self.known(id) {
             Some(peer) => peer.0.end(reason),
             None => self.tell(PeerEvent::Down(id, reason)),
@@ -464,7 +516,9 @@ impl Inner {
             let mut peers = lock(&self.peers);
             let slot = peers.slot(id);
             slot.never = Some(reason.clone());
-            slot.peer.clone()
+            let peer = slot.peer.clone();
+            peers.remember_dead(id);
+            peer
         };
         if let Some(peer) = peer {
             peer.0.end(reason);
@@ -475,7 +529,10 @@ impl Inner {
         let hit: Vec<Peer> = {
             let mut peers = lock(&self.peers);
             peers.revoked.insert(what);
-            let hit = peers.slots.iter().filter(|(id, _)| Revoked::Process(**id) == what || Revoked::Node(id.node) == what);
+            let hit = peers
+                .slots
+                .iter()
+                .filter(|(id, _)| Revoked::Process(**id) == what || Revoked::Node(id.node) == what);
             hit.filter_map(|(_, slot)| slot.peer.clone()).collect()
         };
         for peer in hit {
@@ -484,7 +541,11 @@ impl Inner {
     }
 
     fn all(&self) -> Vec<Peer> {
-        lock(&self.peers).slots.values().filter_map(|slot| slot.peer.clone()).collect()
+        lock(&self.peers)
+            .slots
+            .values()
+            .filter_map(|slot| slot.peer.clone())
+            .collect()
     }
 
     fn end_all(&self) {
@@ -495,7 +556,11 @@ impl Inner {
     }
 
     async fn close(&self) {
-        let peers: Vec<Peer> = self.all().into_iter().filter(|peer| peer.0.flush()).collect();
+        let peers: Vec<Peer> = self
+            .all()
+            .into_iter()
+            .filter(|peer| peer.0.flush())
+            .collect();
         let flushed = async {
             for peer in &peers {
                 peer.0.until_flushed().await;
@@ -512,7 +577,40 @@ impl Inner {
 
 impl Peers {
     fn slot(&mut self, id: ProcessId) -> &mut Slot {
-        self.slots.entry(id).or_insert(Slot { peer: None, next: 1, never: None })
+        self.slots.entry(id).or_insert(Slot {
+            peer: None,
+            next: 1,
+            never: None,
+        })
+    }
+
+    /// What outlives a session is the number of the next, unless there will be none.
+    fn over(&mut self, session: &Arc<Session>) {
+        let slot = self.slot(session.id);
+        if slot
+            .peer
+            .as_ref()
+            .is_some_and(|peer| Arc::ptr_eq(&peer.0, session))
+        {
+            slot.peer = None;
+            let gone = matches!(
+                session.ended(),
+                Some(DownReason::Goodbye | DownReason::Replaced(_))
+            );
+            if gone && slot.never.is_none() {
+                self.slots.remove(&session.id);
+            }
+        }
+    }
+
+    /// The dead are many in a long life; the oldest are forgotten.
+    fn remember_dead(&mut self, id: ProcessId) {
+        self.dead.push_back(id);
+        if self.dead.len() > MAX_DEAD
+            && let Some(oldest) = self.dead.pop_front()
+        {
+            self.slots.remove(&oldest);
+        }
     }
 
     /// Why there is no session with that process.
@@ -520,7 +618,9 @@ impl Peers {
         if self.closed {
             return Some(DownReason::Closed);
         }
-        if self.revoked.contains(&Revoked::Process(id)) || self.revoked.contains(&Revoked::Node(id.node)) {
+        if self.revoked.contains(&Revoked::Process(id))
+            || self.revoked.contains(&Revoked::Node(id.node))
+        {
             return Some(DownReason::Revoked);
         }
         self.slots.get(&id)?.never.clone()

@@ -16,6 +16,8 @@
 //! | `security` | authority, certificates, token |
 //! | `net`, `tuning` | datagrams, real and simulated; the QUIC settings |
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod accept;
 mod asks;
 mod bulk;
@@ -47,6 +49,6 @@ pub use error::{
 pub use identity::{ActorNo, Address, ClusterId, NodeId, ProcessId};
 pub use join::{JoinKind, JoinRequest, JoinServer, Joined, join};
 pub use net::{LinkFaults, SimNet};
-pub use peer::Peer;
+pub use peer::{Answer, Peer};
 pub use receiver::{Message, Messages, Receiver, ReplyTo};
 pub use security::{Authority, Identity, NodeAuthority, Revoked, Token};

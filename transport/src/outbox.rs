@@ -24,6 +24,8 @@ const WRITE: usize = 512 << 10;
 pub(crate) const ACK_BYTES: usize = 512 << 10;
 /// Buffers kept for reuse.
 const SPARE: usize = 16;
+/// Of which so many when nothing is under way.
+const SPARE_AT_REST: usize = 2;
 
 /// What a lane refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +165,12 @@ impl Outbox {
         let mut frame = std::mem::take(&mut self.open);
         self.whole = 0;
         let length = (frame.len() - FRAME_HEADER) as u32;
-        Header { length, number: self.last, acknowledges: self.received }.write(&mut frame);
+        Header {
+            length,
+            number: self.last,
+            acknowledges: self.received,
+        }
+        .write(&mut frame);
         self.note_acknowledged();
         self.kept_bytes += frame.len();
         self.kept.push_back(Bytes::from(frame));
@@ -195,10 +202,17 @@ impl Outbox {
             into.push(frame.clone());
             self.taken += 1;
         }
-        self.sent = self.sent.max(self.last - (self.kept.len() - self.taken) as u64);
+        self.sent = self
+            .sent
+            .max(self.last - (self.kept.len() - self.taken) as u64);
         if bytes == 0 && self.ack_due {
             let mut ack = [0; FRAME_HEADER];
-            Header { length: 0, number: 0, acknowledges: self.received }.write(&mut ack);
+            Header {
+                length: 0,
+                number: 0,
+                acknowledges: self.received,
+            }
+            .write(&mut ack);
             self.note_acknowledged();
             into.push(Bytes::copy_from_slice(&ack));
         }
@@ -227,7 +241,11 @@ impl Outbox {
     }
 
     /// A connection carries the lane now; the other side has received up to `received`.
-    pub(crate) fn attach(&mut self, connection: u64, received: u64) -> Result<Option<Waker>, &'static str> {
+    pub(crate) fn attach(
+        &mut self,
+        connection: u64,
+        received: u64,
+    ) -> Result<Option<Waker>, &'static str> {
         self.connection = connection;
         self.taken = 0;
         self.acknowledge(received)?;
@@ -258,26 +276,37 @@ impl Outbox {
         }
         let mut first = self.last - self.kept.len() as u64 + 1;
         while first <= number {
-            let Some(frame) = self.kept.pop_front() else { break };
+            let Some(frame) = self.kept.pop_front() else {
+                break;
+            };
             self.kept_bytes -= frame.len();
             self.taken = self.taken.saturating_sub(1);
             first += 1;
             self.recycle(frame);
+        }
+        if self.kept.is_empty() {
+            self.spare.truncate(SPARE_AT_REST);
         }
         Ok(())
     }
 
     /// Warm memory is cheaper than fresh.
     fn recycle(&mut self, frame: Bytes) {
-        if self.spare.len() < SPARE && frame.len() >= GATHER / 2 && frame.len() <= 2 * GATHER {
-            if let Ok(frame) = frame.try_into_mut() {
-                self.spare.push(frame.into());
-            }
+        let usual = frame.len() >= GATHER / 2 && frame.len() <= 2 * GATHER;
+        if usual
+            && self.spare.len() < SPARE
+            && let Ok(frame) = frame.try_into_mut()
+        {
+            self.spare.push(frame.into());
         }
     }
 
     /// A frame came on that connection.
-    pub(crate) fn arrived(&mut self, connection: u64, header: Header) -> Result<Arrived, &'static str> {
+    pub(crate) fn arrived(
+        &mut self,
+        connection: u64,
+        header: Header,
+    ) -> Result<Arrived, &'static str> {
         if self.connection != connection || self.ended.is_some() {
             return Ok(Arrived::Drop);
         }
@@ -314,10 +343,6 @@ impl Outbox {
             self.ack_due = true;
             return self.writer.take();
         }
-        // Nothing moves any more: let go of what a burst needed.
-        if self.kept.is_empty() {
-            self.spare = Vec::new();
-        }
         None
     }
 
@@ -343,7 +368,11 @@ mod tests {
         let mut frames = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Ok(())) = outbox.poll_take(&mut cx, connection, &mut frames) {
-            if frames.last().is_some_and(|frame| frame.len() == FRAME_HEADER) || outbox.taken == outbox.kept.len() {
+            if frames
+                .last()
+                .is_some_and(|frame| frame.len() == FRAME_HEADER)
+                || outbox.taken == outbox.kept.len()
+            {
                 break;
             }
         }
@@ -367,35 +396,75 @@ mod tests {
         let first = take(&mut a, 1);
         push(&mut a, b"two").unwrap();
         let second = take(&mut a, 1);
-        assert_eq!(b.arrived(1, Header::read(&first[0]).unwrap()), Ok(Arrived::Deliver));
+        assert_eq!(
+            b.arrived(1, Header::read(&first[0]).unwrap()),
+            Ok(Arrived::Deliver)
+        );
         // The second is lost with the connection: LANE-2.
         a.attach(2, b.received()).unwrap();
         b.attach(2, 0).unwrap();
         let again = take(&mut a, 2);
         assert_eq!(again, second);
-        assert_eq!(b.arrived(2, Header::read(&again[0]).unwrap()), Ok(Arrived::Deliver));
+        assert_eq!(
+            b.arrived(2, Header::read(&again[0]).unwrap()),
+            Ok(Arrived::Deliver)
+        );
         // LANE-3, and an acknowledgement that frees all.
-        assert_eq!(b.arrived(2, Header::read(&again[0]).unwrap()), Ok(Arrived::Drop));
+        assert_eq!(
+            b.arrived(2, Header::read(&again[0]).unwrap()),
+            Ok(Arrived::Drop)
+        );
         assert!(b.owes_ack());
         b.request_ack();
         let lost = take(&mut b, 2);
         assert!(lost.len() == 1 && !b.owes_ack());
         // An acknowledgement that was lost is given again for the frame that comes again.
-        assert_eq!(b.arrived(2, Header::read(&again[0]).unwrap()), Ok(Arrived::Drop));
+        assert_eq!(
+            b.arrived(2, Header::read(&again[0]).unwrap()),
+            Ok(Arrived::Drop)
+        );
         assert!(b.owes_ack());
         b.request_ack();
         let ack = take(&mut b, 2);
-        assert_eq!(a.arrived(2, Header::read(&ack[0]).unwrap()), Ok(Arrived::Drop));
+        assert_eq!(
+            a.arrived(2, Header::read(&ack[0]).unwrap()),
+            Ok(Arrived::Drop)
+        );
         assert_eq!(a.bytes(), 0);
-        assert!(take(&mut a, 1).is_empty(), "an old connection's writer takes nothing");
+        assert!(
+            take(&mut a, 1).is_empty(),
+            "an old connection's writer takes nothing"
+        );
     }
 
     #[test]
     fn bad_numbers_are_errors() {
         let mut outbox = Outbox::new(1 << 20, 1 << 20);
         outbox.attach(1, 0).unwrap();
-        assert!(outbox.arrived(1, Header { length: 5, number: 2, acknowledges: 0 }).is_err());
-        assert!(outbox.arrived(1, Header { length: 5, number: 1, acknowledges: 1 }).is_err());
+        assert!(
+            outbox
+                .arrived(
+                    1,
+                    Header {
+                        length: 5,
+                        number: 2,
+                        acknowledges: 0
+                    }
+                )
+                .is_err()
+        );
+        assert!(
+            outbox
+                .arrived(
+                    1,
+                    Header {
+                        length: 5,
+                        number: 1,
+                        acknowledges: 1
+                    }
+                )
+                .is_err()
+        );
         assert!(outbox.attach(2, 9).is_err());
     }
 
@@ -404,14 +473,22 @@ mod tests {
         let mut outbox = Outbox::new(100_000, 290_000);
         let limit = 100_000 - 64;
         push(&mut outbox, &vec![1; limit]).unwrap();
-        assert_eq!(push(&mut outbox, &vec![1; limit + 1]), Err(Refuse::TooLarge { size: limit + 1, limit }));
+        assert_eq!(
+            push(&mut outbox, &vec![1; limit + 1]),
+            Err(Refuse::TooLarge {
+                size: limit + 1,
+                limit
+            })
+        );
         push(&mut outbox, b"small").unwrap();
         push(&mut outbox, &vec![2; limit]).unwrap();
         assert_eq!(push(&mut outbox, &vec![3; limit]), Err(Refuse::Overflow));
         outbox.attach(1, 0).unwrap();
         for frame in take(&mut outbox, 1) {
             let header = Header::read(&frame).unwrap();
-            assert!(header.length <= 100_000 && header.length as usize + FRAME_HEADER == frame.len());
+            assert!(
+                header.length <= 100_000 && header.length as usize + FRAME_HEADER == frame.len()
+            );
         }
     }
 
@@ -431,6 +508,9 @@ mod tests {
         let frames = take(&mut outbox, 1);
         let (first, rest) = wire::split(&frames[0][FRAME_HEADER..]).unwrap();
         let (second, rest) = wire::split(rest).unwrap();
-        assert_eq!((first.body, second.body, rest.len()), (&b"before"[..], &b"after"[..], 0));
+        assert_eq!(
+            (first.body, second.body, rest.len()),
+            (&b"before"[..], &b"after"[..], 0)
+        );
     }
 }

@@ -1,11 +1,16 @@
 //! The handle to another process (or this one).
 
+use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::asks::Outcome;
@@ -51,7 +56,12 @@ impl Peer {
     }
 
     /// Sends a message, encoded by postcard.
-    pub fn tell<M: Serialize + ?Sized>(&self, lane: Lane, to: ActorNo, message: &M) -> Result<(), SendError> {
+    pub fn tell<M: Serialize + ?Sized>(
+        &self,
+        lane: Lane,
+        to: ActorNo,
+        message: &M,
+    ) -> Result<(), SendError> {
         self.push(lane, wire::TELL, to.0, |out| wire::encode(message, out))
     }
 
@@ -95,21 +105,14 @@ impl Peer {
         to: ActorNo,
         message: &M,
         deadline: Duration,
-    ) -> impl Future<Output = Result<R, AskError>> + Send + use<M, R> {
+    ) -> Answer<R> {
         let begun = self.begin_ask(to, deadline, |out| wire::encode(message, out));
-        let process = self.0.id;
-        async move {
-            let (mut waiting, receiver) = begun?;
-            let outcome = receiver.await.unwrap_or(Outcome::Ended(DownReason::Closed));
-            waiting.done = true;
-            match outcome {
-                Outcome::Answer(bytes) => postcard::from_bytes(&bytes)
-                    .map_err(|error| AskError::Decode { to: process, text: error.to_string() }),
-                Outcome::NoActor => Err(AskError::NoActor { to: process, actor: to }),
-                Outcome::Refused(text) => Err(AskError::Refused(text)),
-                Outcome::Deadline => Err(AskError::Deadline { to: process, deadline }),
-                Outcome::Ended(reason) => Err(AskError::Ended { to: process, reason }),
-            }
+        Answer {
+            begun: begun.map_err(Some),
+            process: self.0.id,
+            actor: to,
+            deadline,
+            value: PhantomData,
         }
     }
 
@@ -118,12 +121,18 @@ impl Peer {
         to: ActorNo,
         deadline: Duration,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
-    ) -> Result<(Waiting, tokio::sync::oneshot::Receiver<Outcome>), AskError> {
+    ) -> Result<(Waiting, oneshot::Receiver<Outcome>), AskError> {
         let until = Instant::now() + deadline;
         let begun = self.0.asks().begin(until);
-        let (question, receiver, earliest) =
-            begun.map_err(|reason| AskError::Ended { to: self.0.id, reason })?;
-        let waiting = Waiting { peer: self.clone(), question, done: false };
+        let (question, receiver, earliest) = begun.map_err(|reason| AskError::Ended {
+            to: self.0.id,
+            reason,
+        })?;
+        let waiting = Waiting {
+            peer: self.clone(),
+            question,
+            done: false,
+        };
         if earliest {
             self.0.asks_changed.notify_one();
         }
@@ -175,6 +184,62 @@ impl Peer {
     /// Why the session is over, if it is.
     pub fn ended(&self) -> Option<DownReason> {
         self.0.ended()
+    }
+}
+
+/// An answer that is on its way; dropped, it is given up.
+#[must_use = "the question is asked, and nobody waits for the answer"]
+pub struct Answer<R> {
+    begun: Result<(Waiting, oneshot::Receiver<Outcome>), Option<AskError>>,
+    process: ProcessId,
+    actor: ActorNo,
+    deadline: Duration,
+    value: PhantomData<fn() -> R>,
+}
+
+impl<R> fmt::Debug for Answer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer(of {:?} in {})", self.actor, self.process)
+    }
+}
+
+impl<R: DeserializeOwned> Future for Answer<R> {
+    type Output = Result<R, AskError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let to = this.process;
+        let over = AskError::Ended {
+            to,
+            reason: DownReason::Closed,
+        };
+        let outcome = match &mut this.begun {
+            Err(error) => return Poll::Ready(Err(error.take().unwrap_or(over))),
+            Ok((waiting, receiver)) => {
+                let outcome = ready!(Pin::new(receiver).poll(cx));
+                waiting.done = true;
+                outcome.unwrap_or(Outcome::Ended(DownReason::Closed))
+            }
+        };
+        this.begun = Err(None);
+        Poll::Ready(match outcome {
+            Outcome::Answer(bytes) => {
+                postcard::from_bytes(&bytes).map_err(|error| AskError::Decode {
+                    to,
+                    text: error.to_string(),
+                })
+            }
+            Outcome::NoActor => Err(AskError::NoActor {
+                to,
+                actor: this.actor,
+            }),
+            Outcome::Refused(text) => Err(AskError::Refused(text)),
+            Outcome::Deadline => Err(AskError::Deadline {
+                to,
+                deadline: this.deadline,
+            }),
+            Outcome::Ended(reason) => Err(AskError::Ended { to, reason }),
+        })
     }
 }
 

@@ -23,13 +23,14 @@ const MAX_BACKLOG: usize = 4 << 20;
 pub(crate) fn install(inner: &Arc<Inner>) {
     let weak = Arc::downgrade(inner);
     inner.relayed.set_forward(Box::new(move |route, datagram| {
-        if let Some(inner) = weak.upgrade() {
-            if let Some(via) = inner.known(route.via) {
-                forward(&via, route.target, inner.id, datagram);
-            }
+        let Some(inner) = weak.upgrade() else { return };
+        if let Some(via) = inner.known(route.via) {
+            forward(&via, route.target, inner.id, datagram);
         }
     }));
-    inner.registry.register(RELAY, Arc::new(Forwarder(Arc::downgrade(inner))));
+    inner
+        .registry
+        .register(RELAY, Arc::new(Forwarder(Arc::downgrade(inner))));
 }
 
 fn forward(via: &Peer, target: ProcessId, source: ProcessId, datagram: &[u8]) {
@@ -48,16 +49,26 @@ struct Forwarder(Weak<Inner>);
 
 impl Receiver for Forwarder {
     fn receive(&self, from: &Peer, messages: &mut Messages<'_>) {
-        let Some(inner) = self.0.upgrade() else { return };
+        let Some(inner) = self.0.upgrade() else {
+            return;
+        };
         for message in messages {
-            let Some((target, rest)) = read_id(message.body) else { continue };
-            let Some((source, datagram)) = read_id(rest) else { continue };
+            let Some((target, rest)) = read_id(message.body) else {
+                continue;
+            };
+            let Some((source, datagram)) = read_id(rest) else {
+                continue;
+            };
             if target == inner.id {
-                inner.relayed.arrived(Route { target: source, via: from.id() }, datagram);
-            } else if source == from.id() {
-                if let Some(next) = inner.known(target) {
-                    forward(&next, target, source, datagram);
-                }
+                inner.relayed.arrived(
+                    Route {
+                        target: source,
+                        via: from.id(),
+                    },
+                    datagram,
+                );
+            } else if let Some(next) = inner.known(target).filter(|_| source == from.id()) {
+                forward(&next, target, source, datagram);
             }
         }
     }
@@ -72,6 +83,10 @@ fn write_id(out: &mut Vec<u8>, id: ProcessId) {
 fn read_id(bytes: &[u8]) -> Option<(ProcessId, &[u8])> {
     let (id, rest) = bytes.split_at_checked(ID)?;
     let part = |at: usize| Uuid::from_slice(&id[at..at + 16]).ok();
-    let id = ProcessId { cluster: ClusterId(part(0)?), node: NodeId(part(16)?), incarnation: part(32)? };
+    let id = ProcessId {
+        cluster: ClusterId(part(0)?),
+        node: NodeId(part(16)?),
+        incarnation: part(32)?,
+    };
     Some((id, rest))
 }

@@ -162,15 +162,30 @@ impl Session {
         self.state().at.clone()
     }
 
-    /// Takes over what is newly known of how to reach it.
+    /// Takes over what is newly known here of how to reach it.
     pub(crate) fn learn(&self, addrs: &[SocketAddr], relay: Option<(ProcessId, SocketAddr)>) {
+        self.update(|at| {
+            if !addrs.is_empty() {
+                at.addrs = addrs.to_vec();
+            }
+            at.relay = relay.or(at.relay);
+        });
+    }
+
+    /// Takes over what it says itself, if nothing better is known.
+    pub(crate) fn hear(&self, addrs: Vec<SocketAddr>) {
+        self.update(|at| {
+            if at.addrs.is_empty() {
+                at.addrs = addrs;
+            }
+        });
+    }
+
+    fn update(&self, change: impl FnOnce(&mut PeerAddr)) {
         let news = {
             let mut state = self.state();
             let before = state.at.clone();
-            if !addrs.is_empty() {
-                state.at.addrs = addrs.to_vec();
-            }
-            state.at.relay = relay.or(state.at.relay);
+            change(&mut state.at);
             state.at != before
         };
         if news {
@@ -186,7 +201,10 @@ impl Session {
     }
 
     pub(crate) fn received(&self) -> [u64; 2] {
-        [self.lane(Lane::Ordered).received(), self.lane(Lane::Urgent).received()]
+        [
+            self.lane(Lane::Ordered).received(),
+            self.lane(Lane::Urgent).received(),
+        ]
     }
 
     /// Gives a connection to the session, if it is the one to keep; says whether it is the session's first.
@@ -207,10 +225,16 @@ impl Session {
             {
                 return Err(Unattached::Yield);
             }
-            standing.connection.close(Close::Superseded.code(), b"superseded");
+            standing
+                .connection
+                .close(Close::Superseded.code(), b"superseded");
         }
         state.attached += 1;
-        let live = Live { connection, number: state.attached, dial };
+        let live = Live {
+            connection,
+            number: state.attached,
+            dial,
+        };
         for lane in [Lane::Ordered, Lane::Urgent] {
             let attached = self.lane(lane).attach(live.number, received[lane as usize]);
             wake(attached.map_err(|fault| Unattached::Protocol(fault.into()))?);
@@ -230,7 +254,11 @@ impl Session {
         if !live.dial.ours {
             state.lost = state.lost.max(live.dial.number);
         }
-        if state.live.as_ref().is_some_and(|standing| standing.number == live.number) {
+        if state
+            .live
+            .as_ref()
+            .is_some_and(|standing| standing.number == live.number)
+        {
             state.live = None;
             self.connected.send_replace(false);
             for lane in [Lane::Ordered, Lane::Urgent] {
@@ -273,7 +301,11 @@ impl Session {
     /// A writer has stopped.
     pub(crate) fn flushed(&self, connection: u64) {
         let mut state = self.state();
-        if state.live.as_ref().is_some_and(|live| live.number == connection) {
+        if state
+            .live
+            .as_ref()
+            .is_some_and(|live| live.number == connection)
+        {
             state.flushed += 1;
         }
         drop(state);
@@ -329,12 +361,41 @@ mod tests {
         for l in 1..4 {
             for h in 1..4 {
                 for (lower, low_dial, high_dial) in [
-                    (true, Dial { ours: true, number: l }, Dial { ours: false, number: h }),
-                    (false, Dial { ours: false, number: l }, Dial { ours: true, number: h }),
+                    (
+                        true,
+                        Dial {
+                            ours: true,
+                            number: l,
+                        },
+                        Dial {
+                            ours: false,
+                            number: h,
+                        },
+                    ),
+                    (
+                        false,
+                        Dial {
+                            ours: false,
+                            number: l,
+                        },
+                        Dial {
+                            ours: true,
+                            number: h,
+                        },
+                    ),
                 ] {
-                    assert!(prefer(high_dial, low_dial, lower, 0), "the lower's replaces the higher's");
-                    assert!(!prefer(low_dial, high_dial, lower, l - 1), "and not the other way round");
-                    assert!(prefer(low_dial, high_dial, lower, l), "unless the higher saw it end");
+                    assert!(
+                        prefer(high_dial, low_dial, lower, 0),
+                        "the lower's replaces the higher's"
+                    );
+                    assert!(
+                        !prefer(low_dial, high_dial, lower, l - 1),
+                        "and not the other way round"
+                    );
+                    assert!(
+                        prefer(low_dial, high_dial, lower, l),
+                        "unless the higher saw it end"
+                    );
                 }
             }
         }

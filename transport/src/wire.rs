@@ -69,10 +69,18 @@ impl Close {
     }
 
     pub(crate) fn of(error: &quinn::ConnectionError) -> Option<Close> {
-        let quinn::ConnectionError::ApplicationClosed(close) = error else { return None };
-        [Close::Goodbye, Close::Superseded, Close::Ended, Close::Refused, Close::Malformed]
-            .into_iter()
-            .find(|known| known.code() == close.error_code)
+        let quinn::ConnectionError::ApplicationClosed(close) = error else {
+            return None;
+        };
+        [
+            Close::Goodbye,
+            Close::Superseded,
+            Close::Ended,
+            Close::Refused,
+            Close::Malformed,
+        ]
+        .into_iter()
+        .find(|known| known.code() == close.error_code)
     }
 }
 
@@ -97,7 +105,11 @@ pub(crate) struct Hello {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// The connection carries the session now.
-    Welcome { from: ProcessId, received: [u64; 2], addrs: Vec<SocketAddr> },
+    Welcome {
+        from: ProcessId,
+        received: [u64; 2],
+        addrs: Vec<SocketAddr>,
+    },
     /// A connection that this side dialled stands.
     Yield,
     /// The session meant is over; the next has this number.
@@ -220,20 +232,34 @@ mod tests {
     #[test]
     fn messages_read_back() {
         let mut frame = Vec::new();
-        let text = |text: &'static [u8]| move |out: &mut Vec<u8>| Ok::<_, ()>(out.extend_from_slice(text));
+        let text =
+            |text: &'static [u8]| move |out: &mut Vec<u8>| Ok::<_, ()>(out.extend_from_slice(text));
         assert_eq!(append(&mut frame, TELL, 7, text(b"abc")), Ok(3));
         append(&mut frame, ASK, 8, text(&[9, 0, 0, 0, 0, 0, 0, 0])).unwrap();
         let (first, rest) = split(&frame).unwrap();
-        assert_eq!(first, Raw { kind: TELL, id: 7, body: b"abc" });
+        assert_eq!(
+            first,
+            Raw {
+                kind: TELL,
+                id: 7,
+                body: b"abc"
+            }
+        );
         let (second, rest) = split(rest).unwrap();
-        assert_eq!((second.kind, second.id, u64_at(second.body, 0)), (ASK, 8, Some(9)));
+        assert_eq!(
+            (second.kind, second.id, u64_at(second.body, 0)),
+            (ASK, 8, Some(9))
+        );
         assert!(rest.is_empty());
     }
 
     #[test]
     fn every_damaged_frame_is_refused_without_a_panic() {
         let mut frame = Vec::new();
-        append(&mut frame, ASK, 8, |out| Ok::<_, ()>(out.extend_from_slice(&[1; 30]))).unwrap();
+        append(&mut frame, ASK, 8, |out| {
+            Ok::<_, ()>(out.extend_from_slice(&[1; 30]))
+        })
+        .unwrap();
         for cut in 0..frame.len() {
             assert!(split(&frame[..cut]).is_err());
         }
@@ -241,7 +267,9 @@ mod tests {
         for _ in 0..200_000 {
             let mut damaged = frame.clone();
             for _ in 0..3 {
-                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                random = random
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
                 let at = (random >> 33) as usize % damaged.len();
                 damaged[at] = (random >> 17) as u8;
             }

@@ -41,6 +41,7 @@ pub(crate) struct RelayPaths {
 struct Table {
     by_addr: BTreeMap<SocketAddr, Route>,
     by_route: BTreeMap<Route, SocketAddr>,
+    made_up: u32,
     inbox: VecDeque<(SocketAddr, Vec<u8>)>,
     waker: Option<Waker>,
 }
@@ -67,11 +68,19 @@ impl RelayPaths {
         if let Some(addr) = table.by_route.get(&route) {
             return *addr;
         }
-        let number = table.by_route.len() as u32 & 0x0fff_ffff;
+        let number = table.made_up & 0x0fff_ffff;
+        table.made_up += 1;
         let addr = SocketAddr::from((Ipv4Addr::from_bits(0xf000_0000 | number), 1));
         table.by_route.insert(route, addr);
         table.by_addr.insert(addr, route);
         addr
+    }
+
+    /// That process's session is over.
+    pub(crate) fn forget(&self, target: ProcessId) {
+        let mut table = self.table();
+        table.by_addr.retain(|_, route| route.target != target);
+        table.by_route.retain(|route, _| route.target != target);
     }
 
     /// A datagram came through a relay.
@@ -95,15 +104,19 @@ impl RelayPaths {
 pub(crate) fn is_relayed(addr: SocketAddr) -> bool {
     match addr {
         SocketAddr::V4(addr) => addr.ip().octets()[0] & 0xf0 == 0xf0 && !addr.ip().is_broadcast(),
-        SocketAddr::V6(addr) => {
-            addr.ip().to_ipv4_mapped().is_some_and(|ip| is_relayed(SocketAddr::from((ip, addr.port()))))
-        }
+        SocketAddr::V6(addr) => addr
+            .ip()
+            .to_ipv4_mapped()
+            .is_some_and(|ip| is_relayed(SocketAddr::from((ip, addr.port())))),
     }
 }
 
 fn plain(addr: SocketAddr) -> SocketAddr {
     match addr {
-        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(addr, |ip| SocketAddr::from((ip, v6.port()))),
+        SocketAddr::V6(v6) => v6
+            .ip()
+            .to_ipv4_mapped()
+            .map_or(addr, |ip| SocketAddr::from((ip, v6.port()))),
         v4 => v4,
     }
 }
@@ -126,15 +139,29 @@ impl MuxSocket {
         let mut table = self.relayed.table();
         let mut count = 0;
         while count < bufs.len().min(meta.len()) {
-            let Some((from, datagram)) = table.inbox.pop_front() else { break };
+            let Some((from, datagram)) = table.inbox.pop_front() else {
+                break;
+            };
             if datagram.len() > bufs[count].len() {
                 continue;
             }
             bufs[count][..datagram.len()].copy_from_slice(&datagram);
-            meta[count] = RecvMeta { addr: from, len: datagram.len(), stride: datagram.len(), ecn: None, dst_ip: None };
+            meta[count] = RecvMeta {
+                addr: from,
+                len: datagram.len(),
+                stride: datagram.len(),
+                ecn: None,
+                dst_ip: None,
+            };
             count += 1;
         }
-        if count == 0 && register && table.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+        if count == 0
+            && register
+            && table
+                .waker
+                .as_ref()
+                .is_none_or(|waker| !waker.will_wake(cx.waker()))
+        {
             table.waker = Some(cx.waker().clone());
         }
         count
@@ -150,9 +177,17 @@ impl AsyncUdpSocket for MuxSocket {
         if !is_relayed(transmit.destination) {
             return self.below.try_send(transmit);
         }
-        let route = self.relayed.table().by_addr.get(&plain(transmit.destination)).copied();
+        let route = self
+            .relayed
+            .table()
+            .by_addr
+            .get(&plain(transmit.destination))
+            .copied();
         if let (Some(route), Some(forward)) = (route, self.relayed.forward.get()) {
-            let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+            let size = transmit
+                .segment_size
+                .unwrap_or(transmit.contents.len())
+                .max(1);
             for datagram in transmit.contents.chunks(size) {
                 forward(route, datagram);
             }

@@ -100,7 +100,9 @@ impl SimNet {
             trace: 0xcbf2_9ce4_8422_2325,
             datagrams: 0,
         };
-        SimNet { world: Arc::new(Mutex::new(world)) }
+        SimNet {
+            world: Arc::new(Mutex::new(world)),
+        }
     }
 
     /// A network for real time, for endpoints on several threads of one process.
@@ -195,8 +197,21 @@ impl SimNet {
         }
         let number = world.next_number;
         world.next_number += 1;
-        world.ports.insert(addr, Port { number, inbox: BTreeMap::new(), bytes: 0, waker: None });
-        Ok(SimSocket { net: self.clone(), addr, number, timer: Mutex::new(None) })
+        world.ports.insert(
+            addr,
+            Port {
+                number,
+                inbox: BTreeMap::new(),
+                bytes: 0,
+                waker: None,
+            },
+        );
+        Ok(SimSocket {
+            net: self.clone(),
+            addr,
+            number,
+            timer: Mutex::new(None),
+        })
     }
 
     pub(super) fn probe_socket(&self, near: IpAddr) -> io::Result<ProbeSocket> {
@@ -207,7 +222,11 @@ impl SimNet {
         let mut wake = Vec::new();
         {
             let mut world = self.world();
-            if world.ports.get(&from).is_none_or(|port| port.number != number) {
+            if world
+                .ports
+                .get(&from)
+                .is_none_or(|port| port.number != number)
+            {
                 return;
             }
             world.route(from, to, datagram.to_vec(), &mut wake);
@@ -232,7 +251,11 @@ impl World {
 
     fn up_to(&mut self, most: Duration) -> Duration {
         let nanos = most.as_nanos() as u64;
-        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.draw() % nanos) }
+        if nanos == 0 {
+            Duration::ZERO
+        } else {
+            Duration::from_nanos(self.draw() % nanos)
+        }
     }
 
     fn note(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, size: usize, dropped: bool) {
@@ -254,7 +277,13 @@ impl World {
         self.datagrams += 1;
     }
 
-    fn route(&mut self, from: SocketAddr, to: SocketAddr, datagram: Vec<u8>, wake: &mut Vec<Waker>) {
+    fn route(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        datagram: Vec<u8>,
+        wake: &mut Vec<Waker>,
+    ) {
         if self.paused.contains(&from) || self.paused.contains(&to) {
             self.held.push_back((from, to, datagram));
             return;
@@ -263,8 +292,10 @@ impl World {
         let ends = (from.ip(), to.ip());
         let faults = self.links.get(&ends).copied().unwrap_or(self.faults);
         let lost = self.chance(faults.loss);
-        let dropped =
-            lost || self.cut.contains(&ends) || self.gone.contains(&ends.0) || self.gone.contains(&ends.1);
+        let dropped = lost
+            || self.cut.contains(&ends)
+            || self.gone.contains(&ends.0)
+            || self.gone.contains(&ends.1);
         self.note(now, from, to, datagram.len(), dropped);
         if dropped {
             return;
@@ -280,7 +311,13 @@ impl World {
         }
     }
 
-    fn arrival(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, faults: LinkFaults) -> Instant {
+    fn arrival(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        to: SocketAddr,
+        faults: LinkFaults,
+    ) -> Instant {
         let at = now + faults.delay + self.up_to(faults.jitter);
         if self.chance(faults.reorder) {
             return at + self.up_to(faults.delay.max(Duration::from_millis(1)) * 4);
@@ -293,7 +330,9 @@ impl World {
     fn deliver(&mut self, to: SocketAddr, at: Instant, arrival: Arrival, wake: &mut Vec<Waker>) {
         self.next_number += 1;
         let key = (at, self.next_number);
-        let Some(port) = self.ports.get_mut(&to) else { return };
+        let Some(port) = self.ports.get_mut(&to) else {
+            return;
+        };
         if let Arrival::Datagram(_, datagram) = &arrival {
             if port.bytes + datagram.len() > PORT_BYTES {
                 return;
@@ -321,16 +360,28 @@ impl fmt::Debug for SimSocket {
 
 impl SimSocket {
     /// The next arrival that is due; otherwise waits for it, or for one to be sent.
-    fn poll_arrival(&self, cx: &mut Context<'_>, mut take: impl FnMut(Arrival) -> bool) -> Poll<()> {
+    fn poll_arrival(
+        &self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(Arrival) -> bool,
+    ) -> Poll<()> {
         loop {
             let due = {
                 let mut world = self.net.world();
-                let Some(port) = world.ports.get_mut(&self.addr).filter(|port| port.number == self.number) else {
+                let Some(port) = world
+                    .ports
+                    .get_mut(&self.addr)
+                    .filter(|port| port.number == self.number)
+                else {
                     return Poll::Pending; // crashed: it hears nothing any more
                 };
                 let now = Instant::now();
                 let mut any = false;
-                while let Some(entry) = port.inbox.first_entry().filter(|entry| entry.key().0 <= now) {
+                while let Some(entry) = port
+                    .inbox
+                    .first_entry()
+                    .filter(|entry| entry.key().0 <= now)
+                {
                     let arrival = entry.remove();
                     if let Arrival::Datagram(_, datagram) = &arrival {
                         port.bytes -= datagram.len();
@@ -366,7 +417,11 @@ impl SimSocket {
 impl Drop for SimSocket {
     fn drop(&mut self) {
         let mut world = self.net.world();
-        if world.ports.get(&self.addr).is_some_and(|port| port.number == self.number) {
+        if world
+            .ports
+            .get(&self.addr)
+            .is_some_and(|port| port.number == self.number)
+        {
             world.ports.remove(&self.addr);
         }
     }
@@ -378,9 +433,13 @@ impl AsyncUdpSocket for SimSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        let size = transmit
+            .segment_size
+            .unwrap_or(transmit.contents.len())
+            .max(1);
         for datagram in transmit.contents.chunks(size) {
-            self.net.send(self.addr, self.number, transmit.destination, datagram);
+            self.net
+                .send(self.addr, self.number, transmit.destination, datagram);
         }
         Ok(())
     }
@@ -398,7 +457,13 @@ impl AsyncUdpSocket for SimSocket {
                 if let Arrival::Datagram(from, datagram) = arrival {
                     let length = datagram.len().min(bufs[count].len());
                     bufs[count][..length].copy_from_slice(&datagram[..length]);
-                    meta[count] = RecvMeta { addr: from, len: length, stride: length.max(1), ecn: None, dst_ip: None };
+                    meta[count] = RecvMeta {
+                        addr: from,
+                        len: length,
+                        stride: length.max(1),
+                        ecn: None,
+                        dst_ip: None,
+                    };
                     count += 1;
                 }
                 count < room
@@ -444,20 +509,22 @@ impl ProbeSocket {
     }
 
     pub(super) async fn hear(&self, of: SocketAddr) -> Heard {
-        std::future::poll_fn(|cx| loop {
-            let mut heard = None;
-            let polled = self.0.poll_arrival(cx, |arrival| {
-                heard = match arrival {
-                    Arrival::Datagram(from, _) if from == of => Some(Heard::Answer),
-                    Arrival::Unreachable(to) if to == of => Some(Heard::Unreachable),
-                    _ => None,
-                };
-                heard.is_none()
-            });
-            match (polled, heard) {
-                (_, Some(heard)) => return Poll::Ready(heard),
-                (Poll::Pending, None) => return Poll::Pending,
-                (Poll::Ready(()), None) => {}
+        std::future::poll_fn(|cx| {
+            loop {
+                let mut heard = None;
+                let polled = self.0.poll_arrival(cx, |arrival| {
+                    heard = match arrival {
+                        Arrival::Datagram(from, _) if from == of => Some(Heard::Answer),
+                        Arrival::Unreachable(to) if to == of => Some(Heard::Unreachable),
+                        _ => None,
+                    };
+                    heard.is_none()
+                });
+                match (polled, heard) {
+                    (_, Some(heard)) => return Poll::Ready(heard),
+                    (Poll::Pending, None) => return Poll::Pending,
+                    (Poll::Ready(()), None) => {}
+                }
             }
         })
         .await

@@ -22,8 +22,7 @@ pub use token::Token;
 
 pub(crate) use authority::fresh_key;
 pub(crate) use tls::{
-    JOIN_ALPN, ServerCert, Verdict, client_config, join_config, peer_id,
-    server_config,
+    JOIN_ALPN, ServerCert, Verdict, client_config, join_config, peer_id, server_config,
 };
 pub(crate) use token::{FINGERPRINT, fingerprint};
 

@@ -66,9 +66,18 @@ async fn bulk_answers_come_whole_and_yield_to_messages() {
     assert_eq!(fetch(&peer, 0).await, Ok(0));
     assert_eq!(fetch(&peer, 3).await, Err(BulkError::Refused("odd".into())));
     let error = peer.bulk(vec![0; 70_000].into()).await.unwrap_err();
-    assert_eq!(error, BulkError::TooLarge { size: 70_000, limit: 65_536 });
+    assert_eq!(
+        error,
+        BulkError::TooLarge {
+            size: 70_000,
+            limit: 65_536
+        }
+    );
     let own = b.peer(&cluster.at(2));
-    assert!(own.bulk(request(2)).await.is_err(), "there is no connection with oneself");
+    assert!(
+        own.bulk(request(2)).await.is_err(),
+        "there is no connection with oneself"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +96,10 @@ async fn a_bulk_answer_that_breaks_says_so() {
             break error;
         }
     };
-    assert!(matches!(error, BulkError::Broken { got, length: 50_000_000, .. } if got > 0), "{error}");
+    assert!(
+        matches!(error, BulkError::Broken { got, length: 50_000_000, .. } if got > 0),
+        "{error}"
+    );
     cluster.net.heal();
     assert_eq!(fetch(&peer, 1000).await, Ok(1000), "the session goes on");
 }
@@ -95,8 +107,11 @@ async fn a_bulk_answer_that_breaks_says_so() {
 #[tokio::test(start_paused = true)]
 async fn who_cannot_be_dialled_is_reached_through_a_relay() {
     let cluster = Cluster::new(3);
-    let ((raylet, _), (driver, at_driver), (other, at_other)) =
-        (cluster.endpoint(1), cluster.endpoint(2), cluster.endpoint(3));
+    let ((raylet, _), (driver, at_driver), (other, at_other)) = (
+        cluster.endpoint(1),
+        cluster.endpoint(2),
+        cluster.endpoint(3),
+    );
     // The driver is behind a translator: nobody but the raylet, which it dialled, exchanges datagrams with it.
     driver.advertise(Vec::new());
     cluster.net.partition(&[ip(2)], &[ip(3)]);
@@ -106,13 +121,21 @@ async fn who_cannot_be_dialled_is_reached_through_a_relay() {
     assert!(raylet.known(driver.id()).unwrap().addr().addrs.is_empty());
 
     let relay = Some((raylet.id(), addr(1)));
-    let peer = other.peer(&PeerAddr { id: driver.id(), addrs: Vec::new(), relay });
+    let peer = other.peer(&PeerAddr {
+        id: driver.id(),
+        addrs: Vec::new(),
+        relay,
+    });
     for n in 0..1000 {
         tell(&peer, Lane::Ordered, n).unwrap();
     }
     assert_eq!(peer.ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
     assert_eq!(at_driver.from(other.id()), (0..1000).collect::<Vec<_>>());
-    assert_eq!(fetch(&peer, 300_000).await, Ok(300_000), "bulk goes the same way");
+    assert_eq!(
+        fetch(&peer, 300_000).await,
+        Ok(300_000),
+        "bulk goes the same way"
+    );
     // And back, over the same session.
     let back = driver.known(other.id()).unwrap();
     tell(&back, Lane::Urgent, 5).unwrap();
