@@ -6,8 +6,9 @@ use std::time::Duration;
 use quinn::{Connection, Incoming};
 use tokio::time::timeout;
 
-use crate::endpoint::{Admission, Inner};
+use crate::endpoint::Inner;
 use crate::greeting::{self, Fault};
+use crate::peers::Admission;
 use crate::session::{Dial, Session, Unattached};
 use crate::wire::{Close, Hello, Reply};
 use crate::{DownReason, ProcessId, dial, join, lanes, net, security, tuning};

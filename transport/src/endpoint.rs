@@ -1,6 +1,5 @@
 //! One process incarnation's end of everything: its socket, its actors, its sessions.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -11,6 +10,7 @@ use ring::{hkdf, hmac};
 
 use crate::bulk::BulkHandler;
 use crate::join::JoinServer;
+use crate::peers::{Admission, Peers, Slot};
 use crate::receiver::Registry;
 use crate::session::{Dial, Live, Session, Unattached};
 use crate::wire::Close;
@@ -23,9 +23,6 @@ use crate::{
 /// How long `close` waits for what was said last to arrive, and then for the farewell to leave.
 const FLUSH: Duration = Duration::from_millis(80);
 const FAREWELL: Duration = Duration::from_millis(10);
-
-/// Incarnations remembered as dead.
-const MAX_DEAD: usize = 65_536;
 
 type OnEvent = Arc<dyn Fn(PeerEvent) + Send + Sync>;
 
@@ -79,31 +76,6 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({:?} at {})", self.id(), self.local_addr())
     }
-}
-
-#[derive(Default)]
-struct Peers {
-    slots: BTreeMap<ProcessId, Slot>,
-    revoked: BTreeSet<Revoked>,
-    /// Declared dead, oldest first.
-    dead: VecDeque<ProcessId>,
-    closed: bool,
-}
-
-/// What is known of another process incarnation.
-struct Slot {
-    peer: Option<Peer>,
-    /// The number of the next session with it.
-    next: u64,
-    /// There will be none any more.
-    never: Option<DownReason>,
-}
-
-/// What a greeting meets.
-pub(crate) enum Admission {
-    Session(Peer),
-    Over(u64),
-    Never(DownReason),
 }
 
 fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -572,57 +544,5 @@ impl Inner {
         self.quinn.close(Close::Goodbye.code(), b"goodbye");
         let _ = tokio::time::timeout(FAREWELL, self.quinn.wait_idle()).await;
         net::release(&self.net, self.local);
-    }
-}
-
-impl Peers {
-    fn slot(&mut self, id: ProcessId) -> &mut Slot {
-        self.slots.entry(id).or_insert(Slot {
-            peer: None,
-            next: 1,
-            never: None,
-        })
-    }
-
-    /// What outlives a session is the number of the next, unless there will be none.
-    fn over(&mut self, session: &Arc<Session>) {
-        let slot = self.slot(session.id);
-        if slot
-            .peer
-            .as_ref()
-            .is_some_and(|peer| Arc::ptr_eq(&peer.0, session))
-        {
-            slot.peer = None;
-            let gone = matches!(
-                session.ended(),
-                Some(DownReason::Goodbye | DownReason::Replaced(_))
-            );
-            if gone && slot.never.is_none() {
-                self.slots.remove(&session.id);
-            }
-        }
-    }
-
-    /// The dead are many in a long life; the oldest are forgotten.
-    fn remember_dead(&mut self, id: ProcessId) {
-        self.dead.push_back(id);
-        if self.dead.len() > MAX_DEAD
-            && let Some(oldest) = self.dead.pop_front()
-        {
-            self.slots.remove(&oldest);
-        }
-    }
-
-    /// Why there is no session with that process.
-    fn barred(&self, id: ProcessId) -> Option<DownReason> {
-        if self.closed {
-            return Some(DownReason::Closed);
-        }
-        if self.revoked.contains(&Revoked::Process(id))
-            || self.revoked.contains(&Revoked::Node(id.node))
-        {
-            return Some(DownReason::Revoked);
-        }
-        self.slots.get(&id)?.never.clone()
     }
 }

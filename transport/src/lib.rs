@@ -7,7 +7,7 @@
 //! | module | idea |
 //! | --- | --- |
 //! | `identity`, `config`, `error` | the words of this crate |
-//! | `endpoint` | one process's socket, actors and sessions |
+//! | `endpoint`, `peers` | one process's socket, actors and sessions |
 //! | `session`, `outbox`, `asks` | what two processes have between them, whatever connections come and go |
 //! | `keeper`, `dial`, `accept`, `greeting` | getting a connection, and getting another |
 //! | `lanes`, `wire` | messages to bytes and back; the wire format is drawn in `wire` |
@@ -33,6 +33,7 @@ mod lanes;
 mod net;
 mod outbox;
 mod peer;
+mod peers;
 mod receiver;
 mod relay;
 mod security;

@@ -229,13 +229,18 @@ pub(crate) fn encode<M: Serialize + ?Sized>(message: &M, out: &mut Vec<u8>) -> R
 mod tests {
     use super::*;
 
+    fn copy(body: &[u8]) -> impl FnOnce(&mut Vec<u8>) -> Result<(), ()> {
+        |out| {
+            out.extend_from_slice(body);
+            Ok(())
+        }
+    }
+
     #[test]
     fn messages_read_back() {
         let mut frame = Vec::new();
-        let text =
-            |text: &'static [u8]| move |out: &mut Vec<u8>| Ok::<_, ()>(out.extend_from_slice(text));
-        assert_eq!(append(&mut frame, TELL, 7, text(b"abc")), Ok(3));
-        append(&mut frame, ASK, 8, text(&[9, 0, 0, 0, 0, 0, 0, 0])).unwrap();
+        assert_eq!(append(&mut frame, TELL, 7, copy(b"abc")), Ok(3));
+        append(&mut frame, ASK, 8, copy(&9u64.to_le_bytes())).unwrap();
         let (first, rest) = split(&frame).unwrap();
         assert_eq!(
             first,
@@ -256,10 +261,7 @@ mod tests {
     #[test]
     fn every_damaged_frame_is_refused_without_a_panic() {
         let mut frame = Vec::new();
-        append(&mut frame, ASK, 8, |out| {
-            Ok::<_, ()>(out.extend_from_slice(&[1; 30]))
-        })
-        .unwrap();
+        append(&mut frame, ASK, 8, copy(&[1; 30])).unwrap();
         for cut in 0..frame.len() {
             assert!(split(&frame[..cut]).is_err());
         }

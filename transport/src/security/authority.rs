@@ -1,7 +1,7 @@
 //! The three kinds of certificate, and the files that keep the first two.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{
@@ -339,11 +339,11 @@ fn save(dir: &Path, file: &str, certificates: &[&[u8]], key: &[u8]) -> Result<()
     write().map_err(|error| damaged(&path, &error.to_string()))
 }
 
+/// Certificates, the key, and the file they came from.
+type Loaded = (Vec<Vec<u8>>, Vec<u8>, PathBuf);
+
 #[allow(clippy::disallowed_methods)] // see `save`
-fn load(
-    dir: &Path,
-    file: &str,
-) -> Result<(Vec<Vec<u8>>, Vec<u8>, std::path::PathBuf), SecurityError> {
+fn load(dir: &Path, file: &str) -> Result<Loaded, SecurityError> {
     let path = dir.join(file);
     let text = std::fs::read(&path).map_err(|error| damaged(&path, &error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text)
