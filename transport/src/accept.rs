@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quinn::{Connection, Incoming};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::endpoint::Inner;
@@ -13,12 +14,22 @@ use crate::session::{Dial, Session, Unattached};
 use crate::wire::{Close, Hello, Reply};
 use crate::{DownReason, ProcessId, dial, join, lanes, net, security, tuning};
 
+/// So many connections may be on their way to a greeting; further ones are refused, and dial again.
+const MAX_UNGREETED: usize = 512;
+
 /// Takes connections for as long as the endpoint lives.
 pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
+    let room = Arc::new(Semaphore::new(MAX_UNGREETED));
     while let Some(incoming) = endpoint.accept().await {
         let Some(inner) = inner.upgrade() else { return };
+        let Ok(place) = room.clone().try_acquire_owned() else {
+            tracing::warn!(from = %incoming.remote_address(), "too many connections without a greeting: one is refused");
+            incoming.refuse();
+            continue;
+        };
         let runtime = inner.runtime.clone();
         runtime.spawn(async move {
+            let _place = place;
             let stall = inner.limits.stall;
             let from = incoming.remote_address();
             if timeout(stall, one(inner, incoming)).await.is_err() {

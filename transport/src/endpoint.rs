@@ -110,10 +110,7 @@ impl Endpoint {
             std::io::ErrorKind::AddrInUse => BindError::InUse(addr),
             _ => BindError::Io { addr, source },
         })?;
-        let socket = Arc::new(net::MuxSocket {
-            below,
-            relayed: relayed.clone(),
-        });
+        let socket = Arc::new(net::MuxSocket::new(below, relayed.clone()));
         let io = |source| BindError::Io { addr, source };
         let quinn = quinn::Endpoint::new_with_abstract_socket(
             endpoint_config(&seed, config.seed),

@@ -124,11 +124,27 @@ fn plain(addr: SocketAddr) -> SocketAddr {
 /// The socket that quinn is given.
 #[derive(Debug)]
 pub(crate) struct MuxSocket {
-    pub(crate) below: Arc<dyn AsyncUdpSocket>,
-    pub(crate) relayed: Arc<RelayPaths>,
+    below: Arc<dyn AsyncUdpSocket>,
+    relayed: Arc<RelayPaths>,
+    v6: bool,
 }
 
 impl MuxSocket {
+    pub(crate) fn new(below: Arc<dyn AsyncUdpSocket>, relayed: Arc<RelayPaths>) -> MuxSocket {
+        let v6 = below.local_addr().is_ok_and(|addr| addr.is_ipv6());
+        MuxSocket { below, relayed, v6 }
+    }
+
+    /// An IPv6 socket knows IPv4 addresses as mapped ones only.
+    fn as_quinn_sees(&self, addr: SocketAddr) -> SocketAddr {
+        match addr {
+            SocketAddr::V4(v4) if self.v6 => {
+                SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
+            }
+            addr => addr,
+        }
+    }
+
     fn poll_relayed(
         &self,
         cx: &mut Context<'_>,
@@ -147,7 +163,7 @@ impl MuxSocket {
             }
             bufs[count][..datagram.len()].copy_from_slice(&datagram);
             meta[count] = RecvMeta {
-                addr: from,
+                addr: self.as_quinn_sees(from),
                 len: datagram.len(),
                 stride: datagram.len(),
                 ecn: None,

@@ -105,6 +105,30 @@ async fn a_bulk_answer_that_breaks_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_relay_serves_ipv6_too() {
+    let cluster = Cluster::new(4);
+    let v6 = |n: u16| std::net::SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, n], 7000));
+    let on = |n: u8| {
+        start(Config {
+            listen: v6(n.into()),
+            ..cluster.config(n, 1)
+        })
+    };
+    let ((raylet, _), (driver, _), (other, _)) = (on(1), on(2), on(3));
+    driver.advertise(Vec::new());
+    cluster.net.partition(&[v6(2).ip()], &[v6(3).ip()]);
+    let to_raylet = driver.peer(&PeerAddr::new(raylet.id(), v6(1)));
+    assert_eq!(to_raylet.ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1));
+    let relay = Some((raylet.id(), v6(1)));
+    let peer = other.peer(&PeerAddr {
+        id: driver.id(),
+        addrs: Vec::new(),
+        relay,
+    });
+    assert_eq!(peer.ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_cannot_be_dialled_is_reached_through_a_relay() {
     let cluster = Cluster::new(3);
     let ((raylet, _), (driver, at_driver), (other, at_other)) = (
