@@ -1,1 +1,77 @@
-//! Under construction.
+//! Actinic: Ray Core for Rust. Remote functions, stateful actors and immutable objects, on one machine or many.
+//!
+//! ```
+//! use actinic::prelude::*;
+//!
+//! #[actinic::remote]
+//! fn square(x: i64) -> i64 { x * x }
+//!
+//! #[actinic::main]
+//! async fn main() -> actinic::Result<()> {
+//!     let cluster = actinic::init().await?;
+//!     let refs: Vec<ObjectRef<i64>> = (0..4).map(square::remote).collect();
+//!     assert_eq!(actinic::get(&refs).await?, [0, 1, 4, 9]);
+//!     cluster.shutdown().await
+//! }
+//! ```
+
+extern crate self as actinic;
+
+#[doc(hidden)]
+#[path = "rt.rs"]
+pub mod __private;
+mod actor;
+mod api;
+mod call;
+mod env;
+mod gcs;
+mod ids;
+mod net;
+mod object;
+mod object_manager;
+mod owner;
+mod process;
+mod program;
+mod protocol;
+mod raylet;
+mod resources;
+use __private as rt;
+mod start;
+mod task;
+pub mod testing;
+mod value;
+mod wait;
+mod worker;
+
+pub use actinic_macros::{main, method, remote, test};
+pub use actinic_transport::NodeId;
+pub use api::buffer::{Array, Buffer};
+pub use api::cluster::{Cluster, Init, NodeInfo, Workers, init, sleep};
+pub use api::context::{Context, context, try_context};
+pub use api::error::{Detail, Error, Result};
+pub use api::get::{
+    AsCompleted, Cancel, Get, GetFuture, Put, Refs, Wait, WaitList, as_completed, cancel, get, put, wait,
+};
+pub use api::handle::{
+    Actor, ActorState, DeathCause, GetActor, Handle, Kill, With, exit_actor, get_actor, kill, list_named_actors,
+};
+pub use api::into_arg::IntoArg;
+pub use api::object_ref::{AnyRef, ObjectRef, Ref};
+pub use api::op::Op;
+pub use api::options::{
+    ActorOptions, CallOptions, Isolation, Lifetime, MethodOptions, OnInfeasible, Scheduling, TaskOptions,
+};
+pub use api::scope::Enter;
+pub use ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
+pub use program::{inventory, register};
+
+/// What most programs use.
+pub mod prelude {
+    pub use std::time::Duration;
+
+    pub use crate::testing::TestCluster;
+    pub use crate::{
+        Actor as _, AnyRef, Array, Buffer, CallOptions, Cluster, Error, Handle, IntoArg, Isolation, Lifetime,
+        ObjectRef, Scheduling, Workers,
+    };
+}

@@ -46,9 +46,7 @@ pub enum ResourceError {
         value: f64,
     },
     /// A GPU can be shared, but more than one is given whole.
-    #[error(
-        "resource GPU: {value} is more than one and not whole; only a fraction of one GPU can be shared"
-    )]
+    #[error("resource GPU: {value} is more than one and not whole; only a fraction of one GPU can be shared")]
     FractionalGpus {
         /// What was asked.
         value: f64,
@@ -188,24 +186,15 @@ impl Quantity {
     pub fn parse(name: &ResourceName, value: f64) -> Result<Self, ResourceError> {
         let name = || name.clone();
         if value.is_nan() || value < 0.0 {
-            return Err(ResourceError::NotAnAmount {
-                name: name(),
-                value,
-            });
+            return Err(ResourceError::NotAnAmount { name: name(), value });
         }
         if value > AMOUNT_MAX {
-            return Err(ResourceError::TooMuch {
-                name: name(),
-                value,
-            });
+            return Err(ResourceError::TooMuch { name: name(), value });
         }
         let steps = value * Self::STEPS as f64;
         // 1.0 - 0.9 is a tenth to whoever wrote it: what floating point itself adds is forgiven.
         if (steps - steps.round()).abs() > 1e-6 + steps * 1e-12 {
-            return Err(ResourceError::TooFine {
-                name: name(),
-                value,
-            });
+            return Err(ResourceError::TooFine { name: name(), value });
         }
         Ok(Self(steps.round() as i64))
     }
@@ -255,10 +244,7 @@ impl fmt::Debug for Quantity {
 
 /// Amounts by resource. Sorted, and without zeros, so that equal sets are equal values.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(
-    try_from = "Vec<(ResourceName, Quantity)>",
-    into = "Vec<(ResourceName, Quantity)>"
-)]
+#[serde(try_from = "Vec<(ResourceName, Quantity)>", into = "Vec<(ResourceName, Quantity)>")]
 pub struct ResourceSet(Vec<(ResourceName, Quantity)>);
 
 impl ResourceSet {
@@ -278,11 +264,7 @@ impl ResourceSet {
             return Err(ResourceError::FractionalGpus { value: gpus });
         }
         let mut set = Self::new();
-        let fixed = [
-            (ResourceName::Cpu, cpus),
-            (ResourceName::Gpu, gpus),
-            (ResourceName::Memory, memory),
-        ];
+        let fixed = [(ResourceName::Cpu, cpus), (ResourceName::Gpu, gpus), (ResourceName::Memory, memory)];
         for (name, value) in fixed {
             let amount = Quantity::parse(&name, value)?;
             set.change(&name, amount);
@@ -333,8 +315,7 @@ impl ResourceSet {
 
     /// Something that could be asked for: nothing negative, and nothing beyond the bound on amounts.
     pub fn is_demand(&self) -> bool {
-        self.iter()
-            .all(|(_, amount)| amount >= Quantity::ZERO && amount.to_f64() <= AMOUNT_MAX)
+        self.iter().all(|(_, amount)| amount >= Quantity::ZERO && amount.to_f64() <= AMOUNT_MAX)
     }
 
     /// Add all of `other`.
@@ -354,9 +335,7 @@ impl ResourceSet {
     /// As much `count` times.
     pub fn times(&self, count: u32) -> Self {
         let scaled = |amount: Quantity| Quantity(amount.0.saturating_mul(count.into()));
-        self.iter()
-            .map(|(name, amount)| (name.clone(), scaled(amount)))
-            .collect()
+        self.iter().map(|(name, amount)| (name.clone(), scaled(amount))).collect()
     }
 
     /// Of each resource, the larger amount.
@@ -374,14 +353,12 @@ impl ResourceSet {
     /// Whether there is enough of everything it needs. What it does not need may be owed: a task that asks no CPU
     /// fits a node whose CPUs are oversubscribed.
     pub fn fits(&self, available: &Self) -> bool {
-        self.iter()
-            .all(|(name, amount)| amount <= available.get(name))
+        self.iter().all(|(name, amount)| amount <= available.get(name))
     }
 
     /// Whether it fits when `reserved` is set aside. Only what both need is contested.
     pub fn fits_beside(&self, available: &Self, reserved: &Self) -> bool {
-        self.iter()
-            .all(|(name, amount)| amount.plus(reserved.get(name)) <= available.get(name))
+        self.iter().all(|(name, amount)| amount.plus(reserved.get(name)) <= available.get(name))
     }
 
     /// Nothing of it is more than in `other`.
@@ -394,17 +371,14 @@ impl ResourceSet {
         let share = |(name, amount): (&ResourceName, Quantity)| match total.get(name).0 {
             _ if amount.0 <= 0 => 0,
             whole if whole <= 0 => u64::MAX,
-            whole => u64::try_from(i128::from(amount.0) * 1_000_000 / i128::from(whole))
-                .unwrap_or(u64::MAX),
+            whole => u64::try_from(i128::from(amount.0) * 1_000_000 / i128::from(whole)).unwrap_or(u64::MAX),
         };
         self.iter().map(share).max().unwrap_or(0)
     }
 
     /// For those who read it: amounts by name.
     pub fn to_map(&self) -> BTreeMap<String, f64> {
-        self.iter()
-            .map(|(name, amount)| (name.as_str().to_owned(), amount.to_f64()))
-            .collect()
+        self.iter().map(|(name, amount)| (name.as_str().to_owned(), amount.to_f64())).collect()
     }
 
     /// As [`to_map`](Self::to_map), with a zero for what `total` has and this has not.
@@ -444,15 +418,11 @@ impl TryFrom<Vec<(ResourceName, Quantity)>> for ResourceSet {
     type Error = ResourceError;
     fn try_from(mut amounts: Vec<(ResourceName, Quantity)>) -> Result<Self, ResourceError> {
         if amounts.len() > KINDS_MAX {
-            return Err(ResourceError::TooManyKinds {
-                kinds: amounts.len(),
-            });
+            return Err(ResourceError::TooManyKinds { kinds: amounts.len() });
         }
         amounts.sort_by(|a, b| a.0.cmp(&b.0));
         if let Some(pair) = amounts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(ResourceError::Twice {
-                name: pair[0].0.clone(),
-            });
+            return Err(ResourceError::Twice { name: pair[0].0.clone() });
         }
         amounts.retain(|(_, amount)| *amount != Quantity::ZERO);
         Ok(Self(amounts))
@@ -471,11 +441,7 @@ impl fmt::Display for ResourceSet {
             let comma = if at == 0 { "" } else { ", " };
             write!(f, "{comma}{name}: {amount}")?;
         }
-        if self.is_empty() {
-            f.write_str("nothing")
-        } else {
-            Ok(())
-        }
+        if self.is_empty() { f.write_str("nothing") } else { Ok(()) }
     }
 }
 
@@ -499,63 +465,31 @@ mod tests {
     #[test]
     fn broken_rules_are_named_with_their_resource() {
         for bad in [-1.0, f64::NAN, f64::NEG_INFINITY] {
-            assert!(matches!(
-                options(bad, 0.0),
-                Err(ResourceError::NotAnAmount {
-                    name: ResourceName::Cpu,
-                    ..
-                })
-            ));
+            assert!(matches!(options(bad, 0.0), Err(ResourceError::NotAnAmount { name: ResourceName::Cpu, .. })));
         }
-        assert!(matches!(
-            options(0.00005, 0.0),
-            Err(ResourceError::TooFine { .. })
-        ));
-        assert!(matches!(
-            options(1.00001, 0.0),
-            Err(ResourceError::TooFine { .. })
-        ));
-        assert!(matches!(
-            options(f64::INFINITY, 0.0),
-            Err(ResourceError::TooMuch { .. })
-        ));
-        assert!(matches!(
-            options(0.0, 1.5),
-            Err(ResourceError::FractionalGpus { .. })
-        ));
+        assert!(matches!(options(0.00005, 0.0), Err(ResourceError::TooFine { .. })));
+        assert!(matches!(options(1.00001, 0.0), Err(ResourceError::TooFine { .. })));
+        assert!(matches!(options(f64::INFINITY, 0.0), Err(ResourceError::TooMuch { .. })));
+        assert!(matches!(options(0.0, 1.5), Err(ResourceError::FractionalGpus { .. })));
         assert!(options(0.0, 0.5).is_ok() && options(0.0, 2.0).is_ok());
         for reserved in ["CPU", "GPU", "memory", "object_store_memory"] {
             let custom = ResourceSet::from_options(1.0, 0.0, 0.0, [(reserved, 1.0)]);
-            assert!(
-                matches!(custom, Err(ResourceError::Reserved { .. })),
-                "{reserved}"
-            );
+            assert!(matches!(custom, Err(ResourceError::Reserved { .. })), "{reserved}");
         }
         let text = options(-1.0, 0.0).expect_err("negative").to_string();
-        assert_eq!(
-            text,
-            "resource CPU: -1 is not an amount; amounts are zero or more"
-        );
+        assert_eq!(text, "resource CPU: -1 is not an amount; amounts are zero or more");
     }
 
     #[test]
     fn what_floating_point_adds_is_forgiven() {
-        for (value, steps) in [
-            (1.0 - 0.9, 1_000),
-            (0.1 + 0.2, 3_000),
-            (123_456.789_1, 1_234_567_891),
-        ] {
-            assert_eq!(
-                Quantity::parse(&ResourceName::Cpu, value).map(Quantity::steps),
-                Ok(steps)
-            );
+        for (value, steps) in [(1.0 - 0.9, 1_000), (0.1 + 0.2, 3_000), (123_456.789_1, 1_234_567_891)] {
+            assert_eq!(Quantity::parse(&ResourceName::Cpu, value).map(Quantity::steps), Ok(steps));
         }
     }
 
     #[test]
     fn reads_as_users_write_it() {
-        let set = ResourceSet::from_options(2.0, 0.5, 0.0, [("pin", 0.0001), ("none", 0.0)])
-            .expect("valid");
+        let set = ResourceSet::from_options(2.0, 0.5, 0.0, [("pin", 0.0001), ("none", 0.0)]).expect("valid");
         assert_eq!(set.to_string(), "CPU: 2, GPU: 0.5, pin: 0.0001");
         assert_eq!(set.to_map()["pin"], 0.0001);
         assert_eq!(ResourceSet::new().to_map_of(&set)["GPU"], 0.0);
@@ -563,15 +497,9 @@ mod tests {
 
     #[test]
     fn a_set_from_elsewhere_is_checked() {
-        let twice = vec![
-            (ResourceName::Cpu, Quantity::ONE),
-            (ResourceName::Cpu, Quantity::ONE),
-        ];
+        let twice = vec![(ResourceName::Cpu, Quantity::ONE), (ResourceName::Cpu, Quantity::ONE)];
         assert!(ResourceSet::try_from(twice).is_err());
-        let unsorted = vec![
-            (ResourceName::Gpu, Quantity::ONE),
-            (ResourceName::Cpu, Quantity::ONE),
-        ];
+        let unsorted = vec![(ResourceName::Gpu, Quantity::ONE), (ResourceName::Cpu, Quantity::ONE)];
         let set = ResourceSet::try_from(unsorted).expect("one of each");
         assert_eq!(set, options(1.0, 1.0).expect("valid"));
     }

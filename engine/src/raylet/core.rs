@@ -43,8 +43,8 @@ use crate::ids::{ActorId, JobId, WorkerId};
 use crate::resources::ResourceSet;
 
 pub(crate) use self::messages::{
-    Action, Event, Host, LeaseId, LeaseRequest, Purpose, RefuseReason, RequestId, RequestKey,
-    Scheduling, View, WorkerKind,
+    Action, Event, Host, LeaseId, LeaseRequest, Purpose, RefuseReason, RequestId, RequestKey, Scheduling, View,
+    WorkerKind,
 };
 pub(crate) use self::pool::WorkerState;
 pub(crate) use self::report::{LeaseRow, PendingReason, QueueRow, Snapshot, WorkerRow};
@@ -167,15 +167,9 @@ impl RayletCore {
     fn apply(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::RequestLease(ask) => self.request(ask, out),
-            Event::UpdateBacklog { from, id, backlog } => {
-                self.set_backlog((from, id), backlog, out)
-            }
+            Event::UpdateBacklog { from, id, backlog } => self.set_backlog((from, id), backlog, out),
             Event::ReturnLease { lease, reusable } => {
-                let fate = if reusable {
-                    WorkerFate::Reuse
-                } else {
-                    WorkerFate::Stop
-                };
+                let fate = if reusable { WorkerFate::Reuse } else { WorkerFate::Stop };
                 if let Some(number) = self.known(lease) {
                     self.end_lease(number, fate, out);
                 }
@@ -189,20 +183,14 @@ impl RayletCore {
                     out.push(Action::StopWorker { worker });
                 }
             }
-            Event::WorkerFailedToStart {
-                worker,
-                reason,
-                permanent,
-            } => {
+            Event::WorkerFailedToStart { worker, reason, permanent } => {
                 self.worker_failed(worker, reason, permanent, out);
             }
             Event::WorkerDied { worker } => self.worker_died(worker, out),
             Event::Blocked { lease } => self.block(lease),
             Event::Unblocked { lease } => self.unblock(lease),
             Event::OwnerDied { owner } => self.owners_died(|other| *other == owner, out),
-            Event::ProcessDied { process } => {
-                self.owners_died(|owner| owner.process == process, out)
-            }
+            Event::ProcessDied { process } => self.owners_died(|owner| owner.process == process, out),
             Event::JobEnded { job } => self.job_ended(job, out),
             Event::NodeView { node, view } => self.cluster.update(node, view, self.now),
             Event::NodeLost { node } => {
@@ -283,16 +271,9 @@ impl RayletCore {
     /// Give up `count` leases of the request that wait for a worker.
     fn cancel_starting(&mut self, key: &RequestKey, count: u32, out: &mut Vec<Action>) {
         if count > 0 {
-            let starting = |(number, lease): (&u64, &Lease)| {
-                (lease.request == *key && lease.worker.is_none()).then_some(*number)
-            };
-            let latest: Vec<u64> = self
-                .leases
-                .iter()
-                .rev()
-                .filter_map(starting)
-                .take(count as usize)
-                .collect();
+            let starting =
+                |(number, lease): (&u64, &Lease)| (lease.request == *key && lease.worker.is_none()).then_some(*number);
+            let latest: Vec<u64> = self.leases.iter().rev().filter_map(starting).take(count as usize).collect();
             for number in latest {
                 self.end_lease(number, WorkerFate::Reuse, out);
             }
@@ -301,10 +282,7 @@ impl RayletCore {
 
     /// A lease that was granted and has not ended.
     fn known(&self, id: LeaseId) -> Option<u64> {
-        let lease = self
-            .leases
-            .get(&id.number)
-            .filter(|_| id.node == self.node)?;
+        let lease = self.leases.get(&id.number).filter(|_| id.node == self.node)?;
         lease.worker.map(|_| id.number)
     }
 
@@ -333,10 +311,7 @@ impl RayletCore {
     }
 
     fn block(&mut self, lease: LeaseId) {
-        let Some(lease) = self
-            .known(lease)
-            .and_then(|number| self.leases.get_mut(&number))
-        else {
+        let Some(lease) = self.known(lease).and_then(|number| self.leases.get_mut(&number)) else {
             return;
         };
         if !lease.blocked {
@@ -347,10 +322,7 @@ impl RayletCore {
     }
 
     fn unblock(&mut self, lease: LeaseId) {
-        let Some(lease) = self
-            .known(lease)
-            .and_then(|number| self.leases.get_mut(&number))
-        else {
+        let Some(lease) = self.known(lease).and_then(|number| self.leases.get_mut(&number)) else {
             return;
         };
         if lease.blocked {
@@ -362,9 +334,7 @@ impl RayletCore {
 
     /// Whole CPUs of this node, at least one.
     fn cpus(&self) -> u32 {
-        u32::try_from(self.ledger.total().cpu().floor())
-            .unwrap_or(u32::MAX)
-            .max(1)
+        u32::try_from(self.ledger.total().cpu().floor()).unwrap_or(u32::MAX).max(1)
     }
 
     /// How many workers may start at a time: a start costs a CPU some milliseconds, and more at a time are not faster.

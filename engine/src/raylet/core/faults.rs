@@ -13,24 +13,16 @@ impl RayletCore {
     }
 
     fn end_requests(&mut self, ended: impl Fn(&Request) -> bool, out: &mut Vec<Action>) {
-        let keys: Vec<RequestKey> = self
-            .queue
-            .iter()
-            .filter(|(_, request)| ended(request))
-            .map(|(key, _)| *key)
-            .collect();
+        let keys: Vec<RequestKey> =
+            self.queue.iter().filter(|(_, request)| ended(request)).map(|(key, _)| *key).collect();
         for key in keys {
             self.end_request(&key, out);
         }
     }
 
     fn end_leases(&mut self, ended: impl Fn(&Lease) -> bool, out: &mut Vec<Action>) {
-        let numbers: Vec<u64> = self
-            .leases
-            .iter()
-            .filter(|(_, lease)| ended(lease))
-            .map(|(number, _)| *number)
-            .collect();
+        let numbers: Vec<u64> =
+            self.leases.iter().filter(|(_, lease)| ended(lease)).map(|(number, _)| *number).collect();
         for number in numbers {
             self.end_lease(number, WorkerFate::Stop, out);
         }
@@ -43,10 +35,7 @@ impl RayletCore {
     }
 
     pub(super) fn job_ended(&mut self, job: JobId, out: &mut Vec<Action>) {
-        self.end_requests(
-            |request| request.ask.job == job && !request.ask.is_detached(),
-            out,
-        );
+        self.end_requests(|request| request.ask.job == job && !request.ask.is_detached(), out);
         self.end_leases(|lease| lease.holder.job == job && !lease.detached, out);
         self.pool.end_job(job, out);
         self.warned.retain(|(warned, _)| *warned != job);
@@ -59,53 +48,31 @@ impl RayletCore {
     }
 
     pub(super) fn worker_died(&mut self, worker: WorkerId, out: &mut Vec<Action>) {
-        let starting = self
-            .pool
-            .workers
-            .get(&worker)
-            .is_some_and(|worker| worker.state == super::WorkerState::Starting);
+        let starting =
+            self.pool.workers.get(&worker).is_some_and(|worker| worker.state == super::WorkerState::Starting);
         if starting {
             return self.worker_failed(worker, "it died while it started".to_owned(), false, out);
         }
         if self.pool.remove(worker).is_none() {
             return;
         }
-        let on_it =
-            |(number, lease): (&u64, &Lease)| (lease.worker == Some(worker)).then_some(*number);
+        let on_it = |(number, lease): (&u64, &Lease)| (lease.worker == Some(worker)).then_some(*number);
         let numbers: Vec<u64> = self.leases.iter().filter_map(on_it).collect();
         for number in numbers {
             let to = self.leases.get(&number).map(|lease| lease.holder.owner);
             self.end_lease(number, WorkerFate::Gone, out);
-            let lease = LeaseId {
-                node: self.node,
-                number,
-            };
+            let lease = LeaseId { node: self.node, number };
             out.extend(to.map(|to| Action::LeaseLost { lease, to, worker }));
         }
     }
 
     /// One start that fails is tried again; several in a row, or one for good, fail the requests that wait for it.
-    pub(super) fn worker_failed(
-        &mut self,
-        worker: WorkerId,
-        reason: String,
-        permanent: bool,
-        out: &mut Vec<Action>,
-    ) {
+    pub(super) fn worker_failed(&mut self, worker: WorkerId, reason: String, permanent: bool, out: &mut Vec<Action>) {
         let failed = self.pool.failed(worker, permanent, self.now);
-        let keys: Vec<RequestKey> = failed
-            .iter()
-            .filter_map(|number| self.leases.get(number))
-            .map(|lease| lease.request)
-            .collect();
+        let keys: Vec<RequestKey> =
+            failed.iter().filter_map(|number| self.leases.get(number)).map(|lease| lease.request).collect();
         for key in keys {
-            self.refuse(
-                &key,
-                RefuseReason::WorkerStart {
-                    reason: reason.clone(),
-                },
-                out,
-            );
+            self.refuse(&key, RefuseReason::WorkerStart { reason: reason.clone() }, out);
         }
     }
 }

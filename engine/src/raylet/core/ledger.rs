@@ -39,11 +39,7 @@ impl Accounts {
     fn each(&mut self, holder: &Holder, mut change: impl FnMut(&mut Account)) {
         change(self.jobs.entry(holder.job).or_default());
         change(self.owners.entry(holder.owner).or_default());
-        change(
-            self.classes
-                .entry((holder.owner, holder.shape.clone()))
-                .or_default(),
-        );
+        change(self.classes.entry((holder.owner, holder.shape.clone())).or_default());
     }
 
     pub(super) fn take(&mut self, holder: &Holder, amount: &ResourceSet) {
@@ -86,18 +82,14 @@ impl Accounts {
 
     /// How much of `total` its job, then its owner holds.
     pub(super) fn size(&self, holder: &Holder, total: &ResourceSet) -> (u64, u64) {
-        let share = |account: Option<&Account>| {
-            account.map_or(0, |account| account.held.dominant_share(total))
-        };
+        let share = |account: Option<&Account>| account.map_or(0, |account| account.held.dominant_share(total));
         (share(self.job(holder.job)), share(self.owner(holder.owner)))
     }
 
     /// Whether `has` holds more of `total` than `wants`, as far as the two are different: by job, then by owner,
     /// then by class. Nobody holds more than itself.
     pub(super) fn holds_more(&self, has: &Holder, wants: &Holder, total: &ResourceSet) -> bool {
-        let share = |account: Option<&Account>| {
-            account.map_or(0, |account| account.held.dominant_share(total))
-        };
+        let share = |account: Option<&Account>| account.map_or(0, |account| account.held.dominant_share(total));
         if has.job != wants.job {
             share(self.job(has.job)) > share(self.job(wants.job))
         } else if has.owner != wants.owner {
@@ -119,12 +111,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(total: ResourceSet) -> Self {
-        Self {
-            available: total.clone(),
-            total,
-            accounts: Accounts::default(),
-            turns: 0,
-        }
+        Self { available: total.clone(), total, accounts: Accounts::default(), turns: 0 }
     }
 
     pub(super) fn total(&self) -> &ResourceSet {
@@ -159,9 +146,7 @@ impl Ledger {
 
     /// A request or a lease ends.
     pub(super) fn leave(&mut self, holder: &Holder) {
-        self.accounts.each(holder, |account| {
-            account.uses = account.uses.saturating_sub(1)
-        });
+        self.accounts.each(holder, |account| account.uses = account.uses.saturating_sub(1));
         self.accounts.prune(holder);
     }
 

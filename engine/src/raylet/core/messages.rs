@@ -199,7 +199,9 @@ pub(crate) enum Action {
         kind: WorkerKind,
     },
     /// Kill it; the core has forgotten it already.
-    StopWorker { worker: WorkerId },
+    StopWorker {
+        worker: WorkerId,
+    },
     /// Someone needs what the lease holds. Not `yield_now`: return it now if idle, else as soon as it is, instead
     /// of keeping it warm. `yield_now`: after the task that runs, whatever else there is to do.
     Recall {
@@ -233,11 +235,7 @@ pub(crate) enum RefuseReason {
     #[error("node {node}, which was asked for, takes no new work: it is being drained")]
     NodeDraining { node: NodeId },
     #[error("node {node}, which was asked for, has {has} and can never give {needs}")]
-    NodeTooSmall {
-        node: NodeId,
-        needs: ResourceSet,
-        has: ResourceSet,
-    },
+    NodeTooSmall { node: NodeId, needs: ResourceSet, has: ResourceSet },
     #[error("no worker could be started: {reason}")]
     WorkerStart { reason: String },
     #[error("its job has ended")]
@@ -266,9 +264,7 @@ impl LeaseRequest {
 
     pub(super) fn kind(&self) -> WorkerKind {
         match &self.purpose {
-            Purpose::Actor {
-                host: Host::Shared, ..
-            } => WorkerKind::SharedHost,
+            Purpose::Actor { host: Host::Shared, .. } => WorkerKind::SharedHost,
             Purpose::Actor { .. } | Purpose::Tasks => WorkerKind::Slot,
         }
     }

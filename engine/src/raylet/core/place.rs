@@ -79,18 +79,13 @@ impl RayletCore {
     }
 
     fn find_reserver(&self) -> Option<Reserver> {
-        let running: Vec<&Lease> = self
-            .leases
-            .values()
-            .filter(|lease| lease.returns())
-            .collect();
+        let running: Vec<&Lease> = self.leases.values().filter(|lease| lease.returns()).collect();
         let mut returning = self.ledger.available().clone();
         for lease in &running {
             returning.add(&lease.gives());
         }
         let held: BTreeSet<&ResourceSet> = running.iter().map(|lease| &lease.hold).collect();
-        self.queue
-            .reserver(RESERVE_AFTER, self.now, &returning, held)
+        self.queue.reserver(RESERVE_AFTER, self.now, &returning, held)
     }
 
     /// What becomes of the request's next lease.
@@ -118,12 +113,7 @@ impl RayletCore {
         let Some(request) = self.queue.get(key) else {
             return Err(Waits::New);
         };
-        if !Reserver::admits(
-            self.reserver.as_ref(),
-            &request.ask,
-            &request.need,
-            self.ledger.available(),
-        ) {
+        if !Reserver::admits(self.reserver.as_ref(), &request.ask, &request.need, self.ledger.available()) {
             return Err(Waits::Resources);
         }
         // What holds nothing is not bounded by resources: let the workers come before more is placed.
@@ -142,30 +132,14 @@ impl RayletCore {
         if each == 0 || !request.is_tasks() {
             return Ok(());
         }
-        let capacity = u32::try_from(self.ledger.total().cpu().steps() / each)
-            .unwrap_or(u32::MAX)
-            .max(1);
-        let class = (
-            request.ask.job,
-            request.ask.depth,
-            request.ask.shape.clone(),
-        );
-        let Some(state) = self
-            .classes
-            .get_mut(&class)
-            .filter(|state| state.live >= capacity)
-        else {
+        let capacity = u32::try_from(self.ledger.total().cpu().steps() / each).unwrap_or(u32::MAX).max(1);
+        let class = (request.ask.job, request.ask.depth, request.ask.shape.clone());
+        let Some(state) = self.classes.get_mut(&class).filter(|state| state.live >= capacity) else {
             return Ok(());
         };
         let above = (state.live - capacity).min(16);
-        let until = *state
-            .allowed_at
-            .get_or_insert(now + (HOLD_BACK_FIRST * 2_u32.pow(above)).min(HOLD_BACK_MAX));
-        if until <= now {
-            Ok(())
-        } else {
-            Err(Waits::HeldBack { until })
-        }
+        let until = *state.allowed_at.get_or_insert(now + (HOLD_BACK_FIRST * 2_u32.pow(above)).min(HOLD_BACK_MAX));
+        if until <= now { Ok(()) } else { Err(Waits::HeldBack { until }) }
     }
 
     fn judge_affinity(&mut self, key: &RequestKey, node: NodeId, usable: bool) -> Verdict {
@@ -173,47 +147,27 @@ impl RayletCore {
             return Verdict::Wait(Waits::New);
         };
         let too_small = |has: &ResourceSet| {
-            Verdict::Refuse(RefuseReason::NodeTooSmall {
-                node,
-                needs: request.need.clone(),
-                has: has.clone(),
-            })
+            Verdict::Refuse(RefuseReason::NodeTooSmall { node, needs: request.need.clone(), has: has.clone() })
         };
         if node == self.node {
             return match (usable, self.draining) {
-                (true, _) => self
-                    .room(key)
-                    .map_or_else(Verdict::Wait, |()| Verdict::Here),
+                (true, _) => self.room(key).map_or_else(Verdict::Wait, |()| Verdict::Here),
                 (false, true) => Verdict::Refuse(RefuseReason::NodeDraining { node }),
                 (false, false) => too_small(self.ledger.total()),
             };
         }
         let until = request.since + UNKNOWN_NODE_FOR;
         match self.cluster.peers.get(&node) {
-            Some(peer) if peer.view.draining => {
-                Verdict::Refuse(RefuseReason::NodeDraining { node })
-            }
+            Some(peer) if peer.view.draining => Verdict::Refuse(RefuseReason::NodeDraining { node }),
             Some(peer) if !request.need.fits(&peer.view.total) => too_small(&peer.view.total),
             Some(_) if request.ask.spilled < HOPS_MAX => Verdict::There(node, request.waiting),
-            None if !self.cluster.is_dead(node) && self.now < until => {
-                Verdict::Wait(Waits::Node { node, until })
-            }
+            None if !self.cluster.is_dead(node) && self.now < until => Verdict::Wait(Waits::Node { node, until }),
             _ => Verdict::Refuse(RefuseReason::NodeGone { node }),
         }
     }
 
-    fn judge_default(
-        &mut self,
-        key: &RequestKey,
-        need: &ResourceSet,
-        usable: bool,
-        pass: &mut Pass,
-    ) -> Verdict {
-        let room = if usable {
-            self.room(key)
-        } else {
-            Err(Waits::Infeasible)
-        };
+    fn judge_default(&mut self, key: &RequestKey, need: &ResourceSet, usable: bool, pass: &mut Pass) -> Verdict {
+        let room = if usable { self.room(key) } else { Err(Waits::Infeasible) };
         let Some(request) = self.queue.get(key) else {
             return Verdict::Wait(Waits::New);
         };
@@ -238,15 +192,7 @@ impl RayletCore {
 
     fn seats(&self, need: &ResourceSet, usable: bool, room: bool) -> Vec<Seat<'_>> {
         let (total, free) = (self.ledger.total(), self.ledger.available());
-        self.cluster.seats(
-            need,
-            Local {
-                total,
-                free,
-                room,
-                usable,
-            },
-        )
+        self.cluster.seats(need, Local { total, free, room, usable })
     }
 
     /// This node can never run it and no other has room: wait at one that will.
@@ -260,18 +206,8 @@ impl RayletCore {
 
     /// In turn to the nodes with room; with none, in equal parts to all, where each part waits. A part that got
     /// nothing for a while goes to whoever has room.
-    fn judge_spread(
-        &mut self,
-        key: &RequestKey,
-        need: &ResourceSet,
-        usable: bool,
-        pass: &mut Pass,
-    ) -> Verdict {
-        let room = if usable {
-            self.room(key)
-        } else {
-            Err(Waits::Infeasible)
-        };
+    fn judge_spread(&mut self, key: &RequestKey, need: &ResourceSet, usable: bool, pass: &mut Pass) -> Verdict {
+        let room = if usable { self.room(key) } else { Err(Waits::Infeasible) };
         let Some(request) = self.queue.get(key) else {
             return Verdict::Wait(Waits::New);
         };
@@ -280,18 +216,10 @@ impl RayletCore {
         if room.is_ok() && (!at_home || request.dealt_here > 0) {
             return Verdict::Here;
         }
-        let undealt = if at_home {
-            request.waiting - request.dealt_here
-        } else {
-            0
-        };
+        let undealt = if at_home { request.waiting - request.dealt_here } else { 0 };
         let impatient = request.progress + SPREAD_PATIENCE <= self.now && spilled < SPILLS_MAX;
         let seats = self.seats(need, usable, room.is_ok());
-        let with_room: Vec<NodeId> = seats
-            .iter()
-            .filter(|seat| seat.room)
-            .map(|seat| seat.node)
-            .collect();
+        let with_room: Vec<NodeId> = seats.iter().filter(|seat| seat.room).map(|seat| seat.node).collect();
         let all: Vec<NodeId> = seats.iter().map(|seat| seat.node).collect();
         if !at_home && !usable && with_room.is_empty() {
             return if spilled < HOPS_MAX {
@@ -300,11 +228,7 @@ impl RayletCore {
                 Verdict::Wait(Waits::Infeasible)
             };
         }
-        let next = if undealt > 0 || impatient || !usable {
-            self.cluster.deal(&with_room)
-        } else {
-            None
-        };
+        let next = if undealt > 0 || impatient || !usable { self.cluster.deal(&with_room) } else { None };
         match next {
             Some(node) if node == self.node => return Verdict::Here,
             Some(node) => return Verdict::There(node, 1),
@@ -316,8 +240,7 @@ impl RayletCore {
 
     fn deal_out(&mut self, key: &RequestKey, undealt: u32, nodes: &[NodeId], pass: &mut Pass) {
         let hands = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-        let mut shares: BTreeMap<NodeId, u32> =
-            nodes.iter().map(|node| (*node, undealt / hands)).collect();
+        let mut shares: BTreeMap<NodeId, u32> = nodes.iter().map(|node| (*node, undealt / hands)).collect();
         for _ in 0..undealt % hands {
             if let Some(node) = self.cluster.deal(nodes) {
                 *shares.entry(node).or_default() += 1;
@@ -381,17 +304,8 @@ impl RayletCore {
             request.starting = request.starting.saturating_sub(1);
             request.open()
         });
-        let lease = LeaseId {
-            node: self.node,
-            number,
-        };
-        out.push(Action::Grant {
-            request: key.1,
-            to: key.0,
-            lease,
-            worker,
-            open,
-        });
+        let lease = LeaseId { node: self.node, number };
+        out.push(Action::Grant { request: key.1, to: key.0, lease, worker, open });
         if open == 0 {
             self.close_request(&key);
         }
@@ -413,8 +327,7 @@ impl RayletCore {
         request.dealt_here = request.dealt_here.min(request.waiting);
         request.spilling += count;
         request.progress = self.now;
-        self.cluster
-            .spend(node, request.ask.hold().times(count), self.now);
+        self.cluster.spend(node, request.ask.hold().times(count), self.now);
         *pass.spills.entry((*key, node)).or_default() += count;
     }
 
@@ -425,13 +338,7 @@ impl RayletCore {
             };
             request.spilling -= count;
             let open = request.open();
-            out.push(Action::Spill {
-                request: key.1,
-                to: key.0,
-                node,
-                count,
-                open,
-            });
+            out.push(Action::Spill { request: key.1, to: key.0, node, count, open });
             if open == 0 {
                 self.close_request(&key);
             }
@@ -440,11 +347,7 @@ impl RayletCore {
 
     pub(super) fn refuse(&mut self, key: &RequestKey, why: RefuseReason, out: &mut Vec<Action>) {
         if self.end_request(key, out) {
-            out.push(Action::Refuse {
-                request: key.1,
-                to: key.0,
-                why,
-            });
+            out.push(Action::Refuse { request: key.1, to: key.0, why });
         }
     }
 
@@ -492,20 +395,9 @@ impl RayletCore {
                 Waits::HeldBack { until } | Waits::Node { until, .. } => Some(until),
                 Waits::New | Waits::Resources | Waits::Workers | Waits::Infeasible => None,
             };
-            let later = [
-                request.progress + SPREAD_PATIENCE,
-                request.progress + RESERVE_AFTER,
-            ];
-            waits
-                .into_iter()
-                .chain(later)
-                .filter(|due| *due > self.now)
-                .min()
+            let later = [request.progress + SPREAD_PATIENCE, request.progress + RESERVE_AFTER];
+            waits.into_iter().chain(later).filter(|due| *due > self.now).min()
         };
-        self.queue
-            .iter()
-            .filter(|(_, request)| request.waiting > 0)
-            .filter_map(|(_, request)| look(request))
-            .min()
+        self.queue.iter().filter(|(_, request)| request.waiting > 0).filter_map(|(_, request)| look(request)).min()
     }
 }

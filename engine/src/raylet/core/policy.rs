@@ -80,32 +80,16 @@ pub(super) struct Local<'a> {
 
 impl Cluster {
     pub(super) fn new(me: NodeId) -> Self {
-        Self {
-            me,
-            peers: BTreeMap::new(),
-            dead: VecDeque::new(),
-            dealt: me,
-        }
+        Self { me, peers: BTreeMap::new(), dead: VecDeque::new(), dealt: me }
     }
 
     pub(super) fn update(&mut self, node: NodeId, view: View, now: Duration) {
         if node == self.me || self.is_dead(node) {
             return;
         }
-        let spent = self
-            .peers
-            .remove(&node)
-            .map(|peer| peer.spent)
-            .unwrap_or_default();
-        let spent = spent
-            .into_iter()
-            .filter(|(at, _)| now < *at + VIEW_LAG)
-            .collect();
-        let mut peer = Peer {
-            free: ResourceSet::new(),
-            view,
-            spent,
-        };
+        let spent = self.peers.remove(&node).map(|peer| peer.spent).unwrap_or_default();
+        let spent = spent.into_iter().filter(|(at, _)| now < *at + VIEW_LAG).collect();
+        let mut peer = Peer { free: ResourceSet::new(), view, spent };
         peer.recount();
         self.peers.insert(node, peer);
     }
@@ -141,52 +125,28 @@ impl Cluster {
                 peer.recount();
             }
         }
-        self.peers
-            .values()
-            .flat_map(|peer| &peer.spent)
-            .map(|(at, _)| *at + SPENT_FOR)
-            .min()
+        self.peers.values().flat_map(|peer| &peer.spent).map(|(at, _)| *at + SPENT_FOR).min()
     }
 
     /// Everyone who could ever run `need`: this node, then the others in a fixed order that begins after this node,
     /// so that nodes which all pack do not all pack onto the same one.
     pub(super) fn seats<'a>(&'a self, need: &ResourceSet, local: Local<'a>) -> Vec<Seat<'a>> {
-        let mine = Seat {
-            node: self.me,
-            total: local.total,
-            free: local.free,
-            queued: 0,
-            room: local.room,
-        };
-        let after = self
-            .peers
-            .range(self.me..)
-            .chain(self.peers.range(..self.me));
-        let others = after
-            .filter(|(_, peer)| !peer.view.draining && need.fits(&peer.view.total))
-            .map(|(node, peer)| Seat {
+        let mine = Seat { node: self.me, total: local.total, free: local.free, queued: 0, room: local.room };
+        let after = self.peers.range(self.me..).chain(self.peers.range(..self.me));
+        let others =
+            after.filter(|(_, peer)| !peer.view.draining && need.fits(&peer.view.total)).map(|(node, peer)| Seat {
                 node: *node,
                 total: &peer.view.total,
                 free: &peer.free,
                 queued: peer.view.queued,
                 room: need.fits(&peer.free),
             });
-        local
-            .usable
-            .then_some(mine)
-            .into_iter()
-            .chain(others)
-            .collect()
+        local.usable.then_some(mine).into_iter().chain(others).collect()
     }
 
     /// The next in turn among these, for `Spread`.
     pub(super) fn deal(&mut self, nodes: &[NodeId]) -> Option<NodeId> {
-        let next = nodes
-            .iter()
-            .filter(|node| **node > self.dealt)
-            .min()
-            .or_else(|| nodes.iter().min())
-            .copied();
+        let next = nodes.iter().filter(|node| **node > self.dealt).min().or_else(|| nodes.iter().min()).copied();
         self.dealt = next.unwrap_or(self.dealt);
         next
     }
@@ -207,22 +167,13 @@ impl Seat<'_> {
 }
 
 /// The seat for one lease among those with room (PLACE-1, PLACE-2).
-pub(super) fn choose(
-    ask: &LeaseRequest,
-    need: &ResourceSet,
-    seats: &[Seat<'_>],
-    me: NodeId,
-) -> Option<NodeId> {
+pub(super) fn choose(ask: &LeaseRequest, need: &ResourceSet, seats: &[Seat<'_>], me: NodeId) -> Option<NodeId> {
     let free: Vec<&Seat<'_>> = seats.iter().filter(|seat| seat.room).collect();
     if let Some(near) = nearest(ask, &free) {
         return Some(near);
     }
     if need.get(&ResourceName::Gpu).steps() == 0 {
-        let plain: Vec<&Seat<'_>> = free
-            .iter()
-            .copied()
-            .filter(|seat| !seat.has_gpus())
-            .collect();
+        let plain: Vec<&Seat<'_>> = free.iter().copied().filter(|seat| !seat.has_gpus()).collect();
         if !plain.is_empty() {
             return pack(need, &plain, me);
         }
@@ -237,35 +188,22 @@ fn nearest(ask: &LeaseRequest, free: &[&Seat<'_>]) -> Option<NodeId> {
         return None;
     }
     let most = ask.locality.iter().map(|(_, bytes)| *bytes).max()?;
-    let bytes = |seat: &Seat<'_>| {
-        ask.locality
-            .iter()
-            .find(|(node, _)| *node == seat.node)
-            .map_or(0, |(_, bytes)| *bytes)
-    };
+    let bytes =
+        |seat: &Seat<'_>| ask.locality.iter().find(|(node, _)| *node == seat.node).map_or(0, |(_, bytes)| *bytes);
     // Of equals the last wins: look at this node, the first seat, last.
     let best = free.iter().rev().max_by_key(|seat| bytes(seat))?;
     (most > 0 && bytes(best) >= most.div_ceil(2)).then_some(best.node)
 }
 
 fn pack(need: &ResourceSet, free: &[&Seat<'_>], me: NodeId) -> Option<NodeId> {
-    let uses: Vec<(u64, NodeId)> = free
-        .iter()
-        .map(|seat| (seat.use_after(need), seat.node))
-        .collect();
+    let uses: Vec<(u64, NodeId)> = free.iter().map(|seat| (seat.use_after(need), seat.node)).collect();
     // Packing is for what takes something: what takes nothing stays here.
-    let under =
-        |(used, node): &&(u64, NodeId)| *used < PACK_UP_TO || (need.is_empty() && *node == me);
+    let under = |(used, node): &&(u64, NodeId)| *used < PACK_UP_TO || (need.is_empty() && *node == me);
     let packed = uses.iter().find(under);
-    packed
-        .or_else(|| uses.iter().min_by_key(|(used, _)| *used))
-        .map(|(_, node)| *node)
+    packed.or_else(|| uses.iter().min_by_key(|(used, _)| *used)).map(|(_, node)| *node)
 }
 
 /// Where to queue what no node has room for and this one can never run.
 pub(super) fn least_used(need: &ResourceSet, seats: &[Seat<'_>]) -> Option<NodeId> {
-    seats
-        .iter()
-        .min_by_key(|seat| (seat.use_after(need), seat.queued))
-        .map(|seat| seat.node)
+    seats.iter().min_by_key(|seat| (seat.use_after(need), seat.queued)).map(|seat| seat.node)
 }

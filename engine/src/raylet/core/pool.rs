@@ -81,11 +81,7 @@ impl Pool {
         let ready = self.ready(job, kind);
         match ready {
             Some(worker) => self.employ(worker),
-            None => self
-                .waiting
-                .entry((job, kind))
-                .or_default()
-                .push_back(lease),
+            None => self.waiting.entry((job, kind)).or_default().push_back(lease),
         }
         ready
     }
@@ -94,14 +90,8 @@ impl Pool {
         if let Some(worker) = self.idle.get_mut(&(job, kind)).and_then(Vec::pop) {
             return Some(worker);
         }
-        let host = self
-            .hosts
-            .get(&job)
-            .filter(|_| kind == WorkerKind::SharedHost)?;
-        self.workers
-            .get(host)
-            .filter(|host| host.state != WorkerState::Starting)
-            .map(|_| *host)
+        let host = self.hosts.get(&job).filter(|_| kind == WorkerKind::SharedHost)?;
+        self.workers.get(host).filter(|host| host.state != WorkerState::Starting).map(|_| *host)
     }
 
     fn employ(&mut self, worker: WorkerId) {
@@ -120,9 +110,7 @@ impl Pool {
             return;
         };
         match worker.state {
-            WorkerState::Leased { leases } if leases > 1 => {
-                worker.state = WorkerState::Leased { leases: leases - 1 }
-            }
+            WorkerState::Leased { leases } if leases > 1 => worker.state = WorkerState::Leased { leases: leases - 1 },
             _ => self.rest(id, now),
         }
     }
@@ -130,10 +118,7 @@ impl Pool {
     fn rest(&mut self, id: WorkerId, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.state = WorkerState::Idle { since: now };
-            self.idle
-                .entry((worker.job, worker.kind))
-                .or_default()
-                .push(id);
+            self.idle.entry((worker.job, worker.kind)).or_default().push(id);
         }
     }
 
@@ -201,21 +186,13 @@ impl Pool {
 
     /// Start what is missing, at most `limit` at a time.
     pub(super) fn start_missing(&mut self, limit: u32, now: Duration, out: &mut Vec<Action>) {
-        let pens: Vec<(Pen, usize)> = self
-            .waiting
-            .iter()
-            .map(|(pen, waiting)| (*pen, waiting.len()))
-            .collect();
+        let pens: Vec<(Pen, usize)> = self.waiting.iter().map(|(pen, waiting)| (*pen, waiting.len())).collect();
         for (pen, waiting) in pens {
             let wanted = match pen.1 {
                 WorkerKind::Slot => u32::try_from(waiting).unwrap_or(u32::MAX),
                 WorkerKind::SharedHost => 1,
             };
-            if self
-                .faults
-                .get(&pen)
-                .is_none_or(|faults| faults.retry_at <= now)
-            {
+            if self.faults.get(&pen).is_none_or(|faults| faults.retry_at <= now) {
                 self.start_up_to(pen, wanted, limit, out);
             }
         }
@@ -229,12 +206,7 @@ impl Pool {
     }
 
     fn start_up_to(&mut self, pen: Pen, wanted: u32, limit: u32, out: &mut Vec<Action>) {
-        let elsewhere = self
-            .starting
-            .iter()
-            .filter(|(other, _)| **other != pen)
-            .map(|(_, count)| count)
-            .sum::<u32>();
+        let elsewhere = self.starting.iter().filter(|(other, _)| **other != pen).map(|(_, count)| count).sum::<u32>();
         let wanted = wanted.min(limit.saturating_sub(elsewhere));
         while self.starting.get(&pen).copied().unwrap_or(0) < wanted {
             self.started += 1;
@@ -244,19 +216,8 @@ impl Pool {
             if pen.1 == WorkerKind::SharedHost {
                 self.hosts.insert(pen.0, worker);
             }
-            self.workers.insert(
-                worker,
-                Worker {
-                    job: pen.0,
-                    kind: pen.1,
-                    state: WorkerState::Starting,
-                },
-            );
-            out.push(Action::StartWorker {
-                worker,
-                job: pen.0,
-                kind: pen.1,
-            });
+            self.workers.insert(worker, Worker { job: pen.0, kind: pen.1, state: WorkerState::Starting });
+            out.push(Action::StartWorker { worker, job: pen.0, kind: pen.1 });
         }
     }
 
@@ -294,34 +255,19 @@ impl Pool {
             return Vec::new();
         };
         let pen = (worker.job, worker.kind);
-        let faults = self.faults.entry(pen).or_insert(Faults {
-            in_a_row: 0,
-            retry_at: now,
-        });
+        let faults = self.faults.entry(pen).or_insert(Faults { in_a_row: 0, retry_at: now });
         faults.in_a_row += 1;
         faults.retry_at = now + RETRY_AFTER * 2_u32.pow(faults.in_a_row.min(FAILURES_MAX) - 1);
         if !permanent && faults.in_a_row < FAILURES_MAX {
             return Vec::new();
         }
         self.faults.remove(&pen);
-        self.waiting
-            .get(&pen)
-            .map(|waiting| waiting.iter().copied().collect())
-            .unwrap_or_default()
+        self.waiting.get(&pen).map(|waiting| waiting.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Stop what was idle for long above the limit, and what an ended job left.
-    pub(super) fn trim(
-        &mut self,
-        limit: usize,
-        ended: impl Fn(JobId) -> bool,
-        now: Duration,
-        out: &mut Vec<Action>,
-    ) {
-        let left = self
-            .idle
-            .iter()
-            .filter(|(pen, _)| !self.waiting.contains_key(pen) && ended(pen.0));
+    pub(super) fn trim(&mut self, limit: usize, ended: impl Fn(JobId) -> bool, now: Duration, out: &mut Vec<Action>) {
+        let left = self.idle.iter().filter(|(pen, _)| !self.waiting.contains_key(pen) && ended(pen.0));
         for worker in left.flat_map(|(_, idle)| idle.clone()).collect::<Vec<_>>() {
             self.stop(worker, out);
         }
@@ -339,10 +285,8 @@ impl Pool {
     pub(super) fn next_due(&self, limit: usize, now: Duration) -> Option<Duration> {
         let idle = self.idle_since();
         let trim = (idle.len() > limit).then(|| idle[0].0 + IDLE_KEPT);
-        let retries = self
-            .faults
-            .iter()
-            .filter(|(pen, faults)| self.waiting.contains_key(pen) && faults.retry_at > now);
+        let retries =
+            self.faults.iter().filter(|(pen, faults)| self.waiting.contains_key(pen) && faults.retry_at > now);
         retries.map(|(_, faults)| faults.retry_at).chain(trim).min()
     }
 
@@ -360,17 +304,13 @@ impl Pool {
     /// The job ended: only leased workers stay, and as many starting ones as leases still wait for.
     pub(super) fn end_job(&mut self, job: JobId, out: &mut Vec<Action>) {
         let unleased = |(id, worker): (&WorkerId, &Worker)| {
-            (worker.job == job && !matches!(worker.state, WorkerState::Leased { .. }))
-                .then_some((*id, *worker))
+            (worker.job == job && !matches!(worker.state, WorkerState::Leased { .. })).then_some((*id, *worker))
         };
         let unleased: Vec<_> = self.workers.iter().filter_map(unleased).collect();
         for (id, worker) in unleased {
             let pen = (worker.job, worker.kind);
             let wanted = self.waiting.get(&pen).map_or(0, VecDeque::len);
-            let needed = self
-                .starting
-                .get(&pen)
-                .is_some_and(|starting| *starting as usize <= wanted);
+            let needed = self.starting.get(&pen).is_some_and(|starting| *starting as usize <= wanted);
             if worker.state != WorkerState::Starting || !needed {
                 self.stop(id, out);
             }

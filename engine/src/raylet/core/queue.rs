@@ -60,18 +60,12 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn holder(&self) -> Holder {
-        Holder {
-            job: self.ask.job,
-            owner: self.ask.from,
-            shape: self.ask.shape.clone(),
-        }
+        Holder { job: self.ask.job, owner: self.ask.from, shape: self.ask.shape.clone() }
     }
 
     /// What the owner still expects of it.
     pub(super) fn open(&self) -> u32 {
-        self.waiting
-            .saturating_add(self.starting)
-            .saturating_add(self.spilling)
+        self.waiting.saturating_add(self.starting).saturating_add(self.spilling)
     }
 
     pub(super) fn is_tasks(&self) -> bool {
@@ -98,16 +92,9 @@ impl Reserver {
     }
 
     /// Whether `need` may be taken from `available` now.
-    pub(super) fn admits(
-        this: Option<&Self>,
-        ask: &LeaseRequest,
-        need: &ResourceSet,
-        available: &ResourceSet,
-    ) -> bool {
+    pub(super) fn admits(this: Option<&Self>, ask: &LeaseRequest, need: &ResourceSet, available: &ResourceSet) -> bool {
         match this {
-            Some(reserver) if !reserver.lets_pass(ask) => {
-                need.fits_beside(available, &reserver.need)
-            }
+            Some(reserver) if !reserver.lets_pass(ask) => need.fits_beside(available, &reserver.need),
             _ => need.fits(available),
         }
     }
@@ -176,20 +163,13 @@ impl Queue {
 
     /// Leases that wait here for what this node has.
     pub(super) fn waiting(&self) -> u32 {
-        let here =
-            |request: &&Request| !matches!(request.waits, Waits::Infeasible | Waits::Node { .. });
-        self.requests
-            .values()
-            .filter(here)
-            .fold(0, |sum, request| sum.saturating_add(request.waiting))
+        let here = |request: &&Request| !matches!(request.waits, Waits::Infeasible | Waits::Node { .. });
+        self.requests.values().filter(here).fold(0, |sum, request| sum.saturating_add(request.waiting))
     }
 
     /// Where it stands now. A rank only grows while leases are granted, never falls.
     pub(super) fn rank(request: &Request, accounts: &Accounts, total: &ResourceSet) -> Rank {
-        let (job, owner) = (
-            accounts.job(request.ask.job),
-            accounts.owner(request.ask.from),
-        );
+        let (job, owner) = (accounts.job(request.ask.job), accounts.owner(request.ask.from));
         (
             job.map_or(0, |account| account.held.dominant_share(total)),
             job.map_or(0, |account| account.turn),
@@ -224,18 +204,10 @@ impl Queue {
             return None;
         }
         let mut shapes = leased;
-        shapes.extend(
-            self.requests
-                .values()
-                .filter(|other| other.waiting > 0)
-                .map(|other| &other.need),
-        );
-        let can_be_passed =
-            |request: &&Request| shapes.iter().any(|shape| passes(shape, &request.need));
-        let request = unserved
-            .into_iter()
-            .filter(can_be_passed)
-            .min_by_key(|request| (request.progress, request.arrival))?;
+        shapes.extend(self.requests.values().filter(|other| other.waiting > 0).map(|other| &other.need));
+        let can_be_passed = |request: &&Request| shapes.iter().any(|shape| passes(shape, &request.need));
+        let request =
+            unserved.into_iter().filter(can_be_passed).min_by_key(|request| (request.progress, request.arrival))?;
         Some(Reserver {
             key: request.ask.key(),
             job: request.ask.job,

@@ -49,12 +49,7 @@ impl Wanting {
     /// Whether `lease` holds something of what is lacking. What it has in leases of this shape its owner uses anyway.
     fn helped_by(&self, lease: &Lease, lacks: &ResourceSet) -> bool {
         let own = lease.holder == self.holder;
-        lease.returns()
-            && !own
-            && lease
-                .gives()
-                .iter()
-                .any(|(name, _)| lacks.get(name).steps() > 0)
+        lease.returns() && !own && lease.gives().iter().any(|(name, _)| lacks.get(name).steps() > 0)
     }
 
     /// What a task of the job waits for does not yield to its parent's peers: it would be served first again.
@@ -65,39 +60,24 @@ impl Wanting {
 
 impl RayletCore {
     /// Recall for those who wait, in their order. Returns when there may be more to recall.
-    pub(super) fn recall(
-        &mut self,
-        waiting: &[RequestKey],
-        out: &mut Vec<Action>,
-    ) -> Option<Duration> {
+    pub(super) fn recall(&mut self, waiting: &[RequestKey], out: &mut Vec<Action>) -> Option<Duration> {
         if waiting.is_empty() {
             return None;
         }
         let first = waiting.iter().take(WANTING_MAX);
         let wanting: Vec<Wanting> = first.filter_map(|key| self.wanting(key)).collect();
         self.recall_idle(&wanting, out);
-        let late: Vec<&Wanting> = wanting
-            .iter()
-            .filter(|wanting| wanting.late_at <= self.now)
-            .collect();
+        let late: Vec<&Wanting> = wanting.iter().filter(|wanting| wanting.late_at <= self.now).collect();
         self.recall_now(&late, out);
-        let due = wanting
-            .iter()
-            .flat_map(|wanting| [wanting.late_at, wanting.starved_at]);
-        let left_alone = self
-            .leases
-            .values()
-            .filter(|lease| lease.recalled < Recalled::Now && lease.returns());
+        let due = wanting.iter().flat_map(|wanting| [wanting.late_at, wanting.starved_at]);
+        let left_alone = self.leases.values().filter(|lease| lease.recalled < Recalled::Now && lease.returns());
         let left_alone = left_alone.map(|lease| lease.since + YIELD_AFTER);
         due.chain(left_alone).filter(|due| *due > self.now).min()
     }
 
     fn wanting(&self, key: &RequestKey) -> Option<Wanting> {
         let request = self.queue.get(key)?;
-        let reserves = self
-            .reserver
-            .as_ref()
-            .is_some_and(|reserver| reserver.key == *key);
+        let reserves = self.reserver.as_ref().is_some_and(|reserver| reserver.key == *key);
         let starved_at = request.progress + STARVED_AFTER;
         Some(Wanting {
             key: *key,
@@ -123,11 +103,7 @@ impl RayletCore {
                 return;
             }
             let lacks = wanting.lacks(self.ledger.available());
-            let helps = |number: &u64| {
-                self.leases
-                    .get(number)
-                    .is_some_and(|lease| wanting.helped_by(lease, &lacks))
-            };
+            let helps = |number: &u64| self.leases.get(number).is_some_and(|lease| wanting.helped_by(lease, &lacks));
             let (tell, rest) = untold.into_iter().partition(helps);
             untold = rest;
             for number in tell {
@@ -143,10 +119,7 @@ impl RayletCore {
         // How things will be when what was recalled already is back.
         let mut coming = self.ledger.available().clone();
         let mut accounts = self.ledger.accounts().clone();
-        let recalled = self
-            .leases
-            .values()
-            .filter(|lease| lease.recalled == Recalled::Now && lease.returns());
+        let recalled = self.leases.values().filter(|lease| lease.recalled == Recalled::Now && lease.returns());
         for lease in recalled {
             coming.add(&lease.gives());
             accounts.give(&lease.holder, &lease.gives());
@@ -156,11 +129,7 @@ impl RayletCore {
                 let Some(victims) = self.victims(wanting, &mut coming, &mut accounts) else {
                     break;
                 };
-                if let Some(request) = self
-                    .queue
-                    .get_mut(&wanting.key)
-                    .filter(|_| !victims.is_empty())
-                {
+                if let Some(request) = self.queue.get_mut(&wanting.key).filter(|_| !victims.is_empty()) {
                     request.helped = Some(self.now);
                 }
                 for number in victims {
@@ -177,12 +146,7 @@ impl RayletCore {
 
     /// Leases whose return makes room for one lease of `wanting`; none if what may be asked is not enough. `coming`
     /// and `accounts` are then as if they were back.
-    fn victims(
-        &self,
-        wanting: &Wanting,
-        coming: &mut ResourceSet,
-        accounts: &mut Accounts,
-    ) -> Option<Vec<u64>> {
+    fn victims(&self, wanting: &Wanting, coming: &mut ResourceSet, accounts: &mut Accounts) -> Option<Vec<u64>> {
         let mut victims: Vec<u64> = Vec::new();
         while !wanting.need.fits(coming) {
             let Some((number, lease)) = self.victim(wanting, &victims, coming, accounts) else {
@@ -217,9 +181,7 @@ impl RayletCore {
                 && wanting.helped_by(lease, &lacks)
                 && (wanting.starved || accounts.holds_more(&lease.holder, &wanting.holder, total))
         };
-        let size = |(number, lease): &(&u64, &Lease)| {
-            (Reverse(accounts.size(&lease.holder, total)), **number)
-        };
+        let size = |(number, lease): &(&u64, &Lease)| (Reverse(accounts.size(&lease.holder, total)), **number);
         let most = self.leases.iter().filter(may).min_by_key(size);
         most.map(|(number, lease)| (*number, lease))
     }
@@ -227,15 +189,8 @@ impl RayletCore {
     fn tell(&mut self, number: u64, how: Recalled, out: &mut Vec<Action>) {
         if let Some(lease) = self.leases.get_mut(&number) {
             lease.recalled = how;
-            let id = LeaseId {
-                node: self.node,
-                number,
-            };
-            out.push(Action::Recall {
-                lease: id,
-                to: lease.holder.owner,
-                yield_now: how == Recalled::Now,
-            });
+            let id = LeaseId { node: self.node, number };
+            out.push(Action::Recall { lease: id, to: lease.holder.owner, yield_now: how == Recalled::Now });
         }
     }
 }

@@ -22,16 +22,9 @@ const REPORT_EVERY: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PendingReason {
     /// This node has it, but others hold it. The other node that has most of it free, if any.
-    Resources {
-        needs: ResourceSet,
-        free_here: ResourceSet,
-        most: Option<(NodeId, ResourceSet)>,
-    },
+    Resources { needs: ResourceSet, free_here: ResourceSet, most: Option<(NodeId, ResourceSet)> },
     /// No node has so much. The node that has most.
-    Infeasible {
-        needs: ResourceSet,
-        most: (NodeId, ResourceSet),
-    },
+    Infeasible { needs: ResourceSet, most: (NodeId, ResourceSet) },
     /// So many tasks like it are blocked that the next one is started later.
     HeldBack { until: Duration },
     /// Workers are being started for it.
@@ -43,33 +36,14 @@ pub(crate) enum PendingReason {
 impl fmt::Display for PendingReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resources {
-                needs,
-                free_here,
-                most: None,
-            } => write!(f, "needs {needs}; {free_here} is free"),
-            Self::Resources {
-                needs,
-                free_here,
-                most: Some((node, free)),
-            } => {
-                write!(
-                    f,
-                    "needs {needs}; here {free_here} is free, and most on node {node}: {free}"
-                )
+            Self::Resources { needs, free_here, most: None } => write!(f, "needs {needs}; {free_here} is free"),
+            Self::Resources { needs, free_here, most: Some((node, free)) } => {
+                write!(f, "needs {needs}; here {free_here} is free, and most on node {node}: {free}")
             }
-            Self::Infeasible {
-                needs,
-                most: (node, has),
-            } => {
-                write!(
-                    f,
-                    "needs {needs}, which no node has; node {node} has most: {has}"
-                )
+            Self::Infeasible { needs, most: (node, has) } => {
+                write!(f, "needs {needs}, which no node has; node {node} has most: {has}")
             }
-            Self::HeldBack { .. } => {
-                f.write_str("as many tasks like it as the node has CPUs are blocked")
-            }
+            Self::HeldBack { .. } => f.write_str("as many tasks like it as the node has CPUs are blocked"),
             Self::StartingWorkers { count } => write!(f, "waits for {count} workers that start"),
             Self::UnknownNode { node } => write!(f, "waits for word of node {node}"),
         }
@@ -131,50 +105,31 @@ impl RayletCore {
         let request = self.queue.get(&(from, id))?;
         let needs = request.need.clone();
         if request.waiting == 0 {
-            return Some(PendingReason::StartingWorkers {
-                count: request.starting,
-            });
+            return Some(PendingReason::StartingWorkers { count: request.starting });
         }
         match request.waits {
             Waits::New => None,
             Waits::Resources => {
                 let free_here = self.ledger.available().clone();
-                let peers = self
-                    .cluster
-                    .peers
-                    .iter()
-                    .filter(|(_, peer)| needs.fits(&peer.view.total));
+                let peers = self.cluster.peers.iter().filter(|(_, peer)| needs.fits(&peer.view.total));
                 let most = peers.max_by_key(|(_, peer)| most_of(&needs, &peer.free));
                 let most = most.map(|(node, peer)| (*node, peer.free.clone()));
-                Some(PendingReason::Resources {
-                    needs,
-                    free_here,
-                    most,
-                })
+                Some(PendingReason::Resources { needs, free_here, most })
             }
             Waits::HeldBack { until } => Some(PendingReason::HeldBack { until }),
-            Waits::Workers => Some(PendingReason::StartingWorkers {
-                count: request.starting,
-            }),
+            Waits::Workers => Some(PendingReason::StartingWorkers { count: request.starting }),
             Waits::Node { node, .. } => Some(PendingReason::UnknownNode { node }),
             Waits::Infeasible => {
                 let here = (self.node, self.ledger.total());
-                let peers = self
-                    .cluster
-                    .peers
-                    .iter()
-                    .map(|(node, peer)| (*node, &peer.view.total));
-                let most = peers.fold(here, |best, next| {
-                    if most_of(&needs, next.1) > most_of(&needs, best.1) {
-                        next
-                    } else {
-                        best
-                    }
-                });
-                Some(PendingReason::Infeasible {
-                    needs,
-                    most: (most.0, most.1.clone()),
-                })
+                let peers = self.cluster.peers.iter().map(|(node, peer)| (*node, &peer.view.total));
+                let most =
+                    peers.fold(
+                        here,
+                        |best, next| {
+                            if most_of(&needs, next.1) > most_of(&needs, best.1) { next } else { best }
+                        },
+                    );
+                Some(PendingReason::Infeasible { needs, most: (most.0, most.1.clone()) })
             }
         }
     }
@@ -182,10 +137,7 @@ impl RayletCore {
     /// Everything at this moment, for the state interface.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let lease = |(number, lease): (&u64, &super::Lease)| LeaseRow {
-            lease: LeaseId {
-                node: self.node,
-                number: *number,
-            },
+            lease: LeaseId { node: self.node, number: *number },
             owner: lease.holder.owner,
             job: lease.holder.job,
             actor: lease.actor,
@@ -252,11 +204,7 @@ impl RayletCore {
                 due = Some(due.map_or(at, |due: Duration| due.min(at)));
                 continue;
             }
-            out.push(Action::Infeasible {
-                request: key.1,
-                to: key.0,
-                shape: about.1.clone(),
-            });
+            out.push(Action::Infeasible { request: key.1, to: key.0, shape: about.1.clone() });
             self.warned.insert(about);
         }
         due

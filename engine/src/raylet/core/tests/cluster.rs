@@ -31,13 +31,7 @@ fn all_nodes_share_many_tasks() {
 fn a_common_input_does_not_pin_all_work_to_one_node() {
     let mut model = Model::new(&[cpus(1), cpus(1), cpus(1)]);
     let locality = vec![(node(1), 8 << 20)];
-    model.submit(
-        LeaseRequest {
-            locality,
-            ..ask(owner(1), 0, 0)
-        },
-        tasks(100, ms(10)),
-    );
+    model.submit(LeaseRequest { locality, ..ask(owner(1), 0, 0) }, tasks(100, ms(10)));
     model.run_until(ms(60_000));
     let ran = model.ran(owner(1));
     assert!(ran.iter().all(|ran| *ran >= 20), "{ran:?}");
@@ -62,10 +56,7 @@ fn one_at_a_time_tasks_stay_with_their_driver() {
 fn spread_tasks_are_shared_evenly() {
     for nodes in [[cpus(4), cpus(4)], [cpus(8), cpus(2)]] {
         let mut model = Model::new(&nodes);
-        let template = LeaseRequest {
-            scheduling: Scheduling::Spread,
-            ..ask(owner(1), 0, 0)
-        };
+        let template = LeaseRequest { scheduling: Scheduling::Spread, ..ask(owner(1), 0, 0) };
         model.submit(template, tasks(200, ms(0)));
         model.run_until(ms(10_000));
         let ran = model.ran(owner(1));
@@ -78,10 +69,7 @@ fn spread_tasks_are_shared_evenly() {
 #[test]
 fn long_spread_tasks_do_not_wait_for_the_smallest_node() {
     let mut model = Model::new(&[cpus(8), cpus(1)]);
-    let template = LeaseRequest {
-        scheduling: Scheduling::Spread,
-        ..ask(owner(1), 0, 0)
-    };
+    let template = LeaseRequest { scheduling: Scheduling::Spread, ..ask(owner(1), 0, 0) };
     model.submit(template, tasks(90, ms(1_000)));
     model.run_until(ms(60_000));
     let finished = model.drivers[&owner(1)].finished;
@@ -96,26 +84,11 @@ fn greedy_drivers_share_without_thrashing() {
         let mut model = Model::new(&[cpus(nodes)]);
         let count = nodes as usize * 400;
         model.submit(ask(owner(1), 0, 0), tasks(count, ms(10)));
-        model.submit(
-            LeaseRequest {
-                job: job(2),
-                ..ask(owner(2), 0, 0)
-            },
-            tasks(count, ms(10)),
-        );
+        model.submit(LeaseRequest { job: job(2), ..ask(owner(2), 0, 0) }, tasks(count, ms(10)));
         model.run_until(ms(4_050));
-        let ran: Vec<usize> = [owner(1), owner(2)]
-            .iter()
-            .map(|owner| model.ran(*owner)[0])
-            .collect();
-        assert!(
-            ran.iter().sum::<usize>() > count * 9 / 10,
-            "nobody waits in vain: {ran:?}"
-        );
-        assert!(
-            ran.iter().all(|ran| *ran > count * 4 / 10),
-            "{nodes} CPUs: {ran:?}"
-        );
+        let ran: Vec<usize> = [owner(1), owner(2)].iter().map(|owner| model.ran(*owner)[0]).collect();
+        assert!(ran.iter().sum::<usize>() > count * 9 / 10, "nobody waits in vain: {ran:?}");
+        assert!(ran.iter().all(|ran| *ran > count * 4 / 10), "{nodes} CPUs: {ran:?}");
         assert!(model.recalls < 200, "{}", model.recalls);
         model.run_until(ms(60_000));
         model.assert_all_done(2 * count);

@@ -22,18 +22,11 @@ pub(super) fn job(number: u128) -> JobId {
 }
 
 pub(super) fn process(on: u128, number: u128) -> ProcessId {
-    ProcessId {
-        cluster: ClusterId(Uuid::nil()),
-        node: node(on),
-        incarnation: Uuid::from_u128(number),
-    }
+    ProcessId { cluster: ClusterId(Uuid::nil()), node: node(on), incarnation: Uuid::from_u128(number) }
 }
 
 pub(super) fn owner_on(on: u128, number: u128) -> OwnerId {
-    OwnerId {
-        process: process(on, number),
-        number: 0,
-    }
+    OwnerId { process: process(on, number), number: 0 }
 }
 
 pub(super) fn owner(number: u128) -> OwnerId {
@@ -46,15 +39,7 @@ pub(super) fn cpus(amount: u32) -> ResourceSet {
 
 pub(super) fn set(amounts: &[(&str, f64)]) -> ResourceSet {
     let name = |name: &str| ResourceName::try_from(name).expect("a name");
-    amounts
-        .iter()
-        .map(|(n, amount)| {
-            (
-                name(n),
-                Quantity::parse(&name(n), *amount).expect("an amount"),
-            )
-        })
-        .collect()
+    amounts.iter().map(|(n, amount)| (name(n), Quantity::parse(&name(n), *amount).expect("an amount"))).collect()
 }
 
 /// A request of one owner for leases of one CPU, to be changed.
@@ -74,12 +59,7 @@ pub(super) fn ask(from: OwnerId, id: u64, backlog: u32) -> LeaseRequest {
 }
 
 pub(super) fn actor(number: u128, hold: ResourceSet, host: Host) -> Purpose {
-    Purpose::Actor {
-        actor: ActorId(Uuid::from_u128(number)),
-        hold,
-        host,
-        detached: false,
-    }
+    Purpose::Actor { actor: ActorId(Uuid::from_u128(number)), hold, host, detached: false }
 }
 
 /// One core whose workers start at once, unless it is told otherwise.
@@ -93,12 +73,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(total: ResourceSet) -> Self {
-        let mut bench = Self {
-            core: RayletCore::new(node(1), total),
-            now: ms(0),
-            starts: true,
-            out: Vec::new(),
-        };
+        let mut bench = Self { core: RayletCore::new(node(1), total), now: ms(0), starts: true, out: Vec::new() };
         bench.tell(Event::Tick);
         bench.out.clear();
         bench
@@ -132,9 +107,7 @@ impl Bench {
 
     pub(super) fn grants(&mut self) -> Vec<(LeaseId, OwnerId, WorkerId)> {
         let grant = |action: &Action| match action {
-            Action::Grant {
-                lease, to, worker, ..
-            } => Some((*lease, *to, *worker)),
+            Action::Grant { lease, to, worker, .. } => Some((*lease, *to, *worker)),
             _ => None,
         };
         let grants = self.out.iter().filter_map(grant).collect();
@@ -143,10 +116,7 @@ impl Bench {
     }
 
     pub(super) fn give_back(&mut self, lease: LeaseId) {
-        self.tell(Event::ReturnLease {
-            lease,
-            reusable: true,
-        });
+        self.tell(Event::ReturnLease { lease, reusable: true });
     }
 
     /// Let time pass, in steps no longer than asked for.
@@ -178,9 +148,7 @@ impl Bench {
     /// (lease, yield now) of what was recalled since last looked.
     pub(super) fn recalls(&mut self) -> Vec<(LeaseId, bool)> {
         let recall = |action: &Action| match action {
-            Action::Recall {
-                lease, yield_now, ..
-            } => Some((*lease, *yield_now)),
+            Action::Recall { lease, yield_now, .. } => Some((*lease, *yield_now)),
             _ => None,
         };
         let recalls = self.out.iter().filter_map(recall).collect();
@@ -202,16 +170,8 @@ impl Bench {
     }
 
     pub(super) fn peer_with(&mut self, number: u128, total: ResourceSet, available: ResourceSet) {
-        let view = View {
-            total,
-            available,
-            queued: 0,
-            draining: false,
-        };
-        self.tell(Event::NodeView {
-            node: node(number),
-            view,
-        });
+        let view = View { total, available, queued: 0, draining: false };
+        self.tell(Event::NodeView { node: node(number), view });
     }
 }
 
@@ -230,50 +190,19 @@ pub(super) fn assert_sound(core: &RayletCore) {
         accounted.add(&lease.holds);
         accounted.sub(&lease.lends);
     }
-    assert_eq!(
-        accounted, snapshot.view.total,
-        "LEASE-2: total = available + held - lent"
-    );
-    let starting = snapshot
-        .leases
-        .iter()
-        .filter(|lease| lease.worker.is_none())
-        .count();
+    assert_eq!(accounted, snapshot.view.total, "LEASE-2: total = available + held - lent");
+    let starting = snapshot.leases.iter().filter(|lease| lease.worker.is_none()).count();
     let promised: u32 = snapshot.queue.iter().map(|request| request.starting).sum();
-    assert_eq!(
-        starting, promised as usize,
-        "every placed lease belongs to an open request"
-    );
-    assert_eq!(
-        starting,
-        core.pool.waiting(),
-        "every placed lease waits for a worker"
-    );
+    assert_eq!(starting, promised as usize, "every placed lease belongs to an open request");
+    assert_eq!(starting, core.pool.waiting(), "every placed lease waits for a worker");
     for request in &snapshot.queue {
-        assert!(
-            request.waiting + request.starting > 0,
-            "LEASE-3: an open request expects something"
-        );
-        assert!(
-            request.reason.is_some(),
-            "LEASE-3: what waits has a reason: {request:?}"
-        );
+        assert!(request.waiting + request.starting > 0, "LEASE-3: an open request expects something");
+        assert!(request.reason.is_some(), "LEASE-3: what waits has a reason: {request:?}");
     }
     for worker in &snapshot.workers {
-        let on_it = snapshot
-            .leases
-            .iter()
-            .filter(|lease| lease.worker == Some(worker.worker))
-            .count();
-        let leases = if let WorkerState::Leased { leases } = worker.state {
-            leases as usize
-        } else {
-            0
-        };
+        let on_it = snapshot.leases.iter().filter(|lease| lease.worker == Some(worker.worker)).count();
+        let leases = if let WorkerState::Leased { leases } = worker.state { leases as usize } else { 0 };
         assert_eq!(on_it, leases, "a worker knows its leases");
-        assert!(
-            worker.kind == WorkerKind::SharedHost || on_it <= 1,
-            "one lease a worker"
-        );
+        assert!(worker.kind == WorkerKind::SharedHost || on_it <= 1, "one lease a worker");
     }
 }

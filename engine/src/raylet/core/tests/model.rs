@@ -97,16 +97,11 @@ impl Model {
 
     fn at(&mut self, after: Duration, happens: Happens) {
         self.sequence += 1;
-        self.events
-            .insert((self.now + after, self.sequence), happens);
+        self.events.insert((self.now + after, self.sequence), happens);
     }
 
     /// Tasks of one driver on its node, asked for all together.
-    pub(super) fn submit(
-        &mut self,
-        template: LeaseRequest,
-        tasks: impl IntoIterator<Item = Duration>,
-    ) {
+    pub(super) fn submit(&mut self, template: LeaseRequest, tasks: impl IntoIterator<Item = Duration>) {
         let owner = template.from;
         let driver = self.drivers.entry(owner).or_insert_with(|| Driver {
             owner,
@@ -119,10 +114,7 @@ impl Model {
             finished: ms(0),
         });
         driver.waiting.extend(tasks);
-        let idle = driver
-            .leases
-            .iter()
-            .filter(|(_, held)| !held.busy && !held.yields);
+        let idle = driver.leases.iter().filter(|(_, held)| !held.busy && !held.yields);
         for lease in idle.map(|(lease, _)| *lease).collect::<Vec<_>>() {
             self.next(owner, lease);
         }
@@ -131,13 +123,7 @@ impl Model {
 
     /// Run until nothing is left to happen, but for ticks.
     pub(super) fn run_until(&mut self, until: Duration) {
-        while let Some((due, _)) = self
-            .events
-            .keys()
-            .next()
-            .copied()
-            .filter(|(due, _)| *due <= until)
-        {
+        while let Some((due, _)) = self.events.keys().next().copied().filter(|(due, _)| *due <= until) {
             self.now = due;
             let Some((_, happens)) = self.events.pop_first() else {
                 return;
@@ -166,18 +152,9 @@ impl Model {
                 }
                 Action::NextTick(due) => self.at(due - self.now, Happens::Core(at, Event::Tick)),
                 Action::ReportView(view) => {
-                    for other in self
-                        .cores
-                        .keys()
-                        .copied()
-                        .filter(|other| *other != at)
-                        .collect::<Vec<_>>()
-                    {
+                    for other in self.cores.keys().copied().filter(|other| *other != at).collect::<Vec<_>>() {
                         let view = view.clone();
-                        self.at(
-                            LATENCY * 2,
-                            Happens::Core(other, Event::NodeView { node: at, view }),
-                        );
+                        self.at(LATENCY * 2, Happens::Core(other, Event::NodeView { node: at, view }));
                     }
                 }
                 Action::Grant { to, .. }
@@ -205,32 +182,19 @@ impl Model {
             return;
         };
         match action {
-            Action::Grant {
-                request,
-                lease,
-                open,
-                ..
-            } => {
+            Action::Grant { request, lease, open, .. } => {
                 driver.set_open(request, open);
                 driver.leases.insert(lease, Held::default());
                 self.next(owner, lease);
             }
-            Action::Spill {
-                request,
-                node,
-                count,
-                open,
-                ..
-            } => {
+            Action::Spill { request, node, count, open, .. } => {
                 let before = driver.open.get(&request).map(|(at, _)| *at);
                 driver.set_open(request, open);
                 let spilled = if before == Some(owner.node()) { 1 } else { 2 };
                 let count = count.min(driver.wanted().saturating_sub(driver.asked()));
                 self.ask(owner, node, count, spilled);
             }
-            Action::Recall {
-                lease, yield_now, ..
-            } => {
+            Action::Recall { lease, yield_now, .. } => {
                 self.recalls += 1;
                 if let Some(held) = driver.leases.get_mut(&lease) {
                     held.return_when_idle = true;
@@ -250,12 +214,7 @@ impl Model {
         driver.next_id += 1;
         let id = RequestId(driver.next_id);
         driver.open.insert(id, (to, backlog));
-        let ask = LeaseRequest {
-            id,
-            backlog,
-            spilled,
-            ..driver.template.clone()
-        };
+        let ask = LeaseRequest { id, backlog, spilled, ..driver.template.clone() };
         self.send(owner, to, Event::RequestLease(ask));
     }
 
@@ -270,12 +229,7 @@ impl Model {
         }
         let mut updates = Vec::new();
         while asked > wanted {
-            let Some((id, (at, open))) = driver
-                .open
-                .iter()
-                .next_back()
-                .map(|(id, open)| (*id, *open))
-            else {
+            let Some((id, (at, open))) = driver.open.iter().next_back().map(|(id, open)| (*id, *open)) else {
                 return;
             };
             let less = open.min(asked - wanted);
@@ -288,15 +242,7 @@ impl Model {
             }
         }
         for (at, id, backlog) in updates {
-            self.send(
-                owner,
-                at,
-                Event::UpdateBacklog {
-                    from: owner,
-                    id,
-                    backlog,
-                },
-            );
+            self.send(owner, at, Event::UpdateBacklog { from: owner, id, backlog });
         }
     }
 
@@ -329,14 +275,7 @@ impl Model {
         };
         if !held.busy && (expired || held.return_when_idle) {
             driver.leases.remove(&lease);
-            self.send(
-                owner,
-                lease.node,
-                Event::ReturnLease {
-                    lease,
-                    reusable: true,
-                },
-            );
+            self.send(owner, lease.node, Event::ReturnLease { lease, reusable: true });
         }
     }
 
@@ -358,33 +297,19 @@ impl Model {
 
     pub(super) fn ran(&self, owner: OwnerId) -> Vec<usize> {
         let driver = &self.drivers[&owner];
-        self.cores
-            .keys()
-            .map(|node| driver.ran.get(node).copied().unwrap_or(0))
-            .collect()
+        self.cores.keys().map(|node| driver.ran.get(node).copied().unwrap_or(0)).collect()
     }
 
     /// LEASE-6 and the end of it all: every task ran, and everything is free again.
     pub(super) fn assert_all_done(&self, tasks: usize) {
-        let ran: usize = self
-            .drivers
-            .keys()
-            .map(|owner| self.ran(*owner).iter().sum::<usize>())
-            .sum();
+        let ran: usize = self.drivers.keys().map(|owner| self.ran(*owner).iter().sum::<usize>()).sum();
         assert_eq!(ran, tasks, "every task ran");
-        let granted: BTreeSet<_> = self
-            .drivers
-            .values()
-            .flat_map(|driver| driver.leases.keys())
-            .collect();
+        let granted: BTreeSet<_> = self.drivers.values().flat_map(|driver| driver.leases.keys()).collect();
         assert!(granted.is_empty(), "{granted:?}");
         for core in self.cores.values() {
             let snapshot = core.snapshot();
             assert_eq!(snapshot.view.available, snapshot.view.total);
-            assert!(
-                snapshot.leases.is_empty() && snapshot.queue.is_empty(),
-                "{snapshot:?}"
-            );
+            assert!(snapshot.leases.is_empty() && snapshot.queue.is_empty(), "{snapshot:?}");
         }
     }
 }

@@ -9,10 +9,7 @@ use crate::ids::OwnerId;
 fn deeper_requests_of_a_job_go_first() {
     let mut bench = Bench::new(cpus(1));
     let outer = bench.ask(ask(owner(1), 1, 1_000))[0];
-    bench.tell(Event::RequestLease(LeaseRequest {
-        depth: 1,
-        ..ask(owner(2), 1, 1)
-    }));
+    bench.tell(Event::RequestLease(LeaseRequest { depth: 1, ..ask(owner(2), 1, 1) }));
     bench.tell(Event::Blocked { lease: outer });
     let granted = bench.grants();
     assert_eq!(granted.len(), 1);
@@ -27,18 +24,11 @@ fn nested_tasks_do_not_pile_up_blocked() {
     let (mut done, mut most) = (0, 0);
     while let Some(lease) = outer.pop() {
         most = most.max(outer.len() + 1);
-        bench.tell(Event::RequestLease(LeaseRequest {
-            depth: 1,
-            ..ask(owner(1_000 + done), 1, 1)
-        }));
+        bench.tell(Event::RequestLease(LeaseRequest { depth: 1, ..ask(owner(1_000 + done), 1, 1) }));
         bench.tell(Event::Blocked { lease });
         bench.now += ms(1);
         for (lease, to, _) in bench.grants() {
-            if to == owner(0) {
-                outer.push(lease)
-            } else {
-                bench.give_back(lease)
-            }
+            if to == owner(0) { outer.push(lease) } else { bench.give_back(lease) }
         }
         bench.tell(Event::Unblocked { lease });
         bench.give_back(lease);
@@ -53,22 +43,12 @@ fn nested_tasks_do_not_pile_up_blocked() {
 #[test]
 fn jobs_share_whoever_came_first() {
     let mut bench = Bench::new(cpus(4));
-    let mut held = bench.ask(LeaseRequest {
-        depth: 3,
-        ..ask(owner(1), 1, 100)
-    });
-    bench.ask(LeaseRequest {
-        job: job(2),
-        ..ask(owner(2), 1, 100)
-    });
+    let mut held = bench.ask(LeaseRequest { depth: 3, ..ask(owner(1), 1, 100) });
+    bench.ask(LeaseRequest { job: job(2), ..ask(owner(2), 1, 100) });
     let mut second = 0;
     for _ in 0..4 {
         bench.give_back(held.remove(0));
-        second += bench
-            .grants()
-            .iter()
-            .filter(|(_, to, _)| *to == owner(2))
-            .count();
+        second += bench.grants().iter().filter(|(_, to, _)| *to == owner(2)).count();
     }
     assert!(second >= 2, "{second}");
 }
@@ -78,10 +58,7 @@ fn jobs_share_whoever_came_first() {
 fn what_is_free_at_once_is_shared() {
     let mut bench = Bench::new(ResourceSet::new());
     for number in 1..4 {
-        bench.ask(LeaseRequest {
-            job: job(number),
-            ..ask(owner(number), 1, 100)
-        });
+        bench.ask(LeaseRequest { job: job(number), ..ask(owner(number), 1, 100) });
     }
     bench.tell(Event::TotalChanged { total: cpus(9) });
     let mut served: BTreeMap<OwnerId, u32> = BTreeMap::new();
@@ -133,10 +110,7 @@ fn a_large_request_neither_blocks_nor_starves() {
     let mut small = bench.ask(ask(owner(1), 1, 1_000));
     bench.give_back(small.remove(0));
     small.extend(bench.granted());
-    bench.tell(Event::RequestLease(LeaseRequest {
-        shape: cpus(4),
-        ..ask(owner(2), 1, 1)
-    }));
+    bench.tell(Event::RequestLease(LeaseRequest { shape: cpus(4), ..ask(owner(2), 1, 1) }));
     bench.give_back(small.remove(0));
     small.extend(bench.granted());
     assert_eq!(small.len(), 4, "smaller ones pass at first");
@@ -145,11 +119,7 @@ fn a_large_request_neither_blocks_nor_starves() {
     while let Some(lease) = small.pop() {
         bench.give_back(lease);
     }
-    let large: Vec<_> = bench
-        .grants()
-        .into_iter()
-        .filter(|(_, to, _)| *to == owner(2))
-        .collect();
+    let large: Vec<_> = bench.grants().into_iter().filter(|(_, to, _)| *to == owner(2)).collect();
     assert_eq!(large.len(), 1, "then they leave it what it needs");
     bench.give_back(large[0].0);
     assert_eq!(bench.granted().len(), 4);
@@ -160,24 +130,12 @@ fn a_large_request_neither_blocks_nor_starves() {
 fn nothing_is_reserved_against_actors_or_blocked_tasks() {
     let mut bench = Bench::new(set(&[("CPU", 4.0), ("GPU", 1.0)]));
     let purpose = actor(1, cpus(1), Host::Dedicated);
-    bench.ask(LeaseRequest {
-        purpose,
-        ..ask(owner(1), 1, 1)
-    });
-    let gpu = bench.ask(LeaseRequest {
-        shape: set(&[("GPU", 1.0)]),
-        ..ask(owner(1), 2, 1)
-    })[0];
+    bench.ask(LeaseRequest { purpose, ..ask(owner(1), 1, 1) });
+    let gpu = bench.ask(LeaseRequest { shape: set(&[("GPU", 1.0)]), ..ask(owner(1), 2, 1) })[0];
     bench.tell(Event::Blocked { lease: gpu });
     let mut small = bench.ask(ask(owner(1), 3, 1_000));
-    bench.ask(LeaseRequest {
-        shape: cpus(4),
-        ..ask(owner(2), 1, 1)
-    });
-    bench.ask(LeaseRequest {
-        shape: set(&[("CPU", 1.0), ("GPU", 1.0)]),
-        ..ask(owner(2), 2, 1)
-    });
+    bench.ask(LeaseRequest { shape: cpus(4), ..ask(owner(2), 1, 1) });
+    bench.ask(LeaseRequest { shape: set(&[("CPU", 1.0), ("GPU", 1.0)]), ..ask(owner(2), 2, 1) });
     bench.pass(ms(2_000));
     bench.out.clear();
     bench.give_back(small.remove(0));
@@ -189,22 +147,11 @@ fn nothing_is_reserved_against_actors_or_blocked_tasks() {
 fn nested_tasks_pass_a_reservation() {
     let mut bench = Bench::new(cpus(2));
     let mut small = bench.ask(ask(owner(1), 1, 3));
-    bench.ask(LeaseRequest {
-        shape: cpus(2),
-        ..ask(owner(2), 1, 1)
-    });
+    bench.ask(LeaseRequest { shape: cpus(2), ..ask(owner(2), 1, 1) });
     bench.pass(ms(300));
     bench.give_back(small.remove(0));
     assert!(bench.granted().is_empty(), "reserved");
-    assert_eq!(
-        bench
-            .ask(LeaseRequest {
-                depth: 1,
-                ..ask(owner(3), 1, 1)
-            })
-            .len(),
-        1
-    );
+    assert_eq!(bench.ask(LeaseRequest { depth: 1, ..ask(owner(3), 1, 1) }).len(), 1);
 }
 
 /// RES-08.
@@ -212,10 +159,7 @@ fn nested_tasks_pass_a_reservation() {
 fn tasks_without_cpu_are_not_capped() {
     let mut bench = Bench::new(cpus(1));
     bench.ask(ask(owner(1), 1, 1));
-    let idle = bench.ask(LeaseRequest {
-        shape: ResourceSet::new(),
-        ..ask(owner(1), 2, 20)
-    });
+    let idle = bench.ask(LeaseRequest { shape: ResourceSet::new(), ..ask(owner(1), 2, 20) });
     assert_eq!(idle.len(), 20);
 }
 
@@ -232,18 +176,8 @@ fn starts_above_the_capacity_come_ever_later() {
         }
         bench.pass(ms(1));
     }
-    let gaps: Vec<u128> = starts
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]).as_millis())
-        .collect();
+    let gaps: Vec<u128> = starts.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
     assert_eq!(gaps.len(), 7, "{gaps:?}");
-    assert!(
-        gaps.windows(2)
-            .all(|pair| pair[1].abs_diff(2 * pair[0]) <= 2),
-        "{gaps:?}"
-    );
-    assert!(matches!(
-        bench.core.explain(owner(1), RequestId(1)),
-        Some(PendingReason::HeldBack { .. })
-    ));
+    assert!(gaps.windows(2).all(|pair| pair[1].abs_diff(2 * pair[0]) <= 2), "{gaps:?}");
+    assert!(matches!(bench.core.explain(owner(1), RequestId(1)), Some(PendingReason::HeldBack { .. })));
 }

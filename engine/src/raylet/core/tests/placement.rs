@@ -34,34 +34,14 @@ fn prefers_under_half_then_least_used_then_feasible_and_never_draining() {
     let nodes = |views: &[(u128, u32, bool)]| {
         let mut bench = Bench::new(ResourceSet::new());
         for (number, available, draining) in views {
-            let view = View {
-                total: cpus(10),
-                available: cpus(*available),
-                queued: 0,
-                draining: *draining,
-            };
-            bench.tell(Event::NodeView {
-                node: node(*number),
-                view,
-            });
+            let view = View { total: cpus(10), available: cpus(*available), queued: 0, draining: *draining };
+            bench.tell(Event::NodeView { node: node(*number), view });
         }
         bench.ask(ask(owner(1), 1, 1));
         bench.spills()
     };
-    assert_eq!(
-        nodes(&[
-            (2, 10, true),
-            (3, 0, false),
-            (4, 4, false),
-            (5, 8, false),
-            (6, 9, false)
-        ]),
-        [(node(5), 1)]
-    );
-    assert_eq!(
-        nodes(&[(2, 10, true), (3, 0, false), (4, 4, false), (5, 5, false)]),
-        [(node(5), 1)]
-    );
+    assert_eq!(nodes(&[(2, 10, true), (3, 0, false), (4, 4, false), (5, 8, false), (6, 9, false)]), [(node(5), 1)]);
+    assert_eq!(nodes(&[(2, 10, true), (3, 0, false), (4, 4, false), (5, 5, false)]), [(node(5), 1)]);
     assert_eq!(nodes(&[(2, 10, true), (3, 0, false)]), [(node(3), 1)]);
     assert_eq!(nodes(&[(2, 10, true)]), []);
 }
@@ -71,10 +51,7 @@ fn prefers_under_half_then_least_used_then_feasible_and_never_draining() {
 fn runs_where_its_arguments_are() {
     let mut bench = Bench::new(cpus(4));
     bench.peer_with(2, cpus(4), cpus(1));
-    bench.ask(LeaseRequest {
-        locality: vec![(node(1), 10), (node(2), 8 << 20)],
-        ..ask(owner(1), 1, 1)
-    });
+    bench.ask(LeaseRequest { locality: vec![(node(1), 10), (node(2), 8 << 20)], ..ask(owner(1), 1, 1) });
     assert_eq!(bench.spills(), [(node(2), 1)]);
 }
 
@@ -84,10 +61,7 @@ fn a_common_argument_does_not_pin_all_work() {
     let mut bench = Bench::new(cpus(1));
     bench.peer(2, cpus(1));
     bench.peer(3, cpus(1));
-    let here = bench.ask(LeaseRequest {
-        locality: vec![(node(1), 8 << 20)],
-        ..ask(owner(1), 1, 100)
-    });
+    let here = bench.ask(LeaseRequest { locality: vec![(node(1), 8 << 20)], ..ask(owner(1), 1, 100) });
     assert_eq!(here.len(), 1);
     assert_eq!(bench.spills(), [(node(2), 1), (node(3), 1)]);
 }
@@ -99,20 +73,8 @@ fn work_without_gpus_avoids_nodes_with_gpus() {
     bench.peer(2, cpus(1));
     assert!(bench.ask(ask(owner(1), 1, 1)).is_empty());
     assert_eq!(bench.spills(), [(node(2), 1)]);
-    assert_eq!(
-        bench.ask(ask(owner(1), 2, 1)).len(),
-        1,
-        "unless no other has room"
-    );
-    assert_eq!(
-        bench
-            .ask(LeaseRequest {
-                shape: set(&[("GPU", 0.5)]),
-                ..ask(owner(1), 3, 1)
-            })
-            .len(),
-        1
-    );
+    assert_eq!(bench.ask(ask(owner(1), 2, 1)).len(), 1, "unless no other has room");
+    assert_eq!(bench.ask(LeaseRequest { shape: set(&[("GPU", 0.5)]), ..ask(owner(1), 3, 1) }).len(), 1);
 }
 
 /// PLACE-4: what was sent here is run here if it can be, and sent on only so often.
@@ -121,33 +83,15 @@ fn what_was_sent_on_does_not_ping_pong() {
     for (spilled, elsewhere) in [(1, 1), (2, 0)] {
         let mut bench = Bench::new(cpus(2));
         bench.peer(2, cpus(64));
-        let sent = bench.ask(LeaseRequest {
-            spilled,
-            ..ask(owner(1), 1, 3)
-        });
+        let sent = bench.ask(LeaseRequest { spilled, ..ask(owner(1), 1, 3) });
         assert_eq!(sent.len(), 2, "above half, and yet here");
-        assert_eq!(
-            bench.spills().iter().map(|(_, count)| count).sum::<u32>(),
-            elsewhere
-        );
+        assert_eq!(bench.spills().iter().map(|(_, count)| count).sum::<u32>(), elsewhere);
     }
     let mut bench = Bench::new(cpus(1));
     bench.peer(2, cpus(8));
-    bench.ask(LeaseRequest {
-        spilled: 5,
-        shape: cpus(4),
-        ..ask(owner(1), 1, 1)
-    });
-    assert_eq!(
-        bench.spills(),
-        [(node(2), 1)],
-        "what can never run here goes on"
-    );
-    bench.ask(LeaseRequest {
-        spilled: 8,
-        shape: cpus(4),
-        ..ask(owner(1), 2, 1)
-    });
+    bench.ask(LeaseRequest { spilled: 5, shape: cpus(4), ..ask(owner(1), 1, 1) });
+    assert_eq!(bench.spills(), [(node(2), 1)], "what can never run here goes on");
+    bench.ask(LeaseRequest { spilled: 8, shape: cpus(4), ..ask(owner(1), 2, 1) });
     assert_eq!(bench.spills(), [], "but not for ever");
 }
 
@@ -188,77 +132,29 @@ fn hard_affinity_goes_there_or_nowhere() {
     let to = |node, soft| Scheduling::NodeAffinity { node, soft };
     let mut bench = Bench::new(cpus(1));
     bench.peer_with(2, cpus(1), ResourceSet::new());
-    assert_eq!(
-        bench
-            .ask(LeaseRequest {
-                scheduling: to(node(1), false),
-                ..ask(owner(1), 1, 1)
-            })
-            .len(),
-        1
-    );
-    assert!(
-        bench
-            .ask(LeaseRequest {
-                scheduling: to(node(1), false),
-                ..ask(owner(1), 2, 1)
-            })
-            .is_empty()
-    );
+    assert_eq!(bench.ask(LeaseRequest { scheduling: to(node(1), false), ..ask(owner(1), 1, 1) }).len(), 1);
+    assert!(bench.ask(LeaseRequest { scheduling: to(node(1), false), ..ask(owner(1), 2, 1) }).is_empty());
     assert!(bench.refused().is_empty(), "busy is waited for");
-    bench.ask(LeaseRequest {
-        scheduling: to(node(2), false),
-        ..ask(owner(1), 3, 5)
-    });
+    bench.ask(LeaseRequest { scheduling: to(node(2), false), ..ask(owner(1), 3, 5) });
     assert_eq!(bench.spills(), [(node(2), 5)]);
     for (id, target) in [(4, node(1)), (5, node(2))] {
-        bench.ask(LeaseRequest {
-            shape: cpus(2),
-            scheduling: to(target, false),
-            ..ask(owner(1), id, 1)
-        });
-        assert!(
-            matches!(bench.refused()[..], [RefuseReason::NodeTooSmall { .. }]),
-            "at once"
-        );
+        bench.ask(LeaseRequest { shape: cpus(2), scheduling: to(target, false), ..ask(owner(1), id, 1) });
+        assert!(matches!(bench.refused()[..], [RefuseReason::NodeTooSmall { .. }]), "at once");
     }
     bench.tell(Event::NodeLost { node: node(2) });
-    bench.ask(LeaseRequest {
-        scheduling: to(node(2), false),
-        ..ask(owner(1), 6, 1)
-    });
-    assert_eq!(
-        bench.refused(),
-        [&RefuseReason::NodeGone { node: node(2) }],
-        "at once"
-    );
-    bench.ask(LeaseRequest {
-        scheduling: to(node(9), false),
-        ..ask(owner(1), 7, 1)
-    });
+    bench.ask(LeaseRequest { scheduling: to(node(2), false), ..ask(owner(1), 6, 1) });
+    assert_eq!(bench.refused(), [&RefuseReason::NodeGone { node: node(2) }], "at once");
+    bench.ask(LeaseRequest { scheduling: to(node(9), false), ..ask(owner(1), 7, 1) });
     bench.pass(ms(100));
-    assert_eq!(
-        bench.refused(),
-        [&RefuseReason::NodeGone { node: node(9) }],
-        "unless word of it comes soon"
-    );
+    assert_eq!(bench.refused(), [&RefuseReason::NodeGone { node: node(9) }], "unless word of it comes soon");
 }
 
 #[test]
 fn affinity_waits_for_word_of_a_new_node() {
     let mut bench = Bench::new(cpus(1));
-    let scheduling = Scheduling::NodeAffinity {
-        node: node(2),
-        soft: false,
-    };
-    bench.ask(LeaseRequest {
-        scheduling,
-        ..ask(owner(1), 1, 1)
-    });
-    assert_eq!(
-        bench.core.explain(owner(1), RequestId(1)),
-        Some(PendingReason::UnknownNode { node: node(2) })
-    );
+    let scheduling = Scheduling::NodeAffinity { node: node(2), soft: false };
+    bench.ask(LeaseRequest { scheduling, ..ask(owner(1), 1, 1) });
+    assert_eq!(bench.core.explain(owner(1), RequestId(1)), Some(PendingReason::UnknownNode { node: node(2) }));
     bench.peer(2, cpus(1));
     assert_eq!(bench.spills(), [(node(2), 1)]);
 }
@@ -269,29 +165,15 @@ fn soft_affinity_goes_elsewhere_rather_than_nowhere() {
     let mut bench = Bench::new(cpus(1));
     bench.peer(2, cpus(1));
     bench.tell(Event::NodeLost { node: node(2) });
-    let scheduling = Scheduling::NodeAffinity {
-        node: node(2),
-        soft: true,
-    };
-    assert_eq!(
-        bench
-            .ask(LeaseRequest {
-                scheduling,
-                ..ask(owner(1), 1, 1)
-            })
-            .len(),
-        1
-    );
+    let scheduling = Scheduling::NodeAffinity { node: node(2), soft: true };
+    assert_eq!(bench.ask(LeaseRequest { scheduling, ..ask(owner(1), 1, 1) }).len(), 1);
 }
 
 #[test]
 fn spread_deals_in_turn_and_the_rest_in_equal_parts() {
     let mut bench = Bench::new(cpus(4));
     bench.peer(2, cpus(4));
-    let here = bench.ask(LeaseRequest {
-        scheduling: Scheduling::Spread,
-        ..ask(owner(1), 1, 200)
-    });
+    let here = bench.ask(LeaseRequest { scheduling: Scheduling::Spread, ..ask(owner(1), 1, 200) });
     assert_eq!(here.len(), 4);
     assert_eq!(bench.spills(), [(node(2), 100)]);
     assert_eq!(bench.core.snapshot().queue[0].waiting, 96);
@@ -303,12 +185,7 @@ fn spread_deals_single_leases_in_turn() {
     bench.peer(2, cpus(8));
     let mut here = 0;
     for id in 0..8 {
-        here += bench
-            .ask(LeaseRequest {
-                scheduling: Scheduling::Spread,
-                ..ask(owner(1), id, 1)
-            })
-            .len();
+        here += bench.ask(LeaseRequest { scheduling: Scheduling::Spread, ..ask(owner(1), id, 1) }).len();
     }
     assert_eq!(here, 4);
 }
@@ -317,20 +194,12 @@ fn spread_deals_single_leases_in_turn() {
 fn a_dealt_part_that_gets_nothing_goes_to_whoever_has_room() {
     let mut bench = Bench::new(cpus(1));
     bench.ask(ask(owner(2), 1, 1));
-    bench.ask(LeaseRequest {
-        scheduling: Scheduling::Spread,
-        spilled: 1,
-        ..ask(owner(1), 1, 3)
-    });
+    bench.ask(LeaseRequest { scheduling: Scheduling::Spread, spilled: 1, ..ask(owner(1), 1, 3) });
     bench.pass(ms(50));
     bench.peer(2, cpus(2));
     assert_eq!(bench.spills(), []);
     bench.pass(ms(60));
-    assert_eq!(
-        bench.spills().iter().map(|(_, count)| count).sum::<u32>(),
-        1,
-        "one at a time"
-    );
+    assert_eq!(bench.spills().iter().map(|(_, count)| count).sum::<u32>(), 1, "one at a time");
 }
 
 /// PLACE-3.
@@ -342,8 +211,5 @@ fn a_draining_node_takes_nothing_new_and_hands_on_what_waits() {
     bench.give_back(lease);
     assert!(bench.granted().is_empty());
     bench.peer(2, cpus(1));
-    assert_eq!(
-        bench.spills().iter().map(|(_, count)| count).sum::<u32>(),
-        2
-    );
+    assert_eq!(bench.spills().iter().map(|(_, count)| count).sum::<u32>(), 2);
 }

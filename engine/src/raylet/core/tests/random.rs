@@ -11,56 +11,19 @@ use crate::ids::OwnerId;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Ask {
-        owner: u128,
-        job: u128,
-        shape: usize,
-        backlog: u32,
-        depth: u32,
-        scheduling: u8,
-        spilled: u8,
-        actor: bool,
-    },
-    Update {
-        at: usize,
-        backlog: u32,
-    },
-    Return {
-        at: usize,
-        reusable: bool,
-    },
-    Block {
-        at: usize,
-    },
-    Unblock {
-        at: usize,
-    },
-    Start {
-        at: usize,
-    },
-    FailStart {
-        at: usize,
-    },
-    WorkerDies {
-        at: usize,
-    },
-    OwnerDies {
-        owner: u128,
-    },
-    JobEnds {
-        job: u128,
-    },
-    Peer {
-        node: u128,
-        cpus: u32,
-        free: u32,
-    },
-    PeerLost {
-        node: u128,
-    },
-    Pass {
-        millis: u64,
-    },
+    Ask { owner: u128, job: u128, shape: usize, backlog: u32, depth: u32, scheduling: u8, spilled: u8, actor: bool },
+    Update { at: usize, backlog: u32 },
+    Return { at: usize, reusable: bool },
+    Block { at: usize },
+    Unblock { at: usize },
+    Start { at: usize },
+    FailStart { at: usize },
+    WorkerDies { at: usize },
+    OwnerDies { owner: u128 },
+    JobEnds { job: u128 },
+    Peer { node: u128, cpus: u32, free: u32 },
+    PeerLost { node: u128 },
+    Pass { millis: u64 },
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
@@ -115,30 +78,12 @@ struct Oracle {
 impl Oracle {
     fn hear(&mut self, action: &Action) {
         match action {
-            Action::Grant {
-                request,
-                to,
-                lease,
-                worker,
-                open,
-            } => {
+            Action::Grant { request, to, lease, worker, open } => {
                 self.counts_down((*to, *request), 1, *open);
-                assert!(
-                    self.leases.insert(*lease, *to).is_none(),
-                    "a lease is granted once"
-                );
-                assert!(
-                    self.running.contains(worker),
-                    "granted on a worker that runs"
-                );
+                assert!(self.leases.insert(*lease, *to).is_none(), "a lease is granted once");
+                assert!(self.running.contains(worker), "granted on a worker that runs");
             }
-            Action::Spill {
-                request,
-                to,
-                count,
-                open,
-                ..
-            } => self.counts_down((*to, *request), *count, *open),
+            Action::Spill { request, to, count, open, .. } => self.counts_down((*to, *request), *count, *open),
             Action::Refuse { request, to, .. } => {
                 let was_open = self.open.remove(&(*to, *request)).is_some();
                 assert!(was_open, "LEASE-3: refused while open");
@@ -148,16 +93,9 @@ impl Oracle {
                 self.starting.remove(worker);
                 self.running.remove(worker);
             }
-            Action::Recall {
-                lease,
-                to,
-                yield_now,
-            } => {
+            Action::Recall { lease, to, yield_now } => {
                 assert_eq!(self.leases.get(lease), Some(to), "recalled from its owner");
-                assert!(
-                    self.recalled.insert((*lease, *yield_now)),
-                    "LEASE-5: recalled once each way"
-                );
+                assert!(self.recalled.insert((*lease, *yield_now)), "LEASE-5: recalled once each way");
             }
             Action::LeaseLost { lease, .. } => _ = self.leases.remove(lease),
             Action::Infeasible { .. } | Action::ReportView(_) | Action::NextTick(_) => {}
@@ -184,12 +122,7 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        Self {
-            core: RayletCore::new(node(1), total()),
-            now: ms(0),
-            oracle: Oracle::default(),
-            next_request: 0,
-        }
+        Self { core: RayletCore::new(node(1), total()), now: ms(0), oracle: Oracle::default(), next_request: 0 }
     }
 
     fn tell(&mut self, event: Event) {
@@ -213,17 +146,9 @@ impl Run {
     /// LEASE-6: whatever still waits for resources does not fit, or leaves them to a reserver.
     fn assert_nothing_fits(&self) {
         let available = self.core.view().available;
-        for (key, request) in self
-            .core
-            .queue
-            .iter()
-            .filter(|(_, request)| request.waiting > 0)
-        {
+        for (key, request) in self.core.queue.iter().filter(|(_, request)| request.waiting > 0) {
             let fits = request.need.fits(&available) && request.waits == queue::Waits::Resources;
-            assert!(
-                !fits || self.core.reserver.is_some(),
-                "LEASE-6: {key:?} fits"
-            );
+            assert!(!fits || self.core.reserver.is_some(), "LEASE-6: {key:?} fits");
         }
     }
 
@@ -233,9 +158,7 @@ impl Run {
     }
 
     fn worker(set: &BTreeSet<WorkerId>, at: usize) -> Option<WorkerId> {
-        (!set.is_empty())
-            .then(|| set.iter().copied().nth(at % set.len()))
-            .flatten()
+        (!set.is_empty()).then(|| set.iter().copied().nth(at % set.len())).flatten()
     }
 
     fn apply(&mut self, op: Op) {
@@ -259,16 +182,8 @@ impl Run {
                     self.tell(Event::ReturnLease { lease, reusable });
                 }
             }
-            Op::Block { at } => {
-                _ = self
-                    .lease(at)
-                    .map(|lease| self.tell(Event::Blocked { lease }))
-            }
-            Op::Unblock { at } => {
-                _ = self
-                    .lease(at)
-                    .map(|lease| self.tell(Event::Unblocked { lease }))
-            }
+            Op::Block { at } => _ = self.lease(at).map(|lease| self.tell(Event::Blocked { lease })),
+            Op::Unblock { at } => _ = self.lease(at).map(|lease| self.tell(Event::Unblocked { lease })),
             Op::Start { at } => {
                 if let Some(worker) = Self::worker(&self.oracle.starting, at) {
                     self.oracle.starting.remove(&worker);
@@ -279,11 +194,7 @@ impl Run {
             Op::FailStart { at } => {
                 if let Some(worker) = Self::worker(&self.oracle.starting, at) {
                     self.oracle.starting.remove(&worker);
-                    self.tell(Event::WorkerFailedToStart {
-                        worker,
-                        reason: "no".into(),
-                        permanent: at % 4 == 0,
-                    });
+                    self.tell(Event::WorkerFailedToStart { worker, reason: "no".into(), permanent: at % 4 == 0 });
                 }
             }
             Op::WorkerDies { at } => {
@@ -306,21 +217,9 @@ impl Run {
                 }
                 self.tell(Event::JobEnded { job: job(number) });
             }
-            Op::Peer {
-                node: number,
-                cpus: total,
-                free,
-            } => {
-                let view = View {
-                    total: cpus(total),
-                    available: cpus(free.min(total)),
-                    queued: 0,
-                    draining: false,
-                };
-                self.tell(Event::NodeView {
-                    node: node(number),
-                    view,
-                });
+            Op::Peer { node: number, cpus: total, free } => {
+                let view = View { total: cpus(total), available: cpus(free.min(total)), queued: 0, draining: false };
+                self.tell(Event::NodeView { node: node(number), view });
             }
             Op::PeerLost { node: number } => self.tell(Event::NodeLost { node: node(number) }),
             Op::Pass { millis } => self.pass(ms(millis)),
@@ -328,29 +227,13 @@ impl Run {
     }
 
     fn ask(&mut self, op: Op) {
-        let Op::Ask {
-            owner: number,
-            shape,
-            backlog,
-            depth,
-            scheduling,
-            spilled,
-            actor: is_actor,
-            ..
-        } = op
-        else {
+        let Op::Ask { owner: number, shape, backlog, depth, scheduling, spilled, actor: is_actor, .. } = op else {
             return;
         };
         self.next_request += 1;
         let scheduling = match scheduling {
-            0 => Scheduling::NodeAffinity {
-                node: node(1),
-                soft: false,
-            },
-            1 => Scheduling::NodeAffinity {
-                node: node(3),
-                soft: spilled == 0,
-            },
+            0 => Scheduling::NodeAffinity { node: node(1), soft: false },
+            1 => Scheduling::NodeAffinity { node: node(3), soft: spilled == 0 },
             2 | 3 => Scheduling::Spread,
             _ => Scheduling::Default,
         };
@@ -358,15 +241,7 @@ impl Run {
         let purpose = match (is_actor && depth == 0, shape.is_empty()) {
             (true, empty) => {
                 let host = if empty { Host::Shared } else { Host::Dedicated };
-                actor(
-                    self.next_request.into(),
-                    if backlog % 2 == 0 {
-                        ResourceSet::new()
-                    } else {
-                        shape.clone()
-                    },
-                    host,
-                )
+                actor(self.next_request.into(), if backlog % 2 == 0 { ResourceSet::new() } else { shape.clone() }, host)
             }
             (false, _) => Purpose::Tasks,
         };
@@ -403,25 +278,16 @@ impl Run {
                 self.tell(Event::WorkerStarted { worker });
             }
             while let Some((lease, _)) = self.oracle.leases.pop_first() {
-                self.tell(Event::ReturnLease {
-                    lease,
-                    reusable: true,
-                });
+                self.tell(Event::ReturnLease { lease, reusable: true });
             }
             let stuck = |core: &RayletCore| {
-                core.queue.iter().all(|(_, request)| {
-                    request.waits == queue::Waits::Infeasible && request.starting == 0
-                })
+                core.queue.iter().all(|(_, request)| request.waits == queue::Waits::Infeasible && request.starting == 0)
             };
             if stuck(&self.core) && self.oracle.starting.is_empty() {
                 return;
             }
             self.pass(ms(50));
-            assert!(
-                round < 2_999,
-                "LEASE-6: it ends: {:?}",
-                self.core.snapshot().queue
-            );
+            assert!(round < 2_999, "LEASE-6: it ends: {:?}", self.core.snapshot().queue);
         }
     }
 }

@@ -5,10 +5,7 @@ use super::harness::*;
 use crate::ids::OwnerId;
 
 fn other(id: u64, backlog: u32) -> LeaseRequest {
-    LeaseRequest {
-        job: job(2),
-        ..ask(owner(2), id, backlog)
-    }
+    LeaseRequest { job: job(2), ..ask(owner(2), id, backlog) }
 }
 
 #[test]
@@ -17,13 +14,7 @@ fn a_waiting_request_revokes_idle_leases_at_once_and_once() {
     let leases = bench.ask(ask(owner(1), 1, 3));
     bench.ask(other(1, 1));
     let recalls = bench.recalls();
-    assert_eq!(
-        recalls,
-        leases
-            .iter()
-            .map(|lease| (*lease, false))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(recalls, leases.iter().map(|lease| (*lease, false)).collect::<Vec<_>>());
     bench.ask(other(2, 1));
     bench.pass(ms(50));
     assert!(bench.recalls().is_empty());
@@ -35,15 +26,8 @@ fn an_owner_is_not_asked_for_what_it_would_use_itself() {
     bench.ask(ask(owner(1), 1, 100));
     bench.pass(ms(1_000));
     assert!(bench.recalls().is_empty());
-    bench.ask(LeaseRequest {
-        shape: set(&[("CPU", 2.0)]),
-        ..ask(owner(1), 2, 1)
-    });
-    assert_eq!(
-        bench.recalls().len(),
-        2,
-        "another shape of its own is another matter"
-    );
+    bench.ask(LeaseRequest { shape: set(&[("CPU", 2.0)]), ..ask(owner(1), 2, 1) });
+    assert_eq!(bench.recalls().len(), 2, "another shape of its own is another matter");
 }
 
 #[test]
@@ -55,29 +39,14 @@ fn after_a_tenth_of_a_second_leases_yield_until_shares_are_equal() {
     bench.pass(ms(95));
     assert!(bench.recalls().iter().all(|(_, now)| !now));
     bench.pass(ms(10));
-    let now: Vec<LeaseId> = bench
-        .recalls()
-        .into_iter()
-        .filter(|(_, now)| *now)
-        .map(|(lease, _)| lease)
-        .collect();
+    let now: Vec<LeaseId> = bench.recalls().into_iter().filter(|(_, now)| *now).map(|(lease, _)| lease).collect();
     assert_eq!(now.len(), 4);
     for lease in now {
         bench.give_back(lease);
     }
-    assert_eq!(
-        bench
-            .grants()
-            .iter()
-            .filter(|(_, to, _)| *to == owner(2))
-            .count(),
-        4
-    );
+    assert_eq!(bench.grants().iter().filter(|(_, to, _)| *to == owner(2)).count(), 4);
     bench.pass(ms(5_000));
-    assert!(
-        bench.recalls().iter().all(|(_, now)| !now),
-        "half each: nobody takes from the other"
-    );
+    assert!(bench.recalls().iter().all(|(_, now)| !now), "half each: nobody takes from the other");
 }
 
 /// One CPU cannot be halved: it changes hands, and not more often than each tenth of a second.
@@ -96,10 +65,7 @@ fn one_cpu_is_shared_in_time() {
             bench.give_back(lease);
         }
     }
-    assert!(
-        changes.values().all(|count| (8..=10).contains(count)),
-        "{changes:?}"
-    );
+    assert!(changes.values().all(|count| (8..=10).contains(count)), "{changes:?}");
 }
 
 /// ORDER-2: the holder of many small leases yields to who needs the whole node.
@@ -107,10 +73,7 @@ fn one_cpu_is_shared_in_time() {
 fn a_request_for_the_whole_node_is_served_beside_a_greedy_owner() {
     let mut bench = Bench::new(cpus(4));
     bench.tell(Event::RequestLease(ask(owner(1), 1, 1_000)));
-    bench.tell(Event::RequestLease(LeaseRequest {
-        shape: cpus(4),
-        ..other(1, 1)
-    }));
+    bench.tell(Event::RequestLease(LeaseRequest { shape: cpus(4), ..other(1, 1) }));
     let mut served = None;
     for step in 0..2_000 {
         bench.pass(ms(1));
@@ -130,10 +93,7 @@ fn a_request_for_the_whole_node_is_served_beside_a_greedy_owner() {
 fn a_nested_lease_does_not_yield_to_its_own_job_above() {
     let mut bench = Bench::new(cpus(1));
     let outer = bench.ask(ask(owner(1), 1, 100))[0];
-    bench.tell(Event::RequestLease(LeaseRequest {
-        depth: 1,
-        ..ask(owner(3), 1, 100)
-    }));
+    bench.tell(Event::RequestLease(LeaseRequest { depth: 1, ..ask(owner(3), 1, 100) }));
     bench.tell(Event::Blocked { lease: outer });
     assert_eq!(bench.grants()[0].1, owner(3));
     bench.pass(ms(2_000));
@@ -144,19 +104,11 @@ fn a_nested_lease_does_not_yield_to_its_own_job_above() {
 fn actors_and_blocked_tasks_are_not_recalled() {
     let mut bench = Bench::new(cpus(2));
     let purpose = actor(1, cpus(1), Host::Dedicated);
-    bench.ask(LeaseRequest {
-        purpose,
-        ..ask(owner(1), 1, 1)
-    });
+    bench.ask(LeaseRequest { purpose, ..ask(owner(1), 1, 1) });
     let lease = bench.ask(ask(owner(1), 2, 1))[0];
     bench.tell(Event::Blocked { lease });
     bench.ask(other(1, 9));
     bench.pass(ms(2_000));
-    assert!(
-        bench
-            .recalls()
-            .iter()
-            .all(|(recalled, _)| *recalled != lease)
-    );
+    assert!(bench.recalls().iter().all(|(recalled, _)| *recalled != lease));
     assert_eq!(bench.recalls().len(), 0);
 }

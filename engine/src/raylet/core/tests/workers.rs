@@ -5,11 +5,7 @@ use super::harness::*;
 
 fn starts(bench: &mut Bench) -> Vec<WorkerId> {
     let start = |action: &Action| {
-        if let Action::StartWorker { worker, .. } = action {
-            Some(*worker)
-        } else {
-            None
-        }
+        if let Action::StartWorker { worker, .. } = action { Some(*worker) } else { None }
     };
     let starts = bench.out.iter().filter_map(start).collect();
     bench.out.clear();
@@ -45,16 +41,9 @@ fn no_more_workers_start_than_are_needed() {
     let first = bench.granted();
     assert_eq!(first.len(), 1);
     bench.give_back(first[0]);
-    assert_eq!(
-        bench.granted().len(),
-        1,
-        "the returned worker serves the lease that waits"
-    );
+    assert_eq!(bench.granted().len(), 1, "the returned worker serves the lease that waits");
     bench.tell(Event::RequestLease(ask(owner(1), 2, 1)));
-    assert!(
-        starts(&mut bench).is_empty(),
-        "the one still starting serves it"
-    );
+    assert!(starts(&mut bench).is_empty(), "the one still starting serves it");
     bench.tell(Event::WorkerStarted { worker: started[1] });
     assert_eq!(bench.granted().len(), 1);
 }
@@ -64,10 +53,7 @@ fn no_more_workers_start_than_are_needed() {
 fn starts_are_bounded() {
     let mut bench = Bench::new(cpus(2));
     bench.starts = false;
-    bench.tell(Event::RequestLease(LeaseRequest {
-        shape: ResourceSet::new(),
-        ..ask(owner(1), 1, u32::MAX)
-    }));
+    bench.tell(Event::RequestLease(LeaseRequest { shape: ResourceSet::new(), ..ask(owner(1), 1, u32::MAX) }));
     let mut seen = 0;
     for _ in 0..50 {
         let started = starts(&mut bench);
@@ -87,11 +73,7 @@ fn starts_are_bounded_over_all_jobs() {
     bench.starts = false;
     for number in 1..4 {
         let shape = set(&[("CPU", 0.01)]);
-        bench.tell(Event::RequestLease(LeaseRequest {
-            job: job(number),
-            shape,
-            ..ask(owner(number), 1, 50)
-        }));
+        bench.tell(Event::RequestLease(LeaseRequest { job: job(number), shape, ..ask(owner(number), 1, 50) }));
     }
     assert_eq!(starts(&mut bench).len(), 4);
 }
@@ -103,10 +85,7 @@ fn an_ended_jobs_host_is_stopped_when_its_last_actor_is_gone() {
     if let Purpose::Actor { detached, .. } = &mut purpose {
         *detached = true;
     }
-    let lease = bench.ask(LeaseRequest {
-        purpose,
-        ..ask(owner(1), 1, 1)
-    })[0];
+    let lease = bench.ask(LeaseRequest { purpose, ..ask(owner(1), 1, 1) })[0];
     bench.tell(Event::JobEnded { job: job(1) });
     assert_eq!(bench.core.snapshot().workers.len(), 1);
     bench.give_back(lease);
@@ -119,10 +98,7 @@ fn workers_are_not_shared_between_jobs() {
     bench.tell(Event::RequestLease(ask(owner(1), 1, 1)));
     let (lease, _, worker) = bench.grants()[0];
     bench.give_back(lease);
-    bench.tell(Event::RequestLease(LeaseRequest {
-        job: job(2),
-        ..ask(owner(2), 1, 1)
-    }));
+    bench.tell(Event::RequestLease(LeaseRequest { job: job(2), ..ask(owner(2), 1, 1) }));
     assert_ne!(bench.grants()[0].2, worker);
 }
 
@@ -130,10 +106,7 @@ fn workers_are_not_shared_between_jobs() {
 #[test]
 fn idle_workers_above_the_cpus_are_stopped_after_a_second() {
     let mut bench = Bench::new(cpus(2));
-    let leases = bench.ask(LeaseRequest {
-        shape: set(&[("CPU", 0.25)]),
-        ..ask(owner(1), 1, 8)
-    });
+    let leases = bench.ask(LeaseRequest { shape: set(&[("CPU", 0.25)]), ..ask(owner(1), 1, 8) });
     for lease in leases {
         bench.give_back(lease);
     }
@@ -149,18 +122,12 @@ fn idle_workers_above_the_cpus_are_stopped_after_a_second() {
 fn an_actors_worker_is_never_reused() {
     let mut bench = Bench::new(cpus(4));
     let purpose = actor(1, ResourceSet::new(), Host::Dedicated);
-    bench.tell(Event::RequestLease(LeaseRequest {
-        purpose,
-        ..ask(owner(1), 1, 1)
-    }));
+    bench.tell(Event::RequestLease(LeaseRequest { purpose, ..ask(owner(1), 1, 1) }));
     let (lease, _, worker) = bench.grants()[0];
     bench.tell(Event::RequestLease(ask(owner(1), 2, 4)));
     assert!(bench.grants().iter().all(|(_, _, other)| *other != worker));
     bench.give_back(lease);
-    assert!(
-        bench.out.contains(&Action::StopWorker { worker }),
-        "even if it is called reusable"
-    );
+    assert!(bench.out.contains(&Action::StopWorker { worker }), "even if it is called reusable");
 }
 
 #[test]
@@ -170,43 +137,25 @@ fn light_actors_of_a_job_share_a_host() {
     let mut leases = Vec::new();
     for number in 0..50 {
         let purpose = actor(number, ResourceSet::new(), Host::Shared);
-        bench.tell(Event::RequestLease(LeaseRequest {
-            purpose,
-            ..ask(owner(1), number as u64, 1)
-        }));
+        bench.tell(Event::RequestLease(LeaseRequest { purpose, ..ask(owner(1), number as u64, 1) }));
         let (lease, _, worker) = bench.grants()[0];
         workers.insert(worker);
         leases.push(lease);
     }
     assert_eq!(workers.len(), 1);
     for lease in leases.drain(1..) {
-        bench.tell(Event::ReturnLease {
-            lease,
-            reusable: false,
-        });
+        bench.tell(Event::ReturnLease { lease, reusable: false });
     }
-    assert_eq!(
-        bench.count(|action| matches!(action, Action::StopWorker { .. })),
-        0,
-        "one still lives there"
-    );
+    assert_eq!(bench.count(|action| matches!(action, Action::StopWorker { .. })), 0, "one still lives there");
     bench.out.clear();
-    bench.tell(Event::WorkerDied {
-        worker: workers.pop_first().expect("one"),
-    });
-    assert_eq!(
-        bench.count(|action| matches!(action, Action::LeaseLost { .. })),
-        1
-    );
+    bench.tell(Event::WorkerDied { worker: workers.pop_first().expect("one") });
+    assert_eq!(bench.count(|action| matches!(action, Action::LeaseLost { .. })), 1);
 }
 
 #[test]
 fn a_few_can_be_started_ahead_of_need() {
     let mut bench = Bench::new(cpus(2));
-    bench.tell(Event::Prestart {
-        job: job(1),
-        count: 2,
-    });
+    bench.tell(Event::Prestart { job: job(1), count: 2 });
     assert_eq!(starts(&mut bench).len(), 2);
     assert_eq!(bench.ask(ask(owner(1), 1, 2)).len(), 2);
     assert!(starts(&mut bench).is_empty());
@@ -223,17 +172,10 @@ fn a_permanent_failure_to_start_fails_those_who_wait() {
     let started = starts(&mut bench);
     for worker in &started {
         let reason = "no such program".to_owned();
-        bench.tell(Event::WorkerFailedToStart {
-            worker: *worker,
-            reason,
-            permanent: true,
-        });
+        bench.tell(Event::WorkerFailedToStart { worker: *worker, reason, permanent: true });
     }
     assert_eq!(bench.refused().len(), 3);
-    assert_eq!(
-        bench.refused()[0].to_string(),
-        "no worker could be started: no such program"
-    );
+    assert_eq!(bench.refused()[0].to_string(), "no worker could be started: no such program");
     assert_eq!(bench.available(), cpus(4));
 }
 
@@ -249,11 +191,7 @@ fn a_failed_start_is_tried_again_with_pauses_then_given_up() {
         bench.pass(ms(pause));
     }
     let worker = starts(&mut bench)[0];
-    bench.tell(Event::WorkerFailedToStart {
-        worker,
-        reason: "again".into(),
-        permanent: false,
-    });
+    bench.tell(Event::WorkerFailedToStart { worker, reason: "again".into(), permanent: false });
     assert_eq!(bench.refused().len(), 1);
 }
 
@@ -262,27 +200,15 @@ fn a_cancelled_request_takes_back_what_starts() {
     let mut bench = Bench::new(cpus(4));
     bench.starts = false;
     bench.tell(Event::RequestLease(ask(owner(1), 1, 3)));
-    bench.tell(Event::UpdateBacklog {
-        from: owner(1),
-        id: RequestId(1),
-        backlog: 1,
-    });
+    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 1 });
     assert_eq!(bench.available(), cpus(3));
-    bench.tell(Event::UpdateBacklog {
-        from: owner(1),
-        id: RequestId(1),
-        backlog: 0,
-    });
+    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 0 });
     assert_eq!(bench.available(), cpus(4));
     for worker in starts(&mut bench) {
         bench.tell(Event::WorkerStarted { worker });
     }
     assert!(bench.granted().is_empty());
-    assert_eq!(
-        bench.ask(ask(owner(1), 2, 3)).len(),
-        3,
-        "they serve whoever is next"
-    );
+    assert_eq!(bench.ask(ask(owner(1), 2, 3)).len(), 3, "they serve whoever is next");
     assert!(starts(&mut bench).is_empty());
 }
 
@@ -295,9 +221,6 @@ fn a_worker_that_was_stopped_while_it_started_is_stopped_when_it_comes() {
     bench.tell(Event::JobEnded { job: job(1) });
     bench.out.clear();
     bench.tell(Event::WorkerStarted { worker });
-    assert_eq!(
-        bench.count(|action| *action == Action::StopWorker { worker }),
-        1
-    );
+    assert_eq!(bench.count(|action| *action == Action::StopWorker { worker }), 1);
     assert!(bench.core.snapshot().workers.is_empty());
 }

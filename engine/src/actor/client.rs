@@ -1,0 +1,554 @@
+//! A process's view of one actor: where it is, and the calls on their way to it.
+//!
+//! Calls keep their order per caller (a task, an actor, a driver). A call whose argument is not ready holds up later
+//! ones of its caller only if the actor runs one call at a time. What the actor cannot take yet waits here, not
+//! there: until it is alive, and beyond [`WINDOW`] unanswered calls to another process.
+//!
+//! Invariants:
+//! - CLIENT-1: a call is in one place: waiting here, in flight, in the actor's inbox, or ended.
+//! - CLIENT-2: calls of one caller are sent in the order in which they were made, with the exception above.
+//! - CLIENT-3: a call that was sent to an incarnation which died is never sent again unless its retries allow it; one
+//!   that was not sent goes to the next incarnation.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use actinic_transport::{Lane, Peer};
+
+use crate::actor::host::ActorHost;
+use crate::api::error::{Error, Result};
+use crate::ids::{ActorId, OwnerId, TaskId};
+use crate::object::{RawRef, Resolved};
+use crate::owner::remote::{carried_refs, wire_dependencies};
+use crate::process::Process;
+use crate::program::MethodEntry;
+use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireValue};
+use crate::protocol::{ActorNews, WORKER};
+use crate::task::{Input, Meta, Task, What};
+use crate::wait::Waiter;
+use crate::worker::job::Job;
+use crate::worker::remote::ToWorker;
+
+/// How many unanswered calls are in flight to an actor of another process.
+const WINDOW: usize = 8192;
+
+/// Who calls: the order of calls is kept for each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Caller {
+    /// A driver, or an actor.
+    Owner(OwnerId),
+    Task(TaskId),
+}
+
+/// What a task that is an actor call adds to a task.
+pub(crate) struct ActorCall {
+    pub(crate) client: Arc<Client>,
+    pub(crate) method: &'static MethodEntry,
+    pub(crate) caller: Caller,
+    pub(crate) given_name: Option<String>,
+    /// Its arguments are ready.
+    pub(crate) ready: AtomicBool,
+    /// It had a place in its caller's queue before its arguments were ready.
+    pub(crate) queued: AtomicBool,
+}
+
+impl ActorCall {
+    pub(crate) fn name(&self) -> String {
+        self.given_name.clone().unwrap_or_else(|| format!("{}.{}", self.client.class, self.method.name))
+    }
+}
+
+enum At {
+    /// Not alive yet, or not any more and not yet again.
+    Nowhere,
+    Here(Arc<ActorHost>),
+    There {
+        peer: Peer,
+        incarnation: u32,
+        actor: u64,
+    },
+    Dead(Error),
+}
+
+struct State {
+    at: At,
+    incarnation: u32,
+    waiting: BTreeMap<Caller, VecDeque<Arc<Task>>>,
+    flying: BTreeMap<(u32, u64), Arc<Task>>,
+    state: crate::gcs::core::ActorState,
+}
+
+/// One actor, as this process knows it.
+pub(crate) struct Client {
+    pub(crate) id: ActorId,
+    pub(crate) class: &'static str,
+    pub(crate) process: Arc<Process>,
+    /// Whether one call at a time runs, and an unready one holds up those behind it.
+    in_order: bool,
+    pub(crate) limits: ClientLimits,
+    /// The options of a call that says nothing of its own.
+    pub(crate) plain_meta: Arc<Meta>,
+    unfinished: AtomicI64,
+    state: Mutex<State>,
+    /// What every handle keeps alive: the object whose last ref ends the actor. None for a detached one.
+    pub(crate) lifeline: OnceLock<RawRef>,
+    /// Resolves when the actor was made, or not.
+    pub(crate) ready: OnceLock<RawRef>,
+    /// The constructor's arguments, which a restart needs again.
+    pub(crate) creation: Mutex<Option<Input>>,
+    closed: Mutex<Vec<Box<dyn FnOnce(Error) + Send>>>,
+}
+
+/// What a handle must know of its actor, wherever it goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientLimits {
+    pub(crate) max_concurrency: u32,
+    pub(crate) max_pending: i64,
+    pub(crate) max_task_retries: i64,
+}
+
+impl Client {
+    pub(crate) fn new(id: ActorId, class: &'static str, process: Arc<Process>, limits: ClientLimits) -> Arc<Client> {
+        Arc::new(Client {
+            id,
+            class,
+            process,
+            in_order: limits.max_concurrency <= 1,
+            limits,
+            plain_meta: Arc::new(crate::api::handle::call_meta(limits.max_task_retries, 1, None)),
+            unfinished: AtomicI64::new(0),
+            state: Mutex::new(State {
+                at: At::Nowhere,
+                incarnation: 0,
+                waiting: BTreeMap::new(),
+                flying: BTreeMap::new(),
+                state: crate::gcs::core::ActorState::PendingCreation,
+            }),
+            lifeline: OnceLock::new(),
+            ready: OnceLock::new(),
+            creation: Mutex::new(None),
+            closed: Mutex::new(Vec::new()),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Plain data, and inboxes that lock nothing but themselves, under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("actor {} ({})", self.class, self.id)
+    }
+
+    pub(crate) fn state(&self) -> crate::gcs::core::ActorState {
+        self.lock().state
+    }
+
+    /// Whether one more call is allowed now.
+    pub(crate) fn admit(&self) -> Result<()> {
+        let before = self.unfinished.fetch_add(1, Ordering::AcqRel);
+        if self.limits.max_pending >= 0 && before >= self.limits.max_pending {
+            self.unfinished.fetch_sub(1, Ordering::AcqRel);
+            return Err(Error::actor_pending_calls_limit(format!(
+                "{} has {before} unfinished calls, and max_pending_calls is {}",
+                self.describe(),
+                self.limits.max_pending
+            ))
+            .remedy("wait for earlier calls, or raise `max_pending_calls`"));
+        }
+        Ok(())
+    }
+
+    /// A call has ended, whichever way.
+    pub(crate) fn ended(&self) {
+        self.unfinished.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn call(task: &Task) -> &ActorCall {
+        match &task.what {
+            What::Method(call) => call,
+            _ => unreachable!("only calls of methods are given to an actor's client"),
+        }
+    }
+
+    /// A call was made, in this order; its arguments may not be ready. Those without dependencies are ready at once
+    /// and enter at [`Client::ready`].
+    pub(crate) fn submitted(self: &Arc<Self>, task: &Arc<Task>) {
+        if task.with_input(|input| input.dependencies.is_empty()) {
+            return;
+        }
+        let call = Client::call(task);
+        call.queued.store(true, Ordering::Release);
+        self.lock().waiting.entry(call.caller).or_default().push_back(Arc::clone(task));
+    }
+
+    /// A call's arguments are ready.
+    pub(crate) fn ready(self: &Arc<Self>, task: &Arc<Task>) {
+        let call = Client::call(task);
+        call.ready.store(true, Ordering::Release);
+        let mut state = self.lock();
+        if let At::Dead(error) = &state.at {
+            let error = error.clone().subject(task.describe());
+            drop_waiting(&mut state, call.caller, task);
+            drop(state);
+            Task::finish_all(task, Resolved::Error(error));
+            return;
+        }
+        if !call.queued.load(Ordering::Acquire) {
+            let nothing_before = state.waiting.get(&call.caller).is_none_or(VecDeque::is_empty);
+            if (nothing_before || !self.in_order) && self.send(&mut state, task) {
+                return;
+            }
+            call.queued.store(true, Ordering::Release);
+            state.waiting.entry(call.caller).or_default().push_back(Arc::clone(task));
+            return;
+        }
+        self.pump(&mut state, call.caller);
+    }
+
+    /// Sends what may be sent of a caller's queue.
+    fn pump(self: &Arc<Self>, state: &mut State, caller: Caller) {
+        let Some(mut queue) = state.waiting.remove(&caller) else { return };
+        let mut passed = Vec::new();
+        while let Some(task) = queue.pop_front() {
+            if task.is_done() {
+                continue;
+            }
+            if !Client::call(&task).ready.load(Ordering::Acquire) && !self.in_order {
+                passed.push(task);
+                continue;
+            }
+            if !Client::call(&task).ready.load(Ordering::Acquire) || !self.send(state, &task) {
+                queue.push_front(task);
+                break;
+            }
+        }
+        for task in passed.into_iter().rev() {
+            queue.push_front(task);
+        }
+        if !queue.is_empty() {
+            state.waiting.insert(caller, queue);
+        }
+    }
+
+    fn pump_all(self: &Arc<Self>, state: &mut State) {
+        let callers: Vec<Caller> = state.waiting.keys().copied().collect();
+        for caller in callers {
+            self.pump(state, caller);
+        }
+    }
+
+    /// Sends one call; `false` if the actor cannot take it now.
+    fn send(self: &Arc<Self>, state: &mut State, task: &Arc<Task>) -> bool {
+        match &state.at {
+            At::Nowhere | At::Dead(_) => false,
+            At::Here(host) => {
+                let job = Job::Local { task: Arc::clone(task), attempt: task.attempt(), lease: u32::MAX };
+                host.push(job).is_ok()
+            }
+            At::There { peer, incarnation, actor } => {
+                if state.flying.len() >= WINDOW {
+                    return false;
+                }
+                let (peer, incarnation, actor) = (peer.clone(), *incarnation, *actor);
+                self.send_call(&peer, incarnation, actor, task);
+                state.flying.insert((task.owner.id.number, task.seq), Arc::clone(task));
+                true
+            }
+        }
+    }
+
+    fn send_call(&self, peer: &Peer, incarnation: u32, actor: u64, task: &Arc<Task>) {
+        let call = Client::call(task);
+        let input = task.input();
+        let resolved: Vec<Resolved> = input
+            .dependencies
+            .iter()
+            .map(|dependency| {
+                dependency
+                    .slot()
+                    .get()
+                    .unwrap_or_else(|| Resolved::Error(Error::object_lost("an argument is not ready")))
+            })
+            .collect();
+        let name = call.name();
+        let wire = WireCall {
+            seq: task.seq,
+            attempt: task.attempt(),
+            method: call.method.id(),
+            name: &name,
+            returns: task.meta.returns.unwrap_or(task.returns()),
+            depth: task.depth,
+            input: WireValue::of(&input.inline),
+            dependencies: wire_dependencies(&input.dependencies, &resolved),
+        };
+        let message = WireCalls { owner: task.owner.id.number, actor, incarnation, calls: vec![wire] };
+        self.process.send_with_refs(peer, CALLS, &message, carried_refs(&input, &resolved));
+    }
+
+    /// A call to another process was answered: there is room for the next.
+    pub(crate) fn answered(self: &Arc<Self>, task: &Task) {
+        let mut state = self.lock();
+        state.flying.remove(&(task.owner.id.number, task.seq));
+        if !state.waiting.is_empty() {
+            self.pump_all(&mut state);
+        }
+    }
+
+    /// A call failed before it was ready: it holds nobody up.
+    pub(crate) fn skipped(self: &Arc<Self>, task: &Arc<Task>) {
+        let caller = Client::call(task).caller;
+        let mut state = self.lock();
+        drop_waiting(&mut state, caller, task);
+        self.pump(&mut state, caller);
+    }
+
+    /// Cancels a call, wherever it is.
+    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Result<()> {
+        if force {
+            return Err(Error::invalid_argument(format!(
+                "{} is an actor's call and cannot be ended by force",
+                task.describe()
+            ))
+            .remedy("use `actinic::kill` to end the actor"));
+        }
+        let caller = Client::call(task).caller;
+        let mut state = self.lock();
+        drop_waiting(&mut state, caller, task);
+        match &state.at {
+            At::Here(host) => {
+                let host = Arc::clone(host);
+                drop(state);
+                host.cancel(task.id());
+            }
+            At::There { peer, actor, .. } if state.flying.contains_key(&(task.owner.id.number, task.seq)) => {
+                let message = ToWorker::CancelCall { owner: task.owner.id.number, seq: task.seq, actor: *actor };
+                let _ = peer.tell(Lane::Urgent, WORKER, &message);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What the GCS says of the actor.
+    pub(crate) fn news(self: &Arc<Self>, news: &ActorNews) {
+        use crate::gcs::core::ActorState;
+        let info = &news.info;
+        let mut state = self.lock();
+        if info.incarnation < state.incarnation || matches!(state.at, At::Dead(_)) {
+            return;
+        }
+        let same = info.incarnation == state.incarnation && !matches!(state.at, At::Nowhere);
+        state.incarnation = info.incarnation;
+        state.state = info.state;
+        match info.state {
+            ActorState::Alive => {
+                let Some(address) = info.address else { return };
+                if same {
+                    return;
+                }
+                let lost = self.leave(&mut state);
+                state.at = if address.process == self.process.id {
+                    match self.process.actor(address.actor.0) {
+                        Some(host) => At::Here(host),
+                        None => At::Nowhere,
+                    }
+                } else {
+                    match (self.process.endpoint(), &news.peer) {
+                        (Ok(endpoint), Some(at)) => {
+                            At::There { peer: endpoint.peer(at), incarnation: info.incarnation, actor: address.actor.0 }
+                        }
+                        _ => At::Nowhere,
+                    }
+                };
+                self.retry_or_fail(&mut state, lost, "it was restarted");
+                self.pump_all(&mut state);
+                drop(state);
+                self.made(Ok(()));
+            }
+            ActorState::Restarting => {
+                let lost = self.leave(&mut state);
+                self.retry_or_fail(&mut state, lost, "it is restarting");
+            }
+            ActorState::Dead => {
+                let cause =
+                    info.death.as_ref().map_or_else(|| "for an unknown cause".to_owned(), |death| death.to_string());
+                let mut error = Error::actor_died(cause).subject(self.describe());
+                if let Some(cause) = info.death.as_ref().and_then(|death| constructor_error(death)) {
+                    error = error.caused_by(cause);
+                }
+                if let Some(node) = info.node {
+                    error = error.at_node(node);
+                }
+                drop(state);
+                self.die(error);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the calls in flight out; where they went is gone.
+    fn leave(&self, state: &mut State) -> Vec<Arc<Task>> {
+        state.at = At::Nowhere;
+        std::mem::take(&mut state.flying).into_values().collect()
+    }
+
+    /// Calls whose incarnation is gone: again if their retries allow, else an error that says they may have run.
+    fn retry_or_fail(self: &Arc<Self>, state: &mut State, lost: Vec<Arc<Task>>, why: &str) {
+        let mut again: BTreeMap<Caller, VecDeque<Arc<Task>>> = BTreeMap::new();
+        for task in lost {
+            if task.is_done() {
+                continue;
+            }
+            if task.next_attempt() {
+                again.entry(Client::call(&task).caller).or_default().push_back(task);
+            } else {
+                self.fail_later(&task, why);
+            }
+        }
+        for (caller, mut queue) in again {
+            queue.append(state.waiting.entry(caller).or_default());
+            state.waiting.insert(caller, queue);
+        }
+    }
+
+    fn fail_later(&self, task: &Arc<Task>, why: &str) {
+        let error = Error::actor_unavailable(format!(
+            "{} was lost on its way to {}: {why}; it may or may not have run",
+            task.describe(),
+            self.describe()
+        ))
+        .subject(task.describe())
+        .remedy("call again, or allow retries with `max_task_retries`");
+        let task = Arc::clone(task);
+        // Waiters are told outside of the client's lock.
+        self.process.defer(move || Task::finish_all(&task, Resolved::Error(error)));
+    }
+
+    /// A call that its actor did not finish, because the incarnation ended under it.
+    pub(crate) fn lost_here(self: &Arc<Self>, calls: Vec<Arc<Task>>, why: &str) {
+        let mut state = self.lock();
+        if let At::Dead(error) = &state.at {
+            let error = error.clone();
+            drop(state);
+            for task in calls {
+                Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
+            }
+            return;
+        }
+        state.at = At::Nowhere;
+        // What the actor's end will mean for its calls is the GCS's to say: they wait for its word.
+        for task in calls {
+            state.flying.insert((task.owner.id.number, task.seq), task);
+        }
+        tracing::debug!(actor = %self.id, why, "calls wait for the word of the GCS");
+    }
+
+    /// The actor is dead for good.
+    pub(crate) fn die(self: &Arc<Self>, error: Error) {
+        let all: Vec<Arc<Task>> = {
+            let mut state = self.lock();
+            state.at = At::Dead(error.clone());
+            state.state = crate::gcs::core::ActorState::Dead;
+            let flying = std::mem::take(&mut state.flying).into_values();
+            flying.chain(std::mem::take(&mut state.waiting).into_values().flatten()).collect()
+        };
+        self.made(Err(error.clone()));
+        drop(self.creation.lock().unwrap_or_else(PoisonError::into_inner).take());
+        for task in all {
+            Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
+        }
+        let told = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+        for tell in told {
+            tell(error.clone());
+        }
+    }
+
+    fn made(&self, how: Result<()>) {
+        if let Some(ready) = self.ready.get() {
+            let outcome = match how {
+                Ok(()) => match crate::value::encode(&(), "nothing") {
+                    Ok(value) => Resolved::Value(value),
+                    Err(error) => Resolved::Error(error),
+                },
+                Err(error) => Resolved::Error(error),
+            };
+            ready.slot().resolve(outcome);
+        }
+    }
+
+    /// Tells a `ready` ref that was asked for after the actor was made, or not.
+    pub(crate) fn made_already(&self) {
+        use crate::gcs::core::ActorState;
+        let known = {
+            let state = self.lock();
+            match (&state.at, state.state) {
+                (At::Dead(error), _) => Some(Err(error.clone())),
+                (_, ActorState::Alive | ActorState::Restarting) => Some(Ok(())),
+                _ => None,
+            }
+        };
+        if let Some(how) = known {
+            self.made(how);
+        }
+    }
+
+    /// Calls `tell` when the actor is dead for good.
+    pub(crate) fn on_closed(&self, tell: Box<dyn FnOnce(Error) + Send>) {
+        let dead = match &self.lock().at {
+            At::Dead(error) => Some(error.clone()),
+            _ => None,
+        };
+        match dead {
+            Some(error) => tell(error),
+            None => self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(tell),
+        }
+    }
+
+    /// The process where it lives is gone; what that means, the GCS will say.
+    pub(crate) fn process_lost(self: &Arc<Self>, process: actinic_transport::ProcessId) {
+        let mut state = self.lock();
+        if matches!(&state.at, At::There { peer, .. } if peer.id() == process) {
+            state.at = At::Nowhere;
+        }
+    }
+
+    /// Where calls go now, for tests and `state`.
+    pub(crate) fn is_dead(&self) -> Option<Error> {
+        match &self.lock().at {
+            At::Dead(error) => Some(error.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.process.drop_client(self.id);
+    }
+}
+
+fn drop_waiting(state: &mut State, caller: Caller, task: &Arc<Task>) {
+    if let Some(queue) = state.waiting.get_mut(&caller) {
+        queue.retain(|other| !Arc::ptr_eq(other, task));
+        if queue.is_empty() {
+            state.waiting.remove(&caller);
+        }
+    }
+}
+
+/// A waiter that runs `then` on the system's thread once the object is ready.
+pub(crate) fn when_ready(object: &RawRef, then: impl FnOnce() + Send + 'static) {
+    if let Err((waiter, failed)) = object.subscribe(Waiter::Call(Box::new(then))) {
+        waiter.notify(failed);
+    }
+}
+
+/// The error that a constructor returned, if that is why the actor is dead.
+fn constructor_error(death: &crate::gcs::core::DeathCause) -> Option<Error> {
+    match &death.reason {
+        crate::gcs::core::DeathReason::ConstructorError { error, .. } => postcard::from_bytes(error).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,663 @@
+//! The side that runs an actor: one incarnation, with its inbox and its state.
+//!
+//! A sync actor is a strand: executor threads drain its inbox, one at a time, or up to `max_concurrency` at once if its
+//! type is `Sync`. An actor with async methods lives on one thread of the process's local executors ([`super::local`]),
+//! where its calls start in order and overlap as its lock allows.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::actor::local::LocalActor;
+use crate::api::error::{Error, Result};
+use crate::call::TaskArgs;
+use crate::ids::{TaskId, WorkerId};
+use crate::object::{Resolved, Stored};
+use crate::process::Process;
+use crate::program::{ActorEntry, ActorState, Constructor, MethodCall, MethodEntry, SharedState};
+use crate::protocol::calls::{WireCreation, WireDependency};
+use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
+use crate::task::{Task, What};
+use crate::value::Value;
+use crate::worker::host::{Current, Host, enter};
+use crate::worker::job::{Ended, Job, guarded};
+use crate::worker::pool::{Pool, Strand};
+use crate::worker::remote;
+
+/// A strand is drained for this long, or for this many calls, before others have their turn.
+const TURN: Duration = Duration::from_millis(1);
+const TURN_CALLS: usize = 256;
+
+/// How an incarnation is going to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    No,
+    /// After the calls already here.
+    AfterCalls,
+    Now,
+}
+
+struct Inbox {
+    calls: VecDeque<Job>,
+    /// Threads that drain, or will.
+    active: usize,
+    /// The constructor has not finished.
+    new: bool,
+    ending: Ending,
+    ended: bool,
+    running: Vec<Job>,
+}
+
+/// Where the state is.
+enum Mode {
+    /// Not constructed.
+    None,
+    Single(Box<dyn Any + Send>),
+    Shared(Arc<dyn SharedState>),
+    Local(LocalActor),
+}
+
+/// One incarnation of an actor.
+pub(crate) struct ActorHost {
+    pub(crate) host: Arc<Host>,
+    pub(crate) entry: &'static ActorEntry,
+    pub(crate) run: ActorRun,
+    pub(crate) spec: ActorSpec,
+    pub(crate) lease: LeaseId,
+    pool: Arc<Pool>,
+    creation: Mutex<Option<(Value, Vec<Value>)>>,
+    inbox: Mutex<Inbox>,
+    mode: Mutex<Mode>,
+    pub(crate) dead: AtomicBool,
+}
+
+impl ActorHost {
+    pub(crate) fn new(
+        host: Arc<Host>,
+        entry: &'static ActorEntry,
+        run: ActorRun,
+        spec: ActorSpec,
+        lease: LeaseId,
+        creation: (Value, Vec<Value>),
+    ) -> Arc<ActorHost> {
+        let pool = Arc::clone(&host.process.pool);
+        // The host is this actor's alone.
+        let _ = host.lease.set(lease);
+        Arc::new(ActorHost {
+            host,
+            entry,
+            run,
+            spec,
+            lease,
+            pool,
+            creation: Mutex::new(Some(creation)),
+            inbox: Mutex::new(Inbox {
+                calls: VecDeque::new(),
+                active: 0,
+                new: true,
+                ending: Ending::No,
+                ended: false,
+                running: Vec::new(),
+            }),
+            mode: Mutex::new(Mode::None),
+            dead: AtomicBool::new(false),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        // No user code runs under the lock.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mode(&self) -> MutexGuard<'_, Mode> {
+        self.mode.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The actor's number in its process.
+    pub(crate) fn number(&self) -> u64 {
+        number(self.run.actor)
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("actor {} ({})", self.entry.name(), self.run.actor)
+    }
+
+    /// How many calls may overlap on threads.
+    fn width(&self) -> usize {
+        match &*self.mode() {
+            Mode::Shared(_) => self.spec.max_concurrency.max(1) as usize,
+            _ => 1,
+        }
+    }
+
+    /// Begins with the constructor.
+    pub(crate) fn start(self: &Arc<Self>) {
+        self.lock().active = 1;
+        match self.entry.constructor {
+            Constructor::Sync(_) => self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>),
+            Constructor::Async(construct) => {
+                let actor = Arc::clone(self);
+                let Some((input, dependencies)) = self.take_creation() else { return };
+                let current = self.current_for_constructor();
+                let process = Arc::clone(&self.host.process);
+                process.spawn_user(async move {
+                    let args = crate::call::OwnedTaskArgs::new(input, dependencies);
+                    let future = enter(current.clone(), || construct(args));
+                    let made = crate::worker::host::Entered::new(current, CatchState { future }).await;
+                    if actor.constructed(made) {
+                        actor.go_on();
+                    }
+                });
+            }
+        }
+    }
+
+    fn take_creation(&self) -> Option<(Value, Vec<Value>)> {
+        self.creation.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn current_for_constructor(self: &Arc<Self>) -> Current {
+        Current { host: Arc::clone(&self.host), job: Job::Constructor(Arc::clone(self)), running: None }
+    }
+
+    /// The constructor ran; `true` if calls may follow.
+    fn constructed(self: &Arc<Self>, made: Constructed) -> bool {
+        let process = &self.host.process;
+        match made {
+            Constructed::State(state) => {
+                let mode = self.mode_of(state);
+                *self.mode() = mode;
+                self.lock().new = false;
+                process.tell_raylet(self.lease.node, ToRaylet::ActorUp { run: self.run });
+                true
+            }
+            Constructed::Failed(error) => {
+                let error = error.subject(format!("constructor of {}", self.describe()));
+                let text = error.to_string();
+                self.end();
+                process.tell_raylet(self.lease.node, ToRaylet::ActorFailed { run: self.run, text, error });
+                false
+            }
+            Constructed::Crashed => {
+                process.worker_crashed(&self.host);
+                false
+            }
+            Constructed::Exited => {
+                self.exit("exit_actor() was called in its constructor");
+                false
+            }
+        }
+    }
+
+    fn mode_of(self: &Arc<Self>, state: ActorState) -> Mode {
+        match state {
+            ActorState::Single { state, into_cell } if self.entry.has_async => {
+                Mode::Local(LocalActor::start(Arc::clone(self), state, into_cell))
+            }
+            ActorState::Single { state, .. } => Mode::Single(state),
+            ActorState::Shared(state) => Mode::Shared(state),
+        }
+    }
+
+    /// Puts a call into the inbox, in order; gives it back if the incarnation has ended.
+    pub(crate) fn push(self: &Arc<Self>, call: Job) -> Result<(), Job> {
+        let mut inbox = self.lock();
+        if inbox.ended {
+            return Err(call);
+        }
+        inbox.calls.push_back(call);
+        self.wake(inbox);
+        Ok(())
+    }
+
+    /// A call's arguments have come: its turn may have too.
+    pub(crate) fn poke(self: &Arc<Self>) {
+        self.wake(self.lock());
+    }
+
+    /// Makes another thread drain, if one may.
+    fn wake(self: &Arc<Self>, mut inbox: MutexGuard<'_, Inbox>) {
+        if inbox.new || inbox.calls.is_empty() {
+            return;
+        }
+        if self.entry.has_async {
+            drop(inbox);
+            if let Mode::Local(local) = &*self.mode() {
+                local.wake();
+            }
+            return;
+        }
+        let width = if self.spec.max_concurrency <= 1 { 1 } else { self.width() };
+        if inbox.active < width {
+            inbox.active += 1;
+            drop(inbox);
+            self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
+        }
+    }
+
+    /// The constructor's turn is over: the calls that came meanwhile run.
+    fn go_on(self: &Arc<Self>) {
+        let mut inbox = self.lock();
+        inbox.active = 0;
+        if inbox.calls.is_empty() {
+            drop(inbox);
+            self.end_if_asked();
+            return;
+        }
+        let more = inbox.calls.len();
+        self.wake(inbox);
+        for _ in 1..more.min(self.spec.max_concurrency.max(1) as usize) {
+            self.wake(self.lock());
+        }
+    }
+
+    /// The next call for the local executor.
+    pub(crate) fn next_local(self: &Arc<Self>) -> Option<Job> {
+        next_ready(&mut self.lock().calls, self.spec.max_concurrency <= 1)
+    }
+
+    /// Whether the local executor shall end the actor now that nothing is left to do.
+    pub(crate) fn idle_local(self: &Arc<Self>) {
+        self.end_if_asked();
+    }
+
+    /// Asks the incarnation to end.
+    pub(crate) fn ask_end(self: &Arc<Self>, kill: bool) {
+        let idle = {
+            let mut inbox = self.lock();
+            inbox.ending = inbox.ending.max(if kill { Ending::Now } else { Ending::AfterCalls });
+            inbox.active == 0 && !inbox.new
+        };
+        if kill {
+            self.killed("it was killed");
+        } else if idle {
+            if self.entry.has_async {
+                if let Mode::Local(local) = &*self.mode() {
+                    local.wake();
+                }
+            } else {
+                self.end_if_asked();
+            }
+        }
+    }
+
+    fn end_if_asked(self: &Arc<Self>) {
+        let ends = {
+            let inbox = self.lock();
+            inbox.ending == Ending::AfterCalls && inbox.calls.is_empty() && inbox.running.is_empty() && !inbox.ended
+        };
+        if ends {
+            self.end();
+            let text = "it ended after its last call, as asked".to_owned();
+            let gone = ToRaylet::ActorGone { run: self.run, exited: false, text };
+            self.host.process.tell_raylet(self.lease.node, gone);
+        }
+    }
+
+    /// The actor ended itself on purpose.
+    fn exit(self: &Arc<Self>, text: &str) {
+        let gone = ToRaylet::ActorGone { run: self.run, exited: true, text: text.to_owned() };
+        let calls = self.end();
+        self.host.process.tell_raylet(self.lease.node, gone);
+        self.lose(calls, text);
+    }
+
+    /// The incarnation ends now, whatever runs.
+    pub(crate) fn killed(self: &Arc<Self>, text: &str) {
+        let mut calls = self.end();
+        calls.splice(0..0, std::mem::take(&mut self.lock().running));
+        let gone = ToRaylet::ActorGone { run: self.run, exited: false, text: text.to_owned() };
+        self.host.process.tell_raylet(self.lease.node, gone);
+        self.lose(calls, text);
+    }
+
+    /// The incarnation's worker crashed (its thread, in thread mode): as `killed`, but the raylet knows.
+    pub(crate) fn crashed(self: &Arc<Self>) {
+        let mut calls = self.end();
+        calls.splice(0..0, std::mem::take(&mut self.lock().running));
+        self.lose(calls, "its worker crashed");
+    }
+
+    /// Takes no more calls; gives out those that have not begun.
+    fn end(self: &Arc<Self>) -> Vec<Job> {
+        self.dead.store(true, Ordering::Release);
+        self.host.dead.store(true, Ordering::Release);
+        let calls = {
+            let mut inbox = self.lock();
+            inbox.ended = true;
+            std::mem::take(&mut inbox.calls).into_iter().collect()
+        };
+        self.host.process.actor_ended(self);
+        if let Mode::Local(local) = &*self.mode() {
+            local.wake();
+        }
+        // The state of a sync actor goes when the thread that runs it lets go of it.
+        if let Ok(mut mode) = self.mode.try_lock()
+            && matches!(*mode, Mode::Single(_) | Mode::Shared(_))
+        {
+            *mode = Mode::None;
+        }
+        calls
+    }
+
+    /// Calls that this incarnation will not answer. Local ones wait at their clients for the word of the GCS;
+    /// callers elsewhere hear of it from the GCS.
+    fn lose(&self, calls: Vec<Job>, why: &str) {
+        let mut tasks: Vec<Arc<Task>> = Vec::new();
+        for call in calls {
+            if let Job::Local { task, .. } = call {
+                tasks.push(task);
+            }
+        }
+        let client = tasks.iter().find_map(|task| match &task.what {
+            What::Method(call) => Some(Arc::clone(&call.client)),
+            _ => None,
+        });
+        if let Some(client) = client {
+            client.lost_here(tasks, why);
+        }
+    }
+
+    /// Cancels a call: one that waits is never run, an async one is dropped at its next await.
+    pub(crate) fn cancel(&self, id: TaskId) {
+        let mut inbox = self.lock();
+        inbox.calls.retain(|call| call.id() != id);
+        for job in inbox.running.iter().filter(|job| job.id() == id) {
+            if let Job::Remote(job) = job {
+                job.cancel();
+            }
+        }
+        drop(inbox);
+        self.host.process.cancel_async(id);
+    }
+
+    pub(crate) fn began(&self, job: &Job) {
+        self.lock().running.push(job.clone());
+    }
+
+    /// A call has ended: its caller gets the outcome. `false` if the incarnation ends with it.
+    pub(crate) fn answered(
+        self: &Arc<Self>,
+        job: Job,
+        ended: Ended,
+        ns: u32,
+        replies: &mut Vec<remote::Reply>,
+    ) -> bool {
+        {
+            let mut inbox = self.lock();
+            let id = job.id();
+            if let Some(at) = inbox.running.iter().position(|other| other.id() == id) {
+                inbox.running.swap_remove(at);
+            } else if inbox.ended {
+                // It was given up when the actor was killed.
+                return false;
+            }
+        }
+        let outcome = match ended {
+            Ended::Answered(outcome) => outcome,
+            Ended::Crashed => {
+                self.lock().running.push(job);
+                self.host.process.worker_crashed(&self.host);
+                return false;
+            }
+            Ended::Exited => {
+                self.lock().running.push(job);
+                let calls = std::mem::take(&mut self.lock().running);
+                self.exit("it called exit_actor()");
+                self.lose(calls, "it called exit_actor()");
+                return false;
+            }
+        };
+        match job {
+            Job::Local { task, attempt, .. } => {
+                if task.owner.answered(&task, attempt, outcome, self.host.process.id.node)
+                    && let What::Method(call) = &task.what
+                {
+                    call.client.ready(&task);
+                }
+            }
+            Job::Remote(job) => replies.push(remote::Reply { job, outcome, ns }),
+            Job::Constructor(_) => {}
+        }
+        true
+    }
+
+    fn call(self: &Arc<Self>, job: &Job) -> Ended {
+        let Some(method) = job.method() else {
+            let unknown = if let Job::Remote(job) = job { job.unknown().cloned() } else { None };
+            return Ended::Answered(Err(unknown.unwrap_or_else(|| Error::task("a task reached an actor"))));
+        };
+        if job.is_cancelled() {
+            return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
+        }
+        let current = Current { host: Arc::clone(&self.host), job: job.clone(), running: None };
+        enter(current, || self.call_method(method, job))
+    }
+
+    fn call_method(self: &Arc<Self>, method: &'static MethodEntry, job: &Job) -> Ended {
+        let shared = match &*self.mode() {
+            Mode::Shared(state) => Some(Arc::clone(state)),
+            _ => None,
+        };
+        if let Some(state) = shared {
+            return call_shared(&*state, method, job);
+        }
+        // One thread at a time runs a strand: the lock is never waited for, and a panic inside is caught inside.
+        let mut mode = self.mode();
+        match (&mut *mode, method.call) {
+            (Mode::Single(state), MethodCall::SyncMut(call)) => {
+                let state: &mut dyn Any = &mut **state;
+                with_input(job, |args| call(state, args))
+            }
+            (Mode::Single(state), MethodCall::SyncRef(call)) => {
+                let state: &dyn Any = &**state;
+                with_input(job, |args| call(state, args))
+            }
+            _ => Ended::Answered(Err(Error::actor_died("the actor has ended"))),
+        }
+    }
+}
+
+/// The next call whose arguments are here: the first, or where calls may overlap the first that is ready.
+fn next_ready(calls: &mut VecDeque<Job>, in_order: bool) -> Option<Job> {
+    let ready = |job: &Job| !matches!(job, Job::Remote(job) if !job.may_begin());
+    match calls.front() {
+        Some(first) if ready(first) => calls.pop_front(),
+        Some(_) if !in_order => {
+            let at = calls.iter().position(ready)?;
+            calls.remove(at)
+        }
+        _ => None,
+    }
+}
+
+fn with_input(job: &Job, call: impl FnOnce(&mut TaskArgs<'_>) -> crate::program::Outcome) -> Ended {
+    match job.input() {
+        Ok((input, dependencies)) => guarded(|| call(&mut TaskArgs::new(&input, &dependencies))),
+        Err(error) => Ended::Answered(Err(error)),
+    }
+}
+
+fn call_shared(state: &dyn SharedState, method: &'static MethodEntry, job: &Job) -> Ended {
+    let mut ended = None;
+    match method.call {
+        MethodCall::SyncMut(call) => {
+            state.write(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
+        }
+        MethodCall::SyncRef(call) => {
+            state.read(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
+        }
+        MethodCall::AsyncMut(_) | MethodCall::AsyncRef(_) => {}
+    }
+    ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("an async method of a sync actor"))))
+}
+
+/// Begins a run in this process: its arguments are fetched, its constructor runs.
+pub(crate) fn begin(process: &Arc<Process>, run: ActorRun, spec: ActorSpec, lease: LeaseId, worker: WorkerId) {
+    let process = Arc::clone(process);
+    process.clone().spawn(async move {
+        let node = process.id.node;
+        match prepare(&process, run, spec, lease, worker).await {
+            Ok(actor) => {
+                process.add_actor(&actor);
+                actor.start();
+            }
+            Err(error) => {
+                let text = error.to_string();
+                process.tell_raylet(node, ToRaylet::ActorFailed { run, text, error });
+            }
+        }
+    });
+}
+
+async fn prepare(
+    process: &Arc<Process>,
+    run: ActorRun,
+    spec: ActorSpec,
+    lease: LeaseId,
+    worker: WorkerId,
+) -> Result<Arc<ActorHost>> {
+    let bad =
+        |error: postcard::Error| Error::serialization(format!("the actor's arguments cannot be decoded: {error}"));
+    let creation: WireCreation<'_> = postcard::from_bytes(&spec.creation).map_err(bad)?;
+    let entry = crate::program::program().actor(creation.class)?;
+    let owner = spec.owner.process;
+    let input = creation.input.read(|id| process.borrow_from(*id, owner));
+    let mut dependencies = Vec::with_capacity(creation.dependencies.len());
+    for dependency in &creation.dependencies {
+        dependencies.push(match dependency {
+            WireDependency::Value(value) => value.read(|id| process.borrow_from(*id, owner)),
+            WireDependency::Stored { object, size, at, refs } => {
+                let refs = refs.iter().map(|id| process.borrow_from(*id, owner)).collect();
+                process.fetch(*object, &Arc::new(Stored { size: *size, at: at.clone(), refs })).await?
+            }
+        });
+    }
+    let namespace = Arc::from(spec.namespace.as_str());
+    let host = Host::new(Arc::clone(process), worker, spec.job, namespace, Some((run.actor, run.incarnation)));
+    Ok(ActorHost::new(host, entry, run, spec, lease, (input, dependencies)))
+}
+
+/// The number that an actor answers at in its process.
+pub(crate) fn number(actor: crate::ids::ActorId) -> u64 {
+    actor.0.as_u64_pair().1
+}
+
+/// How a constructor ended.
+pub(crate) enum Constructed {
+    State(ActorState),
+    Failed(Error),
+    Crashed,
+    Exited,
+}
+
+fn construct(call: impl FnOnce() -> Result<ActorState>) -> Constructed {
+    let mut made = None;
+    let ended = guarded(|| {
+        made = Some(call());
+        Ok(crate::call::Returns::Many(Vec::new()))
+    });
+    match (made, ended) {
+        (Some(Ok(state)), _) => Constructed::State(state),
+        (Some(Err(error)), _) => Constructed::Failed(error),
+        (None, Ended::Answered(Err(error))) => Constructed::Failed(error),
+        (None, Ended::Exited) => Constructed::Exited,
+        (None, _) => Constructed::Crashed,
+    }
+}
+
+struct CatchState {
+    future: crate::program::BoxFuture<Result<ActorState, Error>>,
+}
+
+impl std::future::Future for CatchState {
+    type Output = Constructed;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Constructed> {
+        use std::task::Poll;
+        let mut polled = None;
+        let ended = guarded(|| {
+            polled = Some(self.future.as_mut().poll(cx));
+            Ok(crate::call::Returns::Many(Vec::new()))
+        });
+        match (polled, ended) {
+            (Some(Poll::Pending), _) => Poll::Pending,
+            (Some(Poll::Ready(Ok(state))), _) => Poll::Ready(Constructed::State(state)),
+            (Some(Poll::Ready(Err(error))), _) | (None, Ended::Answered(Err(error))) => {
+                Poll::Ready(Constructed::Failed(error))
+            }
+            (None, Ended::Exited) => Poll::Ready(Constructed::Exited),
+            (None, _) => Poll::Ready(Constructed::Crashed),
+        }
+    }
+}
+
+impl Strand for ActorHost {
+    fn drain(self: Arc<Self>) -> bool {
+        if self.lock().new {
+            if let (Constructor::Sync(call), Some((input, dependencies))) =
+                (self.entry.constructor, self.take_creation())
+            {
+                let current = self.current_for_constructor();
+                let made = enter(current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies))));
+                if self.constructed(made) {
+                    self.go_on();
+                }
+            }
+            return false;
+        }
+        let start = self.host.process.env.now();
+        let mut began = start;
+        let mut replies = Vec::new();
+        let mut calls = 0;
+        let more = loop {
+            let job = {
+                let mut inbox = self.lock();
+                match next_ready(&mut inbox.calls, self.spec.max_concurrency <= 1) {
+                    Some(job) if !inbox.ended => {
+                        inbox.running.push(job.clone());
+                        job
+                    }
+                    _ => {
+                        inbox.active -= 1;
+                        break false;
+                    }
+                }
+            };
+            let ended = self.call(&job);
+            let now = self.host.process.env.now();
+            let ns = now.saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
+            began = now;
+            if !self.answered(job, ended, ns, &mut replies) {
+                self.lock().active -= 1;
+                break false;
+            }
+            calls += 1;
+            // An answer does not wait behind a long call.
+            if replies.len() >= 64 || (ns > 100_000 && !replies.is_empty()) {
+                remote::send_replies(&self.host, std::mem::take(&mut replies));
+            }
+            if calls >= TURN_CALLS || now.saturating_sub(start) >= TURN {
+                break true;
+            }
+        };
+        if !replies.is_empty() {
+            remote::send_replies(&self.host, replies);
+        }
+        if !more {
+            self.end_if_asked();
+        }
+        more
+    }
+
+    fn is_urgent(&self) -> bool {
+        false
+    }
+}
+
+/// Fails a call of an actor that is not here.
+pub(crate) fn refuse(task: &Arc<Task>, error: Error) {
+    Task::finish_all(task, Resolved::Error(error));
+}

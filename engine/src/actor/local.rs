@@ -1,0 +1,255 @@
+//! Actors with async methods: each lives on one thread, where its futures need not be `Send`.
+//!
+//! A process has a few such threads, and an actor stays on the one it began on. Its calls start in order; `&mut self`
+//! methods and sync ones have the actor to themselves, async `&self` methods overlap up to `max_concurrency`.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::actor::host::ActorHost;
+use crate::api::error::Error;
+use crate::call::{OwnedTaskArgs, TaskArgs};
+use crate::env::Env;
+use crate::ids::TaskId;
+use crate::program::{ActorCell, LocalBoxFuture, MethodCall, Outcome};
+use crate::worker::host::{Current, Entered, Running, enter};
+use crate::worker::job::{Ended, Guarded, Job, guarded, owned_args};
+use crate::worker::remote;
+
+type Start = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// The threads that actors with async methods live on.
+pub(crate) struct LocalThreads {
+    env: Env,
+    threads: Mutex<Vec<mpsc::UnboundedSender<Start>>>,
+    next: AtomicUsize,
+    width: usize,
+}
+
+impl LocalThreads {
+    pub(crate) fn new(env: Env, width: usize) -> LocalThreads {
+        LocalThreads { env, threads: Mutex::default(), next: AtomicUsize::new(0), width: width.clamp(1, 4) }
+    }
+
+    fn spawn(&self, start: Start) {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.width;
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        while threads.len() <= at {
+            let (send, receive) = mpsc::unbounded_channel();
+            if let Err(error) = self.env.thread("actinic-local", move || run_thread(receive)) {
+                tracing::error!(%error, "no thread could be started for async actors");
+            }
+            threads.push(send);
+        }
+        // A thread that could not be started has dropped its receiver, and the actor ends with its start.
+        let _ = threads[at].send(start);
+    }
+
+    /// Lets the threads end.
+    pub(crate) fn close(&self) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn run_thread(mut starts: mpsc::UnboundedReceiver<Start>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no runtime could be made for async actors");
+            return;
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        while let Some(start) = starts.recv().await {
+            tokio::task::spawn_local(start());
+        }
+    });
+}
+
+#[derive(Default)]
+struct Shared {
+    wake: Notify,
+    running: Mutex<BTreeMap<TaskId, Arc<Running>>>,
+}
+
+/// The handle of an actor on its thread.
+#[derive(Clone)]
+pub(crate) struct LocalActor {
+    shared: Arc<Shared>,
+}
+
+impl LocalActor {
+    /// Moves a constructed actor to a thread.
+    pub(crate) fn start(
+        host: Arc<ActorHost>,
+        state: Box<dyn Any + Send>,
+        into_cell: fn(Box<dyn Any + Send>) -> ActorCell,
+    ) -> LocalActor {
+        let shared = Arc::new(Shared::default());
+        let actor = LocalActor { shared: Arc::clone(&shared) };
+        let process = Arc::clone(&host.host.process);
+        process.local.spawn(Box::new(move || Box::pin(run(host, into_cell(state), shared))));
+        actor
+    }
+
+    /// There is a call, or the actor shall end.
+    pub(crate) fn wake(&self) {
+        self.shared.wake.notify_one();
+    }
+}
+
+/// What the calls of one actor share on its thread.
+struct Loop {
+    host: Arc<ActorHost>,
+    cell: ActorCell,
+    shared: Arc<Shared>,
+    active: Cell<usize>,
+    ended: Notify,
+}
+
+async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
+    let width = host.spec.max_concurrency.max(1) as usize;
+    let this = Rc::new(Loop { host, cell, shared, active: Cell::new(0), ended: Notify::new() });
+    loop {
+        if this.host.dead.load(Ordering::Acquire) {
+            break;
+        }
+        let Some(job) = this.host.next_local() else {
+            if this.active.get() == 0 {
+                this.host.idle_local();
+            }
+            tokio::select! {
+                biased;
+                () = this.shared.wake.notified() => {}
+                () = this.ended.notified() => {}
+            }
+            continue;
+        };
+        this.host.began(&job);
+        let Some(method) = job.method() else {
+            let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
+            let error = unknown.unwrap_or_else(|| Error::task("a task reached an actor"));
+            this.answer(job, Some(Ended::Answered(Err(error))));
+            continue;
+        };
+        match method.call {
+            MethodCall::AsyncRef(call) => {
+                if !this.room(width).await {
+                    break;
+                }
+                let (that, future) = (Rc::clone(&this), this.begin(call, job));
+                this.active.set(this.active.get() + 1);
+                tokio::task::spawn_local(async move {
+                    future.await;
+                    that.active.set(that.active.get() - 1);
+                    that.ended.notify_one();
+                });
+            }
+            MethodCall::AsyncMut(call) => {
+                if !this.room(1).await {
+                    break;
+                }
+                this.begin(call, job).await;
+            }
+            MethodCall::SyncRef(call) => {
+                if !this.room(width).await {
+                    break;
+                }
+                let mut ended = None;
+                this.cell.read_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
+                this.answer(job, ended);
+            }
+            MethodCall::SyncMut(call) => {
+                if !this.room(1).await {
+                    break;
+                }
+                let mut ended = None;
+                this.cell.write_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
+                this.answer(job, ended);
+            }
+        }
+    }
+    for running in this.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        running.cancel();
+    }
+}
+
+impl Loop {
+    /// Waits until fewer than `width` calls overlap; `false` if the actor ended.
+    async fn room(&self, width: usize) -> bool {
+        while self.active.get() >= width {
+            tokio::select! {
+                biased;
+                () = self.ended.notified() => {}
+                () = self.shared.wake.notified() => {}
+            }
+            if self.host.dead.load(Ordering::Acquire) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn begin(
+        self: &Rc<Self>,
+        call: fn(ActorCell, OwnedTaskArgs) -> LocalBoxFuture<Outcome>,
+        job: Job,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        let running = Arc::new(Running::default());
+        let id = job.id();
+        let current =
+            Current { host: Arc::clone(&self.host.host), job: job.clone(), running: Some(Arc::clone(&running)) };
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&running));
+        self.host.host.process.async_began(id, &running);
+        let this = Rc::clone(self);
+        let cell = self.cell.clone();
+        Box::pin(async move {
+            let ended = if job.is_cancelled() {
+                Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")))
+            } else {
+                match owned_args(&job) {
+                    Ok(args) => {
+                        let future = enter(current.clone(), || call(cell, args));
+                        Entered::new(current, Guarded { future, running }).await
+                    }
+                    Err(error) => Ended::Answered(Err(error)),
+                }
+            };
+            this.shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            this.host.host.process.async_ended(id);
+            this.answer(job, Some(ended));
+        })
+    }
+
+    fn call_now(&self, job: &Job, call: impl FnOnce(&mut TaskArgs<'_>) -> Outcome) -> Ended {
+        if job.is_cancelled() {
+            return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
+        }
+        let current = Current { host: Arc::clone(&self.host.host), job: job.clone(), running: None };
+        match job.input() {
+            Ok((input, dependencies)) => enter(current, || guarded(|| call(&mut TaskArgs::new(&input, &dependencies)))),
+            Err(error) => Ended::Answered(Err(error)),
+        }
+    }
+
+    fn answer(&self, job: Job, ended: Option<Ended>) {
+        let ended = ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("the actor's state was in use"))));
+        let mut replies = Vec::new();
+        self.host.answered(job, ended, 0, &mut replies);
+        if !replies.is_empty() {
+            remote::send_replies(&self.host.host, replies);
+        }
+        if self.host.dead.load(Ordering::Acquire) {
+            self.shared.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Starting a cluster, or connecting to one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actinic_transport::NodeId;
+
+use crate::api::error::{Error, Result};
+use crate::api::handle::ask_gcs;
+use crate::api::op::Op;
+use crate::api::scope::{self, Enter};
+use crate::env::Env;
+use crate::owner::Owner;
+use crate::protocol::{AskGcs, GcsAnswer, ToGcs, ToRaylet};
+use crate::start::{self, NodeOptions, Place, Running};
+
+/// What runs the tasks and actors of an embedded cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Workers {
+    /// Threads of this process.
+    #[default]
+    Threads,
+    /// Processes of their own: this program, started again.
+    Processes,
+}
+
+/// Starts a cluster in this process, or connects to one: `ACTINIC_ADDRESS` if it is set, else embedded.
+///
+/// ```
+/// use actinic::prelude::*;
+/// #[actinic::main]
+/// async fn main() -> actinic::Result<()> {
+///     let cluster = actinic::init().num_cpus(4).resource("disk", 1).await?;
+///     assert_eq!(cluster.resources()["CPU"], 4.0);
+///     cluster.shutdown().await
+/// }
+/// ```
+///
+/// # Errors
+///
+/// `InvalidArgument` for a second `init` in the scope of a cluster, `Connection`, `Unauthorized`, `VersionMismatch`.
+pub fn init() -> Init {
+    Init::default()
+}
+
+/// An `init` that was described and not begun.
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing is started until this is awaited, or `.blocking()` is called"]
+pub struct Init {
+    options: NodeOptions,
+    namespace: Option<String>,
+    address: Option<String>,
+    token: Option<String>,
+    ignore_reinit: bool,
+    error: Option<Error>,
+    /// Whether something was said that only a new cluster can have.
+    shaped: Option<&'static str>,
+}
+
+impl Init {
+    fn shape(&mut self, what: &'static str) {
+        self.shaped.get_or_insert(what);
+    }
+
+    /// Logical CPUs of the node; default the machine's.
+    pub fn num_cpus(mut self, amount: impl Into<f64>) -> Self {
+        self.options.num_cpus = Some(amount.into());
+        self.shape("num_cpus");
+        self
+    }
+
+    /// Logical GPUs of the node; default 0.
+    pub fn num_gpus(mut self, amount: impl Into<f64>) -> Self {
+        self.options.num_gpus = Some(amount.into());
+        self.shape("num_gpus");
+        self
+    }
+
+    /// Bytes of memory to schedule by; default what is available, less the object store.
+    pub fn memory(mut self, bytes: impl Into<f64>) -> Self {
+        self.options.memory = Some(bytes.into());
+        self.shape("memory");
+        self
+    }
+
+    /// Some of a custom resource.
+    pub fn resource(mut self, name: impl Into<String>, amount: impl Into<f64>) -> Self {
+        self.options.resources.push((name.into(), amount.into()));
+        self.shape("resource");
+        self
+    }
+
+    /// A label of the node.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.labels.insert(key.into(), value.into());
+        self.shape("label");
+        self
+    }
+
+    /// Bytes of the object store; default 30 % of what is available.
+    pub fn object_store_memory(mut self, bytes: impl Into<f64>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_finite() && bytes >= 0.0 {
+            self.options.object_store_memory = Some(bytes as u64);
+        } else {
+            self.error
+                .get_or_insert(Error::invalid_argument(format!("object_store_memory: {bytes} is no amount of bytes")));
+        }
+        self.shape("object_store_memory");
+        self
+    }
+
+    /// Where the job's actors' names live; default a namespace of its own.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Threads (the default) or processes.
+    pub fn workers(mut self, workers: Workers) -> Self {
+        self.options.processes = workers == Workers::Processes;
+        self.shape("workers");
+        self
+    }
+
+    /// How much of what happens is logged; understood by the subscriber that the program installs.
+    pub fn log_level(self, _level: impl Into<String>) -> Self {
+        self
+    }
+
+    /// Where a started node serves its dashboard; an embedded cluster has none.
+    pub fn dashboard(self, _address: impl Into<String>) -> Self {
+        self
+    }
+
+    /// Connects to a cluster: `"auto"` for the one that was started on this machine, or host and port.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// The token of the cluster to connect to; default `ACTINIC_TOKEN`.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Whether a second `init` in the scope of a cluster returns that cluster.
+    pub fn ignore_reinit(mut self) -> Self {
+        self.ignore_reinit = true;
+        self
+    }
+
+    /// Starts on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`init`].
+    pub fn blocking(self) -> Result<Cluster> {
+        self.start()
+    }
+
+    /// A cluster of a test's own, beside those of other tests.
+    pub(crate) fn for_test(self) -> Result<Cluster> {
+        crate::worker::entry::enter_if_worker();
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        Cluster::embedded(Env::real(), self.options, self.namespace, Place::loopback())
+    }
+
+    fn start(self) -> Result<Cluster> {
+        crate::worker::entry::enter_if_worker();
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if let Some(owner) = scope::current() {
+            if self.ignore_reinit {
+                return Ok(Cluster::guest(owner));
+            }
+            return Err(Error::invalid_argument("init() was called twice: this process is connected to a cluster")
+                .remedy("shut the first one down, use `.ignore_reinit()`, or `cluster.scope(..)` for several"));
+        }
+        let address =
+            self.address.clone().or_else(|| std::env::var("ACTINIC_ADDRESS").ok().filter(|text| !text.is_empty()));
+        if let Some(address) = address {
+            if let Some(what) = self.shaped {
+                return Err(Error::invalid_argument(format!(
+                    "{what} is for a new cluster, and this connects to {address}"
+                ))
+                .remedy("say it where the node is started, or do not give an address"));
+            }
+            return crate::start::connect::connect(&address, self.token, self.namespace);
+        }
+        Cluster::embedded(Env::real(), self.options, self.namespace, Place::loopback())
+    }
+}
+
+impl IntoFuture for Init {
+    type Output = Result<Cluster>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Cluster>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.start() })
+    }
+}
+
+/// A cluster that this process started or is connected to.
+///
+/// Dropping it shuts it down, as [`Cluster::shutdown`] does, without waiting.
+#[must_use = "dropping a cluster shuts it down"]
+pub struct Cluster {
+    owner: Arc<Owner>,
+    running: Mutex<Option<Running>>,
+    /// Whether this handle ends what it names.
+    ends: bool,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cluster({})", self.owner.process.id.cluster)
+    }
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// Its id.
+    pub id: NodeId,
+    /// Whether it lives.
+    pub alive: bool,
+    /// Whether the GCS lives there.
+    pub head: bool,
+    /// The machine's name.
+    pub hostname: String,
+    /// Where it listens.
+    pub address: String,
+    /// All that it has.
+    pub resources: BTreeMap<String, f64>,
+    /// What is free.
+    pub available: BTreeMap<String, f64>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Cluster {
+    pub(crate) fn embedded(env: Env, options: NodeOptions, namespace: Option<String>, place: Place) -> Result<Cluster> {
+        let running = start::head(env, options, place, None)?;
+        let program = std::env::current_exe().ok();
+        if let (Some(raylet), Some(program)) = (&running.raylet, &program) {
+            raylet.do_send(crate::raylet::DefaultProgram(program.clone()));
+        }
+        Ok(Cluster::of(running, namespace, program))
+    }
+
+    pub(crate) fn of(running: Running, namespace: Option<String>, program: Option<std::path::PathBuf>) -> Cluster {
+        let owner = start::begin_job(&running.process, namespace, program);
+        scope::add(Arc::clone(&owner));
+        Cluster { owner, running: Mutex::new(Some(running)), ends: true }
+    }
+
+    fn guest(owner: Arc<Owner>) -> Cluster {
+        Cluster { owner, running: Mutex::new(None), ends: false }
+    }
+
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
+    pub(crate) fn with_running<R>(&self, look: impl FnOnce(Option<&Running>) -> R) -> R {
+        look(self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
+    }
+
+    /// Everything that the cluster's nodes have: `CPU`, `GPU`, `memory`, `object_store_memory`, `node:<ip>`, custom.
+    pub fn resources(&self) -> BTreeMap<String, f64> {
+        self.owner.process.cluster_resources().0
+    }
+
+    /// What is free now.
+    pub fn available_resources(&self) -> BTreeMap<String, f64> {
+        self.owner.process.cluster_resources().1
+    }
+
+    /// The nodes, dead ones included.
+    pub fn nodes(&self) -> Op<Vec<NodeInfo>> {
+        let process = Arc::clone(&self.owner.process);
+        Op::new(async move {
+            let GcsAnswer::Nodes(rows, views) = ask_gcs(&process, AskGcs::Nodes).await? else {
+                return Err(Error::connection("the GCS answered something else"));
+            };
+            let available = |node: NodeId| views.iter().find(|view| view.node == node).map(|view| &view.available);
+            Ok(rows
+                .into_iter()
+                .map(|row| NodeInfo {
+                    id: row.id,
+                    alive: row.state.is_up(),
+                    head: row.head,
+                    hostname: row.hostname.clone(),
+                    address: row.addrs.first().map(ToString::to_string).unwrap_or_default(),
+                    resources: row.total.to_map(),
+                    available: available(row.id).map(|set| set.to_map_of(&row.total)).unwrap_or_default(),
+                    labels: row.labels.clone(),
+                })
+                .collect())
+        })
+    }
+
+    /// Where the cluster's head listens.
+    pub fn address(&self) -> String {
+        let gcs = self.with_running(|running| running.map(|running| running.gcs.clone()));
+        gcs.and_then(|gcs| gcs.addrs.first().map(ToString::to_string)).unwrap_or_default()
+    }
+
+    /// The token that lets programs and nodes join, if this process may know it.
+    pub fn token(&self) -> Option<String> {
+        self.with_running(|running| running.and_then(|running| running.token.as_ref().map(ToString::to_string)))
+    }
+
+    /// Where the dashboard is; none is served by an embedded cluster.
+    pub fn dashboard_url(&self) -> Option<String> {
+        None
+    }
+
+    /// Makes this cluster the one that calls on this thread go to, until the guard is dropped.
+    pub fn enter(&self) -> Enter {
+        scope::enter(&self.owner)
+    }
+
+    /// Runs a future in this cluster's scope.
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        scope::Scoped { owner: Arc::clone(&self.owner), future: Box::pin(future) }
+    }
+
+    /// Ends the cluster if this process started it, else leaves it; waits until nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// None today; what cannot be ended cleanly is ended anyway.
+    pub async fn shutdown(self) -> Result<()> {
+        if let Some(mut running) = self.leave() {
+            running.ask_stop();
+            if let Some(ended) = running.take_ended() {
+                // The thread that ends it tells; waiting happens elsewhere so that no runtime is held up.
+                let (tell, hear) = tokio::sync::oneshot::channel();
+                let waits = self.owner.process.env.thread("actinic-shutdown", move || {
+                    let _ = ended.recv_timeout(Duration::from_secs(10));
+                    let _ = tell.send(());
+                });
+                if waits.is_ok() {
+                    let _ = hear.await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Cluster::shutdown`], on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// None today.
+    pub fn shutdown_blocking(self) -> Result<()> {
+        if let Some(mut running) = self.leave() {
+            running.stop();
+        }
+        Ok(())
+    }
+
+    /// Ends the job; what remains is to stop the process.
+    fn leave(&self) -> Option<Running> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        scope::remove(&self.owner);
+        if self.ends {
+            let process = &self.owner.process;
+            self.owner.die("its driver has shut down");
+            process.tell_raylet(process.id.node, ToRaylet::JobEnded { job: self.owner.job });
+            process.tell_gcs(ToGcs::JobEnded { job: self.owner.job });
+        }
+        Some(running)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.leave() {
+            running.ask_stop();
+        }
+    }
+}
+
+/// Sleeps, in the time that the cluster lives in: virtual in a simulation.
+pub fn sleep(time: Duration) -> Op<()> {
+    let owner = match scope::owner() {
+        Ok(owner) => owner,
+        Err(error) => return Op::ready(Err(error)),
+    };
+    Op::new(async move {
+        let (tell, hear) = tokio::sync::oneshot::channel();
+        owner.process.spawn(async move {
+            tokio::time::sleep(time).await;
+            let _ = tell.send(());
+        });
+        hear.await.map_err(|_| Error::connection("the cluster was shut down"))
+    })
+}

@@ -1,0 +1,373 @@
+//! The one error type of the public interface.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What every fallible operation of Actinic returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an error says beyond its kind: what happened, to whom, where, why, and what to do.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Detail {
+    /// What happened, in one sentence without a full stop.
+    pub message: String,
+    /// The task or actor that it happened to, as its name and id.
+    pub subject: Option<String>,
+    /// The node where it happened, as hex.
+    pub node: Option<String>,
+    /// What to do about it; empty if nothing can be advised.
+    pub remedy: String,
+    /// The error that caused it.
+    pub cause: Option<Error>,
+    /// What the user's own error printed, outermost first, if the error is the user's.
+    pub chain: Vec<String>,
+    /// The user's own error, if it is serde.
+    typed: Option<Typed>,
+    /// Whether `retry_errors` or `retry_if` asks for another attempt.
+    retry: bool,
+}
+
+/// A user's error, encoded, and decoded once when somebody asks for it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Typed {
+    type_name: String,
+    bytes: Vec<u8>,
+    #[serde(skip)]
+    value: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident / $new:ident: $title:literal,)*) => {
+        /// Why an operation failed.
+        ///
+        /// Every variant carries a [`Detail`]; match with `Error::GetTimeout { .. }`. `Display` prints the kind, the
+        /// message, the remedy; `Debug` prints the chain of causes, one a line.
+        ///
+        /// ```
+        /// use actinic::Error;
+        /// let error = Error::other(std::io::Error::other("disk on fire"));
+        /// assert!(matches!(error, Error::Task { .. }));
+        /// assert!(error.to_string().contains("disk on fire"));
+        /// ```
+        #[non_exhaustive]
+        #[derive(Clone, Serialize, Deserialize)]
+        pub enum Error {
+            $($(#[$doc])* $name {
+                /// What happened, to whom, and what to do.
+                detail: Arc<Detail>,
+            },)*
+        }
+
+        impl Error {
+            $(pub(crate) fn $new(message: impl Into<String>) -> Error {
+                Error::$name { detail: Arc::new(Detail { message: message.into(), ..Detail::default() }) }
+            })*
+
+            /// What happened, to whom, where, and what to do.
+            pub fn detail(&self) -> &Detail {
+                match self { $(Error::$name { detail } => detail,)* }
+            }
+
+            fn detail_mut(&mut self) -> &mut Detail {
+                match self { $(Error::$name { detail } => Arc::make_mut(detail),)* }
+            }
+
+            /// The kind of the error as its variant is called, such as `"GetTimeout"`.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Error::$name { .. } => stringify!($name),)* }
+            }
+
+            fn title(&self) -> &'static str {
+                match self { $(Error::$name { .. } => $title,)* }
+            }
+        }
+    };
+}
+
+errors! {
+    /// The function returned an error or panicked.
+    Task / task: "task failed",
+    /// The task was cancelled.
+    TaskCancelled / task_cancelled: "task cancelled",
+    /// The process that ran the task ended before it answered, as often as retries allowed.
+    WorkerCrashed / worker_crashed: "worker crashed",
+    /// The actor is dead for good.
+    ActorDied / actor_died: "actor died",
+    /// The actor cannot be reached now; the call may or may not have run.
+    ActorUnavailable / actor_unavailable: "actor unavailable",
+    /// The actor has as many unfinished calls as `max_pending_calls` allows.
+    ActorPendingCallsLimit / actor_pending_calls_limit: "too many pending calls",
+    /// All copies of the object are lost.
+    ObjectLost / object_lost: "object lost",
+    /// The process that owned the object ended.
+    OwnerDied / owner_died: "owner died",
+    /// The object was freed.
+    ObjectFreed / object_freed: "object freed",
+    /// The object was lost and could not be made again.
+    ReconstructionFailed / reconstruction_failed: "reconstruction failed",
+    /// The object store has no room.
+    ObjectStoreFull / object_store_full: "object store full",
+    /// The disk has no room.
+    OutOfDisk / out_of_disk: "out of disk",
+    /// The worker was ended because the machine ran out of memory.
+    OutOfMemory / out_of_memory: "out of memory",
+    /// The value was not there in time.
+    GetTimeout / get_timeout: "timed out",
+    /// The node died.
+    NodeDied / node_died: "node died",
+    /// The runtime environment could not be set up.
+    RuntimeEnvSetup / runtime_env_setup: "runtime environment failed",
+    /// The placement group was removed.
+    PlacementGroupRemoved / placement_group_removed: "placement group removed",
+    /// No node can ever fulfil the request.
+    Infeasible / infeasible: "infeasible",
+    /// The cluster cannot be reached.
+    Connection / connection: "connection failed",
+    /// The token or certificate was refused.
+    Unauthorized / unauthorized: "unauthorized",
+    /// Two sides speak different revisions, or run different programs.
+    VersionMismatch / version_mismatch: "version mismatch",
+    /// A value could not be encoded or decoded.
+    Serialization / serialization: "serialization failed",
+    /// An argument or option is not valid.
+    InvalidArgument / invalid_argument: "invalid argument",
+}
+
+impl Error {
+    /// An application error made of any error; `downcast_ref` finds it only if it is serde (see
+    /// [`Error::downcast_ref`]), its text is always kept.
+    pub fn other(error: impl fmt::Display + fmt::Debug) -> Error {
+        Error::from_display(&error)
+    }
+
+    pub(crate) fn from_display(error: &(impl fmt::Display + ?Sized)) -> Error {
+        let text = error.to_string();
+        let mut made = Error::task(text.clone());
+        made.detail_mut().chain = vec![text];
+        made
+    }
+
+    /// The application error made of a user's error, with the text of its chain of sources.
+    pub(crate) fn from_std(error: &(dyn std::error::Error + 'static)) -> Error {
+        if let Some(own) = error.downcast_ref::<Error>() {
+            return own.clone();
+        }
+        let mut chain = vec![error.to_string()];
+        let mut source = error.source();
+        while let Some(inner) = source {
+            chain.push(inner.to_string());
+            source = inner.source();
+        }
+        let mut made = Error::task(chain[0].clone());
+        made.detail_mut().chain = chain;
+        made
+    }
+
+    /// The application error made of a user's error that is serde: it arrives typed.
+    pub(crate) fn from_typed<E>(error: E) -> Error
+    where
+        E: std::error::Error + Serialize + DeserializeOwned + 'static,
+    {
+        let mut made = Error::from_std(&error);
+        // An error that cannot be encoded still arrives as its text.
+        if let Ok(bytes) = postcard::to_stdvec(&error) {
+            made.detail_mut().typed =
+                Some(Typed { type_name: std::any::type_name::<E>().to_owned(), bytes, value: OnceLock::new() });
+        }
+        made
+    }
+
+    /// The first error of type `E` in the chain, if `E` is serde.
+    ///
+    /// An error type that is not serde arrives as the text of its `Display` chain, in [`Detail::chain`].
+    pub fn downcast_ref<E>(&self) -> Option<&E>
+    where
+        E: std::error::Error + DeserializeOwned + Send + Sync + 'static,
+    {
+        let mut at = Some(self);
+        while let Some(error) = at {
+            let detail = error.detail();
+            if let Some(found) = detail.typed.as_ref().and_then(Typed::get::<E>) {
+                return Some(found);
+            }
+            at = detail.cause.as_ref();
+        }
+        None
+    }
+
+    /// The innermost error of the chain: what began it.
+    pub fn root_cause(&self) -> &Error {
+        let mut at = self;
+        while let Some(cause) = &at.detail().cause {
+            at = cause;
+        }
+        at
+    }
+
+    pub(crate) fn subject(mut self, subject: impl Into<String>) -> Error {
+        self.detail_mut().subject = Some(subject.into());
+        self
+    }
+
+    pub(crate) fn at_node(mut self, node: impl fmt::Display) -> Error {
+        self.detail_mut().node = Some(node.to_string());
+        self
+    }
+
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Error {
+        self.detail_mut().remedy = remedy.into();
+        self
+    }
+
+    pub(crate) fn with_message(mut self, message: String) -> Error {
+        self.detail_mut().message = message;
+        self
+    }
+
+    pub(crate) fn caused_by(mut self, cause: Error) -> Error {
+        self.detail_mut().cause = Some(cause);
+        self
+    }
+
+    pub(crate) fn wants_retry(mut self, yes: bool) -> Error {
+        self.detail_mut().retry = yes;
+        self
+    }
+
+    pub(crate) fn retry_asked(&self) -> bool {
+        self.detail().retry
+    }
+
+    /// The error of a task that depended on one which failed: the kind stays, and it says who it happened to.
+    pub(crate) fn through_dependent(&self, dependent: &str) -> Error {
+        let mut outer = self.clone();
+        let detail = outer.detail_mut();
+        detail.message = format!("{dependent} did not run because an argument failed: {}", self.detail().message);
+        detail.subject = Some(dependent.to_owned());
+        detail.remedy = String::new();
+        detail.typed = None;
+        detail.chain = Vec::new();
+        detail.retry = false;
+        detail.cause = Some(self.clone());
+        outer
+    }
+}
+
+impl Typed {
+    fn get<E: DeserializeOwned + Send + Sync + 'static>(&self) -> Option<&E> {
+        if self.type_name != std::any::type_name::<E>() {
+            return None;
+        }
+        let value = self.value.get_or_init(|| {
+            let decoded: E = postcard::from_bytes(&self.bytes).ok()?;
+            Some(Arc::new(decoded))
+        });
+        value.as_ref()?.downcast_ref::<E>()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detail = self.detail();
+        write!(f, "{}: {}", self.title(), detail.message)?;
+        if let Some(subject) = &detail.subject
+            && !detail.message.contains(subject.as_str())
+        {
+            write!(f, " ({subject})")?;
+        }
+        if let Some(node) = &detail.node {
+            write!(f, " on node {node}")?;
+        }
+        if !detail.remedy.is_empty() {
+            write!(f, "; {}", detail.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.kind())?;
+        for text in self.detail().chain.iter().skip(1) {
+            write!(f, "\n  source: {text}")?;
+        }
+        if let Some(cause) = &self.detail().cause {
+            write!(f, "\n  caused by {cause:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detail")
+            .field("message", &self.message)
+            .field("subject", &self.subject)
+            .field("node", &self.node)
+            .field("remedy", &self.remedy)
+            .field("cause", &self.cause)
+            .field("chain", &self.chain)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.detail().cause.as_ref().map(|cause| cause as _)
+    }
+}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::GetTimeout { .. } => std::io::ErrorKind::TimedOut,
+            Error::Connection { .. } => std::io::ErrorKind::NotConnected,
+            Error::Unauthorized { .. } => std::io::ErrorKind::PermissionDenied,
+            Error::InvalidArgument { .. } => std::io::ErrorKind::InvalidInput,
+            Error::OutOfMemory { .. } => std::io::ErrorKind::OutOfMemory,
+            _ => std::io::ErrorKind::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(own) => own,
+            Err(error) => Error::from_std(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize, Deserialize, PartialEq, thiserror::Error)]
+    #[error("no such row {0}")]
+    struct NoRow(u32);
+
+    #[test]
+    fn a_typed_error_is_found_through_the_chain_after_travelling() {
+        let inner = Error::from_typed(NoRow(7)).subject("task f");
+        let outer = inner.through_dependent("task g");
+        let bytes = postcard::to_stdvec(&outer).unwrap();
+        let back: Error = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(back.downcast_ref::<NoRow>(), Some(&NoRow(7)));
+        assert!(matches!(back, Error::Task { .. }));
+        assert_eq!(back.root_cause().detail().subject.as_deref(), Some("task f"));
+        assert!(format!("{back:?}").contains("no such row 7"));
+    }
+
+    #[test]
+    fn a_timeout_is_a_timeout_of_std_too() {
+        let io: std::io::Error = Error::get_timeout("late").into();
+        assert_eq!(io.kind(), std::io::ErrorKind::TimedOut);
+        assert!(matches!(Error::from(io), Error::GetTimeout { .. }));
+    }
+}

@@ -1,0 +1,710 @@
+//! Handles of actors.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::actor::client::{ActorCall, Caller, Client, ClientLimits};
+use crate::api::error::{Error, Result};
+use crate::api::object_ref::{ObjectRef, deserialize_ref, serialize_ref};
+use crate::api::op::Op;
+use crate::api::options::{ActorOptions, CallOptions, Lifetime, Scheduling};
+use crate::api::scope;
+use crate::call::Args;
+use crate::gcs::core as gcs;
+use crate::ids::{ActorId, OwnerId};
+use crate::object::{RawRef, Resolved};
+use crate::owner::Owner;
+use crate::owner::remote::{carried_refs, wire_dependencies};
+use crate::process::Process;
+use crate::program::{ActorEntry, MethodEntry, NumReturns};
+use crate::protocol::calls::{WireCreation, WireValue};
+use crate::protocol::{ActorSpec, AskGcs, GcsAnswer, ToGcs};
+use crate::raylet::Shape;
+use crate::resources::ResourceSet;
+use crate::rt::{RawHandle, Submitted};
+use crate::task::{Meta, What};
+use crate::worker::host;
+
+/// An actor class: what `#[actinic::remote]` on an `impl` makes of a type.
+pub trait Actor: Sized + 'static {
+    /// The type with the remote methods, which [`Handle`] derefs to.
+    type Methods: From<RawHandle> + Clone + fmt::Debug + Send + Sync;
+
+    /// The class as it is registered.
+    #[doc(hidden)]
+    fn entry() -> &'static ActorEntry;
+}
+
+/// A handle of an actor, which may be cloned and passed anywhere in the cluster.
+///
+/// It derefs to the actor's remote methods; its own operations are associated functions, as `Arc`'s are. When the last
+/// handle anywhere is dropped, an actor that is not detached ends after the calls already made.
+pub struct Handle<A: Actor> {
+    raw: RawHandle,
+    methods: A::Methods,
+}
+
+impl<A: Actor> Handle<A> {
+    pub(crate) fn new(raw: RawHandle) -> Self {
+        Handle { methods: A::Methods::from(raw.clone()), raw }
+    }
+
+    /// The actor's id.
+    pub fn id(this: &Self) -> ActorId {
+        this.raw.client.id
+    }
+
+    /// A ref that is ready when the actor was made, and fails with the reason if it cannot be.
+    pub fn ready(this: &Self) -> ObjectRef<()> {
+        ObjectRef::new(this.raw.client.ready_ref())
+    }
+
+    /// Finishes when the actor is dead for good, with the cause.
+    pub fn closed(this: &Self) -> Op<DeathCause> {
+        let client = Arc::clone(&this.raw.client);
+        Op::new(async move {
+            let (tell, hear) = tokio::sync::oneshot::channel();
+            client.on_closed(Box::new(move |error| drop(tell.send(error))));
+            let error = hear.await.map_err(|_| Error::connection("the cluster was shut down"))?;
+            Ok(DeathCause { error })
+        })
+    }
+
+    /// Ends the actor after the calls already made.
+    pub fn stop(this: &Self) -> Op<()> {
+        this.raw.client.process.tell_gcs(ToGcs::StopActor { actor: this.raw.client.id });
+        Op::ready(Ok(()))
+    }
+
+    /// Where the actor is in its life, as this process knows.
+    pub fn state(this: &Self) -> ActorState {
+        this.raw.client.state().into()
+    }
+
+    /// The actor's methods, to be called with options of their own.
+    pub fn with(this: &Self, options: CallOptions) -> With<A> {
+        let raw = RawHandle { client: Arc::clone(&this.raw.client), options: Some(Arc::new(options)) };
+        With { methods: A::Methods::from(raw) }
+    }
+
+    pub(crate) fn raw(&self) -> &RawHandle {
+        &self.raw
+    }
+}
+
+impl<A: Actor> Deref for Handle<A> {
+    type Target = A::Methods;
+
+    fn deref(&self) -> &A::Methods {
+        &self.methods
+    }
+}
+
+impl<A: Actor> Clone for Handle<A> {
+    fn clone(&self) -> Self {
+        Handle::new(self.raw.clone())
+    }
+}
+
+impl<A: Actor> PartialEq for Handle<A> {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw.client.id == other.raw.client.id
+    }
+}
+
+impl<A: Actor> Eq for Handle<A> {}
+
+impl<A: Actor> Hash for Handle<A> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.raw.client.id.hash(state);
+    }
+}
+
+impl<A: Actor> fmt::Debug for Handle<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({} {})", self.raw.client.class, self.raw.client.id)
+    }
+}
+
+/// An actor's methods with options for the calls made through it.
+pub struct With<A: Actor> {
+    methods: A::Methods,
+}
+
+impl<A: Actor> fmt::Debug for With<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.methods.fmt(f)
+    }
+}
+
+impl<A: Actor> Deref for With<A> {
+    type Target = A::Methods;
+
+    fn deref(&self) -> &A::Methods {
+        &self.methods
+    }
+}
+
+/// Why an actor is dead.
+#[derive(Clone, Debug)]
+pub struct DeathCause {
+    error: Error,
+}
+
+impl DeathCause {
+    /// The cause as the error that calls get.
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+}
+
+impl fmt::Display for DeathCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+/// Where an actor is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ActorState {
+    /// Its constructor's arguments are not ready.
+    DependenciesUnready,
+    /// It waits for a node, or its constructor runs.
+    PendingCreation,
+    /// It takes calls.
+    Alive,
+    /// Its last incarnation was lost, and the next is on its way.
+    Restarting,
+    /// It is dead for good.
+    Dead,
+}
+
+impl From<gcs::ActorState> for ActorState {
+    fn from(state: gcs::ActorState) -> Self {
+        match state {
+            gcs::ActorState::DependenciesUnready => ActorState::DependenciesUnready,
+            gcs::ActorState::PendingCreation => ActorState::PendingCreation,
+            gcs::ActorState::Alive => ActorState::Alive,
+            gcs::ActorState::Restarting => ActorState::Restarting,
+            gcs::ActorState::Dead => ActorState::Dead,
+        }
+    }
+}
+
+/// What a handle is when it travels.
+#[derive(Serialize, Deserialize)]
+struct WireHandle {
+    actor: ActorId,
+    owner: Option<OwnerId>,
+    class: u64,
+    max_concurrency: u32,
+    max_pending: i64,
+    max_task_retries: i64,
+    lifeline: Option<Lifeline>,
+}
+
+/// The ref that keeps an actor alive.
+struct Lifeline(RawRef);
+
+impl Serialize for Lifeline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_ref(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifeline {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_ref(deserializer).map(Lifeline)
+    }
+}
+
+impl<A: Actor> Serialize for Handle<A> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !crate::value::encoding() {
+            return Err(serde::ser::Error::custom("a Handle can only be serialized by Actinic"));
+        }
+        let client = &self.raw.client;
+        let wire = WireHandle {
+            actor: client.id,
+            owner: client.lifeline.get().map(|lifeline| lifeline.id().task.owner),
+            class: A::entry().id().0,
+            max_concurrency: client.limits.max_concurrency,
+            max_pending: client.limits.max_pending,
+            max_task_retries: client.limits.max_task_retries,
+            lifeline: client.lifeline.get().cloned().map(Lifeline),
+        };
+        wire.serialize(serializer)
+    }
+}
+
+impl<'de, A: Actor> Deserialize<'de> for Handle<A> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let wire = WireHandle::deserialize(deserializer)?;
+        if wire.class != A::entry().id().0 {
+            return Err(D::Error::custom(format!("the handle is not one of a {}", A::entry().name())));
+        }
+        let process = match &wire.lifeline {
+            Some(lifeline) => Arc::clone(lifeline.0.process()),
+            None => Arc::clone(&scope::owner().map_err(D::Error::custom)?.process),
+        };
+        let limits = ClientLimits {
+            max_concurrency: wire.max_concurrency,
+            max_pending: wire.max_pending,
+            max_task_retries: wire.max_task_retries,
+        };
+        let lifeline = wire.lifeline.map(|lifeline| lifeline.0);
+        let client = client_for(&process, wire.actor, A::entry().name(), limits, lifeline, wire.owner);
+        Ok(Handle::new(RawHandle { client, options: None }))
+    }
+}
+
+/// The client of an actor in this process, new or known.
+fn client_for(
+    process: &Arc<Process>,
+    actor: ActorId,
+    class: &'static str,
+    limits: ClientLimits,
+    lifeline: Option<RawRef>,
+    owner: Option<OwnerId>,
+) -> Arc<Client> {
+    if let Some(known) = process.client(actor) {
+        return known;
+    }
+    let client = Client::new(actor, class, Arc::clone(process), limits);
+    if let Some(lifeline) = lifeline {
+        // The client is new: nobody else has set it.
+        let _ = client.lifeline.set(lifeline);
+    }
+    process.add_client(&client);
+    process.tell_gcs(ToGcs::Subscribe { actor, owner, to: process.address() });
+    client
+}
+
+// ---- creating
+
+/// Creates an actor; what goes wrong is the error of its calls.
+pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, args: Args) -> RawHandle {
+    let options = options.unwrap_or_else(entry.defaults);
+    let owner = match scope::owner() {
+        Ok(owner) => owner,
+        Err(error) => return RawHandle::orphan(entry.name(), error),
+    };
+    let process = &owner.process;
+    let id = ActorId(process.env.uuid());
+    let max_concurrency = options.max_concurrency.unwrap_or(if entry.has_async { 1000 } else { 1 });
+    let limits = ClientLimits {
+        max_concurrency,
+        max_pending: options.max_pending_calls.unwrap_or(-1),
+        max_task_retries: options.max_task_retries.unwrap_or(0),
+    };
+    let client = Client::new(id, entry.name(), Arc::clone(process), limits);
+    process.add_client(&client);
+    let prepared = options.check().and_then(|()| prepare(&owner, entry, &options, id, max_concurrency));
+    match (prepared, args.error.clone()) {
+        (Ok(spec), None) => begin(&owner, &client, entry, spec, args),
+        (Err(error), _) | (_, Some(error)) => client.die(error),
+    }
+    RawHandle { client, options: None }
+}
+
+fn prepare(
+    owner: &Arc<Owner>,
+    entry: &'static ActorEntry,
+    options: &ActorOptions,
+    id: ActorId,
+    max_concurrency: u32,
+) -> Result<ActorSpec> {
+    let explicit = options.num_cpus.is_some() || options.num_gpus.is_some() || !options.resources.is_empty();
+    let custom = || options.resources.iter().map(|(name, amount)| (name.as_str(), *amount));
+    let set = |cpus: f64| {
+        ResourceSet::from_options(cpus, options.num_gpus.unwrap_or(0.0), options.memory.unwrap_or(0.0), custom())
+            .map_err(|error| Error::invalid_argument(error.to_string()))
+    };
+    // By default an actor needs a CPU to be placed and holds none while it lives.
+    let shape = set(options.num_cpus.unwrap_or(1.0))?;
+    let hold = set(options.num_cpus.unwrap_or(if explicit { 1.0 } else { 0.0 }))?;
+    let scheduling = match &options.scheduling {
+        None | Some(Scheduling::Default) => gcs::Scheduling::Default,
+        Some(Scheduling::Spread) => gcs::Scheduling::Spread,
+        Some(Scheduling::NodeAffinity { node, soft }) => gcs::Scheduling::NodeAffinity { node: *node, soft: *soft },
+    };
+    let isolation = match options.isolation.unwrap_or_default() {
+        crate::api::options::Isolation::Process => gcs::Isolation::Process,
+        crate::api::options::Isolation::Shared => gcs::Isolation::Shared,
+    };
+    Ok(ActorSpec {
+        id,
+        job: owner.job,
+        owner: owner.id,
+        root_detached: None,
+        class: entry.name().to_owned(),
+        program: String::new(),
+        name: options.name.clone(),
+        namespace: options.namespace.clone().unwrap_or_else(|| owner.namespace.to_string()),
+        detached: options.lifetime == Some(Lifetime::Detached),
+        get_if_exists: options.get_if_exists.unwrap_or(false),
+        max_restarts: options.max_restarts.unwrap_or(0),
+        max_task_retries: options.max_task_retries.unwrap_or(0),
+        max_pending_calls: options.max_pending_calls.unwrap_or(-1),
+        max_concurrency,
+        shape,
+        hold,
+        scheduling,
+        isolation,
+        creation: bytes::Bytes::new(),
+    })
+}
+
+/// Waits for the constructor's arguments, then asks the GCS for the actor.
+fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, spec: ActorSpec, args: Args) {
+    let lifeline = owner.open_ref(What::Lifeline(client.id));
+    if !spec.detached {
+        // The client is new: nobody else has set it.
+        let _ = client.lifeline.set(lifeline);
+    }
+    let input = match owner.input(args) {
+        Ok(input) => input,
+        Err(error) => return client.die(error),
+    };
+    let dependencies = input.dependencies.clone();
+    *client.creation.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
+    let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(dependencies.len() + 1));
+    let client = Arc::downgrade(client);
+    let process = Arc::clone(&owner.process);
+    let spec = Arc::new(std::sync::Mutex::new(Some(spec)));
+    let ask = move || {
+        if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) != 1 {
+            return;
+        }
+        let taken = spec.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(client), Some(spec)) = (client.upgrade(), taken) {
+            ask_for(&process, &client, entry, spec);
+        }
+    };
+    for dependency in &dependencies {
+        crate::actor::client::when_ready(dependency, ask.clone());
+    }
+    ask();
+}
+
+fn ask_for(process: &Arc<Process>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec) {
+    let input = client.creation.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+    let mut resolved = Vec::with_capacity(input.dependencies.len());
+    for dependency in &input.dependencies {
+        match dependency.slot().get() {
+            Some(Resolved::Error(error)) => {
+                client.die(error.through_dependent(&format!("the constructor of {}", client.describe())));
+                return;
+            }
+            Some(other) => resolved.push(other),
+            None => return,
+        }
+    }
+    let creation = WireCreation {
+        class: entry.id(),
+        input: WireValue::of(&input.inline),
+        dependencies: wire_dependencies(&input.dependencies, &resolved),
+    };
+    spec.creation = match postcard::to_stdvec(&creation) {
+        Ok(bytes) => bytes.into(),
+        Err(error) => return client.die(Error::serialization(format!("the actor's arguments: {error}"))),
+    };
+    // Whoever hosts the actor asks this process for the refs inside, which the client keeps until the actor is dead.
+    drop(carried_refs(&input, &resolved));
+    process.tell_gcs(ToGcs::CreateActor { spec: Box::new(spec), from: process.address() });
+}
+
+// ---- calling
+
+impl RawHandle {
+    /// Calls a method; what goes wrong is the error of the refs.
+    pub fn call(&self, method: &'static MethodEntry, _index: u32, args: Args) -> Submitted {
+        let owner = match scope::owner() {
+            Ok(owner) => owner,
+            Err(_) => match self.client.process.owner_numbered(0) {
+                // A handle carries its cluster.
+                Some(owner) => owner,
+                None => return Submitted::failed(Error::connection("the cluster was shut down"), method.returns),
+            },
+        };
+        let defaults;
+        let options = match &self.options {
+            Some(options) => Some(&**options),
+            None => {
+                defaults = (method.defaults)();
+                Some(&defaults)
+            }
+        };
+        let returns = match (method.returns, options.and_then(|options| options.num_returns)) {
+            (NumReturns::Fixed(count), _) => count,
+            (NumReturns::PerCall, Some(count)) => count,
+            (NumReturns::PerCall, None) => {
+                return Submitted::failed(crate::rt::returns_not_said(method.name), NumReturns::Fixed(1));
+            }
+        };
+        let error = options.and_then(|options| options.check().err()).or_else(|| self.client.admit().err());
+        let (depth, caller) = host::with_current(|current| match current {
+            Some(current) if current.host.actor.is_none() => (current.job.depth() + 1, Caller::Task(current.task_id())),
+            Some(current) => (current.job.depth() + 1, Caller::Owner(owner.id)),
+            None => (0, Caller::Owner(owner.id)),
+        });
+        let retries =
+            options.and_then(|options| options.max_task_retries).unwrap_or(self.client.limits.max_task_retries);
+        let meta = self.client.meta(retries, returns, options.and_then(|options| options.name.clone()));
+        let call = ActorCall {
+            client: Arc::clone(&self.client),
+            method,
+            caller,
+            given_name: options.and_then(|options| options.name.clone()),
+            ready: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
+        };
+        let mut args = args;
+        if let Some(error) = error {
+            args.error.get_or_insert(error);
+        }
+        let task = owner.submit(What::Method(Box::new(call)), meta, args, returns.max(1), depth);
+        Submitted::new(task, returns)
+    }
+
+    fn orphan(class: &'static str, error: Error) -> RawHandle {
+        RawHandle { client: crate::rt::orphan_client(class, error), options: None }
+    }
+}
+
+impl fmt::Debug for RawHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawHandle({})", self.client.id)
+    }
+}
+
+// ---- finding and ending
+
+const GCS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Asks the GCS, from whatever runtime the caller has.
+pub(crate) async fn ask_gcs(process: &Arc<Process>, question: AskGcs) -> Result<GcsAnswer> {
+    let Some(link) = process.gcs.get().cloned() else {
+        return Err(Error::connection("this process does not know its GCS"));
+    };
+    link.ask(question, GCS_DEADLINE).await
+}
+
+/// Finds a named actor.
+///
+/// # Errors
+///
+/// `InvalidArgument` if there is none of that name (and class) in the namespace.
+pub fn get_actor<A: Actor>(name: impl Into<String>) -> GetActor<A> {
+    GetActor { name: name.into(), namespace: None, class: PhantomData }
+}
+
+/// A `get_actor` that was described and not begun.
+#[derive(Debug)]
+#[must_use = "nothing is looked up until this is awaited, or `.blocking()` is called"]
+pub struct GetActor<A> {
+    name: String,
+    namespace: Option<String>,
+    class: PhantomData<fn() -> A>,
+}
+
+impl<A: Actor> GetActor<A> {
+    /// Looks in this namespace instead of the job's.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    fn op(self) -> Op<Handle<A>> {
+        let owner = match scope::owner() {
+            Ok(owner) => owner,
+            Err(error) => return Op::ready(Err(error)),
+        };
+        Op::new(async move {
+            let namespace = self.namespace.unwrap_or_else(|| owner.namespace.to_string());
+            let question = AskGcs::GetActor { name: self.name.clone(), namespace: namespace.clone() };
+            let GcsAnswer::Actor(found) = ask_gcs(&owner.process, question).await? else {
+                return Err(Error::connection("the GCS answered something else"));
+            };
+            let Some((news, spec)) = found else {
+                return Err(Error::invalid_argument(format!(
+                    "no actor is named {:?} in namespace {namespace:?}",
+                    self.name
+                ))
+                .remedy("check the name and the namespace; an actor that is not detached ends with its last handle"));
+            };
+            if spec.class != A::entry().name() {
+                return Err(Error::invalid_argument(format!(
+                    "the actor named {:?} is a {}, not a {}",
+                    self.name,
+                    spec.class,
+                    A::entry().name()
+                )));
+            }
+            let limits = ClientLimits {
+                max_concurrency: spec.max_concurrency,
+                max_pending: spec.max_pending_calls,
+                max_task_retries: spec.max_task_retries,
+            };
+            let process = &owner.process;
+            let client = client_for(process, news.info.id, A::entry().name(), limits, None, Some(spec.owner));
+            client.news(&news);
+            Ok(Handle::new(RawHandle { client, options: None }))
+        })
+    }
+
+    /// Looks up on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of `get_actor`, and `InvalidArgument` on a thread of an async runtime.
+    pub fn blocking(self) -> Result<Handle<A>> {
+        self.op().blocking()
+    }
+}
+
+impl<A: Actor> IntoFuture for GetActor<A> {
+    type Output = Result<Handle<A>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Handle<A>>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.op().into_future()
+    }
+}
+
+/// The names of the actors that have one: in the job's namespace, as (namespace, name).
+pub fn list_named_actors() -> Op<Vec<(String, String)>> {
+    let owner = match scope::owner() {
+        Ok(owner) => owner,
+        Err(error) => return Op::ready(Err(error)),
+    };
+    Op::new(async move {
+        let question = AskGcs::ListNamed { namespace: Some(owner.namespace.to_string()) };
+        match ask_gcs(&owner.process, question).await? {
+            GcsAnswer::Names(names) => Ok(names.into_iter().map(|(space, name, _)| (space, name)).collect()),
+            _ => Err(Error::connection("the GCS answered something else")),
+        }
+    })
+}
+
+/// Ends an actor now, whatever it runs; its unfinished calls fail with `ActorDied`.
+pub fn kill<A: Actor>(handle: &Handle<A>) -> Kill {
+    Kill { client: Arc::clone(&handle.raw().client), no_restart: true }
+}
+
+/// A `kill` that was described and not begun.
+#[must_use = "nothing is killed until this is awaited, or `.blocking()` is called"]
+pub struct Kill {
+    client: Arc<Client>,
+    no_restart: bool,
+}
+
+impl fmt::Debug for Kill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kill({})", self.client.id)
+    }
+}
+
+impl Kill {
+    /// Whether the actor stays dead; default true. With false it restarts if its `max_restarts` allow.
+    pub fn no_restart(mut self, stay_dead: bool) -> Self {
+        self.no_restart = stay_dead;
+        self
+    }
+
+    fn op(self) -> Op<()> {
+        Op::new(async move {
+            let question = AskGcs::Kill { actor: self.client.id, no_restart: self.no_restart };
+            ask_gcs(&self.client.process, question).await.map(drop)
+        })
+    }
+
+    /// Kills on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if the GCS does not answer, and `InvalidArgument` on a thread of an async runtime.
+    pub fn blocking(self) -> Result<()> {
+        self.op().blocking()
+    }
+}
+
+impl IntoFuture for Kill {
+    type Output = Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.op().into_future()
+    }
+}
+
+/// Ends the actor that runs this, on purpose: it is never restarted, and its unfinished calls fail with `ActorDied`.
+///
+/// # Panics
+///
+/// Always, inside an actor, in a way that only Actinic catches; outside of one, the task that calls it fails.
+pub fn exit_actor() -> ! {
+    crate::worker::job::exit_thread()
+}
+
+impl Client {
+    /// A ref that is ready when the actor is made.
+    pub(crate) fn ready_ref(self: &Arc<Self>) -> RawRef {
+        let made = self.ready.get_or_init(|| match self.process.owner_numbered(0) {
+            Some(owner) => owner.open_ref(What::Lifeline(self.id)),
+            None => unreachable!("a process with clients has an owner"),
+        });
+        let known = made.clone();
+        self.made_already();
+        known
+    }
+
+    /// What calls of the actor share.
+    pub(crate) fn meta(&self, retries: i64, returns: u32, name: Option<String>) -> Arc<Meta> {
+        if retries == self.limits.max_task_retries && returns == 1 && name.is_none() {
+            return Arc::clone(&self.plain_meta);
+        }
+        Arc::new(call_meta(retries, returns, name))
+    }
+}
+
+/// The options of a call, as a task has them.
+pub(crate) fn call_meta(retries: i64, returns: u32, name: Option<String>) -> Meta {
+    Meta {
+        name,
+        shape: Shape::none(),
+        max_retries: retries,
+        returns: Some(returns),
+        isolation: crate::api::options::Isolation::default(),
+        fail_infeasible: false,
+        task_events: true,
+        retry_errors: None,
+    }
+}
+
+/// A handle of an actor that lives in this process.
+pub(crate) fn handle_here<A: Actor>(process: &Arc<Process>, id: ActorId) -> Option<Handle<A>> {
+    let actor = process.actor(crate::actor::host::number(id))?;
+    if actor.entry.id() != A::entry().id() {
+        return None;
+    }
+    let spec = &actor.spec;
+    let limits = ClientLimits {
+        max_concurrency: spec.max_concurrency,
+        max_pending: spec.max_pending_calls,
+        max_task_retries: spec.max_task_retries,
+    };
+    let client = client_for(process, id, A::entry().name(), limits, None, Some(spec.owner));
+    Some(Handle::new(RawHandle { client, options: None }))
+}

@@ -1,0 +1,112 @@
+//! Operations that are awaited, or waited for on the calling thread.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use crate::api::error::{Error, Result};
+use crate::env::{Parker, park};
+use crate::wait::Countdown;
+use crate::worker::host;
+
+/// An operation of Actinic that has been described and not begun: await it, or call [`Op::blocking`].
+#[must_use = "an operation does nothing until it is awaited, or `.blocking()` is called"]
+pub struct Op<T> {
+    future: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
+}
+
+impl<T> fmt::Debug for Op<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Op")
+    }
+}
+
+impl<T: Send + 'static> Op<T> {
+    pub(crate) fn new(future: impl Future<Output = Result<T>> + Send + 'static) -> Op<T> {
+        Op { future: Box::pin(future) }
+    }
+
+    pub(crate) fn ready(result: Result<T>) -> Op<T> {
+        Op::new(std::future::ready(result))
+    }
+
+    /// Waits on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operation, and `InvalidArgument` on a thread of an async runtime, which must not be blocked.
+    pub fn blocking(self) -> Result<T> {
+        check_may_block()?;
+        block_on(self.future)
+    }
+}
+
+impl<T> IntoFuture for Op<T> {
+    type Output = Result<T>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.future
+    }
+}
+
+/// Whether this thread may wait: it runs no runtime.
+pub(crate) fn check_may_block() -> Result<()> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Ok(());
+    }
+    Err(Error::invalid_argument("a blocking call on a thread of an async runtime would stop everything else there")
+        .remedy("use `.await` here, or call from `tokio::task::spawn_blocking` or a thread of your own"))
+}
+
+struct ThreadWaker {
+    parker: Parker,
+    woken: AtomicBool,
+}
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.parker.unpark();
+    }
+}
+
+/// Runs a future on this thread; if it waits inside a remote call, the call lends its CPU meanwhile.
+pub(crate) fn block_on<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+    let wake = Arc::new(ThreadWaker { parker: Parker::current(), woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&wake));
+    let mut cx = Context::from_waker(&waker);
+    let mut blocked = None;
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            return done;
+        }
+        if blocked.is_none() {
+            blocked = host::current().map(|current| current.block());
+        }
+        while !wake.woken.swap(false, Ordering::AcqRel) {
+            park(None);
+        }
+    }
+}
+
+/// Waits on this thread until the countdown is down, or `at_most` is over.
+pub(crate) fn wait_for(countdown: &Countdown, at_most: Option<Duration>, now: impl Fn() -> Duration) {
+    let parker = Parker::current();
+    if countdown.register(&parker) {
+        return;
+    }
+    let until = at_most.map(|time| now() + time);
+    let _blocked = host::current().map(|current| current.block());
+    while !countdown.is_done() {
+        let left = until.map(|until| until.saturating_sub(now()));
+        if left == Some(Duration::ZERO) {
+            return;
+        }
+        park(left);
+    }
+}

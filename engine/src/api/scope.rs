@@ -1,0 +1,89 @@
+//! Which cluster, and which submitter, a call belongs to.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::api::error::{Error, Result};
+use crate::owner::Owner;
+use crate::worker::host;
+
+thread_local! {
+    static ENTERED: RefCell<Vec<Arc<Owner>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The clusters that this process is connected to.
+static ALL: Mutex<Vec<Arc<Owner>>> = Mutex::new(Vec::new());
+
+fn all() -> std::sync::MutexGuard<'static, Vec<Arc<Owner>>> {
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The submitter for calls made here: of the call that runs, of the scope, or of the only cluster.
+pub(crate) fn owner() -> Result<Arc<Owner>> {
+    if let Some(owner) = host::with_current(|current| current.map(|current| Arc::clone(current.host.owner()))) {
+        return Ok(owner);
+    }
+    if let Some(owner) = ENTERED.with(|entered| entered.borrow().last().cloned()) {
+        return Ok(owner);
+    }
+    let all = all();
+    match &all[..] {
+        [only] => Ok(Arc::clone(only)),
+        [] => Err(Error::connection("no cluster is connected").remedy("call `actinic::init()` first")),
+        many => {
+            Err(Error::connection(format!("{} clusters are connected, and this is in the scope of none", many.len()))
+                .remedy("use `cluster.enter()` in sync code, or `cluster.scope(future).await`"))
+        }
+    }
+}
+
+/// Whether a second `init()` here would be in the scope of a cluster.
+pub(crate) fn current() -> Option<Arc<Owner>> {
+    if let Some(owner) = ENTERED.with(|entered| entered.borrow().last().cloned()) {
+        return Some(owner);
+    }
+    all().first().cloned()
+}
+
+pub(crate) fn add(owner: Arc<Owner>) {
+    all().push(owner);
+}
+
+pub(crate) fn remove(owner: &Arc<Owner>) {
+    all().retain(|other| !Arc::ptr_eq(other, owner));
+}
+
+/// While it lives, this thread is in a cluster's scope.
+#[derive(Debug)]
+#[must_use = "the scope ends when this is dropped"]
+pub struct Enter {
+    /// Scopes are of a thread.
+    marker: std::marker::PhantomData<*const ()>,
+}
+
+pub(crate) fn enter(owner: &Arc<Owner>) -> Enter {
+    ENTERED.with(|entered| entered.borrow_mut().push(Arc::clone(owner)));
+    Enter { marker: std::marker::PhantomData }
+}
+
+impl Drop for Enter {
+    fn drop(&mut self) {
+        let gone = ENTERED.with(|entered| entered.borrow_mut().pop());
+        drop(gone);
+    }
+}
+
+/// A future whose every poll is in a cluster's scope.
+pub(crate) struct Scoped<F> {
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) future: std::pin::Pin<Box<F>>,
+}
+
+impl<F: std::future::Future> std::future::Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<F::Output> {
+        let _entered = enter(&self.owner.clone());
+        self.future.as_mut().poll(cx)
+    }
+}

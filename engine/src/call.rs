@@ -1,0 +1,245 @@
+//! Arguments and results, between the macro's typed code and encoded values.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::error::{Error, Result};
+use crate::api::into_arg::IntoArg;
+use crate::object::RawRef;
+use crate::program::Outcome;
+use crate::value::{self, Blob, BlobWriter, Extras, Value};
+
+/// A value larger than this becomes an object once, and is sent by ref.
+pub(crate) const INLINE_LIMIT: usize = 100 * 1024;
+
+const HERE: u8 = 0;
+const DEPENDENCY: u8 = 1;
+
+/// An argument that is not in the body.
+pub(crate) enum Dependency {
+    Ref(RawRef),
+    /// A value above the inline limit, which becomes an object when the call is submitted.
+    Large(Value),
+}
+
+/// The arguments of one call while they are encoded.
+///
+/// The body is, per parameter, a tag and either the encoded value or the number of a dependency.
+#[derive(Default)]
+pub struct Args {
+    pub(crate) body: BlobWriter,
+    pub(crate) extras: Extras,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) error: Option<Error>,
+}
+
+impl fmt::Debug for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Args({} bytes, {} dependencies)", self.body.len(), self.dependencies.len())
+    }
+}
+
+impl Args {
+    /// No arguments yet.
+    pub fn new() -> Args {
+        Args::default()
+    }
+
+    /// Appends the next argument. What goes wrong is kept, and becomes the error of the call's refs.
+    pub fn push<T>(&mut self, name: &'static str, arg: impl IntoArg<T>) {
+        arg.push_into(self, name);
+    }
+
+    /// Appends a value.
+    pub fn push_value<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
+        let start = self.body.len();
+        let (buffers, refs) = (self.extras.buffers.len(), self.extras.refs.len());
+        self.body.push(HERE);
+        if let Err(error) = value::encode_into(value, &mut self.body, &mut self.extras) {
+            let error = value::not_encoded::<T>(&format!("argument `{name}`"), error);
+            self.error.get_or_insert(error);
+            return;
+        }
+        let beside: usize = self.extras.buffers[buffers..].iter().map(|buffer| buffer.len()).sum();
+        if self.body.len() - start + beside > INLINE_LIMIT {
+            self.set_apart(name, value, start, buffers, refs);
+        }
+    }
+
+    /// Moves the argument that was just encoded out of the body, into a value of its own.
+    fn set_apart<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+        start: usize,
+        buffers: usize,
+        refs: usize,
+    ) {
+        let apart = if buffers == 0 && refs == 0 {
+            let body = Blob::copy_of(&self.body.as_slice()[start + 1..]);
+            Ok(Value::new(body, std::mem::take(&mut self.extras)))
+        } else {
+            // Its extras are numbered after those of earlier arguments: it is encoded again by itself.
+            self.extras.buffers.truncate(buffers);
+            self.extras.refs.truncate(refs);
+            value::encode(value, name)
+        };
+        self.body.truncate(start);
+        match apart {
+            Ok(value) => self.push_dependency(Dependency::Large(value)),
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Appends a ref, whose value the function gets.
+    pub(crate) fn push_ref(&mut self, object: RawRef) {
+        self.push_dependency(Dependency::Ref(object));
+    }
+
+    fn push_dependency(&mut self, dependency: Dependency) {
+        let number = self.dependencies.len() as u32;
+        self.dependencies.push(dependency);
+        self.body.push(DEPENDENCY);
+        self.body.extend(&number.to_le_bytes());
+    }
+}
+
+/// The arguments of a call on its worker, read in order.
+pub struct TaskArgs<'a> {
+    rest: &'a [u8],
+    pub(crate) input: &'a Value,
+    dependencies: &'a [Value],
+}
+
+impl fmt::Debug for TaskArgs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskArgs({} bytes, {} dependencies)", self.rest.len(), self.dependencies.len())
+    }
+}
+
+impl<'a> TaskArgs<'a> {
+    pub(crate) fn new(input: &'a Value, dependencies: &'a [Value]) -> Self {
+        TaskArgs { rest: input.body.as_slice(), input, dependencies }
+    }
+
+    /// Decodes the next argument.
+    ///
+    /// # Errors
+    ///
+    /// `Serialization` if what was sent does not decode as `T`.
+    pub fn next<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T> {
+        let what = || format!("argument `{name}`");
+        let (tag, rest) = self.rest.split_first().ok_or_else(|| missing(name))?;
+        match *tag {
+            HERE => {
+                let read = value::with_extras(self.input.extras.as_ref(), || postcard::take_from_bytes(rest));
+                let (value, rest) = read.map_err(|error| value::not_decoded::<T>(&what(), error))?;
+                self.rest = rest;
+                Ok(value)
+            }
+            DEPENDENCY => {
+                let (number, rest) = rest.split_first_chunk::<4>().ok_or_else(|| missing(name))?;
+                let value = self.dependencies.get(u32::from_le_bytes(*number) as usize).ok_or_else(|| missing(name))?;
+                self.rest = rest;
+                value::decode(value, &what())
+            }
+            _ => Err(missing(name)),
+        }
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::serialization(format!("argument `{name}` is missing from the call"))
+        .remedy("both sides must run the same program")
+}
+
+/// The arguments of an async call, which outlive the thread that accepted it.
+pub struct OwnedTaskArgs {
+    input: Value,
+    dependencies: Vec<Value>,
+    read: usize,
+}
+
+impl fmt::Debug for OwnedTaskArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnedTaskArgs({} dependencies)", self.dependencies.len())
+    }
+}
+
+impl OwnedTaskArgs {
+    pub(crate) fn new(input: Value, dependencies: Vec<Value>) -> Self {
+        OwnedTaskArgs { input, dependencies, read: 0 }
+    }
+
+    /// Decodes the next argument.
+    ///
+    /// # Errors
+    ///
+    /// `Serialization` if what was sent does not decode as `T`.
+    pub fn next<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T> {
+        let body = self.input.body.as_slice();
+        let mut args = TaskArgs { rest: &body[self.read..], input: &self.input, dependencies: &self.dependencies };
+        let value = args.next(name)?;
+        self.read = body.len() - args.rest.len();
+        Ok(value)
+    }
+}
+
+/// The encoded results of a call.
+#[derive(Clone)]
+pub enum Returns {
+    /// One value.
+    One(ReturnValue),
+    /// As many as were returned.
+    Many(Vec<ReturnValue>),
+}
+
+/// One encoded result.
+#[derive(Clone)]
+pub struct ReturnValue(pub(crate) Value);
+
+impl fmt::Debug for ReturnValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReturnValue({} bytes)", self.0.size())
+    }
+}
+
+impl fmt::Debug for Returns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Returns::One(value) => value.fmt(f),
+            Returns::Many(values) => values.fmt(f),
+        }
+    }
+}
+
+/// Encodes the one result of a call.
+///
+/// # Errors
+///
+/// `Serialization` if it cannot be encoded.
+pub fn return_one<T: Serialize>(value: T) -> Outcome {
+    Ok(Returns::One(encode_return(&value)?))
+}
+
+/// Encodes one of several results.
+///
+/// # Errors
+///
+/// `Serialization` if it cannot be encoded.
+pub fn encode_return<T: Serialize>(value: &T) -> Result<ReturnValue> {
+    value::encode(value, "the returned value").map(ReturnValue)
+}
+
+/// Encodes a vector as one result per element.
+///
+/// # Errors
+///
+/// `Serialization` if one cannot be encoded.
+pub fn return_vec<T: Serialize>(values: Vec<T>) -> Outcome {
+    values.iter().map(encode_return).collect::<Result<_>>().map(Returns::Many)
+}

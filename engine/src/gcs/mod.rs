@@ -1,0 +1,408 @@
+//! The GCS of a cluster: its tables, as an Actix actor around [`core::GcsCore`].
+
+pub(crate) mod core;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actinic_transport::{ActorNo, Address, Lane, NodeId, Peer, PeerAddr, Probe, ProcessId, ReplyTo};
+use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+use tokio::sync::oneshot;
+
+use crate::api::error::{Error, Result};
+use crate::gcs::core::{
+    Action, ActorEnd, ActorFilter, Config, DeathCause, EndHow, Event, GcsCore, NodeDeath, Reply, ReplyId, StartFailure,
+};
+use crate::ids::OwnerId;
+use crate::process::Process;
+use crate::protocol::{ActorInfo, ActorNews, AskGcs, GCS, GcsAnswer, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::raylet::{Raylet, RayletLink};
+
+/// How a process reaches the GCS of its cluster.
+#[derive(Clone)]
+pub(crate) enum GcsLink {
+    Local(actix::Addr<Gcs>),
+    Remote(Peer),
+}
+
+impl GcsLink {
+    pub(crate) fn tell(&self, message: ToGcs) {
+        match self {
+            GcsLink::Local(gcs) => gcs.do_send(Told(None, message)),
+            GcsLink::Remote(peer) => {
+                if let Err(error) = peer.tell(Lane::Ordered, GCS, &message) {
+                    tracing::debug!(%error, "a message to the GCS was not sent");
+                }
+            }
+        }
+    }
+
+    /// Asks something; the answer comes within the deadline, or an error that says why not.
+    pub(crate) async fn ask(&self, question: AskGcs, deadline: Duration) -> Result<GcsAnswer> {
+        match self {
+            GcsLink::Local(gcs) => {
+                let (tell, hear) = oneshot::channel();
+                gcs.do_send(Asked(question, Answer::Here(tell)));
+                hear.await.map_err(|_| Error::connection("the GCS of this process has ended"))
+            }
+            GcsLink::Remote(peer) => peer.ask(GCS, &question, deadline).await.map_err(|error| {
+                Error::connection(format!("the GCS did not answer: {error}"))
+                    .remedy("check that the head node runs and can be reached")
+            }),
+        }
+    }
+}
+
+/// A message, and who sent it if another process did.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Told(pub(crate) Option<Peer>, pub(crate) ToGcs);
+
+/// A question, and where its answer goes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Asked(pub(crate) AskGcs, pub(crate) Answer);
+
+/// Where an answer goes.
+pub(crate) enum Answer {
+    Here(oneshot::Sender<GcsAnswer>),
+    There(ReplyTo),
+}
+
+impl Answer {
+    fn give(self, answer: &GcsAnswer) {
+        match self {
+            // Whoever asked may have gone.
+            Answer::Here(tell) => drop(tell.send(answer.clone())),
+            Answer::There(reply) => drop(reply.answer(answer)),
+        }
+    }
+}
+
+enum Pending {
+    Create(OwnerId, crate::ids::ActorId),
+    Ask(Answer),
+}
+
+/// The Actix actor.
+pub(crate) struct Gcs {
+    process: Arc<Process>,
+    core: GcsCore,
+    raylet: Option<actix::Addr<Raylet>>,
+    /// How to reach processes: raylets, drivers, actors' hosts.
+    peers: HashMap<ProcessId, PeerAddr>,
+    raylets: BTreeMap<NodeId, ProcessId>,
+    pending: BTreeMap<u64, Pending>,
+    next_reply: u64,
+    tick: Option<SpawnHandle>,
+}
+
+impl Gcs {
+    pub(crate) fn new(process: Arc<Process>) -> Gcs {
+        Gcs {
+            process,
+            core: GcsCore::new(Config::default()),
+            raylet: None,
+            peers: HashMap::new(),
+            raylets: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            next_reply: 0,
+            tick: None,
+        }
+    }
+
+    fn reply_id(&mut self, pending: Pending) -> ReplyId {
+        self.next_reply += 1;
+        self.pending.insert(self.next_reply, pending);
+        ReplyId(self.next_reply)
+    }
+
+    fn event(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let mut out = Vec::new();
+        let now = self.process.env.now();
+        self.core.handle(now, event, &mut out);
+        for action in out {
+            self.act(action, ctx);
+        }
+        if let Some(before) = self.tick.take() {
+            ctx.cancel_future(before);
+        }
+        if let Some(at) = self.core.next_wake() {
+            let wait = at.saturating_sub(now).max(Duration::from_millis(1));
+            self.tick = Some(ctx.run_later(wait, |gcs, ctx| {
+                gcs.tick = None;
+                gcs.event(Event::Tick, ctx);
+            }));
+        }
+    }
+
+    fn act(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Reply { to, reply } => self.reply(to, reply),
+            Action::PlaceActor { node, run, spec } => {
+                self.tell_raylet(node, ToRaylet::PlaceActor { run, spec: Box::new((*spec).clone()) });
+            }
+            Action::EndActor { node, run, how } => {
+                self.tell_raylet(node, ToRaylet::EndActor { run, kill: how == EndHow::Kill });
+            }
+            Action::SpreadNodes { to, rows } => {
+                for node in to {
+                    self.tell_raylet(node, ToRaylet::Nodes(rows.clone()));
+                }
+            }
+            Action::SpreadViews { to, views } => {
+                for node in to {
+                    self.tell_raylet(node, ToRaylet::Views(views.clone()));
+                }
+            }
+            Action::ProbeNode { node } => self.probe(node, ctx),
+            Action::TellDead { node, process } => self.tell_raylet(node, ToRaylet::Dead { process }),
+            Action::AskRegister { node } => tracing::debug!(%node, "an unknown node speaks; it will register"),
+            Action::TellJobEnded { to, job } => {
+                for node in to {
+                    self.tell_raylet(node, ToRaylet::JobEnded { job });
+                }
+            }
+            Action::Publish { to, rows } => {
+                let news = rows.into_iter().map(|info| self.news(info)).collect();
+                self.tell_process(to, ToOwner::Actors(news));
+            }
+            Action::Warn(warning) => tracing::warn!(target: "actinic", "{warning:?}"),
+        }
+    }
+
+    fn news(&self, info: ActorInfo) -> ActorNews {
+        let peer = info.address.and_then(|address| self.peers.get(&address.process).cloned());
+        ActorNews { info, peer }
+    }
+
+    fn reply(&mut self, to: ReplyId, reply: Reply) {
+        let Some(pending) = self.pending.remove(&to.0) else { return };
+        match (pending, reply) {
+            (Pending::Create(owner, asked), Reply::Created(info)) => {
+                let news = self.news(ActorInfo { id: asked, ..info });
+                self.tell_process(owner.process, ToOwner::Actors(vec![news]));
+            }
+            (Pending::Create(owner, asked), Reply::Existing { info, .. }) => {
+                let news = self.news(ActorInfo { id: asked, ..info });
+                self.tell_process(owner.process, ToOwner::Actors(vec![news]));
+            }
+            (Pending::Create(owner, asked), Reply::Refused(cause)) => {
+                let news = self.news(dead_info(asked, cause));
+                self.tell_process(owner.process, ToOwner::Actors(vec![news]));
+            }
+            (Pending::Ask(answer), Reply::Found { info, spec }) => {
+                let news = self.news(info);
+                answer.give(&GcsAnswer::Actor(Some((news, Box::new((*spec).clone())))));
+            }
+            (Pending::Ask(answer), Reply::NotFound) => answer.give(&GcsAnswer::Actor(None)),
+            (Pending::Ask(answer), Reply::Names(names)) => answer.give(&GcsAnswer::Names(names)),
+            (Pending::Ask(answer), Reply::Killed | Reply::KilledUnknown) => answer.give(&GcsAnswer::Killed),
+            (_, reply) => tracing::error!(?reply, "the GCS answered what was not asked"),
+        }
+    }
+
+    fn tell_raylet(&self, node: NodeId, message: ToRaylet) {
+        if node == self.process.id.node
+            && let Some(raylet) = &self.raylet
+        {
+            RayletLink::Local(raylet.clone()).tell(message);
+            return;
+        }
+        let peer = self.raylets.get(&node).and_then(|process| self.peers.get(process));
+        if let (Some(peer), Ok(endpoint)) = (peer, self.process.endpoint()) {
+            let _ = endpoint.peer(peer).tell(Lane::Ordered, RAYLET, &message);
+        }
+    }
+
+    fn tell_process(&self, process: ProcessId, message: ToOwner) {
+        if process == self.process.id {
+            let process = Arc::clone(&self.process);
+            process.clone().defer(move || process.deliver(message));
+            return;
+        }
+        if let (Some(peer), Ok(endpoint)) = (self.peers.get(&process), self.process.endpoint()) {
+            let _ = endpoint.peer(peer).tell(Lane::Ordered, OWNER, &message);
+        }
+    }
+
+    /// Asks a node for a sign of life.
+    fn probe(&self, node: NodeId, ctx: &mut Context<Self>) {
+        let peer = self.raylets.get(&node).and_then(|process| self.peers.get(process));
+        let (Some(addr), Ok(endpoint)) = (peer.and_then(|peer| peer.addrs.first().copied()), self.process.endpoint())
+        else {
+            return;
+        };
+        let endpoint = endpoint.clone();
+        let gcs = ctx.address();
+        self.process.spawn(async move {
+            if endpoint.probe(addr, Duration::from_millis(500)).await == Probe::Unreachable {
+                gcs.do_send(Dead(node, "port unreachable".to_owned()));
+            }
+        });
+    }
+
+    fn told(&mut self, message: ToGcs, ctx: &mut Context<Self>) {
+        match message {
+            ToGcs::RegisterNode { row, peer } => {
+                self.raylets.insert(row.id, peer.id);
+                self.peers.insert(peer.id, peer);
+                self.event(Event::RegisterNode { row }, ctx);
+            }
+            ToGcs::Heartbeat { node } => self.event(Event::Heartbeat { node }, ctx),
+            ToGcs::View(view) => self.event(Event::ReportView { view }, ctx),
+            ToGcs::NodeLeft { node } => self.event(Event::NodeLeft { node }, ctx),
+            ToGcs::NodeSuspected { node } => self.event(Event::NodeSuspected { node }, ctx),
+            ToGcs::JobStarted { row, driver } => {
+                self.peers.insert(driver.id, driver);
+                self.event(Event::JobStarted { row }, ctx);
+            }
+            ToGcs::JobEnded { job } => self.event(Event::JobEnded { job }, ctx),
+            ToGcs::ProcessDied { process } => self.event(Event::ProcessDied { process }, ctx),
+            ToGcs::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
+            ToGcs::CreateActor { spec, from } => {
+                self.peers.insert(from.id, from);
+                let reply = self.reply_id(Pending::Create(spec.owner, spec.id));
+                self.event(Event::CreateActor { spec: Arc::from(spec), reply }, ctx);
+            }
+            ToGcs::ActorPlaced { run, node } => self.event(Event::ActorPlaced { run, node }, ctx),
+            ToGcs::ActorReady { run, node, process, worker, pid } => {
+                let actor = ActorNo(crate::actor::host::number(run.actor));
+                let address = Address { process: process.id, actor };
+                self.peers.insert(process.id, process);
+                self.event(Event::ActorReady { run, node, address, worker, pid }, ctx);
+            }
+            ToGcs::ActorNotStarted { run, node, text, error, no_room } => {
+                let cause = match error {
+                    _ if no_room => StartFailure::NoRoom,
+                    Some(error) => StartFailure::ConstructorError {
+                        text,
+                        error: postcard::to_stdvec(&error).unwrap_or_default().into(),
+                    },
+                    None => StartFailure::WorkerDied { detail: text },
+                };
+                self.event(Event::ActorFailed { run, node, cause }, ctx);
+            }
+            ToGcs::ActorDied { run, node, exited, ended, text } => {
+                let cause = match (exited, ended) {
+                    (true, _) => ActorEnd::Exited,
+                    (_, true) => ActorEnd::Ended,
+                    _ => ActorEnd::WorkerDied { detail: text },
+                };
+                self.event(Event::ActorDied { run, node, cause }, ctx);
+            }
+            ToGcs::StopActor { actor } => self.event(Event::StopActor { actor }, ctx),
+            ToGcs::HandlesGone { actor } => self.event(Event::HandlesGone { actor }, ctx),
+            ToGcs::Subscribe { actor, owner, to } => {
+                let process = to.id;
+                self.peers.insert(to.id, to);
+                self.event(Event::Subscribe { actor, owner, to: process }, ctx);
+            }
+        }
+    }
+
+    fn asked(&mut self, question: AskGcs, answer: Answer, ctx: &mut Context<Self>) {
+        match question {
+            AskGcs::GetActor { name, namespace } => {
+                let reply = self.reply_id(Pending::Ask(answer));
+                self.event(Event::GetActorByName { name, namespace, reply }, ctx);
+            }
+            AskGcs::ListNamed { namespace } => {
+                let reply = self.reply_id(Pending::Ask(answer));
+                self.event(Event::ListNamed { namespace, reply }, ctx);
+            }
+            AskGcs::Kill { actor, no_restart } => {
+                let reply = Some(self.reply_id(Pending::Ask(answer)));
+                self.event(Event::KillActor { actor, no_restart, reply }, ctx);
+            }
+            AskGcs::Nodes => {
+                let rows = self.core.nodes(None).cloned().collect();
+                answer.give(&GcsAnswer::Nodes(rows, self.core.views().cloned().collect()));
+            }
+            AskGcs::Actors => {
+                answer.give(&GcsAnswer::Actors(self.core.actors(&ActorFilter::default()).cloned().collect()));
+            }
+            AskGcs::Jobs => answer.give(&GcsAnswer::Jobs(self.core.jobs(None).cloned().collect())),
+        }
+    }
+}
+
+fn dead_info(id: crate::ids::ActorId, cause: DeathCause) -> ActorInfo {
+    ActorInfo {
+        id,
+        state: core::ActorState::Dead,
+        incarnation: 0,
+        restarts: 0,
+        node: cause.node,
+        address: None,
+        death: Some(Box::new(cause)),
+    }
+}
+
+/// A probe found a node dead.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Dead(NodeId, String);
+
+/// The raylet of the GCS's own process.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LocalRaylet(pub(crate) actix::Addr<Raylet>);
+
+/// A session with a process ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SessionLost(pub(crate) ProcessId);
+
+impl Actor for Gcs {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(1 << 20);
+    }
+}
+
+impl Handler<Told> for Gcs {
+    type Result = ();
+
+    fn handle(&mut self, message: Told, ctx: &mut Context<Self>) {
+        self.told(message.1, ctx);
+    }
+}
+
+impl Handler<Asked> for Gcs {
+    type Result = ();
+
+    fn handle(&mut self, message: Asked, ctx: &mut Context<Self>) {
+        self.asked(message.0, message.1, ctx);
+    }
+}
+
+impl Handler<Dead> for Gcs {
+    type Result = ();
+
+    fn handle(&mut self, message: Dead, ctx: &mut Context<Self>) {
+        self.event(Event::NodeDead { node: message.0, cause: NodeDeath::Unreachable { detail: message.1 } }, ctx);
+    }
+}
+
+impl Handler<LocalRaylet> for Gcs {
+    type Result = ();
+
+    fn handle(&mut self, message: LocalRaylet, _ctx: &mut Context<Self>) {
+        self.raylet = Some(message.0);
+    }
+}
+
+impl Handler<SessionLost> for Gcs {
+    type Result = ();
+
+    fn handle(&mut self, message: SessionLost, ctx: &mut Context<Self>) {
+        let node = self.raylets.iter().find(|(_, process)| **process == message.0).map(|(node, _)| *node);
+        match node {
+            Some(node) => self.event(Event::NodeSuspected { node }, ctx),
+            None => self.event(Event::ProcessDied { process: message.0 }, ctx),
+        }
+    }
+}

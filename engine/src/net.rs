@@ -1,0 +1,296 @@
+//! A process's ear on the network: messages from other processes, handed to the components they are for.
+
+use std::sync::Arc;
+
+use actinic_transport::{Endpoint, Messages, Peer, PeerEvent, Receiver};
+
+use crate::actor::host::ActorHost;
+use crate::api::error::Error;
+use crate::gcs::{Answer, Asked, Gcs, SessionLost, Told};
+use crate::object::Resolved;
+use crate::object_manager::{ServeObjects, pull};
+use crate::owner::remote::carried_outcome_refs;
+use crate::process::Process;
+use crate::protocol::calls::{CALLS, REPLIES, TASKS, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue};
+use crate::protocol::{AskGcs, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, RAYLET, ToGcs, ToOwner, ToRaylet, WORKER};
+use crate::raylet::{FromPeer, ProcessGone, Raylet};
+use crate::worker::job::Job;
+use crate::worker::remote::{Keep, RemoteJob, ToWorker};
+
+/// The components that live in a process.
+#[derive(Clone, Default)]
+pub(crate) struct Components {
+    pub(crate) raylet: Option<actix::Addr<Raylet>>,
+    pub(crate) gcs: Option<actix::Addr<Gcs>>,
+    /// The raylet, GCS or worker of this process ends it when this process's own raylet is gone.
+    pub(crate) home: Option<actinic_transport::ProcessId>,
+}
+
+/// Makes a process hear what arrives at its endpoint.
+pub(crate) fn listen(process: &Arc<Process>, endpoint: &Endpoint, components: &Components) {
+    let ear = |hear: fn(&Ear, &Peer, &mut Messages<'_>)| -> Arc<dyn Receiver> {
+        Arc::new(Hears { ear: Ear { process: Arc::clone(process), components: components.clone() }, hear })
+    };
+    endpoint.register(OWNER, ear(Ear::owner));
+    endpoint.register(RAYLET, ear(Ear::raylet));
+    endpoint.register(GCS, ear(Ear::gcs));
+    endpoint.register(WORKER, ear(Ear::worker));
+    endpoint.register(OBJECTS, ear(Ear::objects));
+    endpoint.register(TASKS, ear(Ear::tasks));
+    endpoint.register(REPLIES, ear(Ear::replies));
+    endpoint.register(CALLS, ear(Ear::calls));
+    endpoint.register(OBJECT, ear(Ear::object));
+    endpoint.set_bulk(Arc::new(ServeObjects(Arc::clone(process))));
+    let (process, components) = (Arc::clone(process), components.clone());
+    endpoint.on_peer_event(Arc::new(move |event| {
+        if let PeerEvent::Down(id, reason) = event {
+            let why = reason.to_string();
+            process.process_dead(id, &why);
+            if let Some(raylet) = &components.raylet {
+                raylet.do_send(ProcessGone(id, why.clone()));
+            }
+            if let Some(gcs) = &components.gcs {
+                gcs.do_send(SessionLost(id));
+            }
+            if components.home == Some(id) {
+                process.home_lost(&why);
+            }
+        }
+    }));
+}
+
+struct Ear {
+    process: Arc<Process>,
+    components: Components,
+}
+
+struct Hears {
+    ear: Ear,
+    hear: fn(&Ear, &Peer, &mut Messages<'_>),
+}
+
+impl Receiver for Hears {
+    fn receive(&self, from: &Peer, messages: &mut Messages<'_>) {
+        (self.hear)(&self.ear, from, messages);
+    }
+}
+
+fn decode<'a, T: serde::Deserialize<'a>>(from: &Peer, body: &'a [u8]) -> Option<T> {
+    match postcard::from_bytes(body) {
+        Ok(message) => Some(message),
+        Err(error) => {
+            tracing::warn!(peer = %from.id(), %error, "a message could not be decoded and was dropped");
+            None
+        }
+    }
+}
+
+impl Ear {
+    fn owner(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            match decode::<ToOwner>(from, message.body) {
+                Some(ToOwner::GetObject { object }) => self.answer_object(from, object),
+                Some(message) => self.process.deliver(message),
+                None => {}
+            }
+        }
+    }
+
+    /// A borrower asks for an object of this process: it hears when there is an outcome.
+    fn answer_object(&self, from: &Peer, object: crate::ids::ObjectId) {
+        let found = self.process.owner_numbered(object.task.owner.number);
+        let Some(raw) = found.and_then(|owner| owner.find(object.task, object.index)) else {
+            let error = Error::object_freed(format!("object {object} is not known to its owner any more"));
+            let answer = ObjectAnswer { object, outcome: WireOutcome::Error(error) };
+            let _ = from.tell(actinic_transport::Lane::Ordered, OBJECT, &answer);
+            return;
+        };
+        let (process, peer) = (Arc::clone(&self.process), from.clone());
+        let kept = raw.clone();
+        crate::actor::client::when_ready(&raw, move || {
+            let Some(resolved) = kept.slot().get() else { return };
+            let outcome = match &resolved {
+                Resolved::Value(value) if value.size() <= crate::call::INLINE_LIMIT => {
+                    WireOutcome::Value(WireValue::of(value))
+                }
+                Resolved::Value(value) => WireOutcome::Stored {
+                    size: value.size() as u64,
+                    at: vec![process.address()],
+                    refs: value.refs().iter().map(crate::object::RawRef::id).collect(),
+                },
+                Resolved::Stored(stored) => WireOutcome::Stored {
+                    size: stored.size,
+                    at: stored.at.clone(),
+                    refs: stored.refs.iter().map(crate::object::RawRef::id).collect(),
+                },
+                Resolved::Error(error) => WireOutcome::Error(error.clone()),
+            };
+            process.send_with_refs(&peer, OBJECT, &ObjectAnswer { object, outcome }, carried_outcome_refs(&resolved));
+        });
+    }
+
+    fn object(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            let Some(answer) = decode::<ObjectAnswer<'_>>(from, message.body) else { continue };
+            let resolved = self.process.read_outcome(from, &answer.outcome);
+            if let Some(borrowed) = self.process.borrowed_if_known(answer.object) {
+                borrowed.slot.resolve(resolved);
+            }
+        }
+    }
+
+    fn raylet(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            if let (Some(raylet), Some(told)) = (&self.components.raylet, decode::<ToRaylet>(from, message.body)) {
+                raylet.do_send(FromPeer(from.clone(), told));
+            }
+        }
+    }
+
+    fn gcs(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            let Some(gcs) = &self.components.gcs else { continue };
+            match message.reply {
+                Some(reply) => match decode::<AskGcs>(from, message.body) {
+                    Some(question) => gcs.do_send(Asked(question, Answer::There(reply))),
+                    None => reply.refuse("the question cannot be decoded"),
+                },
+                None => {
+                    if let Some(told) = decode::<ToGcs>(from, message.body) {
+                        gcs.do_send(Told(Some(from.clone()), told));
+                    }
+                }
+            }
+        }
+    }
+
+    fn tasks(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            let Some(tasks) = decode::<WireTasks<'_>>(from, message.body) else { continue };
+            let Some(slot) = self.process.slots().into_iter().next() else { continue };
+            let mut ready = Vec::with_capacity(tasks.tasks.len());
+            for task in &tasks.tasks {
+                let job = RemoteJob::task(&self.process, from, tasks.owner, tasks.lease, task);
+                if job.is_complete() {
+                    ready.push(Job::Remote(job));
+                    continue;
+                }
+                let (process, slot) = (Arc::clone(&self.process), Arc::clone(&slot));
+                self.process.spawn(async move {
+                    let fetched = job.fetch(&process).await;
+                    slot.push_fetched(job, fetched);
+                });
+            }
+            // A dead worker's process is ending.
+            let _ = slot.push(ready);
+        }
+    }
+
+    fn replies(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            let Some(replies) = decode::<WireReplies<'_>>(from, message.body) else { continue };
+            let mut rest = &replies.replies[..];
+            while let Some(first) = rest.first() {
+                let count = rest.iter().take_while(|reply| reply.owner == first.owner).count();
+                let (batch, after) = rest.split_at(count);
+                rest = after;
+                if let Some(owner) = self.process.owner_numbered(first.owner) {
+                    owner.replies(from, replies.lease, batch);
+                }
+            }
+        }
+    }
+
+    fn calls(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            let Some(calls) = decode::<WireCalls<'_>>(from, message.body) else { continue };
+            let host = self.process.actor(calls.actor).filter(|host| host.run.incarnation == calls.incarnation);
+            let Some(host) = host else {
+                tracing::debug!(
+                    actor = calls.actor,
+                    "calls for an actor that is not here; their caller hears from the GCS"
+                );
+                continue;
+            };
+            for call in &calls.calls {
+                self.call(from, &host, calls.owner, call);
+            }
+        }
+    }
+
+    fn call(&self, from: &Peer, host: &Arc<ActorHost>, owner: u32, call: &crate::protocol::calls::WireCall<'_>) {
+        let method = host.entry.methods.iter().find(|method| method.id() == call.method);
+        let job = RemoteJob::call(&self.process, from, owner, method, host.entry.name(), call);
+        if job.is_complete() {
+            let _ = host.push(Job::Remote(job));
+            return;
+        }
+        // The call keeps its place; the actor does not begin it before its arguments are here.
+        let _ = host.push(Job::Remote(Arc::clone(&job)));
+        let (process, host) = (Arc::clone(&self.process), Arc::clone(host));
+        self.process.spawn(async move {
+            job.fetched(job.fetch(&process).await);
+            host.poke();
+        });
+    }
+
+    fn worker(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            let Some(told) = decode::<ToWorker>(from, message.body) else { continue };
+            match told {
+                ToWorker::TakeBack { lease } => {
+                    for slot in self.process.slots() {
+                        slot.give_back_lease(lease);
+                    }
+                }
+                ToWorker::Cancel { owner, seq, force, .. } => {
+                    let id =
+                        crate::ids::TaskId { owner: crate::ids::OwnerId { process: from.id(), number: owner }, seq };
+                    let waiting = self.process.slots().iter().any(|slot| slot.cancel(id));
+                    let dropped = self.process.cancel_async(id);
+                    if force && !waiting && !dropped && self.process.slots().iter().any(|slot| slot.runs(id)) {
+                        self.process.crash_for("a task was cancelled by force");
+                    }
+                }
+                ToWorker::CancelCall { owner, seq, actor } => {
+                    let id =
+                        crate::ids::TaskId { owner: crate::ids::OwnerId { process: from.id(), number: owner }, seq };
+                    if let Some(actor) = self.process.actor(actor) {
+                        actor.cancel(id);
+                    }
+                }
+                ToWorker::EndActor { run, kill } => match self.process.actor(crate::actor::host::number(run.actor)) {
+                    Some(actor) if actor.run == run => actor.ask_end(kill),
+                    _ => {}
+                },
+                ToWorker::StartActor { run, spec, lease } => {
+                    let worker = self.process.slots().first().map(|slot| slot.host.worker);
+                    if let Some(worker) = worker {
+                        crate::actor::host::begin(&self.process, run, *spec, lease, worker);
+                    }
+                }
+                ToWorker::Exit => self.process.home_lost("its raylet ended it"),
+            }
+        }
+    }
+
+    /// The node's store takes an object that a worker made.
+    fn objects(&self, from: &Peer, messages: &mut Messages<'_>) {
+        for message in messages {
+            let Some(keep) = decode::<Keep>(from, message.body) else { continue };
+            let Some(reply) = message.reply else {
+                self.process.store.remove(&keep.object);
+                continue;
+            };
+            let (process, peer) = (Arc::clone(&self.process), from.clone());
+            self.process.spawn(async move {
+                let kept = match pull(&peer, keep.object).await {
+                    Ok(value) => process.store.insert(keep.object, value).map(|()| process.address()),
+                    Err(error) => Err(Error::object_lost(format!("object {} did not arrive: {error}", keep.object))),
+                };
+                // The worker may have gone meanwhile.
+                let _ = reply.answer(&kept);
+            });
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Refs as the engine sees them: what they point at, how they are counted inside a process, and how a result
+//! arrives.
+//!
+//! An object that this process owns lives in the slot of the task that makes it; a `get` reads the slot directly. An
+//! object owned elsewhere has a slot of the same kind here, filled by asking its owner. Clones are counted in the
+//! slot; only the first and the last in a process concern the reference-counting core.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actinic_transport::PeerAddr;
+
+use crate::api::error::Error;
+use crate::ids::ObjectId;
+use crate::process::Process;
+use crate::task::Task;
+use crate::value::Value;
+use crate::wait::{Waiter, Waiters};
+
+/// An object that lies in the store of one or more processes.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) size: u64,
+    pub(crate) at: Vec<PeerAddr>,
+    /// The refs that the value contains, held as long as the object lives.
+    pub(crate) refs: Vec<RawRef>,
+}
+
+/// How an object came out.
+#[derive(Clone)]
+pub(crate) enum Resolved {
+    /// The value itself.
+    Value(Value),
+    /// The value lies in a node's store.
+    Stored(Arc<Stored>),
+    /// There is no value, and this is why.
+    Error(Error),
+}
+
+impl Resolved {
+    pub(crate) fn is_error(&self) -> bool {
+        matches!(self, Resolved::Error(_))
+    }
+}
+
+pub(crate) enum State {
+    Pending(Waiters),
+    Ready(Resolved),
+}
+
+/// Where an object's value arrives.
+pub(crate) struct Slot {
+    /// Refs to the object in this process, clones included.
+    holds: AtomicU32,
+    state: Mutex<State>,
+}
+
+impl Slot {
+    /// A slot with one hold, for the ref that its maker returns.
+    pub(crate) fn pending() -> Slot {
+        Slot { holds: AtomicU32::new(1), state: Mutex::new(State::Pending(Waiters::None)) }
+    }
+
+    pub(crate) fn ready(resolved: Resolved) -> Slot {
+        Slot { holds: AtomicU32::new(1), state: Mutex::new(State::Ready(resolved)) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while a slot is locked; a poisoned lock is as good as any.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn holds(&self) -> u32 {
+        self.holds.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(*self.lock(), State::Ready(_))
+    }
+
+    pub(crate) fn get(&self) -> Option<Resolved> {
+        match &*self.lock() {
+            State::Ready(resolved) => Some(resolved.clone()),
+            State::Pending(_) => None,
+        }
+    }
+
+    /// Sets the outcome and tells the waiters; `false` if there was one already (a cancellation, a stale attempt).
+    pub(crate) fn resolve(&self, resolved: Resolved) -> bool {
+        let failed = resolved.is_error();
+        let waiters = {
+            let mut state = self.lock();
+            match &mut *state {
+                State::Ready(_) => return false,
+                State::Pending(waiters) => {
+                    let waiters = std::mem::take(waiters);
+                    *state = State::Ready(resolved);
+                    waiters
+                }
+            }
+        };
+        waiters.notify(failed);
+        true
+    }
+
+    /// Replaces an outcome (a new location, a loss); waiters of a pending slot are told.
+    pub(crate) fn replace(&self, resolved: Resolved) {
+        let failed = resolved.is_error();
+        let before = std::mem::replace(&mut *self.lock(), State::Ready(resolved));
+        // What was there is dropped after the lock: it may hold the last ref to something.
+        if let State::Pending(waiters) = before {
+            waiters.notify(failed);
+        }
+    }
+
+    /// Takes the value out of a slot that nobody can ask any more.
+    pub(crate) fn clear(&self) -> State {
+        std::mem::replace(
+            &mut *self.lock(),
+            State::Ready(Resolved::Error(Error::object_freed("the object was freed when its last ref was dropped"))),
+        )
+    }
+
+    /// Leaves `waiter` with a pending slot; gives it back with the outcome's failure if the slot is ready.
+    pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, bool)> {
+        match &mut *self.lock() {
+            State::Pending(waiters) => {
+                waiters.push(waiter);
+                Ok(())
+            }
+            State::Ready(resolved) => Err((waiter, resolved.is_error())),
+        }
+    }
+}
+
+/// An object owned by another process.
+pub(crate) struct Borrowed {
+    pub(crate) id: ObjectId,
+    pub(crate) process: Arc<Process>,
+    pub(crate) slot: Slot,
+    /// Whether the owner was asked for the value.
+    pub(crate) asked: std::sync::atomic::AtomicBool,
+}
+
+pub(crate) enum Target {
+    Owned(Arc<Task>, u32),
+    Borrowed(Arc<Borrowed>),
+}
+
+/// A counted ref without a type.
+pub(crate) struct RawRef(Target);
+
+impl RawRef {
+    /// Takes over the hold that the slot of a new task was made with.
+    pub(crate) fn adopt(task: Arc<Task>, index: u32) -> RawRef {
+        RawRef(Target::Owned(task, index))
+    }
+
+    /// Another ref to a task's return that already has one, or whose owner's table is locked.
+    pub(crate) fn owned(task: Arc<Task>, index: u32) -> RawRef {
+        task.slot(index).holds.fetch_add(1, Ordering::Relaxed);
+        RawRef(Target::Owned(task, index))
+    }
+
+    /// Takes over the hold that the slot of a new borrowed object was made with.
+    pub(crate) fn adopt_borrowed(borrowed: Arc<Borrowed>) -> RawRef {
+        RawRef(Target::Borrowed(borrowed))
+    }
+
+    /// Another ref to a borrowed object, while the table of borrowed objects is locked.
+    pub(crate) fn borrowed(borrowed: Arc<Borrowed>) -> RawRef {
+        borrowed.slot.holds.fetch_add(1, Ordering::Relaxed);
+        RawRef(Target::Borrowed(borrowed))
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.0
+    }
+
+    pub(crate) fn id(&self) -> ObjectId {
+        match &self.0 {
+            Target::Owned(task, index) => ObjectId { task: task.id(), index: *index },
+            Target::Borrowed(borrowed) => borrowed.id,
+        }
+    }
+
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        match &self.0 {
+            Target::Owned(task, _) => &task.owner.process,
+            Target::Borrowed(borrowed) => &borrowed.process,
+        }
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        match &self.0 {
+            Target::Owned(task, index) => task.slot(*index),
+            Target::Borrowed(borrowed) => &borrowed.slot,
+        }
+    }
+
+    /// Leaves a waiter; a borrowed object's owner is asked if nobody asked before.
+    pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, bool)> {
+        self.slot().subscribe(waiter)?;
+        if let Target::Borrowed(borrowed) = &self.0 {
+            Process::ask_owner(borrowed);
+        }
+        Ok(())
+    }
+
+    /// The name of what makes the object, for messages.
+    pub(crate) fn describe(&self) -> String {
+        match &self.0 {
+            Target::Owned(task, _) => task.describe(),
+            Target::Borrowed(borrowed) => format!("object {}", borrowed.id),
+        }
+    }
+
+    fn same(&self, other: &RawRef) -> bool {
+        match (&self.0, &other.0) {
+            (Target::Owned(a, i), Target::Owned(b, j)) => i == j && Arc::ptr_eq(a, b),
+            _ => self.id() == other.id(),
+        }
+    }
+}
+
+impl Clone for RawRef {
+    fn clone(&self) -> Self {
+        match &self.0 {
+            Target::Owned(task, index) => RawRef::owned(Arc::clone(task), *index),
+            Target::Borrowed(borrowed) => RawRef::borrowed(Arc::clone(borrowed)),
+        }
+    }
+}
+
+impl Drop for RawRef {
+    fn drop(&mut self) {
+        if self.slot().holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+            match &self.0 {
+                Target::Owned(task, index) => task.owner.released(task, *index),
+                Target::Borrowed(borrowed) => Process::released(borrowed),
+            }
+        }
+    }
+}
+
+impl PartialEq for RawRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other)
+    }
+}
+
+impl Eq for RawRef {}
+
+impl fmt::Debug for RawRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectRef({})", self.id())
+    }
+}

@@ -1,0 +1,285 @@
+//! Objects above the inline limit: the store of a process, and how a copy comes from elsewhere.
+//!
+//! The store keeps values on the heap, behind the interface that shared memory will take. What a process owns itself
+//! lies in its owners' slots and is only counted here; what it keeps for others lies in the store's map. A copy moves
+//! when somebody needs it, by a bulk stream, once however many ask.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use actinic_transport::{BulkAnswer, BulkHandler, Peer};
+
+use crate::api::error::{Error, Result};
+use crate::call::INLINE_LIMIT;
+use crate::ids::ObjectId;
+use crate::object::{Resolved, Stored};
+use crate::process::Process;
+use crate::protocol::calls::{FetchHeader, FetchObject, aligned};
+use crate::value::{Blob, Extras, Value};
+
+#[derive(Default)]
+struct Kept {
+    /// Primary copies of objects that others own.
+    primary: HashMap<ObjectId, Value>,
+    /// Copies fetched for a reader here.
+    copies: HashMap<ObjectId, Value>,
+    /// Values on their way into the node's store.
+    offered: HashMap<ObjectId, Value>,
+    /// Fetches under way, and who waits for each.
+    fetching: HashMap<ObjectId, Vec<tokio::sync::oneshot::Sender<Result<Value>>>>,
+}
+
+/// One process's share of its node's store.
+pub(crate) struct Store {
+    capacity: u64,
+    used: AtomicU64,
+    kept: Mutex<Kept>,
+}
+
+impl Store {
+    pub(crate) fn new(capacity: u64) -> Store {
+        Store { capacity, used: AtomicU64::new(0), kept: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Plain data under the lock.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Counts a value that is about to be kept; small ones are not counted.
+    ///
+    /// # Errors
+    ///
+    /// `ObjectStoreFull` if it does not fit.
+    pub(crate) fn charge(&self, size: usize) -> Result<()> {
+        if size <= INLINE_LIMIT {
+            return Ok(());
+        }
+        let size = size as u64;
+        let take = |used: u64| (used + size <= self.capacity).then_some(used + size);
+        match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
+            Ok(_) => Ok(()),
+            Err(used) => Err(Error::object_store_full(format!(
+                "an object of {size} bytes does not fit: {used} of {} bytes of the object store are in use",
+                self.capacity
+            ))
+            .remedy("drop refs that are not needed any more, or raise `object_store_memory`")),
+        }
+    }
+
+    /// Counts a value that is no longer kept.
+    pub(crate) fn discharge(&self, size: usize) {
+        if size > INLINE_LIMIT {
+            let less = |used: u64| Some(used.saturating_sub(size as u64));
+            // The closure never refuses.
+            let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        }
+    }
+
+    /// Keeps a primary copy of somebody else's object.
+    pub(crate) fn insert(&self, object: ObjectId, value: Value) -> Result<()> {
+        self.charge(value.size())?;
+        let before = self.lock().primary.insert(object, value);
+        if let Some(before) = before {
+            self.discharge(before.size());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn offer(&self, object: ObjectId, value: Value) {
+        self.lock().offered.insert(object, value);
+    }
+
+    pub(crate) fn withdraw(&self, object: &ObjectId) {
+        let gone = self.lock().offered.remove(object);
+        drop(gone);
+    }
+
+    pub(crate) fn has(&self, object: &ObjectId) -> bool {
+        let kept = self.lock();
+        kept.primary.contains_key(object) || kept.copies.contains_key(object)
+    }
+
+    pub(crate) fn get(&self, object: &ObjectId) -> Option<Value> {
+        let kept = self.lock();
+        kept.primary.get(object).or_else(|| kept.copies.get(object)).or_else(|| kept.offered.get(object)).cloned()
+    }
+
+    /// The object was freed by its owner.
+    pub(crate) fn remove(&self, object: &ObjectId) {
+        let gone: Vec<Value> = {
+            let mut kept = self.lock();
+            [kept.primary.remove(object), kept.copies.remove(object)].into_iter().flatten().collect()
+        };
+        for value in gone {
+            self.discharge(value.size());
+        }
+    }
+
+    /// A fetched copy is needed no more.
+    pub(crate) fn drop_copy(&self, object: &ObjectId) {
+        let gone = self.lock().copies.remove(object);
+        if let Some(value) = gone {
+            self.discharge(value.size());
+        }
+    }
+
+    /// Objects kept for others, with their sizes.
+    pub(crate) fn objects(&self) -> Vec<(ObjectId, u64)> {
+        self.lock().primary.iter().map(|(id, value)| (*id, value.size() as u64)).collect()
+    }
+
+    /// Loses every object kept for others, as a crash of the node would.
+    pub(crate) fn lose_all(&self) {
+        let gone: Vec<Value> = {
+            let mut kept = self.lock();
+            let primary = std::mem::take(&mut kept.primary);
+            primary.into_values().chain(std::mem::take(&mut kept.copies).into_values()).collect()
+        };
+        for value in gone {
+            self.discharge(value.size());
+        }
+    }
+}
+
+impl Process {
+    /// The value of an object that lies elsewhere: from this process's store, or fetched into it.
+    pub(crate) async fn fetch(self: &Arc<Self>, object: ObjectId, stored: &Arc<Stored>) -> Result<Value> {
+        let hear = {
+            let mut kept = self.store.lock();
+            if let Some(value) = kept.primary.get(&object).or_else(|| kept.copies.get(&object)) {
+                return Ok(with_refs(value.clone(), stored));
+            }
+            match kept.fetching.get_mut(&object) {
+                None => {
+                    // This is the first to ask: it makes the transfer.
+                    kept.fetching.insert(object, Vec::new());
+                    None
+                }
+                Some(waiting) => {
+                    let (tell, hear) = tokio::sync::oneshot::channel();
+                    waiting.push(tell);
+                    Some(hear)
+                }
+            }
+        };
+        if let Some(hear) = hear {
+            return match hear.await {
+                Ok(done) => done.map(|value| with_refs(value, stored)),
+                Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
+            };
+        }
+        let fetched = self.transfer(object, stored).await.and_then(|value| {
+            self.store.charge(value.size())?;
+            Ok(value)
+        });
+        let waiting = {
+            let mut kept = self.store.lock();
+            if let Ok(value) = &fetched {
+                kept.copies.insert(object, value.clone());
+            }
+            kept.fetching.remove(&object).unwrap_or_default()
+        };
+        for tell in waiting {
+            // One that waits no more needs no answer.
+            let _ = tell.send(fetched.clone());
+        }
+        fetched.map(|value| with_refs(value, stored))
+    }
+
+    async fn transfer(self: &Arc<Self>, object: ObjectId, stored: &Stored) -> Result<Value> {
+        let mut last = "no process is known to hold it".to_owned();
+        for at in &stored.at {
+            if at.id == self.id {
+                match self.local_value(&object) {
+                    Some(value) => return Ok(value),
+                    None => continue,
+                }
+            }
+            let peer = self.endpoint()?.peer(at);
+            match pull(&peer, object).await {
+                Ok(value) => return Ok(value),
+                Err(error) => last = format!("process {}: {error}", at.id),
+            }
+        }
+        Err(Error::object_lost(format!("object {object} ({} bytes) cannot be had any more: {last}", stored.size)))
+    }
+
+    /// A value that this process holds: its own, or one kept for another.
+    pub(crate) fn local_value(&self, object: &ObjectId) -> Option<Value> {
+        if let Some(value) = self.store.get(object) {
+            return Some(value);
+        }
+        let owned = self.owner_numbered(object.task.owner.number)?.find(object.task, object.index)?;
+        match owned.slot().get() {
+            Some(Resolved::Value(value)) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// The value with the refs that its owner handed over with it.
+fn with_refs(value: Value, stored: &Stored) -> Value {
+    if stored.refs.is_empty() || !value.refs().is_empty() {
+        return value;
+    }
+    let extras = Extras { buffers: value.buffers().to_vec(), refs: stored.refs.clone() };
+    Value::new(value.body, extras)
+}
+
+/// Asks a process for an object's bytes.
+pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, String> {
+    let request = postcard::to_stdvec(&FetchObject { object }).map_err(|error| error.to_string())?;
+    let mut reader = peer.bulk(Bytes::from(request)).await.map_err(|error| error.to_string())?;
+    let mut all = BytesMut::with_capacity(usize::try_from(reader.length()).map_err(|error| error.to_string())?);
+    while let Some(chunk) = reader.next_chunk().await {
+        all.extend_from_slice(&chunk.map_err(|error| error.to_string())?);
+    }
+    let (header, rest) = postcard::take_from_bytes::<FetchHeader>(&all).map_err(|error| error.to_string())?;
+    let mut parts = Vec::with_capacity(header.buffers.len());
+    let (body, mut rest) = rest.split_at_checked(header.body as usize).ok_or("the object's body is cut short")?;
+    for length in header.buffers {
+        let (part, after) = rest.split_at_checked(length as usize).ok_or("one of the object's buffers is cut short")?;
+        parts.push(aligned(part));
+        rest = after;
+    }
+    Ok(Value::new(Blob::copy_of(body), Extras { buffers: parts, refs: Vec::new() }))
+}
+
+/// Serves the objects of a process to others.
+pub(crate) struct ServeObjects(pub(crate) Arc<Process>);
+
+impl BulkHandler for ServeObjects {
+    fn serve(&self, _from: &Peer, request: Bytes, answer: BulkAnswer) {
+        let Ok(wanted) = postcard::from_bytes::<FetchObject>(&request) else {
+            answer.refuse("the request cannot be decoded");
+            return;
+        };
+        match self.0.local_value(&wanted.object) {
+            Some(value) => answer.send(chunks(&value)),
+            None => answer.refuse(format!("object {} is not here", wanted.object)),
+        }
+    }
+}
+
+fn chunks(value: &Value) -> Vec<Bytes> {
+    let body = value.body.as_slice();
+    let header = FetchHeader {
+        body: body.len() as u64,
+        buffers: value.buffers().iter().map(|buffer| buffer.len() as u64).collect(),
+    };
+    let mut first = postcard::to_stdvec(&header).unwrap_or_default();
+    first.extend_from_slice(body);
+    std::iter::once(Bytes::from(first)).chain(value.buffers().iter().cloned()).collect()
+}

@@ -1,0 +1,249 @@
+//! The shell of the reference-counting core: which table knows of which object, and what its actions mean here.
+//!
+//! Inside a process refs are counted where they are (`RawRef`); only what crosses to another process enters a
+//! [`RefTable`]. Each owner's table has the objects of that owner that were ever given to another process; the first
+//! owner's table also has what this process borrows.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use actinic_transport::{Peer, ProcessId};
+
+use crate::ids::{ObjectId, OwnerId};
+use crate::object::{Borrowed, RawRef, Target};
+use crate::owner::Owner;
+use crate::owner::refs::{Hold, RefAction, RefMessage, RefTable, Slot};
+use crate::process::Process;
+use crate::protocol::{OwnerMessage, ToOwner};
+use crate::task::Task;
+
+/// An owner's table, made when something first crosses to another process.
+#[derive(Default)]
+pub(super) struct Counts(OnceLock<Mutex<RefTable>>);
+
+impl Counts {
+    fn lock(&self, me: OwnerId) -> MutexGuard<'_, RefTable> {
+        let table = self.0.get_or_init(|| Mutex::new(RefTable::new(me)));
+        table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn if_any(&self) -> Option<MutexGuard<'_, RefTable>> {
+        self.0.get().map(|table| table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn slot(object: &ObjectId) -> Slot {
+    Slot { seq: object.task.seq, index: object.index }
+}
+
+/// The owner that stands for a process as a borrower.
+fn borrower(process: ProcessId) -> OwnerId {
+    OwnerId { process, number: 0 }
+}
+
+impl Owner {
+    fn count<R>(self: &Arc<Self>, change: impl FnOnce(&mut RefTable, &mut Vec<RefAction>) -> R) -> R {
+        let mut out = Vec::new();
+        let done = change(&mut self.counts.lock(self.id), &mut out);
+        self.carry_out(out);
+        done
+    }
+
+    fn carry_out(self: &Arc<Self>, actions: Vec<RefAction>) {
+        for action in actions {
+            match action {
+                RefAction::Send { to, message } => {
+                    let message = OwnerMessage::Count { from: self.id, message };
+                    self.process.tell_owner(to.process, ToOwner::To { owner: to.number, message });
+                }
+                RefAction::Ready(id) => self.process.hand_out_ready(self.id, id),
+                RefAction::Free(freed) => {
+                    if let Some(task) = self.task(freed.seq) {
+                        self.unlent(&task, freed.index);
+                    }
+                }
+                RefAction::Forget(_) => {}
+                RefAction::OwnerLost(object) => self.process.borrowed_lost(object, "its owner is gone"),
+            }
+        }
+    }
+
+    /// Something a peer says about refs.
+    pub(crate) fn count_message(self: &Arc<Self>, from: OwnerId, message: RefMessage) {
+        self.count(|table, out| table.message(from, message, out));
+    }
+
+    /// The last ref in this process is gone; `true` if other processes still hold the object.
+    pub(super) fn lent(self: &Arc<Self>, task: &Arc<Task>, index: u32) -> bool {
+        if !task.is_shared() {
+            return false;
+        }
+        let object = Slot { seq: task.seq, index };
+        let mut out = Vec::new();
+        let lent = {
+            let mut table = self.counts.lock(self.id);
+            let id = ObjectId { task: task.id(), index };
+            // Somebody may have taken a new ref from the table meanwhile.
+            if task.slot(index).holds() == 0 && table.counts(id).is_some_and(|counts| counts.local > 0) {
+                table.release_mine(object, Hold::Local, &mut out);
+            }
+            out.retain(
+                |action| !matches!(action, RefAction::Free(freed) | RefAction::Forget(freed) if *freed == object),
+            );
+            table.counts(id).is_some_and(|counts| !counts.borrowers.is_empty() || counts.pins > 0)
+        };
+        self.carry_out(out);
+        lent
+    }
+
+    /// Makes the table know an object that is about to be given away.
+    fn share(table: &mut RefTable, task: &Task, index: u32) {
+        let id = ObjectId { task: task.id(), index };
+        if table.counts(id).is_none() {
+            table.own(task.seq, task.returns(), true);
+            task.set_shared();
+            for other in (0..task.returns()).filter(|other| *other != index && task.slot(*other).holds() == 0) {
+                // Its refs were dropped before the table knew of it: nothing to carry out.
+                table.release_mine(Slot { seq: task.seq, index: other }, Hold::Local, &mut Vec::new());
+            }
+        } else if table.counts(id).is_some_and(|counts| counts.local == 0) {
+            table.hold(id, Hold::Local);
+        }
+    }
+}
+
+impl Process {
+    fn borrowing_owner(&self) -> Option<Arc<Owner>> {
+        self.owner_numbered(0)
+    }
+
+    /// Covers refs that a message to another process carries, then sends it: at once, unless an owner elsewhere must
+    /// hear of the new borrower first.
+    pub(crate) fn hand_out(self: &Arc<Self>, refs: Vec<RawRef>, to: ProcessId, send: impl FnOnce() + Send + 'static) {
+        let mut mine: Vec<(Arc<Owner>, Vec<ObjectId>)> = Vec::new();
+        let mut borrowed = Vec::new();
+        for object in &refs {
+            match object.target() {
+                Target::Owned(task, index) => {
+                    let id = ObjectId { task: task.id(), index: *index };
+                    Owner::share(&mut task.owner.counts.lock(task.owner.id), task, *index);
+                    match mine.iter_mut().find(|(owner, _)| owner.id == task.owner.id) {
+                        Some((_, ids)) => ids.push(id),
+                        None => mine.push((Arc::clone(&task.owner), vec![id])),
+                    }
+                }
+                Target::Borrowed(object) => borrowed.push(object.id),
+            }
+        }
+        let to = borrower(to);
+        for (owner, ids) in mine {
+            // What is mine is registered at once, and leaves with this message.
+            let id = owner.count(|table, out| table.hand_out(&ids, to, out)).id;
+            owner.count(|table, out| table.delivered(id, out));
+        }
+        let Some(first) = self.borrowing_owner().filter(|_| !borrowed.is_empty()) else {
+            send();
+            return;
+        };
+        let handed = first.count(|table, out| table.hand_out(&borrowed, to, out));
+        let process = Arc::clone(self);
+        let owner = Arc::clone(&first);
+        // The refs themselves stay alive until the message is under way.
+        let kept = refs;
+        let leave = move || {
+            send();
+            owner.count(|table, out| table.delivered(handed.id, out));
+            drop(kept);
+        };
+        if handed.ready {
+            leave();
+        } else {
+            process.wait_hand_out(first.id, handed.id, Box::new(leave));
+        }
+    }
+
+    /// A ref that a message from another process carried.
+    pub(crate) fn borrow(self: &Arc<Self>, id: ObjectId, from: &Peer) -> RawRef {
+        self.borrow_from(id, from.id())
+    }
+
+    /// A ref that came from a process, if by another's hands.
+    pub(crate) fn borrow_from(self: &Arc<Self>, id: ObjectId, sender: ProcessId) -> RawRef {
+        let giver = if id.task.owner.process == sender { id.task.owner } else { borrower(sender) };
+        if id.task.owner.process == self.id {
+            let found = self.owner_numbered(id.task.owner.number).and_then(|owner| {
+                let object = owner.find(id.task, id.index)?;
+                // The giver's own registration covered the way; this process's refs count themselves from here.
+                Some(object)
+            });
+            return found.unwrap_or_else(|| self.lost_ref(id));
+        }
+        let (object, _) = self.borrowed(id);
+        let Some(first) = self.borrowing_owner() else { return object };
+        let held = first.count(|table, out| {
+            let held = table.received(id, giver, Hold::Pin, out);
+            if held {
+                if table.counts(id).is_some_and(|counts| counts.local == 0) {
+                    table.hold(id, Hold::Local);
+                }
+                table.release(id, Hold::Pin, out);
+            }
+            held
+        });
+        if !held {
+            self.borrowed_lost(id, "its owner or whoever passed it on is gone");
+        }
+        object
+    }
+
+    /// A ref to an object of this process that does not exist any more.
+    fn lost_ref(self: &Arc<Self>, id: ObjectId) -> RawRef {
+        let (object, _) = self.borrowed(id);
+        self.borrowed_lost(id, "it was freed before the ref came back to its owner");
+        object
+    }
+
+    pub(crate) fn borrowed_lost(&self, id: ObjectId, why: &str) {
+        if let Some(borrowed) = self.borrowed_if_known(id) {
+            let error = crate::api::error::Error::owner_died(format!("object {id} is lost: {why}"))
+                .at_node(id.task.owner.process.node)
+                .remedy("keep the ref's owner alive, or have the value made by a process that lives longer");
+            borrowed.slot.replace(crate::object::Resolved::Error(error));
+        }
+    }
+
+    /// The last ref in this process to a borrowed object is gone.
+    pub(crate) fn released(borrowed: &Arc<Borrowed>) {
+        let process = &borrowed.process;
+        process.forget_borrowed(borrowed);
+        process.store.drop_copy(&borrowed.id);
+        drop(borrowed.slot.clear());
+        if let Some(first) = process.borrowing_owner() {
+            first.count(|table, out| {
+                let again = process.borrowed_if_known(borrowed.id).is_some_and(|known| known.slot.holds() > 0);
+                if !again && table.counts(borrowed.id).is_some_and(|counts| counts.local > 0) {
+                    table.release(borrowed.id, Hold::Local, out);
+                }
+            });
+        }
+    }
+
+    pub(crate) fn counts_process_died(self: &Arc<Self>, process: ProcessId) {
+        for owner in self.owners() {
+            if owner.counts.if_any().is_some() {
+                owner.count(|table, out| table.process_died(process, out));
+            }
+        }
+    }
+
+    /// Whether this process still lends or borrows anything, for `idle()`.
+    pub(crate) fn counts_left(&self) -> (usize, usize) {
+        let mut left = (0, 0);
+        for owner in self.owners() {
+            if let Some(table) = owner.counts.if_any() {
+                left.0 += table.owned_len();
+                left.1 += table.borrowed_len();
+            }
+        }
+        left
+    }
+}

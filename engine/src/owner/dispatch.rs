@@ -1,0 +1,455 @@
+//! Which task goes to which leased worker: the pure core of submission.
+//!
+//! Tasks that may run wait in one queue per scheduling key (what they need, and how they may be placed). Workers are
+//! leased per key from raylets. A lease takes its next task as soon as it is free, and beyond that as many short
+//! tasks as fill about a millisecond, so that neither a round trip nor a wake-up per task is paid; a task of unknown
+//! or long run time is never put behind another. What is pushed beyond the running task is *lent*: the worker gives
+//! it back when it blocks or runs one task for too long.
+//!
+//! Invariants:
+//! - DISPATCH-1: a task is in exactly one place: a key's queue, or one lease's flight.
+//! - DISPATCH-2: a task is pushed to a lease with others in flight only if the estimates of all of them stay within
+//!   [`AHEAD_NS`].
+//! - DISPATCH-3: a lease without flight and without use is given back: at once if it was recalled, else after
+//!   [`IDLE_TICKS`] ticks.
+//! - DISPATCH-4: tasks of a key leave its queue in the order in which they became ready, except that what was given
+//!   back goes to the front.
+//!
+//! No clock: idleness is counted in ticks that the shell makes while [`Dispatch::wants_tick`] holds.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::raylet::Shape;
+
+/// How much measured run time may be in flight on one lease.
+pub(crate) const AHEAD_NS: u64 = 1_000_000;
+/// What a function is taken to cost before it was measured.
+const UNKNOWN_NS: u32 = 5_000_000;
+/// An idle lease is kept for this many ticks.
+pub(crate) const IDLE_TICKS: u8 = 3;
+/// No more leases than this are asked for at once.
+const BACKLOG_MAX: u32 = 256;
+
+/// A task as the dispatcher sees it.
+pub(crate) trait Unit {
+    /// Its number with its owner.
+    fn seq(&self) -> u64;
+    /// The index of its function, for the estimate of its run time.
+    fn function(&self) -> usize;
+    /// The bytes that pushing it moves: each counts as a nanosecond.
+    fn bytes(&self) -> u32;
+}
+
+pub(crate) type KeyIx = u32;
+pub(crate) type LeaseIx = u32;
+
+/// What the shell must do, outside the lock.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Act<T, L> {
+    Push {
+        lease: LeaseIx,
+        link: L,
+        task: T,
+    },
+    /// Tell the raylet how many leases of the key could be used now (0: none).
+    Backlog {
+        key: KeyIx,
+        wanted: u32,
+    },
+    /// Give the lease back to its raylet.
+    Return {
+        link: L,
+    },
+    /// Ask the worker for the lent tasks that it has not begun.
+    TakeBack {
+        lease: LeaseIx,
+        link: L,
+    },
+}
+
+struct Key<T> {
+    shape: Shape,
+    queue: VecDeque<T>,
+    leases: Vec<LeaseIx>,
+    /// How many leases the raylet was told could be used.
+    wanted: u32,
+}
+
+struct Lease<T, L> {
+    key: KeyIx,
+    link: L,
+    flight: VecDeque<(T, u32)>,
+    /// The sum of the estimates in flight.
+    ahead_ns: u64,
+    recalled: bool,
+    yielding: bool,
+    idle_ticks: u8,
+}
+
+/// Where a task was found by [`Dispatch::cancel`].
+#[derive(Debug, PartialEq)]
+pub(crate) enum Found<T, L> {
+    Queued(T),
+    InFlight(LeaseIx, L),
+    Nowhere,
+}
+
+pub(crate) struct Dispatch<T, L> {
+    keys: Vec<Key<T>>,
+    by_shape: HashMap<Shape, KeyIx>,
+    leases: Vec<Option<Lease<T, L>>>,
+    free: Vec<LeaseIx>,
+    estimates: Vec<u32>,
+    idle: u32,
+}
+
+impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
+    pub(crate) fn new() -> Self {
+        Dispatch {
+            keys: Vec::new(),
+            by_shape: HashMap::new(),
+            leases: Vec::new(),
+            free: Vec::new(),
+            estimates: Vec::new(),
+            idle: 0,
+        }
+    }
+
+    /// The key of a shape; keys are never dropped: there are as many as kinds of options in the program.
+    pub(crate) fn key(&mut self, shape: &Shape) -> KeyIx {
+        if let Some(&key) = self.by_shape.get(shape) {
+            return key;
+        }
+        let key = self.keys.len() as KeyIx;
+        self.keys.push(Key { shape: shape.clone(), queue: VecDeque::new(), leases: Vec::new(), wanted: 0 });
+        self.by_shape.insert(shape.clone(), key);
+        key
+    }
+
+    pub(crate) fn shape(&self, key: KeyIx) -> &Shape {
+        &self.keys[key as usize].shape
+    }
+
+    /// The first task of a key's queue: what a lease request is made for.
+    pub(crate) fn head(&self, key: KeyIx) -> Option<&T> {
+        self.keys[key as usize].queue.front()
+    }
+
+    fn estimate(&self, task: &T) -> u32 {
+        let run = match self.estimates.get(task.function()) {
+            Some(&ns) if ns > 0 => ns,
+            _ => UNKNOWN_NS,
+        };
+        run.saturating_add(task.bytes())
+    }
+
+    fn lease(&mut self, lease: LeaseIx) -> Option<&mut Lease<T, L>> {
+        self.leases.get_mut(lease as usize)?.as_mut()
+    }
+
+    /// A task whose arguments are ready.
+    pub(crate) fn ready(&mut self, task: T, key: KeyIx, out: &mut Vec<Act<T, L>>) {
+        if self.keys[key as usize].queue.is_empty()
+            && let Some(lease) = self.open_lease(key, self.estimate(&task))
+        {
+            self.push(lease, task, out);
+            return;
+        }
+        self.keys[key as usize].queue.push_back(task);
+        self.ask(key, out);
+    }
+
+    /// The lease with the least ahead that may take a task of this estimate.
+    fn open_lease(&self, key: KeyIx, estimate: u32) -> Option<LeaseIx> {
+        let mut best: Option<(u64, LeaseIx)> = None;
+        for &ix in &self.keys[key as usize].leases {
+            let Some(lease) = &self.leases[ix as usize] else { continue };
+            if lease.flight.is_empty() {
+                return Some(ix);
+            }
+            let ahead = lease.ahead_ns + u64::from(estimate);
+            if !lease.yielding && ahead <= AHEAD_NS && best.is_none_or(|(least, _)| ahead < least) {
+                best = Some((ahead, ix));
+            }
+        }
+        best.map(|(_, ix)| ix)
+    }
+
+    fn push(&mut self, ix: LeaseIx, task: T, out: &mut Vec<Act<T, L>>) {
+        let estimate = self.estimate(&task);
+        // The index comes from a key's list of leases, which holds live ones only.
+        let Some(lease) = self.leases.get_mut(ix as usize).and_then(Option::as_mut) else { return };
+        if lease.flight.is_empty() {
+            self.idle -= 1;
+        }
+        lease.ahead_ns += u64::from(estimate);
+        lease.idle_ticks = 0;
+        lease.flight.push_back((task.clone(), estimate));
+        out.push(Act::Push { lease: ix, link: lease.link.clone(), task });
+    }
+
+    /// Tells the raylet how many leases would be used now; not at every task, but whenever it doubles.
+    fn ask(&mut self, ix: KeyIx, out: &mut Vec<Act<T, L>>) {
+        let key = &mut self.keys[ix as usize];
+        let wanted = (key.queue.len() as u32).min(BACKLOG_MAX);
+        if wanted > 0 && (key.wanted == 0 || wanted >= 2 * key.wanted) || (wanted == 0 && key.wanted > 0) {
+            key.wanted = wanted;
+            out.push(Act::Backlog { key: ix, wanted });
+        }
+    }
+
+    /// A raylet granted a lease for the key.
+    pub(crate) fn granted(&mut self, key: KeyIx, link: L, out: &mut Vec<Act<T, L>>) -> Option<LeaseIx> {
+        let entry = &mut self.keys[key as usize];
+        entry.wanted = entry.wanted.saturating_sub(1);
+        if entry.queue.is_empty() {
+            out.push(Act::Return { link });
+            return None;
+        }
+        let lease =
+            Lease { key, link, flight: VecDeque::new(), ahead_ns: 0, recalled: false, yielding: false, idle_ticks: 0 };
+        let ix = match self.free.pop() {
+            Some(ix) => {
+                self.leases[ix as usize] = Some(lease);
+                ix
+            }
+            None => {
+                self.leases.push(Some(lease));
+                (self.leases.len() - 1) as LeaseIx
+            }
+        };
+        self.keys[key as usize].leases.push(ix);
+        self.idle += 1;
+        self.fill(ix, out);
+        Some(ix)
+    }
+
+    /// The raylet's answer to a request is void (it was refused, or must be made elsewhere): nothing is asked for.
+    pub(crate) fn unask(&mut self, key: KeyIx) {
+        self.keys[key as usize].wanted = 0;
+    }
+
+    /// Asks again for what the queue needs.
+    pub(crate) fn ask_again(&mut self, key: KeyIx, out: &mut Vec<Act<T, L>>) {
+        self.keys[key as usize].wanted = 0;
+        self.ask(key, out);
+    }
+
+    /// Gives a lease what it may take from its key's queue; gives it back if it was recalled and is free.
+    fn fill(&mut self, ix: LeaseIx, out: &mut Vec<Act<T, L>>) {
+        loop {
+            let Some(lease) = self.leases.get(ix as usize).and_then(Option::as_ref) else { return };
+            let key = lease.key;
+            let free = lease.flight.is_empty();
+            if free && lease.yielding || (free && lease.recalled && self.keys[key as usize].queue.is_empty()) {
+                self.close(ix, out);
+                return;
+            }
+            let ahead = lease.ahead_ns;
+            if lease.yielding {
+                return;
+            }
+            let Some(head) = self.keys[key as usize].queue.front() else { break };
+            if !free && ahead + u64::from(self.estimate(head)) > AHEAD_NS {
+                return;
+            }
+            if let Some(task) = self.keys[key as usize].queue.pop_front() {
+                self.push(ix, task, out);
+            }
+        }
+        let key = self.leases[ix as usize].as_ref().map(|lease| lease.key);
+        if let Some(key) = key
+            && self.keys[key as usize].wanted > 0
+        {
+            self.ask(key, out);
+        }
+    }
+
+    fn close(&mut self, ix: LeaseIx, out: &mut Vec<Act<T, L>>) {
+        if let Some(lease) = self.remove(ix) {
+            out.push(Act::Return { link: lease.link });
+        }
+    }
+
+    fn remove(&mut self, ix: LeaseIx) -> Option<Lease<T, L>> {
+        let lease = self.leases.get_mut(ix as usize)?.take()?;
+        self.free.push(ix);
+        self.keys[lease.key as usize].leases.retain(|&other| other != ix);
+        if lease.flight.is_empty() {
+            self.idle -= 1;
+        }
+        Some(lease)
+    }
+
+    /// Tasks that the worker finished, each with its run time; then the lease takes what it may.
+    pub(crate) fn completed(
+        &mut self,
+        ix: LeaseIx,
+        done: impl IntoIterator<Item = (u64, u32)>,
+        out: &mut Vec<Act<T, L>>,
+    ) {
+        for (seq, ns) in done {
+            if let Some(task) = self.land(ix, seq) {
+                self.measured(task.function(), ns);
+            }
+        }
+        self.fill(ix, out);
+    }
+
+    /// A task that waits without holding its worker: the lease is free for the next.
+    pub(crate) fn parked(&mut self, ix: LeaseIx, seq: u64, out: &mut Vec<Act<T, L>>) {
+        self.land(ix, seq);
+        self.fill(ix, out);
+    }
+
+    /// Takes a task out of a lease's flight.
+    fn land(&mut self, ix: LeaseIx, seq: u64) -> Option<T> {
+        let lease = self.leases.get_mut(ix as usize)?.as_mut()?;
+        // Workers answer in order nearly always.
+        let at = lease.flight.iter().position(|(task, _)| task.seq() == seq)?;
+        let (task, estimate) = lease.flight.remove(at)?;
+        lease.ahead_ns -= u64::from(estimate);
+        if lease.flight.is_empty() {
+            self.idle += 1;
+        }
+        Some(task)
+    }
+
+    fn measured(&mut self, function: usize, ns: u32) {
+        if self.estimates.len() <= function {
+            self.estimates.resize(function + 1, 0);
+        }
+        let estimate = &mut self.estimates[function];
+        // Quick to learn that a function is slow, slow to learn that it is quick.
+        *estimate = match *estimate {
+            0 => ns.max(1),
+            old if ns > old => old / 2 + ns / 2 + 1,
+            old => old - (old - ns) / 8,
+        };
+    }
+
+    /// Lent tasks that the worker gave back: they go to the front of the queue, in their order.
+    pub(crate) fn returned(&mut self, ix: LeaseIx, seqs: &[u64], out: &mut Vec<Act<T, L>>) {
+        let Some(key) = self.lease(ix).map(|lease| lease.key) else { return };
+        for &seq in seqs.iter().rev() {
+            if let Some(task) = self.land(ix, seq) {
+                self.keys[key as usize].queue.push_front(task);
+            }
+        }
+        // What runs there now has run for long, or waits: nothing is put behind it.
+        if let Some(lease) = self.lease(ix)
+            && !lease.flight.is_empty()
+        {
+            lease.ahead_ns = lease.ahead_ns.max(AHEAD_NS);
+            for (_, estimate) in &mut lease.flight {
+                *estimate = (AHEAD_NS as u32).max(*estimate);
+            }
+            lease.ahead_ns = lease.flight.iter().map(|(_, estimate)| u64::from(*estimate)).sum();
+        }
+        while let Some(head) = self.keys[key as usize].queue.front() {
+            let Some(open) = self.open_lease(key, self.estimate(head)) else { break };
+            if let Some(task) = self.keys[key as usize].queue.pop_front() {
+                self.push(open, task, out);
+            }
+        }
+        self.fill(ix, out);
+        self.ask(key, out);
+    }
+
+    /// The raylet wants the lease back: at once if it is idle, after its flight if `yield_now`.
+    pub(crate) fn recall(&mut self, ix: LeaseIx, yield_now: bool, out: &mut Vec<Act<T, L>>) {
+        let Some(lease) = self.lease(ix) else { return };
+        lease.recalled = true;
+        lease.yielding |= yield_now;
+        if yield_now && lease.flight.len() > 1 {
+            let link = lease.link.clone();
+            out.push(Act::TakeBack { lease: ix, link });
+        }
+        if lease.flight.is_empty() {
+            self.fill(ix, out);
+        }
+    }
+
+    /// The worker is gone: what was in its flight, in order; the lease is no more.
+    pub(crate) fn lost(&mut self, ix: LeaseIx) -> Vec<T> {
+        let Some(lease) = self.remove(ix) else { return Vec::new() };
+        lease.flight.into_iter().map(|(task, _)| task).collect()
+    }
+
+    /// The leases of one kind of link, such as those of a dead node or process.
+    pub(crate) fn leases_where(&self, mut which: impl FnMut(&L) -> bool) -> Vec<LeaseIx> {
+        let live = self.leases.iter().enumerate();
+        live.filter(|(_, lease)| lease.as_ref().is_some_and(|lease| which(&lease.link)))
+            .map(|(ix, _)| ix as LeaseIx)
+            .collect()
+    }
+
+    pub(crate) fn link(&self, ix: LeaseIx) -> Option<&L> {
+        self.leases.get(ix as usize)?.as_ref().map(|lease| &lease.link)
+    }
+
+    /// Takes a task out of its queue, or says where it is.
+    pub(crate) fn cancel(&mut self, seq: u64, key: KeyIx) -> Found<T, L> {
+        let entry = &mut self.keys[key as usize];
+        if let Some(at) = entry.queue.iter().position(|task| task.seq() == seq)
+            && let Some(task) = entry.queue.remove(at)
+        {
+            return Found::Queued(task);
+        }
+        for (ix, lease) in self.leases.iter().enumerate() {
+            if let Some(lease) = lease
+                && lease.key == key
+                && lease.flight.iter().any(|(task, _)| task.seq() == seq)
+            {
+                return Found::InFlight(ix as LeaseIx, lease.link.clone());
+            }
+        }
+        Found::Nowhere
+    }
+
+    /// Everything that a refused key had queued.
+    pub(crate) fn drain(&mut self, key: KeyIx) -> Vec<T> {
+        let entry = &mut self.keys[key as usize];
+        entry.wanted = 0;
+        entry.queue.drain(..).collect()
+    }
+
+    /// Whether ticks are wanted: some lease is idle.
+    pub(crate) fn wants_tick(&self) -> bool {
+        self.idle > 0
+    }
+
+    /// A step of idle time.
+    pub(crate) fn tick(&mut self, out: &mut Vec<Act<T, L>>) {
+        let mut stale = Vec::new();
+        for (ix, lease) in self.leases.iter_mut().enumerate() {
+            if let Some(lease) = lease
+                && lease.flight.is_empty()
+            {
+                lease.idle_ticks += 1;
+                if lease.idle_ticks >= IDLE_TICKS {
+                    stale.push(ix as LeaseIx);
+                }
+            }
+        }
+        for ix in stale {
+            self.close(ix, out);
+        }
+    }
+
+    /// How many tasks wait in queues, and how many are in flight.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let queued = self.keys.iter().map(|key| key.queue.len()).sum();
+        let flying = self.leases.iter().flatten().map(|lease| lease.flight.len()).sum();
+        (queued, flying)
+    }
+
+    /// Gives back every idle lease now (shutdown, or somebody wants everything free).
+    pub(crate) fn close_idle(&mut self, out: &mut Vec<Act<T, L>>) {
+        for ix in 0..self.leases.len() {
+            if self.leases[ix].as_ref().is_some_and(|lease| lease.flight.is_empty()) {
+                self.close(ix as LeaseIx, out);
+            }
+        }
+    }
+}

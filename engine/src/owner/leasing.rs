@@ -1,0 +1,242 @@
+//! The owner's side of leases: asking raylets, and what they answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actinic_transport::{NodeId, ProcessId};
+
+use crate::api::error::Error;
+use crate::object::Resolved;
+use crate::owner::dispatch::{KeyIx, LeaseIx};
+use crate::owner::{Link, LocalLink, Owner, RemoteLink};
+use crate::protocol::{LeaseId, LeaseRequest, OwnerMessage, RequestId, ToRaylet, WorkerAddr};
+use crate::raylet::core::Purpose;
+use crate::task::Task;
+
+/// The requests that are open, by number and by key.
+#[derive(Default)]
+pub(super) struct Requests {
+    next: u64,
+    open: BTreeMap<RequestId, (KeyIx, NodeId)>,
+    /// The request that a key's backlog is told to; requests sent on to other nodes come beside it.
+    by_key: BTreeMap<KeyIx, RequestId>,
+    /// What the raylet said of a request that cannot be fulfilled now.
+    pub(super) infeasible: BTreeMap<RequestId, String>,
+}
+
+impl Requests {
+    fn draw(&mut self) -> RequestId {
+        self.next += 1;
+        RequestId(self.next)
+    }
+
+    fn close(&mut self, request: RequestId) -> Option<KeyIx> {
+        self.infeasible.remove(&request);
+        let (key, _) = self.open.remove(&request)?;
+        if self.by_key.get(&key) == Some(&request) {
+            self.by_key.remove(&key);
+        }
+        Some(key)
+    }
+
+    pub(super) fn of_key(&self, key: KeyIx) -> impl Iterator<Item = &RequestId> {
+        self.open.iter().filter(move |(_, (other, _))| *other == key).map(|(id, _)| id)
+    }
+}
+
+impl Owner {
+    /// Tells the raylet how many leases of a key could be used now.
+    pub(super) fn ask_lease(self: &Arc<Self>, key: KeyIx, wanted: u32) {
+        let home = self.process.id.node;
+        let message = {
+            let mut core = self.lock();
+            if let Some(&id) = core.requests.by_key.get(&key) {
+                if wanted == 0 {
+                    core.requests.close(id);
+                }
+                Some(ToRaylet::Backlog { from: self.id, id, backlog: wanted })
+            } else if wanted == 0 {
+                None
+            } else {
+                let id = core.requests.draw();
+                core.requests.open.insert(id, (key, home));
+                core.requests.by_key.insert(key, id);
+                let head = core.dispatch.head(key).cloned();
+                let shape = core.dispatch.shape(key).clone();
+                Some(ToRaylet::Request(self.lease_request(id, &shape, wanted, head.as_ref(), 0)))
+            }
+        };
+        if let Some(message) = message {
+            self.process.tell_raylet(home, message);
+        }
+    }
+
+    fn lease_request(
+        &self,
+        id: RequestId,
+        shape: &crate::raylet::Shape,
+        backlog: u32,
+        head: Option<&Arc<Task>>,
+        spilled: u8,
+    ) -> LeaseRequest {
+        LeaseRequest {
+            id,
+            from: self.id,
+            job: self.job,
+            shape: shape.resources().clone(),
+            backlog,
+            depth: head.map_or(0, |task| task.depth),
+            scheduling: shape.scheduling(),
+            locality: head.map(|task| locality(task)).unwrap_or_default(),
+            spilled,
+            purpose: Purpose::Tasks,
+        }
+    }
+
+    /// What raylets, and others, say to this owner.
+    pub(crate) fn hear(self: &Arc<Self>, message: OwnerMessage) {
+        match message {
+            OwnerMessage::Grant { request, lease, worker, open } => self.grant(request, lease, &worker, open),
+            OwnerMessage::Spill { request, node, raylet, count, open } => {
+                self.process.learn_raylet(node, raylet);
+                self.spill(request, node, count, open);
+            }
+            OwnerMessage::Refuse { request, error } => {
+                let key = self.lock().requests.close(request);
+                if let Some(key) = key {
+                    self.refused(key, &error);
+                }
+            }
+            OwnerMessage::Recall { lease, yield_now } => self.recalled(lease, yield_now),
+            OwnerMessage::LeaseLost { lease, worker } => {
+                let known = self.lock().leases.contains_key(&lease);
+                if known {
+                    self.worker_lost(worker, &Error::worker_crashed(format!("worker {worker} ended")));
+                }
+            }
+            OwnerMessage::Infeasible { request, text } => {
+                let key = self.lock().requests.open.get(&request).map(|(key, _)| *key);
+                let Some(key) = key else { return };
+                if self.lock().dispatch.head(key).is_some_and(|task| task.meta.fail_infeasible) {
+                    self.lock().requests.close(request);
+                    self.process.tell_raylet(
+                        self.process.id.node,
+                        ToRaylet::Backlog { from: self.id, id: request, backlog: 0 },
+                    );
+                    self.refused(key, &Error::infeasible(text));
+                    return;
+                }
+                tracing::warn!(target: "actinic", "{text}");
+                self.lock().requests.infeasible.insert(request, text);
+            }
+            OwnerMessage::Parked { lease, seq } => {
+                if let Some(ix) = self.lease_ix(lease) {
+                    self.parked(ix, seq);
+                }
+            }
+            OwnerMessage::Count { from, message } => self.count_message(from, message),
+            OwnerMessage::Cancel { seq, force, recursive: _ } => {
+                if let Some(task) = self.task(seq)
+                    && let Err(error) = self.cancel(&task, force)
+                {
+                    tracing::warn!(target: "actinic", %error, "a cancellation was refused");
+                }
+            }
+        }
+    }
+
+    fn grant(self: &Arc<Self>, request: RequestId, lease: LeaseId, worker: &WorkerAddr, open: u32) {
+        let key = {
+            let mut core = self.lock();
+            let key = core.requests.open.get(&request).map(|(key, _)| *key);
+            core.requests.infeasible.remove(&request);
+            if open == 0 {
+                core.requests.close(request);
+            }
+            key
+        };
+        let link = if worker.peer.id == self.process.id {
+            self.process.slot(worker.worker).map(|slot| Link::Local(Arc::new(LocalLink { slot, lease })))
+        } else {
+            self.process.endpoint().ok().map(|endpoint| {
+                let peer = endpoint.peer(&worker.peer);
+                Link::Remote(Arc::new(RemoteLink { peer, worker: worker.worker, lease }))
+            })
+        };
+        match (key, link) {
+            (Some(key), Some(link)) => self.granted(key, link),
+            // The request was withdrawn meanwhile, or the worker is gone already.
+            _ => self.process.return_lease(lease, true),
+        }
+    }
+
+    fn spill(self: &Arc<Self>, request: RequestId, node: NodeId, count: u32, open: u32) {
+        let message = {
+            let mut core = self.lock();
+            let Some(&(key, _)) = core.requests.open.get(&request) else { return };
+            let spilled = if core.requests.by_key.get(&key) == Some(&request) { 1 } else { 2 };
+            if open == 0 {
+                core.requests.close(request);
+            }
+            let id = core.requests.draw();
+            core.requests.open.insert(id, (key, node));
+            let head = core.dispatch.head(key).cloned();
+            let shape = core.dispatch.shape(key).clone();
+            ToRaylet::Request(self.lease_request(id, &shape, count, head.as_ref(), spilled))
+        };
+        self.process.tell_raylet(node, message);
+    }
+
+    pub(crate) fn lease_ix(&self, lease: LeaseId) -> Option<LeaseIx> {
+        self.lock().leases.get(&lease).copied()
+    }
+
+    pub(crate) fn lease_of(&self, ix: LeaseIx) -> Option<LeaseId> {
+        self.lock().dispatch.link(ix).map(Link::lease)
+    }
+
+    /// A process is gone, with the workers in it.
+    pub(crate) fn process_lost(self: &Arc<Self>, process: ProcessId, why: &Error) {
+        let workers: Vec<_> = {
+            let core = self.lock();
+            let gone =
+                core.dispatch.leases_where(|link| matches!(link, Link::Remote(link) if link.peer.id() == process));
+            gone.into_iter().filter_map(|ix| core.dispatch.link(ix).map(Link::worker)).collect()
+        };
+        for worker in workers {
+            self.worker_lost(worker, why);
+        }
+    }
+
+    /// Why a task has not begun, in words: for `GetTimeout` and `state`.
+    pub(crate) fn explain(&self, task: &Task) -> String {
+        let core = self.lock();
+        let key = task.key.load(std::sync::atomic::Ordering::Relaxed);
+        if key == KeyIx::MAX {
+            return "it waits for its arguments".to_owned();
+        }
+        let said = core.requests.of_key(key).find_map(|id| core.requests.infeasible.get(id));
+        said.cloned().unwrap_or_else(|| format!("it runs, or waits for {}", task.meta.shape.resources()))
+    }
+}
+
+/// Where a task's large arguments lie.
+fn locality(task: &Task) -> Vec<(NodeId, u64)> {
+    let mut bytes: BTreeMap<NodeId, u64> = BTreeMap::new();
+    task.with_input(|input| {
+        for dependency in &input.dependencies {
+            match dependency.slot().get() {
+                Some(Resolved::Stored(stored)) => {
+                    for at in &stored.at {
+                        *bytes.entry(at.id.node).or_default() += stored.size;
+                    }
+                }
+                Some(Resolved::Value(value)) if value.size() > crate::call::INLINE_LIMIT => {
+                    *bytes.entry(dependency.process().id.node).or_default() += value.size() as u64;
+                }
+                _ => {}
+            }
+        }
+    });
+    bytes.into_iter().collect()
+}

@@ -1,0 +1,664 @@
+//! The owner of what was submitted: its table, its queues, its leases, its refs.
+//!
+//! Everything is entered from whatever thread has something to say (a submitter, an executor with a result, the
+//! network's thread with a reply), under one short lock over plain data; what follows from it (a push into a
+//! worker's inbox, a message) is carried out after the lock, by the same thread. So a task that finds an idle lease
+//! goes from its submitter straight into the worker's inbox.
+
+mod counting;
+pub(crate) mod dispatch;
+mod leasing;
+pub(crate) mod refs;
+pub(crate) mod remote;
+pub(crate) mod table;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use actinic_transport::{NodeId, Peer};
+
+use crate::api::error::{Error, Result};
+use crate::call::{Args, Dependency, Returns};
+use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
+use crate::object::{RawRef, Resolved, State};
+use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
+use crate::owner::table::Table;
+use crate::process::Process;
+use crate::program::Outcome;
+use crate::protocol::{LeaseId, ToGcs};
+use crate::task::{Input, Meta, Task, What};
+use crate::value::Value;
+use crate::worker::job::Job;
+use crate::worker::slot::TaskSlot;
+
+/// A leased worker, as the dispatcher holds it.
+#[derive(Clone)]
+pub(crate) enum Link {
+    /// A worker in this process.
+    Local(Arc<LocalLink>),
+    /// A worker in another.
+    Remote(Arc<RemoteLink>),
+}
+
+pub(crate) struct LocalLink {
+    pub(crate) slot: Arc<TaskSlot>,
+    pub(crate) lease: LeaseId,
+}
+
+pub(crate) struct RemoteLink {
+    pub(crate) peer: Peer,
+    pub(crate) worker: WorkerId,
+    pub(crate) lease: LeaseId,
+}
+
+impl Link {
+    pub(crate) fn lease(&self) -> LeaseId {
+        match self {
+            Link::Local(link) => link.lease,
+            Link::Remote(link) => link.lease,
+        }
+    }
+
+    pub(crate) fn worker(&self) -> WorkerId {
+        match self {
+            Link::Local(link) => link.slot.host.worker,
+            Link::Remote(link) => link.worker,
+        }
+    }
+}
+
+struct Core {
+    tasks: Table<Arc<Task>>,
+    dispatch: Dispatch<Arc<Task>, Link>,
+    leases: HashMap<LeaseId, LeaseIx>,
+    /// Async tasks that wait without holding their worker.
+    parked: BTreeMap<u64, (Arc<Task>, WorkerId)>,
+    requests: leasing::Requests,
+}
+
+/// One submitter's side of the cluster.
+pub(crate) struct Owner {
+    pub(crate) id: OwnerId,
+    pub(crate) process: Arc<Process>,
+    pub(crate) job: JobId,
+    pub(crate) namespace: Arc<str>,
+    /// The actor that submits, if it is one.
+    pub(crate) actor: Option<ActorId>,
+    seq: AtomicU64,
+    core: Mutex<Core>,
+    counts: counting::Counts,
+    ticking: AtomicBool,
+    dead: OnceLock<Error>,
+}
+
+type Acts = Vec<Act<Arc<Task>, Link>>;
+
+impl Owner {
+    pub(crate) fn new(
+        id: OwnerId,
+        process: Arc<Process>,
+        job: JobId,
+        namespace: Arc<str>,
+        actor: Option<ActorId>,
+    ) -> Arc<Owner> {
+        Arc::new(Owner {
+            id,
+            process,
+            job,
+            namespace,
+            actor,
+            seq: AtomicU64::new(0),
+            core: Mutex::new(Core {
+                tasks: Table::new(),
+                dispatch: Dispatch::new(),
+                leases: HashMap::new(),
+                parked: BTreeMap::new(),
+                requests: leasing::Requests::default(),
+            }),
+            counts: counting::Counts::default(),
+            ticking: AtomicBool::new(false),
+            dead: OnceLock::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // Plain data and no user code under the lock; a poisoned one is as good as any.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Why nothing can be submitted here any more.
+    pub(crate) fn dead(&self) -> Option<&Error> {
+        self.dead.get()
+    }
+
+    // ---- submitting
+
+    /// Submits a call; never blocks, never fails: what is wrong becomes the error of its refs.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        what: What,
+        meta: Arc<Meta>,
+        args: Args,
+        returns: u32,
+        depth: u32,
+    ) -> Arc<Task> {
+        let input = match self.input(args) {
+            Ok(input) => input,
+            Err(error) => return self.submit_failed(what, meta, error, returns),
+        };
+        let task = Task::new(Arc::clone(self), what, meta, input, returns, depth);
+        self.lock().tasks.insert(task.seq, Arc::clone(&task));
+        Task::start(&task);
+        task
+    }
+
+    /// The arguments as a task keeps them; large ones become objects.
+    pub(crate) fn input(self: &Arc<Self>, args: Args) -> Result<Input> {
+        let Args { body, extras, dependencies, error } = args;
+        if let Some(error) = error.or_else(|| self.dead.get().cloned()) {
+            return Err(error);
+        }
+        let inline = Value::new(body.finish(), extras);
+        let dependencies: Result<Vec<RawRef>> =
+            dependencies.into_iter().map(|dependency| self.dependency(dependency)).collect();
+        Ok(Input { inline, dependencies: dependencies? })
+    }
+
+    /// A ref whose outcome comes from inside the engine: an actor's lifeline, its readiness.
+    pub(crate) fn open_ref(self: &Arc<Self>, what: What) -> RawRef {
+        let task = Task::new(Arc::clone(self), what, Arc::clone(&self.process.put_meta), Input::default(), 1, 0);
+        self.lock().tasks.insert(task.seq, Arc::clone(&task));
+        RawRef::adopt(task, 0)
+    }
+
+    fn submit_failed(self: &Arc<Self>, what: What, meta: Arc<Meta>, error: Error, returns: u32) -> Arc<Task> {
+        let task = Task::resolved(Arc::clone(self), what, meta, Resolved::Error(error), returns);
+        self.lock().tasks.insert(task.seq, Arc::clone(&task));
+        task
+    }
+
+    fn dependency(self: &Arc<Self>, dependency: Dependency) -> Result<RawRef> {
+        match dependency {
+            Dependency::Ref(object) => {
+                self.process.check_cluster(object.id().task.owner.process)?;
+                Ok(object)
+            }
+            Dependency::Large(value) => self.put(value),
+        }
+    }
+
+    /// Makes an object of a value.
+    pub(crate) fn put(self: &Arc<Self>, value: Value) -> Result<RawRef> {
+        if let Some(error) = self.dead.get() {
+            return Err(error.clone());
+        }
+        self.process.store.charge(value.size())?;
+        let task =
+            Task::resolved(Arc::clone(self), What::Put, Arc::clone(&self.process.put_meta), Resolved::Value(value), 1);
+        self.lock().tasks.insert(task.seq, Arc::clone(&task));
+        Ok(RawRef::adopt(task, 0))
+    }
+
+    /// A function's task has all its arguments.
+    pub(crate) fn ready(self: &Arc<Self>, task: &Arc<Task>) {
+        self.change(|core, out| {
+            let mut key = task.key.load(Ordering::Relaxed);
+            if key == KeyIx::MAX {
+                key = core.dispatch.key(&task.meta.shape);
+                task.key.store(key, Ordering::Relaxed);
+            }
+            core.dispatch.ready(Arc::clone(task), key, out);
+        });
+    }
+
+    /// Changes the plain data under the lock, then carries out what follows.
+    fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core, &mut Acts) -> R) -> R {
+        let mut out = Acts::new();
+        let (done, tick) = {
+            let mut core = self.lock();
+            let done = change(&mut core, &mut out);
+            for act in &out {
+                if let Act::Return { link } = act {
+                    core.leases.remove(&link.lease());
+                }
+            }
+            (done, core.dispatch.wants_tick())
+        };
+        if tick && !self.ticking.swap(true, Ordering::AcqRel) {
+            self.process.tick_owner(Arc::clone(self));
+        }
+        if !out.is_empty() {
+            self.perform(out);
+        }
+        done
+    }
+
+    fn perform(self: &Arc<Self>, acts: Acts) {
+        let mut acts = acts.into_iter().peekable();
+        while let Some(act) = acts.next() {
+            match act {
+                Act::Push { lease, link, task } => {
+                    let mut tasks = vec_one(task);
+                    while let Some(Act::Push { lease: next, .. }) = acts.peek()
+                        && *next == lease
+                    {
+                        if let Some(Act::Push { task, .. }) = acts.next() {
+                            tasks.push(task);
+                        }
+                    }
+                    self.push(lease, &link, tasks);
+                }
+                Act::Backlog { key, wanted } => self.ask_lease(key, wanted),
+                Act::Return { link } => self.process.return_lease(link.lease(), true),
+                Act::TakeBack { lease, link } => match &link {
+                    Link::Local(local) => {
+                        let seqs: Vec<u64> = local.slot.take_back().iter().map(|job| job.id().seq).collect();
+                        self.given_back(lease, &seqs);
+                    }
+                    Link::Remote(remote) => self.send_take_back(lease, remote),
+                },
+            }
+        }
+    }
+
+    fn push(self: &Arc<Self>, lease: LeaseIx, link: &Link, tasks: Vec<Arc<Task>>) {
+        match link {
+            Link::Local(local) => {
+                let (here, away): (Vec<_>, Vec<_>) =
+                    tasks.into_iter().partition(|task| self.process.has_dependencies(task));
+                for task in away {
+                    self.fetch_then_push(lease, Arc::clone(local), task);
+                }
+                let jobs = here.into_iter().map(|task| Job::Local { attempt: task.attempt(), task, lease });
+                // A worker that is dead by now is reported by whoever found it so.
+                let _ = local.slot.push(jobs);
+            }
+            Link::Remote(remote) => self.send_tasks(lease, remote, tasks),
+        }
+    }
+
+    fn fetch_then_push(self: &Arc<Self>, lease: LeaseIx, link: Arc<LocalLink>, task: Arc<Task>) {
+        let owner = Arc::clone(self);
+        self.process.spawn(async move {
+            match owner.process.fetch_dependencies(&task).await {
+                Ok(()) => {
+                    let _ = link.slot.push([Job::Local { attempt: task.attempt(), task, lease }]);
+                }
+                Err(error) => {
+                    let seq = task.seq;
+                    Task::finish_all(&task, Resolved::Error(error));
+                    owner.completed(lease, [(seq, 0)]);
+                }
+            }
+        });
+    }
+
+    // ---- leases
+
+    /// A raylet granted a lease.
+    pub(crate) fn granted(self: &Arc<Self>, key: KeyIx, link: Link) {
+        let lease = link.lease();
+        self.change(|core, out| {
+            if let Some(ix) = core.dispatch.granted(key, link, out) {
+                core.leases.insert(lease, ix);
+            }
+        });
+    }
+
+    /// A raylet will never grant what the key needs.
+    pub(crate) fn refused(self: &Arc<Self>, key: KeyIx, error: &Error) {
+        let tasks = self.lock().dispatch.drain(key);
+        for task in tasks {
+            let error = error.clone().subject(task.describe());
+            Task::finish_all(&task, Resolved::Error(error));
+        }
+    }
+
+    /// The request of a key must be made again (another node, a lost message).
+    pub(crate) fn ask_again(self: &Arc<Self>, key: KeyIx) {
+        self.change(|core, out| core.dispatch.ask_again(key, out));
+    }
+
+    /// The raylet wants a lease back.
+    pub(crate) fn recalled(self: &Arc<Self>, lease: LeaseId, yield_now: bool) {
+        self.change(|core, out| {
+            if let Some(&ix) = core.leases.get(&lease) {
+                core.dispatch.recall(ix, yield_now, out);
+            }
+        });
+    }
+
+    /// A worker is gone. The task that ran there has lost an attempt; those behind it had not begun.
+    pub(crate) fn worker_lost(self: &Arc<Self>, worker: WorkerId, why: &Error) {
+        let (flights, parked) = {
+            let mut core = self.lock();
+            let gone = core.dispatch.leases_where(|link| link.worker() == worker);
+            let mut flights = Vec::new();
+            for ix in gone {
+                if let Some(lease) = core.dispatch.link(ix).map(Link::lease) {
+                    core.leases.remove(&lease);
+                }
+                flights.push(core.dispatch.lost(ix));
+            }
+            let parked: Vec<u64> =
+                core.parked.iter().filter(|(_, (_, at))| *at == worker).map(|(seq, _)| *seq).collect();
+            let parked: Vec<_> = parked.into_iter().filter_map(|seq| core.parked.remove(&seq)).collect();
+            (flights, parked)
+        };
+        let began = flights.iter().filter_map(|flight| flight.first()).chain(parked.iter().map(|(task, _)| task));
+        for task in began {
+            if task.is_done() {
+                continue;
+            }
+            if task.next_attempt() {
+                self.ready(task);
+            } else if task.is_cancelled() {
+                let error = Error::task_cancelled(format!("{} was cancelled", task.describe()));
+                Task::finish_all(task, Resolved::Error(error));
+            } else {
+                Task::finish_all(task, Resolved::Error(crashed(task, why)));
+            }
+        }
+        for task in flights.iter().flat_map(|flight| flight.iter().skip(1)) {
+            if !task.is_done() {
+                self.ready(task);
+            }
+        }
+    }
+
+    /// Leases of a raylet that is gone end with their workers.
+    pub(crate) fn node_lost(self: &Arc<Self>, node: NodeId, why: &Error) {
+        let workers: Vec<WorkerId> = {
+            let core = self.lock();
+            let gone = core.dispatch.leases_where(|link| link.lease().node == node);
+            gone.into_iter().filter_map(|ix| core.dispatch.link(ix).map(Link::worker)).collect()
+        };
+        for worker in workers {
+            self.worker_lost(worker, why);
+        }
+    }
+
+    // ---- what workers say
+
+    /// A task's code has answered: its refs get the outcome, unless it is to run again (`true`).
+    pub(crate) fn answered(self: &Arc<Self>, task: &Arc<Task>, attempt: u32, outcome: Outcome, node: NodeId) -> bool {
+        if task.attempt() != attempt {
+            return false;
+        }
+        match outcome {
+            Ok(Returns::One(value)) if task.returns() == 1 && task.meta.returns.is_none_or(|n| n == 1) => {
+                let resolved = self.result(value.0);
+                Task::finish(task, std::iter::once(resolved));
+            }
+            Ok(returns) => {
+                let values = match returns {
+                    Returns::One(value) => vec![value],
+                    Returns::Many(values) => values,
+                };
+                let declared = task.meta.returns.unwrap_or(task.returns());
+                if values.len() as u32 != declared {
+                    let error = Error::task(format!(
+                        "{} returned {} values, but num_returns is {declared}",
+                        task.describe(),
+                        values.len()
+                    ))
+                    .remedy("return as many values as the attribute or the call's options say");
+                    Task::finish_all(task, Resolved::Error(error));
+                } else {
+                    let outcomes: Vec<Resolved> = values.into_iter().map(|value| self.result(value.0)).collect();
+                    Task::finish(task, outcomes.into_iter());
+                }
+            }
+            Err(error) => {
+                if task.meta.retry_errors.unwrap_or(error.retry_asked()) && task.next_attempt() {
+                    return true;
+                }
+                let error = match &error.detail().subject {
+                    None => error.subject(task.describe()).at_node(node),
+                    // The error of a nested task keeps its own subject and gets an outer one.
+                    Some(_) => nested(task, node, error),
+                };
+                Task::finish_all(task, Resolved::Error(error));
+            }
+        }
+        false
+    }
+
+    fn result(&self, value: Value) -> Resolved {
+        match self.process.store.charge(value.size()) {
+            Ok(()) => Resolved::Value(value),
+            Err(error) => Resolved::Error(error),
+        }
+    }
+
+    /// The lease's bookkeeping for tasks that ended, each with its run time.
+    pub(crate) fn completed(self: &Arc<Self>, lease: LeaseIx, done: impl IntoIterator<Item = (u64, u32)>) {
+        self.change(|core, out| {
+            if core.parked.is_empty() {
+                core.dispatch.completed(lease, done, out);
+            } else {
+                let done: Vec<(u64, u32)> =
+                    done.into_iter().filter(|(seq, _)| core.parked.remove(seq).is_none()).collect();
+                core.dispatch.completed(lease, done, out);
+            }
+        });
+    }
+
+    /// Lent tasks that a worker gives back.
+    pub(crate) fn given_back(self: &Arc<Self>, lease: LeaseIx, seqs: &[u64]) {
+        self.change(|core, out| core.dispatch.returned(lease, seqs, out));
+    }
+
+    /// A task awaits without holding its worker.
+    pub(crate) fn parked(self: &Arc<Self>, lease: LeaseIx, seq: u64) {
+        self.change(|core, out| {
+            if let (Some(task), Some(worker)) =
+                (core.tasks.get(seq).cloned(), core.dispatch.link(lease).map(Link::worker))
+                && !task.is_done()
+            {
+                core.parked.insert(seq, (task, worker));
+            }
+            core.dispatch.parked(lease, seq, out);
+        });
+    }
+
+    // ---- refs
+
+    /// The last ref in this process to a return is gone.
+    pub(crate) fn released(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
+        if !self.lent(task, index) {
+            self.free(task, index);
+        }
+    }
+
+    /// No other process holds the return any more.
+    fn unlent(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
+        if task.slot(index).holds() == 0 {
+            self.free(task, index);
+        }
+    }
+
+    /// Nobody anywhere can ask for the value: it goes, here and wherever it is stored.
+    fn free(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
+        let slot = task.slot(index);
+        let stored = match &*slot.lock() {
+            State::Ready(Resolved::Value(value)) => {
+                self.process.store.discharge(value.size());
+                None
+            }
+            State::Ready(Resolved::Stored(stored)) => Some(Arc::clone(stored)),
+            _ => None,
+        };
+        if let Some(stored) = stored {
+            self.process.free_stored(ObjectId { task: task.id(), index }, &stored);
+        }
+        if let What::Lifeline(actor) = &task.what {
+            self.forget(task);
+            self.process.tell_gcs(ToGcs::HandlesGone { actor: *actor });
+            return;
+        }
+        if task.is_done() {
+            if task.returns() > 1 {
+                drop(slot.clear());
+            }
+            if task.slots().all(|slot| slot.holds() == 0) {
+                self.forget(task);
+            }
+        }
+    }
+
+    /// Nothing can ask for the task any more.
+    pub(crate) fn forget(self: &Arc<Self>, task: &Arc<Task>) {
+        let gone = self.lock().tasks.remove(task.seq);
+        drop(gone);
+    }
+
+    /// A ref to an object of this owner, for somebody who knows its id.
+    pub(crate) fn find(&self, id: TaskId, index: u32) -> Option<RawRef> {
+        let core = self.lock();
+        let task = core.tasks.get(id.seq)?;
+        task.has_slot(index).then(|| RawRef::owned(Arc::clone(task), index))
+    }
+
+    /// The task with a number, while it is known.
+    pub(crate) fn task(&self, seq: u64) -> Option<Arc<Task>> {
+        self.lock().tasks.get(seq).cloned()
+    }
+
+    /// Every task and object that is known, for `state`.
+    pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
+        self.lock().tasks.values().cloned().collect()
+    }
+
+    /// How many tasks and objects are known, wait in queues, and are in flight.
+    pub(crate) fn load(&self) -> (usize, usize, usize) {
+        let core = self.lock();
+        let (queued, flying) = core.dispatch.load();
+        (core.tasks.len(), queued, flying)
+    }
+
+    // ---- cancelling and ending
+
+    /// Cancels a task wherever it is; `force` ends the worker that runs it.
+    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Result<()> {
+        if task.is_done() {
+            return Ok(());
+        }
+        task.set_cancelled();
+        let error = Error::task_cancelled(format!("{} was cancelled", task.describe()));
+        if let What::Method(call) = &task.what {
+            let done = call.client.cancel(task, force);
+            Task::finish_all(task, Resolved::Error(error));
+            return done;
+        }
+        let key = task.key.load(Ordering::Relaxed);
+        if key != KeyIx::MAX {
+            let found = self.lock().dispatch.cancel(task.seq, key);
+            match found {
+                Found::Queued(_) => self.change(|core, out| core.dispatch.ask_again(key, out)),
+                Found::InFlight(lease, Link::Local(link)) => {
+                    if link.slot.take(task.id()).is_some() {
+                        self.completed(lease, [(task.seq, 0)]);
+                    } else if !self.process.cancel_async(task.id()) && force {
+                        return Err(Error::invalid_argument(format!(
+                            "{} runs on a thread of this process and cannot be ended by force",
+                            task.describe()
+                        ))
+                        .remedy("give it a process of its own with `.isolation(Isolation::Process)` and `init().workers(Workers::Processes)`, or let it look at `context().is_cancelled()`"));
+                    }
+                }
+                Found::InFlight(lease, Link::Remote(link)) => self.send_cancel(lease, &link, task, force),
+                Found::Nowhere => {
+                    self.process.cancel_async(task.id());
+                }
+            }
+        }
+        Task::finish_all(task, Resolved::Error(error));
+        Ok(())
+    }
+
+    /// The submitter is dead: whoever waits for what it owned hears so, and nothing new begins.
+    pub(crate) fn die(self: &Arc<Self>, why: &str) {
+        self.die_of(
+            Error::owner_died(format!("the owner of the object died: {why}"))
+                .at_node(self.id.node())
+                .remedy("keep the ref's owner alive, or have the value made by a process that lives longer"),
+        );
+    }
+
+    /// As [`Owner::die`], for a reason of its own.
+    pub(crate) fn die_of(self: &Arc<Self>, error: Error) {
+        if self.dead.set(error.clone()).is_err() {
+            return;
+        }
+        let tasks = self.tasks();
+        let mut out = Acts::new();
+        {
+            let mut core = self.lock();
+            for task in &tasks {
+                if let (What::Function(_), false) = (&task.what, task.is_done()) {
+                    task.set_cancelled();
+                    let key = task.key.load(Ordering::Relaxed);
+                    if key != KeyIx::MAX {
+                        core.dispatch.cancel(task.seq, key);
+                    }
+                }
+            }
+            core.dispatch.close_idle(&mut out);
+        }
+        self.perform(out);
+        for task in tasks {
+            for slot in task.slots() {
+                slot.replace(Resolved::Error(error.clone()));
+            }
+            Task::finish_all(&task, Resolved::Error(error.clone()));
+        }
+    }
+
+    /// A step of idle time; `true` while another is wanted.
+    pub(crate) fn tick(self: &Arc<Self>) -> bool {
+        self.change(|core, out| core.dispatch.tick(out));
+        let wants = self.lock().dispatch.wants_tick();
+        if !wants {
+            self.ticking.store(false, Ordering::Release);
+            // A lease may have become idle between the look and the store.
+            if self.lock().dispatch.wants_tick() && !self.ticking.swap(true, Ordering::AcqRel) {
+                return true;
+            }
+        }
+        wants
+    }
+
+    /// Gives back every lease that is idle.
+    pub(crate) fn close_idle(self: &Arc<Self>) {
+        self.change(|core, out| core.dispatch.close_idle(out));
+    }
+}
+
+fn vec_one(task: Arc<Task>) -> Vec<Arc<Task>> {
+    let mut tasks = Vec::with_capacity(1);
+    tasks.push(task);
+    tasks
+}
+
+fn crashed(task: &Task, why: &Error) -> Error {
+    let attempts = task.attempt() + 1;
+    Error::worker_crashed(format!(
+        "the worker that ran {} ended before it answered, {attempts} of {attempts} attempts",
+        task.describe()
+    ))
+    .remedy("look at the worker's log, or allow more with `max_retries`")
+    .caused_by(why.clone())
+}
+
+fn nested(task: &Task, node: NodeId, error: Error) -> Error {
+    let message = format!("{} failed: {}", task.describe(), error.detail().message);
+    let mut outer = error.clone();
+    outer = outer.subject(task.describe()).at_node(node).caused_by(error);
+    outer.with_message(message)
+}

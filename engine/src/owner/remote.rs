@@ -1,0 +1,255 @@
+//! The owner's side of workers in other processes: pushing, taking back, reading replies.
+
+use std::sync::Arc;
+
+use actinic_transport::{ActorNo, Lane, Peer};
+
+use crate::api::error::Error;
+use crate::call::{ReturnValue, Returns};
+use crate::object::{RawRef, Resolved, Stored};
+use crate::owner::dispatch::LeaseIx;
+use crate::owner::{Owner, RemoteLink};
+use crate::process::Process;
+use crate::protocol::calls::{
+    BATCH_BYTES, TASKS, WireDependency, WireOutcome, WireReply, WireTask, WireTasks, WireValue,
+};
+use crate::protocol::{LeaseId, WORKER};
+use crate::task::{Input, Task, What};
+use crate::worker::remote::ToWorker;
+
+impl Owner {
+    /// Pushes tasks to a worker in another process, as one message (several if they are large).
+    pub(super) fn send_tasks(self: &Arc<Self>, _lease: LeaseIx, link: &RemoteLink, tasks: Vec<Arc<Task>>) {
+        let mut rest = &tasks[..];
+        while !rest.is_empty() {
+            let inputs: Vec<(Input, Vec<Resolved>)> = take_inputs(rest);
+            let (batch, after) = rest.split_at(inputs.len());
+            rest = after;
+            let message = WireTasks {
+                owner: self.id.number,
+                lease: link.lease,
+                tasks: batch
+                    .iter()
+                    .zip(&inputs)
+                    .map(|(task, (input, resolved))| wire_task(task, input, resolved))
+                    .collect(),
+            };
+            let refs = inputs.iter().flat_map(|(input, resolved)| carried_refs(input, resolved)).collect();
+            self.process.send_with_refs(&link.peer, TASKS, &message, refs);
+        }
+    }
+
+    pub(super) fn send_take_back(self: &Arc<Self>, _lease: LeaseIx, link: &RemoteLink) {
+        let _ = link.peer.tell(Lane::Urgent, WORKER, &ToWorker::TakeBack { lease: link.lease });
+    }
+
+    pub(super) fn send_cancel(self: &Arc<Self>, _lease: LeaseIx, link: &RemoteLink, task: &Task, force: bool) {
+        let message = ToWorker::Cancel { owner: self.id.number, seq: task.seq, force, lease: Some(link.lease) };
+        let _ = link.peer.tell(Lane::Urgent, WORKER, &message);
+    }
+
+    /// Answers from a worker in another process.
+    pub(crate) fn replies(self: &Arc<Self>, from: &Peer, lease: Option<LeaseId>, replies: &[WireReply<'_>]) {
+        let mut done = Vec::with_capacity(replies.len());
+        let mut again = Vec::new();
+        for reply in replies {
+            done.push((reply.seq, reply.ns));
+            let Some(task) = self.task(reply.seq) else { continue };
+            if task.attempt() != reply.attempt || task.is_done() {
+                continue;
+            }
+            if self.reply(from, &task, reply) {
+                again.push(Arc::clone(&task));
+            }
+            if let What::Method(call) = &task.what {
+                call.client.answered(&task);
+            }
+        }
+        if let Some(lease) = lease
+            && let Some(ix) = self.lease_ix(lease)
+        {
+            self.completed(ix, done);
+        }
+        for task in again {
+            match &task.what {
+                What::Method(call) => call.client.ready(&task),
+                _ => self.ready(&task),
+            }
+        }
+    }
+
+    /// `true` if the task shall run again.
+    fn reply(self: &Arc<Self>, from: &Peer, task: &Arc<Task>, reply: &WireReply<'_>) -> bool {
+        let node = from.id().node;
+        if reply.failed {
+            let error = match reply.outcomes.first() {
+                Some(WireOutcome::Error(error)) => error.clone(),
+                _ => Error::task("the worker's error was lost on the way"),
+            };
+            return self.answered(task, reply.attempt, Err(error), node);
+        }
+        let simple = reply.outcomes.iter().all(|outcome| matches!(outcome, WireOutcome::Value(_)));
+        if simple {
+            let mut values = reply.outcomes.iter().map(|outcome| match outcome {
+                WireOutcome::Value(value) => ReturnValue(self.process.read_value(from, value)),
+                _ => unreachable!("every outcome is a value, as was checked above"),
+            });
+            let returns = if reply.outcomes.len() == 1 {
+                // There is exactly one.
+                values.next().map_or(Returns::Many(Vec::new()), Returns::One)
+            } else {
+                Returns::Many(values.collect())
+            };
+            return self.answered(task, reply.attempt, Ok(returns), node);
+        }
+        let outcomes: Vec<Resolved> =
+            reply.outcomes.iter().map(|outcome| self.process.read_outcome(from, outcome)).collect();
+        let declared = task.meta.returns.unwrap_or(task.returns());
+        if outcomes.len() as u32 != declared {
+            let text = format!("{} returned {} values, but num_returns is {declared}", task.describe(), outcomes.len());
+            Task::finish_all(task, Resolved::Error(Error::task(text)));
+        } else {
+            Task::finish(task, outcomes.into_iter());
+        }
+        false
+    }
+}
+
+/// The inputs of as many tasks as one message may carry.
+fn take_inputs(tasks: &[Arc<Task>]) -> Vec<(Input, Vec<Resolved>)> {
+    let mut bytes = 0;
+    let mut inputs = Vec::with_capacity(tasks.len().min(1024));
+    for task in tasks {
+        let input = task.input();
+        let resolved: Vec<Resolved> = input
+            .dependencies
+            .iter()
+            .map(|dependency| {
+                dependency.slot().get().unwrap_or_else(|| {
+                    Resolved::Error(Error::object_lost(format!("argument {} is not ready", dependency.id())))
+                })
+            })
+            .collect();
+        bytes += 64 + input.inline.size();
+        bytes +=
+            resolved.iter().map(|one| if let Resolved::Value(value) = one { value.size() } else { 64 }).sum::<usize>();
+        if bytes > BATCH_BYTES && !inputs.is_empty() {
+            break;
+        }
+        inputs.push((input, resolved));
+    }
+    inputs
+}
+
+pub(crate) fn wire_task<'a>(task: &'a Task, input: &'a Input, resolved: &'a [Resolved]) -> WireTask<'a> {
+    let function = match &task.what {
+        What::Function(entry) => entry.id(),
+        _ => unreachable!("only functions' tasks are leased workers for"),
+    };
+    WireTask {
+        seq: task.seq,
+        attempt: task.attempt(),
+        function,
+        name: task.meta.name.as_deref(),
+        returns: task.meta.returns.unwrap_or(task.returns()),
+        depth: task.depth,
+        resources: task.meta.shape.resources().iter().map(|(name, amount)| (name.as_str(), amount.to_f64())).collect(),
+        input: WireValue::of(&input.inline),
+        dependencies: wire_dependencies(&input.dependencies, resolved),
+    }
+}
+
+/// The refs that a call carries to another process: those inside its values.
+pub(crate) fn carried_refs(input: &Input, resolved: &[Resolved]) -> Vec<RawRef> {
+    let inside = resolved.iter().flat_map(|one| match one {
+        Resolved::Value(value) => value.refs(),
+        Resolved::Stored(stored) => &stored.refs,
+        Resolved::Error(_) => &[],
+    });
+    input.inline.refs().iter().chain(inside).cloned().collect()
+}
+
+/// The refs that an outcome carries.
+pub(crate) fn carried_outcome_refs(resolved: &Resolved) -> Vec<RawRef> {
+    match resolved {
+        Resolved::Value(value) => value.refs().to_vec(),
+        Resolved::Stored(stored) => stored.refs.clone(),
+        Resolved::Error(_) => Vec::new(),
+    }
+}
+
+/// The dependencies of a call as they travel: small values themselves, large ones by where they lie.
+pub(crate) fn wire_dependencies<'a>(dependencies: &'a [RawRef], resolved: &'a [Resolved]) -> Vec<WireDependency<'a>> {
+    let wire = |(dependency, resolved): (&'a RawRef, &'a Resolved)| match resolved {
+        Resolved::Value(value) if value.size() <= crate::call::INLINE_LIMIT => {
+            WireDependency::Value(WireValue::of(value))
+        }
+        Resolved::Value(value) => WireDependency::Stored {
+            object: dependency.id(),
+            size: value.size() as u64,
+            at: vec![dependency.process().address()],
+            refs: value.refs().iter().map(RawRef::id).collect(),
+        },
+        Resolved::Stored(stored) => WireDependency::Stored {
+            object: dependency.id(),
+            size: stored.size,
+            at: stored.at.clone(),
+            refs: stored.refs.iter().map(RawRef::id).collect(),
+        },
+        // A failed dependency ended the task before it was pushed.
+        Resolved::Error(_) => {
+            WireDependency::Stored { object: dependency.id(), size: 0, at: Vec::new(), refs: Vec::new() }
+        }
+    };
+    dependencies.iter().zip(resolved).map(wire).collect()
+}
+
+impl Process {
+    /// Sends a message that carries refs: their owners know the receiver before it leaves.
+    pub(crate) fn send_with_refs<M: serde::Serialize>(
+        self: &Arc<Self>,
+        to: &Peer,
+        actor: ActorNo,
+        message: &M,
+        refs: Vec<RawRef>,
+    ) {
+        if refs.is_empty() {
+            if let Err(error) = to.tell(Lane::Ordered, actor, message) {
+                // The session is over: the news of it retries or fails what this message was about.
+                tracing::debug!(%error, "a message was not sent");
+            }
+            return;
+        }
+        let bytes = match postcard::to_stdvec(message) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%error, "a message could not be encoded");
+                return;
+            }
+        };
+        let peer = to.clone();
+        self.hand_out(refs, to.id(), move || {
+            if let Err(error) = peer.tell_with(Lane::Ordered, actor, |out| out.extend_from_slice(&bytes)) {
+                tracing::debug!(%error, "a message was not sent");
+            }
+        });
+    }
+
+    /// An outcome from another process.
+    pub(crate) fn read_outcome(self: &Arc<Self>, from: &Peer, outcome: &WireOutcome<'_>) -> Resolved {
+        match outcome {
+            WireOutcome::Value(value) => Resolved::Value(self.read_value(from, value)),
+            WireOutcome::Stored { size, at, refs } => Resolved::Stored(Arc::new(Stored {
+                size: *size,
+                at: at.clone(),
+                refs: refs.iter().map(|id| self.borrow(*id, from)).collect(),
+            })),
+            WireOutcome::Error(error) => Resolved::Error(error.clone()),
+        }
+    }
+
+    /// A value from another process, with the refs that it hands over.
+    pub(crate) fn read_value(self: &Arc<Self>, from: &Peer, value: &WireValue<'_>) -> crate::value::Value {
+        value.read(|id| self.borrow(*id, from))
+    }
+}

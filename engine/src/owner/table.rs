@@ -1,0 +1,110 @@
+//! A table indexed by sequence number: pages that come and go, no hashing.
+
+use std::collections::VecDeque;
+
+const PAGE: usize = 256;
+
+struct Page<T> {
+    live: usize,
+    entries: Vec<Option<T>>,
+}
+
+/// What an owner submitted, by sequence number. Numbers come in nearly increasing order.
+pub(crate) struct Table<T> {
+    /// The number of the first page.
+    base: u64,
+    pages: VecDeque<Option<Box<Page<T>>>>,
+    len: usize,
+}
+
+impl<T> Table<T> {
+    pub(crate) fn new() -> Self {
+        Table { base: 0, pages: VecDeque::new(), len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn place(&self, seq: u64) -> Option<(usize, usize)> {
+        let page = (seq / PAGE as u64).checked_sub(self.base)?;
+        Some((page as usize, (seq % PAGE as u64) as usize))
+    }
+
+    pub(crate) fn insert(&mut self, seq: u64, value: T) {
+        if self.pages.is_empty() {
+            self.base = seq / PAGE as u64;
+        }
+        while seq / (PAGE as u64) < self.base {
+            self.pages.push_front(None);
+            self.base -= 1;
+        }
+        let Some((page, at)) = self.place(seq) else { return };
+        while self.pages.len() <= page {
+            self.pages.push_back(None);
+        }
+        let page = self.pages[page].get_or_insert_with(|| {
+            Box::new(Page { live: 0, entries: std::iter::repeat_with(|| None).take(PAGE).collect() })
+        });
+        if page.entries[at].replace(value).is_none() {
+            page.live += 1;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn get(&self, seq: u64) -> Option<&T> {
+        let (page, at) = self.place(seq)?;
+        self.pages.get(page)?.as_ref()?.entries[at].as_ref()
+    }
+
+    pub(crate) fn remove(&mut self, seq: u64) -> Option<T> {
+        let (ix, at) = self.place(seq)?;
+        let page = self.pages.get_mut(ix)?.as_mut()?;
+        let value = page.entries[at].take()?;
+        self.len -= 1;
+        page.live -= 1;
+        if page.live == 0 {
+            self.pages[ix] = None;
+            while let Some(None) = self.pages.front() {
+                self.pages.pop_front();
+                self.base += 1;
+            }
+            while let Some(None) = self.pages.back() {
+                self.pages.pop_back();
+            }
+        }
+        Some(value)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.pages.iter().flatten().flat_map(|page| page.entries.iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn pages_come_and_go_with_their_entries() {
+        let mut table = Table::new();
+        for seq in (0..10_000u64).rev().chain(10_000..20_000) {
+            table.insert(seq, seq);
+        }
+        assert_eq!(table.len(), 20_000);
+        for seq in (0..20_000u64).filter(|seq| seq % 3 != 0) {
+            assert_eq!(table.remove(seq), Some(seq));
+            assert_eq!(table.remove(seq), None);
+        }
+        assert_eq!(table.get(3), Some(&3));
+        assert_eq!(table.values().count(), table.len());
+        for seq in (0..20_000u64).step_by(3) {
+            assert_eq!(table.remove(seq), Some(seq));
+        }
+        assert_eq!(table.len(), 0);
+        assert!(table.pages.is_empty());
+        table.insert(1 << 40, 1);
+        assert_eq!(table.get(1 << 40), Some(&1));
+        assert_eq!(table.pages.len(), 1);
+    }
+}

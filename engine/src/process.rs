@@ -1,0 +1,717 @@
+//! One process of a cluster: an endpoint, and everything that lives behind it.
+//!
+//! "Process" means an endpoint, not a pid: the nodes of one test are processes of this kind too. A process has one
+//! system thread, where its network and its component actors live; user code runs on other threads.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use actinic_transport::{Endpoint, Lane, NodeId, Peer, PeerAddr, ProcessId};
+
+use crate::actor::client::Client;
+use crate::actor::host::ActorHost;
+use crate::actor::local::LocalThreads;
+use crate::api::error::{Error, Result};
+use crate::api::options::Isolation;
+use crate::env::Env;
+use crate::gcs::GcsLink;
+use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId};
+use crate::object::{Borrowed, RawRef};
+use crate::object_manager::Store;
+use crate::owner::Owner;
+use crate::owner::refs::HandOutId;
+use crate::protocol::{GCS, LeaseId, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::raylet::{RayletLink, Shape};
+use crate::task::Meta;
+use crate::worker::host::{Host, Running};
+use crate::worker::pool::Pool;
+use crate::worker::slot::TaskSlot;
+
+/// What a process is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) id: ProcessId,
+    /// Threads that quick user code is spread over.
+    pub(crate) width: usize,
+    pub(crate) store_bytes: u64,
+}
+
+#[derive(Default)]
+struct Tables {
+    owners: Vec<Option<Arc<Owner>>>,
+    borrowed: HashMap<ObjectId, Weak<Borrowed>>,
+    slots: BTreeMap<crate::ids::WorkerId, Weak<TaskSlot>>,
+    /// By their numbers in this process.
+    actors: HashMap<u64, Arc<ActorHost>>,
+    hand_outs: HashMap<(u32, HandOutId), Box<dyn FnOnce() + Send>>,
+    clients: HashMap<ActorId, Weak<Client>>,
+    running: HashMap<TaskId, Arc<Running>>,
+    raylets: BTreeMap<NodeId, PeerAddr>,
+    dead: BTreeSet<ProcessId>,
+    /// What each node has, and what of it is free.
+    resources: BTreeMap<NodeId, (crate::resources::ResourceSet, crate::resources::ResourceSet)>,
+    kept_slots: Vec<Arc<TaskSlot>>,
+}
+
+/// See the module.
+pub(crate) struct Process {
+    pub(crate) id: ProcessId,
+    pub(crate) env: Env,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) local: LocalThreads,
+    pub(crate) store: Store,
+    pub(crate) put_meta: Arc<Meta>,
+    pub(crate) raylet: OnceLock<RayletLink>,
+    pub(crate) gcs: OnceLock<GcsLink>,
+    endpoint: OnceLock<(Endpoint, Vec<SocketAddr>)>,
+    /// The node's store, if it is in another process.
+    store_peer: OnceLock<Peer>,
+    system: tokio::runtime::Handle,
+    user: OnceLock<tokio::runtime::Runtime>,
+    tables: Mutex<Tables>,
+    slot_alarm: AtomicBool,
+    closing: AtomicBool,
+    next_owner: AtomicU32,
+    /// What a worker does when its code asks to crash, or its raylet is gone.
+    pub(crate) on_crash: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
+impl Process {
+    /// A process without components; must be called on its system thread.
+    pub(crate) fn new(settings: &Settings, env: Env) -> Arc<Process> {
+        let system = tokio::runtime::Handle::current();
+        Arc::new_cyclic(|weak: &Weak<Process>| {
+            let alarm = Weak::clone(weak);
+            let pool = Pool::new(
+                env.clone(),
+                settings.width,
+                Box::new(move || {
+                    if let Some(process) = alarm.upgrade() {
+                        process.pool_alarm();
+                    }
+                }),
+            );
+            Process {
+                id: settings.id,
+                pool,
+                local: LocalThreads::new(env.clone(), settings.width),
+                store: Store::new(settings.store_bytes),
+                put_meta: Arc::new(Meta {
+                    name: None,
+                    shape: Shape::none(),
+                    max_retries: 0,
+                    returns: None,
+                    isolation: Isolation::default(),
+                    fail_infeasible: false,
+                    task_events: false,
+                    retry_errors: None,
+                }),
+                env,
+                raylet: OnceLock::new(),
+                gcs: OnceLock::new(),
+                endpoint: OnceLock::new(),
+                store_peer: OnceLock::new(),
+                system,
+                user: OnceLock::new(),
+                tables: Mutex::default(),
+                slot_alarm: AtomicBool::new(false),
+                closing: AtomicBool::new(false),
+                next_owner: AtomicU32::new(0),
+                on_crash: OnceLock::new(),
+            }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        // Plain data under the lock.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- threads and time
+
+    /// Runs a future on the system thread.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.system.spawn(future);
+    }
+
+    /// Runs something soon, on the system thread, outside of whatever locks the caller holds.
+    pub(crate) fn defer(&self, run: impl FnOnce() + Send + 'static) {
+        self.spawn(async move { run() });
+    }
+
+    /// Runs an async user future, on threads that never answer the network.
+    pub(crate) fn spawn_user(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+        let runtime = self.user.get_or_init(|| {
+            let built = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("actinic-async")
+                .enable_all()
+                .build();
+            match built {
+                Ok(runtime) => runtime,
+                Err(error) => panic!("no runtime for async tasks could be started: {error}"),
+            }
+        });
+        runtime.spawn(future);
+    }
+
+    fn pool_alarm(self: &Arc<Self>) {
+        let process = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(crate::worker::pool::OVERDUE).await;
+                if !process.pool.look() {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Somebody put a job behind another: look whether that one takes long.
+    pub(crate) fn want_slot_alarm(self: &Arc<Self>) {
+        if self.slot_alarm.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let process = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(crate::worker::slot::LONG).await;
+                let slots: Vec<Arc<TaskSlot>> = process.lock().slots.values().filter_map(Weak::upgrade).collect();
+                let now = process.env.now();
+                let again = slots.iter().fold(false, |again, slot| slot.look(now) || again);
+                if !again {
+                    process.slot_alarm.store(false, Ordering::Release);
+                    // A job may have come between the look and the store.
+                    let late = slots.iter().any(|slot| slot.look(now));
+                    if !late || process.slot_alarm.swap(true, Ordering::AcqRel) {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+
+    pub(crate) fn tick_owner(&self, owner: Arc<Owner>) {
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if !owner.tick() {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Wakes `countdown`'s sleeper at a deadline.
+    pub(crate) fn wake_after(&self, time: Duration, countdown: Arc<crate::wait::Countdown>) {
+        self.spawn(async move {
+            tokio::time::sleep(time).await;
+            countdown.finish();
+        });
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    // ---- the network
+
+    pub(crate) fn set_endpoint(&self, endpoint: Endpoint, addrs: Vec<SocketAddr>) {
+        // A process has one endpoint, set once where it is started.
+        let _ = self.endpoint.set((endpoint, addrs));
+    }
+
+    pub(crate) fn endpoint(&self) -> Result<&Endpoint> {
+        self.endpoint
+            .get()
+            .map(|(endpoint, _)| endpoint)
+            .ok_or_else(|| Error::connection("this process has no connection to other processes"))
+    }
+
+    /// How others reach this process.
+    pub(crate) fn address(&self) -> PeerAddr {
+        let addrs = self.endpoint.get().map(|(_, addrs)| addrs.clone()).unwrap_or_default();
+        PeerAddr { id: self.id, addrs, relay: None }
+    }
+
+    pub(crate) fn set_store_peer(&self, peer: Peer) {
+        let _ = self.store_peer.set(peer);
+    }
+
+    pub(crate) fn store_peer(&self) -> Option<Peer> {
+        self.store_peer.get().cloned()
+    }
+
+    pub(crate) fn check_cluster(&self, other: ProcessId) -> Result<()> {
+        if other.cluster == self.id.cluster {
+            return Ok(());
+        }
+        Err(Error::invalid_argument(format!(
+            "the ref belongs to cluster {}, and this is cluster {}",
+            other.cluster, self.id.cluster
+        ))
+        .remedy("get the value there and pass it, or make the object in this cluster"))
+    }
+
+    pub(crate) fn learn_raylet(&self, node: NodeId, at: PeerAddr) {
+        self.lock().raylets.insert(node, at);
+    }
+
+    /// Tells a node's raylet something, here or elsewhere.
+    pub(crate) fn tell_raylet(&self, node: NodeId, message: ToRaylet) {
+        match self.raylet.get() {
+            Some(link) if node == self.id.node => link.tell(message),
+            _ => {
+                let at = self.lock().raylets.get(&node).cloned();
+                let sent = match (at, self.endpoint()) {
+                    (Some(at), Ok(endpoint)) => {
+                        endpoint.peer(&at).tell(Lane::Ordered, RAYLET, &message).map_err(|error| error.to_string())
+                    }
+                    _ => Err("its address is not known".to_owned()),
+                };
+                if let Err(error) = sent {
+                    tracing::debug!(%node, error, "a message to a raylet was not sent");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn tell_gcs(&self, message: ToGcs) {
+        if let Some(link) = self.gcs.get() {
+            link.tell(message);
+        }
+    }
+
+    /// Tells the owners of a process something.
+    pub(crate) fn tell_owner(self: &Arc<Self>, process: ProcessId, message: ToOwner) {
+        if process == self.id {
+            self.deliver(message);
+            return;
+        }
+        let sent = match self.endpoint() {
+            Ok(endpoint) => match endpoint.known(process) {
+                Some(peer) => peer.tell(Lane::Ordered, OWNER, &message).map_err(|error| error.to_string()),
+                None => Err("no session with it".to_owned()),
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%process, error, "a message to an owner was not sent");
+        }
+    }
+
+    /// Asks the owner of a borrowed object how it came out; the answer resolves the slot.
+    pub(crate) fn ask_owner(borrowed: &Arc<Borrowed>) {
+        if borrowed.asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let owner = borrowed.id.task.owner.process;
+        borrowed.process.tell_owner(owner, ToOwner::GetObject { object: borrowed.id });
+    }
+
+    /// An object of this process's owners is needed by nobody: its copies elsewhere go.
+    pub(crate) fn free_stored(&self, object: ObjectId, stored: &crate::object::Stored) {
+        self.store.drop_copy(&object);
+        for at in &stored.at {
+            if at.id == self.id {
+                self.store.remove(&object);
+            } else if let Ok(endpoint) = self.endpoint() {
+                let keep = crate::worker::remote::Keep { object, size: 0 };
+                let _ = endpoint.peer(at).tell(Lane::Ordered, crate::protocol::OBJECTS, &keep);
+            }
+        }
+    }
+
+    /// The process that this one belongs to is gone: a worker ends, a driver loses its cluster.
+    pub(crate) fn home_lost(self: &Arc<Self>, why: &str) {
+        if self.on_crash.get().is_some() {
+            // A worker without its raylet is of no use to anybody.
+            std::process::exit(0);
+        }
+        if self.is_closing() {
+            return;
+        }
+        let error = format!("the node that this driver was attached to is gone: {why}");
+        tracing::error!(target: "actinic", "{error}");
+        for owner in self.owners() {
+            owner.die_of(Error::node_died(error.clone()).remedy("start the node again, and connect again"));
+        }
+    }
+
+    /// A worker's code is to be ended by force.
+    pub(crate) fn crash_for(&self, why: &str) {
+        tracing::debug!(why, "the worker ends");
+        if let Some(crash) = self.on_crash.get() {
+            crash();
+        }
+    }
+
+    /// What all nodes have, and what of it is free.
+    pub(crate) fn cluster_resources(&self) -> (BTreeMap<String, f64>, BTreeMap<String, f64>) {
+        let tables = self.lock();
+        let mut total = crate::resources::ResourceSet::new();
+        let mut free = crate::resources::ResourceSet::new();
+        for (node_total, available) in tables.resources.values() {
+            total.add(node_total);
+            free.add(available);
+        }
+        (total.to_map(), free.to_map_of(&total))
+    }
+
+    pub(crate) fn set_resources(
+        &self,
+        node: NodeId,
+        of: Option<(crate::resources::ResourceSet, crate::resources::ResourceSet)>,
+    ) {
+        let mut tables = self.lock();
+        match of {
+            Some(of) => tables.resources.insert(node, of),
+            None => tables.resources.remove(&node),
+        };
+    }
+
+    /// Keeps a worker process's slot alive as long as the process.
+    pub(crate) fn keep_slot(&self, slot: &Arc<TaskSlot>) {
+        self.add_slot(slot);
+        self.lock().kept_slots.push(Arc::clone(slot));
+    }
+
+    /// Ends the process in order: nothing is accepted any more, the network says goodbye.
+    pub(crate) async fn end(self: &Arc<Self>) {
+        self.closing.store(true, Ordering::Release);
+        if let Some(RayletLink::Local(raylet)) = self.raylet.get() {
+            raylet.do_send(crate::raylet::Shutdown);
+            // Its children end when their pipes close; they are waited for, but not for long.
+            for _ in 0..200 {
+                match raylet.send(crate::raylet::ChildrenLeft).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+        }
+        if let Ok(endpoint) = self.endpoint() {
+            endpoint.close().await;
+        }
+        self.close();
+    }
+
+    // ---- owners
+
+    pub(crate) fn new_owner(self: &Arc<Self>, job: JobId, namespace: Arc<str>, actor: Option<ActorId>) -> Arc<Owner> {
+        let number = self.next_owner.fetch_add(1, Ordering::Relaxed);
+        let id = OwnerId { process: self.id, number };
+        let owner = Owner::new(id, Arc::clone(self), job, namespace, actor);
+        let mut tables = self.lock();
+        let at = number as usize;
+        if tables.owners.len() <= at {
+            tables.owners.resize(at + 1, None);
+        }
+        tables.owners[at] = Some(Arc::clone(&owner));
+        owner
+    }
+
+    pub(crate) fn owner_numbered(&self, number: u32) -> Option<Arc<Owner>> {
+        self.lock().owners.get(number as usize)?.clone()
+    }
+
+    pub(crate) fn owners(&self) -> Vec<Arc<Owner>> {
+        self.lock().owners.iter().flatten().cloned().collect()
+    }
+
+    /// An owner of this process ends: what it owned fails, and others are told.
+    pub(crate) fn end_owner(self: &Arc<Self>, owner: &Arc<Owner>, why: &str) {
+        owner.die(why);
+        self.tell_raylet(self.id.node, ToRaylet::OwnerDied { owner: owner.id });
+        self.tell_gcs(ToGcs::OwnerDied { owner: owner.id });
+    }
+
+    /// A message for the owners of this process.
+    pub(crate) fn deliver(self: &Arc<Self>, message: ToOwner) {
+        match message {
+            ToOwner::Actors(rows) => {
+                for news in rows {
+                    if let Some(client) = self.client(news.info.id) {
+                        client.news(&news);
+                    }
+                }
+            }
+            ToOwner::NodeDead { node, text } => self.node_dead(node, &text),
+            // Questions come with their peer, at the receiver of the network.
+            ToOwner::GetObject { .. } => {}
+            ToOwner::GivenBack { lease, tasks } => {
+                let mut rest = &tasks[..];
+                while let Some((number, _)) = rest.first() {
+                    let count = rest.iter().take_while(|(other, _)| other == number).count();
+                    let (batch, after) = rest.split_at(count);
+                    rest = after;
+                    if let Some(owner) = self.owner_numbered(batch[0].0)
+                        && let Some(ix) = owner.lease_ix(lease)
+                    {
+                        let seqs: Vec<u64> = batch.iter().map(|(_, seq)| *seq).collect();
+                        owner.given_back(ix, &seqs);
+                    }
+                }
+            }
+            ToOwner::To { owner: number, message } => {
+                if let Some(owner) = self.owner_numbered(number) {
+                    owner.hear(message);
+                }
+            }
+        }
+    }
+
+    /// Another process is gone.
+    pub(crate) fn process_dead(self: &Arc<Self>, process: ProcessId, why: &str) {
+        if !self.lock().dead.insert(process) {
+            return;
+        }
+        let error = Error::worker_crashed(format!("process {process} is gone: {why}"));
+        for owner in self.owners() {
+            owner.process_lost(process, &error);
+        }
+        let borrowed: Vec<Arc<Borrowed>> = {
+            let tables = self.lock();
+            tables.borrowed.values().filter_map(Weak::upgrade).filter(|b| b.id.task.owner.process == process).collect()
+        };
+        for borrowed in borrowed {
+            let error = Error::owner_died(format!("the process that owned object {} is gone: {why}", borrowed.id))
+                .at_node(process.node)
+                .remedy("keep the ref's owner alive, or have the value made by a process that lives longer");
+            borrowed.slot.replace(crate::object::Resolved::Error(error));
+        }
+        for client in self.clients() {
+            client.process_lost(process);
+        }
+        self.counts_process_died(process);
+    }
+
+    fn node_dead(self: &Arc<Self>, node: NodeId, text: &str) {
+        let error = Error::node_died(format!("node {node} died: {text}"));
+        for owner in self.owners() {
+            owner.node_lost(node, &error);
+        }
+    }
+
+    // ---- leases
+
+    pub(crate) fn return_lease(&self, lease: LeaseId, reusable: bool) {
+        self.tell_raylet(lease.node, ToRaylet::Return { lease, reusable });
+    }
+
+    // ---- workers and actors here
+
+    pub(crate) fn add_slot(&self, slot: &Arc<TaskSlot>) {
+        self.lock().slots.insert(slot.host.worker, Arc::downgrade(slot));
+    }
+
+    pub(crate) fn slot(&self, worker: crate::ids::WorkerId) -> Option<Arc<TaskSlot>> {
+        self.lock().slots.get(&worker)?.upgrade()
+    }
+
+    pub(crate) fn slots(&self) -> Vec<Arc<TaskSlot>> {
+        self.lock().slots.values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn add_actor(&self, actor: &Arc<ActorHost>) {
+        self.lock().actors.insert(actor.number(), Arc::clone(actor));
+    }
+
+    pub(crate) fn actor(&self, number: u64) -> Option<Arc<ActorHost>> {
+        self.lock().actors.get(&number).cloned()
+    }
+
+    pub(crate) fn actors(&self) -> Vec<Arc<ActorHost>> {
+        self.lock().actors.values().cloned().collect()
+    }
+
+    /// An incarnation takes no more calls; what it owned ends with it.
+    pub(crate) fn actor_ended(self: &Arc<Self>, actor: &Arc<ActorHost>) {
+        {
+            let mut tables = self.lock();
+            if tables.actors.get(&actor.number()).is_some_and(|known| Arc::ptr_eq(known, actor)) {
+                tables.actors.remove(&actor.number());
+            }
+        }
+        if let Some(owner) = actor.host.owner_if_any() {
+            self.end_owner(&Arc::clone(owner), &format!("{} ended", actor.describe()));
+        }
+    }
+
+    /// A worker of this process died: a real process ends, a thread's worker is closed as if it had.
+    pub(crate) fn worker_crashed(self: &Arc<Self>, host: &Arc<Host>) {
+        if let Some(crash) = self.on_crash.get() {
+            crash();
+        }
+        if host.dead.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let why = Error::worker_crashed(format!("worker {} crashed", host.worker));
+        if let Some(id) = host.actor
+            && let Some(actor) = self.actor(crate::actor::host::number(id))
+        {
+            actor.crashed();
+        }
+        if let Some(slot) = host.slot.get().and_then(Weak::upgrade) {
+            // The owners find the jobs in the flights of their leases.
+            drop(slot.close());
+        }
+        if let Some(owner) = host.owner_if_any() {
+            self.end_owner(&Arc::clone(owner), "its worker crashed");
+        }
+        for owner in self.owners() {
+            owner.worker_lost(host.worker, &why);
+        }
+        if let Some(RayletLink::Local(raylet)) = self.raylet.get() {
+            raylet.do_send(crate::raylet::WorkerCrashed { worker: host.worker });
+        }
+    }
+
+    pub(crate) fn async_began(&self, id: TaskId, running: &Arc<Running>) {
+        self.lock().running.insert(id, Arc::clone(running));
+    }
+
+    pub(crate) fn async_ended(&self, id: TaskId) {
+        let gone = self.lock().running.remove(&id);
+        drop(gone);
+    }
+
+    /// Drops an async call at its next await; `false` if none of that id runs here.
+    pub(crate) fn cancel_async(&self, id: TaskId) -> bool {
+        let running = self.lock().running.get(&id).cloned();
+        running.is_some_and(|running| {
+            running.cancel();
+            true
+        })
+    }
+
+    // ---- clients of actors
+
+    pub(crate) fn add_client(&self, client: &Arc<Client>) {
+        self.lock().clients.insert(client.id, Arc::downgrade(client));
+    }
+
+    pub(crate) fn client(&self, id: ActorId) -> Option<Arc<Client>> {
+        self.lock().clients.get(&id)?.upgrade()
+    }
+
+    fn clients(&self) -> Vec<Arc<Client>> {
+        self.lock().clients.values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn drop_client(&self, id: ActorId) {
+        let mut tables = self.lock();
+        if tables.clients.get(&id).is_some_and(|client| client.strong_count() == 0) {
+            tables.clients.remove(&id);
+        }
+    }
+
+    // ---- borrowed objects
+
+    /// The ref to an object of another process, new or known.
+    pub(crate) fn borrowed(self: &Arc<Self>, id: ObjectId) -> (RawRef, bool) {
+        let mut tables = self.lock();
+        if let Some(known) = tables.borrowed.get(&id).and_then(Weak::upgrade)
+            && known.slot.holds() > 0
+        {
+            return (RawRef::borrowed(known), false);
+        }
+        let made = Arc::new(Borrowed {
+            id,
+            process: Arc::clone(self),
+            slot: crate::object::Slot::pending(),
+            asked: AtomicBool::new(false),
+        });
+        tables.borrowed.insert(id, Arc::downgrade(&made));
+        (RawRef::adopt_borrowed(made), true)
+    }
+
+    /// The known borrowed object, for an answer that arrived.
+    pub(crate) fn borrowed_if_known(&self, id: ObjectId) -> Option<Arc<Borrowed>> {
+        self.lock().borrowed.get(&id)?.upgrade()
+    }
+
+    pub(crate) fn forget_borrowed(&self, borrowed: &Arc<Borrowed>) {
+        let mut tables = self.lock();
+        let same =
+            tables.borrowed.get(&borrowed.id).is_some_and(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(borrowed)));
+        if same && borrowed.slot.holds() == 0 {
+            tables.borrowed.remove(&borrowed.id);
+        }
+    }
+
+    /// A message with refs leaves when their owners know its receiver.
+    pub(crate) fn wait_hand_out(&self, owner: OwnerId, id: HandOutId, leave: Box<dyn FnOnce() + Send>) {
+        self.lock().hand_outs.insert((owner.number, id), leave);
+    }
+
+    pub(crate) fn hand_out_ready(&self, owner: OwnerId, id: HandOutId) {
+        let leave = self.lock().hand_outs.remove(&(owner.number, id));
+        if let Some(leave) = leave {
+            leave();
+        }
+    }
+
+    // ---- the end
+
+    /// Ends everything that runs for this process; nothing is answered any more.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.pool.close();
+        self.local.close();
+        let (owners, actors) = {
+            let mut tables = self.lock();
+            (std::mem::take(&mut tables.owners), std::mem::take(&mut tables.actors))
+        };
+        drop((owners, actors));
+    }
+
+    /// Takes the runtime of async tasks down without waiting for what runs in it.
+    pub(crate) fn close_user(&mut self) {
+        if let Some(runtime) = self.user.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.close_user();
+    }
+}
+
+/// The fixed actor numbers that every process answers at.
+pub(crate) const COMPONENTS: [actinic_transport::ActorNo; 3] = [OWNER, RAYLET, GCS];
+
+/// An owner that belongs to no cluster, for refs that failed before there was one.
+pub(crate) fn nowhere() -> Arc<Owner> {
+    let (tell, hear) = std::sync::mpsc::channel();
+    let env = Env::real();
+    let made = env.clone();
+    let started = env.thread("actinic-nowhere", move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
+        let _entered = runtime.enter();
+        let id = ProcessId {
+            cluster: actinic_transport::ClusterId(made.uuid()),
+            node: NodeId(made.uuid()),
+            incarnation: made.uuid(),
+        };
+        let process = Process::new(&Settings { id, width: 1, store_bytes: 0 }, made.clone());
+        let owner = process.new_owner(JobId(made.uuid()), Arc::from(""), None);
+        // The receiver waits below.
+        let _ = tell.send(owner);
+    });
+    match (started, hear.recv()) {
+        (Ok(()), Ok(owner)) => owner,
+        _ => panic!("no thread could be started"),
+    }
+}

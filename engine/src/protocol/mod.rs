@@ -1,0 +1,237 @@
+//! Every message that crosses between components, in one place.
+//!
+//! Inside a process a message goes to the component's mailbox as it is; between processes it is postcard behind the
+//! component's fixed actor number. The frequent ones (tasks, replies, actor calls) are batches.
+
+pub(crate) mod calls;
+
+use actinic_transport::{ActorNo, NodeId, PeerAddr, ProcessId};
+use serde::{Deserialize, Serialize};
+
+use crate::api::error::Error;
+pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
+use crate::ids::{ActorId, JobId, ObjectId, OwnerId, WorkerId};
+pub(crate) use crate::owner::refs::RefMessage;
+pub(crate) use crate::raylet::core::{LeaseId, LeaseRequest, RequestId};
+
+/// The revision of everything in this module; two processes speak only if theirs are equal.
+pub(crate) const REVISION: u32 = 1;
+
+/// The owners of a process.
+pub(crate) const OWNER: ActorNo = ActorNo(1);
+/// The raylet of a node.
+pub(crate) const RAYLET: ActorNo = ActorNo(2);
+/// The GCS of a cluster.
+pub(crate) const GCS: ActorNo = ActorNo(3);
+/// The workers of a process.
+pub(crate) const WORKER: ActorNo = ActorNo(4);
+/// The object manager of a node.
+pub(crate) const OBJECTS: ActorNo = ActorNo(5);
+
+/// The answers to `GetObject`: an [`ObjectAnswer`] each.
+pub(crate) const OBJECT: ActorNo = ActorNo(19);
+
+/// What an owner says of an object that was asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ObjectAnswer<'a> {
+    pub(crate) object: ObjectId,
+    #[serde(borrow)]
+    pub(crate) outcome: calls::WireOutcome<'a>,
+}
+
+/// A worker, and how to reach its process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WorkerAddr {
+    pub(crate) worker: WorkerId,
+    pub(crate) peer: PeerAddr,
+}
+
+/// To a process's owners.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum ToOwner {
+    /// To one of them.
+    To { owner: u32, message: OwnerMessage },
+    /// What became of actors that this process watches.
+    Actors(Vec<ActorNews>),
+    /// A node is dead.
+    NodeDead { node: NodeId, text: String },
+    /// Tasks that were lent and had not begun.
+    GivenBack { lease: LeaseId, tasks: Vec<(u32, u64)> },
+    /// A borrower asks for an object; the answer goes to [`OBJECT`].
+    GetObject { object: ObjectId },
+}
+
+/// To one owner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum OwnerMessage {
+    /// From raylets.
+    Grant {
+        request: RequestId,
+        lease: LeaseId,
+        worker: WorkerAddr,
+        open: u32,
+    },
+    Spill {
+        request: RequestId,
+        node: NodeId,
+        raylet: PeerAddr,
+        count: u32,
+        open: u32,
+    },
+    Refuse {
+        request: RequestId,
+        error: Error,
+    },
+    Recall {
+        lease: LeaseId,
+        yield_now: bool,
+    },
+    LeaseLost {
+        lease: LeaseId,
+        worker: WorkerId,
+    },
+    /// Nothing in the cluster can fulfil the request; it stays.
+    Infeasible {
+        request: RequestId,
+        text: String,
+    },
+    /// An async task waits without holding its worker.
+    Parked {
+        lease: LeaseId,
+        seq: u64,
+    },
+    /// Reference counting.
+    Count {
+        from: OwnerId,
+        message: RefMessage,
+    },
+    /// Cancels a task for somebody who borrows its ref.
+    Cancel {
+        seq: u64,
+        force: bool,
+        recursive: bool,
+    },
+}
+
+/// What a caller hears of an actor, under the id that it asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ActorNews {
+    pub(crate) info: ActorInfo,
+    /// How to reach its process, while it is alive.
+    pub(crate) peer: Option<PeerAddr>,
+}
+
+/// To a node's raylet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum ToRaylet {
+    Request(LeaseRequest),
+    Backlog {
+        from: OwnerId,
+        id: RequestId,
+        backlog: u32,
+    },
+    Return {
+        lease: LeaseId,
+        reusable: bool,
+    },
+    Blocked {
+        lease: LeaseId,
+    },
+    Unblocked {
+        lease: LeaseId,
+    },
+    /// A process introduces itself to the raylet that it belongs to.
+    Hello {
+        peer: PeerAddr,
+        worker: Option<WorkerId>,
+        pid: u32,
+    },
+    /// A driver begins or ends on this node.
+    JobStarted {
+        row: Box<JobRow>,
+    },
+    JobEnded {
+        job: JobId,
+    },
+    OwnerDied {
+        owner: OwnerId,
+    },
+    /// From the GCS.
+    PlaceActor {
+        run: ActorRun,
+        spec: Box<ActorSpec>,
+    },
+    EndActor {
+        run: ActorRun,
+        kill: bool,
+    },
+    Nodes(Vec<NodeRow>),
+    Views(Vec<NodeView>),
+    Dead {
+        process: ProcessId,
+    },
+    /// From an actor's host.
+    ActorUp {
+        run: ActorRun,
+    },
+    ActorFailed {
+        run: ActorRun,
+        text: String,
+        error: Error,
+    },
+    ActorGone {
+        run: ActorRun,
+        exited: bool,
+        text: String,
+    },
+    /// Ends the worker that runs a task (a forced cancellation).
+    KillWorker {
+        worker: WorkerId,
+    },
+    /// The node shuts down.
+    Stop,
+}
+
+/// To the GCS.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum ToGcs {
+    RegisterNode { row: Box<NodeRow>, peer: PeerAddr },
+    Heartbeat { node: NodeId },
+    View(NodeView),
+    NodeLeft { node: NodeId },
+    NodeSuspected { node: NodeId },
+    JobStarted { row: Box<JobRow>, driver: PeerAddr },
+    JobEnded { job: JobId },
+    ProcessDied { process: ProcessId },
+    OwnerDied { owner: OwnerId },
+    CreateActor { spec: Box<ActorSpec>, from: PeerAddr },
+    ActorPlaced { run: ActorRun, node: NodeId },
+    ActorReady { run: ActorRun, node: NodeId, process: PeerAddr, worker: WorkerId, pid: u32 },
+    ActorNotStarted { run: ActorRun, node: NodeId, text: String, error: Option<Error>, no_room: bool },
+    ActorDied { run: ActorRun, node: NodeId, exited: bool, ended: bool, text: String },
+    StopActor { actor: ActorId },
+    HandlesGone { actor: ActorId },
+    Subscribe { actor: ActorId, owner: Option<OwnerId>, to: PeerAddr },
+}
+
+/// Questions to the GCS, which are answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum AskGcs {
+    GetActor { name: String, namespace: String },
+    ListNamed { namespace: Option<String> },
+    Kill { actor: ActorId, no_restart: bool },
+    Nodes,
+    Actors,
+    Jobs,
+}
+
+/// Its answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum GcsAnswer {
+    Actor(Option<(ActorNews, Box<ActorSpec>)>),
+    Names(Vec<(String, String, ActorId)>),
+    Killed,
+    Nodes(Vec<NodeRow>, Vec<NodeView>),
+    Actors(Vec<crate::gcs::core::ActorRow>),
+    Jobs(Vec<JobRow>),
+}

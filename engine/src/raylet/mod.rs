@@ -1,0 +1,745 @@
+//! The raylet of a node: its resources, its workers, its leases, as an Actix actor around [`core::RayletCore`].
+
+pub(crate) mod core;
+pub(crate) mod spawn;
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actinic_transport::{Lane, NodeId, Peer, PeerAddr, ProcessId};
+use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+
+use crate::api::error::Error;
+use crate::ids::{JobId, OwnerId, WorkerId};
+use crate::process::Process;
+use crate::protocol::{
+    ActorRun, ActorSpec, LeaseId, LeaseRequest, NodeRow, NodeView, OwnerMessage, RAYLET, RequestId, ToGcs, ToOwner,
+    ToRaylet, WORKER, WorkerAddr,
+};
+use crate::raylet::core::{Action, Event, Purpose, RayletCore, Scheduling, View, WorkerKind};
+use crate::raylet::spawn::Spawner;
+use crate::resources::ResourceSet;
+use crate::worker::host::Host;
+use crate::worker::remote::ToWorker;
+use crate::worker::slot::TaskSlot;
+
+/// What a task needs and where it may go: what leases are shared by.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    inner: Arc<ShapeInner>,
+    hash: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct ShapeInner {
+    resources: ResourceSet,
+    scheduling: Scheduling,
+}
+
+impl Shape {
+    pub(crate) fn new(resources: ResourceSet, scheduling: Scheduling) -> Shape {
+        let text = format!("{resources}{scheduling:?}");
+        let hash = crate::program::stable_hash(&[text.as_bytes()]);
+        Shape { inner: Arc::new(ShapeInner { resources, scheduling }), hash }
+    }
+
+    /// For what never runs.
+    pub(crate) fn none() -> Shape {
+        Shape::new(ResourceSet::new(), Scheduling::Default)
+    }
+
+    pub(crate) fn resources(&self) -> &ResourceSet {
+        &self.inner.resources
+    }
+
+    pub(crate) fn scheduling(&self) -> Scheduling {
+        self.inner.scheduling
+    }
+
+    /// Whether every task wants a lease of its own, so that the next can go elsewhere.
+    pub(crate) fn one_by_one(&self) -> bool {
+        self.inner.scheduling == Scheduling::Spread
+    }
+}
+
+impl PartialEq for Shape {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner) || self.inner == other.inner
+    }
+}
+
+impl Eq for Shape {}
+
+impl Hash for Shape {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// How a process reaches the raylet of its node.
+#[derive(Clone)]
+pub(crate) enum RayletLink {
+    Local(actix::Addr<Raylet>),
+    Remote(Peer),
+}
+
+impl RayletLink {
+    pub(crate) fn tell(&self, message: ToRaylet) {
+        match self {
+            RayletLink::Local(raylet) => raylet.do_send(FromOwner(message)),
+            RayletLink::Remote(peer) => {
+                if let Err(error) = peer.tell(Lane::Ordered, RAYLET, &message) {
+                    tracing::debug!(%error, "a message to the raylet was not sent");
+                }
+            }
+        }
+    }
+}
+
+/// A message from this process.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct FromOwner(ToRaylet);
+
+/// A message from another process.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct FromPeer(pub(crate) Peer, pub(crate) ToRaylet);
+
+/// A worker thread crashed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WorkerCrashed {
+    pub(crate) worker: WorkerId,
+}
+
+/// A process is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ProcessGone(pub(crate) ProcessId, pub(crate) String);
+
+/// A worker's process has ended, as its parent saw.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ChildEnded(pub(crate) WorkerId, pub(crate) String);
+
+/// The program that workers of jobs without one of their own are started from: the embedded cluster's own.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct DefaultProgram(pub(crate) std::path::PathBuf);
+
+/// The node ends: its workers with it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Shutdown;
+
+/// How many worker processes have not ended.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub(crate) struct ChildrenLeft;
+
+/// What the raylet is asked for `state`.
+#[derive(Message)]
+#[rtype(result = "RayletState")]
+pub(crate) struct AskState;
+
+/// A snapshot of a raylet.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct RayletState {
+    pub(crate) total: ResourceSet,
+    pub(crate) available: ResourceSet,
+    pub(crate) leases: usize,
+    pub(crate) queued: usize,
+    /// Worker, pid, whether it is alive.
+    pub(crate) workers: Vec<(WorkerId, u32, bool)>,
+}
+
+impl<A, M> actix::dev::MessageResponse<A, M> for RayletState
+where
+    A: Actor,
+    M: Message<Result = RayletState>,
+{
+    fn handle(self, _ctx: &mut A::Context, reply: Option<actix::dev::OneshotSender<RayletState>>) {
+        if let Some(reply) = reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(self);
+        }
+    }
+}
+
+enum Worker {
+    Thread { slot: Arc<TaskSlot> },
+    Process { peer: Option<PeerAddr>, pid: u32 },
+}
+
+/// The Actix actor.
+pub(crate) struct Raylet {
+    process: Arc<Process>,
+    core: RayletCore,
+    spawner: Option<Spawner>,
+    workers: BTreeMap<WorkerId, (JobId, Worker)>,
+    namespaces: BTreeMap<JobId, Arc<str>>,
+    nodes: BTreeMap<NodeId, NodeRow>,
+    placing: BTreeMap<RequestId, (ActorRun, ActorSpec)>,
+    running: BTreeMap<ActorRun, (LeaseId, WorkerId)>,
+    /// Runs that ended before they were started.
+    cancelled: std::collections::BTreeSet<ActorRun>,
+    next_request: u64,
+    tick: Option<SpawnHandle>,
+    row: NodeRow,
+    views: u64,
+    total: ResourceSet,
+    available: ResourceSet,
+}
+
+impl Raylet {
+    pub(crate) fn new(process: Arc<Process>, row: NodeRow, spawner: Option<Spawner>) -> Raylet {
+        let total = row.total.clone();
+        Raylet {
+            core: RayletCore::new(process.id.node, total.clone()),
+            process,
+            spawner,
+            workers: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            placing: BTreeMap::new(),
+            running: BTreeMap::new(),
+            cancelled: std::collections::BTreeSet::new(),
+            next_request: 0,
+            tick: None,
+            row,
+            views: 0,
+            available: total.clone(),
+            total,
+        }
+    }
+
+    /// The owner that stands for the raylet when it asks itself for an actor's lease.
+    fn me(&self) -> OwnerId {
+        OwnerId { process: self.process.id, number: u32::MAX }
+    }
+
+    fn event(&mut self, event: Event, ctx: &mut Context<Self>) {
+        let mut out = Vec::new();
+        self.core.handle(self.process.env.now(), event, &mut out);
+        for action in out {
+            self.act(action, ctx);
+        }
+    }
+
+    fn act(&mut self, action: Action, ctx: &mut Context<Self>) {
+        match action {
+            Action::Grant { request, to, lease, worker, .. } if to == self.me() => self.place(request, lease, worker),
+            Action::Grant { request, to, lease, worker, open } => {
+                let Some(worker) = self.worker_addr(worker) else { return };
+                self.tell(to, OwnerMessage::Grant { request, lease, worker, open });
+            }
+            Action::Spill { request, to, node, count, .. } if to == self.me() => {
+                tracing::debug!(?request, %node, count, "the GCS has chosen this node for an actor that would go elsewhere");
+                self.no_room(request);
+            }
+            Action::Spill { request, to, node, count, open } => {
+                let Some(row) = self.nodes.get(&node) else { return };
+                let raylet = PeerAddr { id: row.process, addrs: row.addrs.clone(), relay: None };
+                self.tell(to, OwnerMessage::Spill { request, node, raylet, count, open });
+            }
+            Action::Refuse { request, to, why } if to == self.me() => {
+                tracing::debug!(%why, "an actor was refused");
+                self.no_room(request);
+            }
+            Action::Refuse { request, to, why } => {
+                let error = Error::infeasible(why.to_string())
+                    .at_node(self.process.id.node)
+                    .remedy("name another node, use soft affinity, or start a node that has what it needs");
+                self.tell(to, OwnerMessage::Refuse { request, error });
+            }
+            Action::StartWorker { worker, job, kind } => self.start_worker(worker, job, kind, ctx),
+            Action::StopWorker { worker } => self.stop_worker(worker),
+            Action::Recall { lease, to, yield_now } if to != self.me() => {
+                self.tell(to, OwnerMessage::Recall { lease, yield_now });
+            }
+            Action::LeaseLost { lease, to, worker } if to != self.me() => {
+                self.tell(to, OwnerMessage::LeaseLost { lease, worker });
+            }
+            Action::Infeasible { request, to, shape } => {
+                let text = format!(
+                    "no node of the cluster has {shape}, which a task asks for; this node has {}. It stays pending until one joins",
+                    self.total
+                );
+                if to == self.me() {
+                    tracing::warn!(target: "actinic", "{text}");
+                } else {
+                    self.tell(to, OwnerMessage::Infeasible { request, text });
+                }
+            }
+            Action::Recall { .. } | Action::LeaseLost { .. } => {}
+            Action::ReportView(view) => self.report(view),
+            Action::NextTick(at) => {
+                if let Some(before) = self.tick.take() {
+                    ctx.cancel_future(before);
+                }
+                let wait = at.saturating_sub(self.process.env.now());
+                self.tick = Some(ctx.run_later(wait, |raylet, ctx| {
+                    raylet.tick = None;
+                    raylet.event(Event::Tick, ctx);
+                }));
+            }
+        }
+    }
+
+    fn tell(&self, to: OwnerId, message: OwnerMessage) {
+        self.process.tell_owner(to.process, ToOwner::To { owner: to.number, message });
+    }
+
+    fn report(&mut self, view: View) {
+        self.available = view.available.clone();
+        self.process.set_resources(self.process.id.node, Some((self.total.clone(), view.available.clone())));
+        self.views += 1;
+        let view = NodeView {
+            node: self.process.id.node,
+            version: self.views,
+            available: view.available,
+            queued: view.queued,
+        };
+        self.process.tell_gcs(ToGcs::View(view));
+    }
+
+    fn worker_addr(&self, worker: WorkerId) -> Option<WorkerAddr> {
+        let peer = match &self.workers.get(&worker)?.1 {
+            Worker::Thread { .. } => self.process.address(),
+            Worker::Process { peer, .. } => peer.clone()?,
+        };
+        Some(WorkerAddr { worker, peer })
+    }
+
+    // ---- workers
+
+    fn start_worker(&mut self, worker: WorkerId, job: JobId, kind: WorkerKind, ctx: &mut Context<Self>) {
+        if let Some(spawner) = &mut self.spawner {
+            match spawner.start(worker, job, kind) {
+                Ok(pid) => {
+                    self.workers.insert(worker, (job, Worker::Process { peer: None, pid }));
+                }
+                Err(error) => {
+                    let (reason, permanent) = (error.to_string(), true);
+                    ctx.notify(Failed { worker, reason, permanent });
+                }
+            }
+            return;
+        }
+        let namespace = self.namespaces.get(&job).cloned().unwrap_or_else(|| Arc::from(""));
+        let host = Host::new(Arc::clone(&self.process), worker, job, namespace, None);
+        let slot = TaskSlot::new(host, Arc::clone(&self.process.pool));
+        self.process.add_slot(&slot);
+        self.workers.insert(worker, (job, Worker::Thread { slot }));
+        ctx.notify(Started { worker });
+    }
+
+    fn stop_worker(&mut self, worker: WorkerId) {
+        match self.workers.remove(&worker) {
+            Some((_, Worker::Thread { slot })) => {
+                drop(slot.close());
+                if let Some(owner) = slot.host.owner_if_any() {
+                    let owner = Arc::clone(owner);
+                    retire(&self.process, owner);
+                }
+            }
+            Some((_, Worker::Process { .. })) => {
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.stop(worker);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn worker_gone(&mut self, worker: WorkerId, text: &str, ctx: &mut Context<Self>) {
+        let gone: Vec<ActorRun> =
+            self.running.iter().filter(|(_, (_, at))| *at == worker).map(|(run, _)| *run).collect();
+        for run in gone {
+            self.running.remove(&run);
+            self.process.tell_gcs(ToGcs::ActorDied {
+                run,
+                node: self.process.id.node,
+                exited: false,
+                ended: false,
+                text: text.to_owned(),
+            });
+        }
+        if let Some((_, Worker::Process { peer: Some(peer), .. })) = self.workers.remove(&worker) {
+            self.process.tell_gcs(ToGcs::ProcessDied { process: peer.id });
+            if let Ok(endpoint) = self.process.endpoint() {
+                endpoint.declare_dead(peer.id);
+            }
+            self.event(Event::ProcessDied { process: peer.id }, ctx);
+        }
+        self.event(Event::WorkerDied { worker }, ctx);
+    }
+
+    // ---- actors
+
+    fn want_actor(&mut self, run: ActorRun, spec: ActorSpec, ctx: &mut Context<Self>) {
+        if self.cancelled.remove(&run) {
+            return;
+        }
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        let host = match spec.isolation {
+            crate::gcs::core::Isolation::Process => core::Host::Dedicated,
+            crate::gcs::core::Isolation::Shared => core::Host::Shared,
+        };
+        let request = LeaseRequest {
+            id,
+            from: self.me(),
+            job: spec.job,
+            shape: spec.shape.clone(),
+            backlog: 1,
+            depth: 1,
+            scheduling: Scheduling::NodeAffinity { node: self.process.id.node, soft: false },
+            locality: Vec::new(),
+            spilled: 0,
+            purpose: Purpose::Actor { actor: spec.id, hold: spec.hold.clone(), host, detached: spec.detached },
+        };
+        self.namespaces.entry(spec.job).or_insert_with(|| Arc::from(spec.namespace.as_str()));
+        self.placing.insert(id, (run, spec));
+        self.event(Event::RequestLease(request), ctx);
+    }
+
+    fn place(&mut self, request: RequestId, lease: LeaseId, worker: WorkerId) {
+        let Some((run, spec)) = self.placing.remove(&request) else {
+            self.process.return_lease(lease, true);
+            return;
+        };
+        let node = self.process.id.node;
+        self.running.insert(run, (lease, worker));
+        self.process.tell_gcs(ToGcs::ActorPlaced { run, node });
+        match &self.workers.get(&worker) {
+            Some((_, Worker::Thread { .. })) => {
+                crate::actor::host::begin(&self.process, run, spec, lease, worker);
+            }
+            Some((_, Worker::Process { peer: Some(peer), .. })) => {
+                let message = ToWorker::StartActor { run, spec: Box::new(spec), lease };
+                if let Ok(endpoint) = self.process.endpoint() {
+                    let _ = endpoint.peer(peer).tell(Lane::Ordered, WORKER, &message);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn no_room(&mut self, request: RequestId) {
+        if let Some((run, _)) = self.placing.remove(&request) {
+            let node = self.process.id.node;
+            let text = "the node has no room".to_owned();
+            self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error: None, no_room: true });
+        }
+    }
+
+    fn end_actor(&mut self, run: ActorRun, kill: bool, ctx: &mut Context<Self>) {
+        let waiting = self.placing.iter().find(|(_, (other, _))| *other == run).map(|(id, _)| *id);
+        if let Some(id) = waiting {
+            self.placing.remove(&id);
+            self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0 }, ctx);
+            self.actor_gone(run, false, "it had not begun", ctx);
+            return;
+        }
+        let Some((_, worker)) = self.running.get(&run).copied() else {
+            self.cancelled.insert(run);
+            self.actor_gone(run, false, "it had not begun", ctx);
+            return;
+        };
+        match self.workers.get(&worker) {
+            Some((_, Worker::Thread { .. })) => match self.process.actor(crate::actor::host::number(run.actor)) {
+                Some(actor) if actor.run == run => actor.ask_end(kill),
+                _ => self.actor_gone(run, false, "it had ended", ctx),
+            },
+            Some((_, Worker::Process { peer: Some(peer), .. })) => {
+                if let Ok(endpoint) = self.process.endpoint() {
+                    let _ = endpoint.peer(peer).tell(Lane::Urgent, WORKER, &ToWorker::EndActor { run, kill });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn actor_gone(&mut self, run: ActorRun, exited: bool, text: &str, ctx: &mut Context<Self>) {
+        let node = self.process.id.node;
+        let ended = !exited;
+        self.process.tell_gcs(ToGcs::ActorDied { run, node, exited, ended, text: text.to_owned() });
+        if let Some((lease, _)) = self.running.remove(&run) {
+            self.event(Event::ReturnLease { lease, reusable: false }, ctx);
+        }
+    }
+
+    fn actor_up(&mut self, run: ActorRun) {
+        let Some((_, worker)) = self.running.get(&run) else { return };
+        let Some(addr) = self.worker_addr(*worker) else { return };
+        let pid = match self.workers.get(worker) {
+            Some((_, Worker::Process { pid, .. })) => *pid,
+            _ => std::process::id(),
+        };
+        let node = self.process.id.node;
+        self.process.tell_gcs(ToGcs::ActorReady { run, node, process: addr.peer, worker: *worker, pid });
+    }
+
+    fn hear(&mut self, message: ToRaylet, ctx: &mut Context<Self>) {
+        match message {
+            ToRaylet::Request(request) => self.event(Event::RequestLease(request), ctx),
+            ToRaylet::Backlog { from, id, backlog } => self.event(Event::UpdateBacklog { from, id, backlog }, ctx),
+            ToRaylet::Return { lease, reusable } => self.event(Event::ReturnLease { lease, reusable }, ctx),
+            ToRaylet::Blocked { lease } => self.event(Event::Blocked { lease }, ctx),
+            ToRaylet::Unblocked { lease } => self.event(Event::Unblocked { lease }, ctx),
+            ToRaylet::Hello { peer, worker, pid: _ } => {
+                let Some(worker) = worker else { return };
+                if let Some((_, Worker::Process { peer: known, .. })) = self.workers.get_mut(&worker) {
+                    *known = Some(peer);
+                    self.event(Event::WorkerStarted { worker }, ctx);
+                }
+            }
+            ToRaylet::JobStarted { row } => {
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.learn_job(row.id, &row.entry, row.namespace.clone());
+                }
+                self.namespaces.insert(row.id, Arc::from(row.namespace.as_str()));
+                self.event(Event::Prestart { job: row.id, count: 1 }, ctx);
+            }
+            ToRaylet::JobEnded { job } => {
+                self.namespaces.remove(&job);
+                self.event(Event::JobEnded { job }, ctx);
+            }
+            ToRaylet::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
+            ToRaylet::PlaceActor { run, spec } => self.want_actor(run, *spec, ctx),
+            ToRaylet::EndActor { run, kill } => self.end_actor(run, kill, ctx),
+            ToRaylet::Nodes(rows) => self.nodes_changed(rows, ctx),
+            ToRaylet::Views(views) => self.views_changed(views, ctx),
+            ToRaylet::Dead { process } => {
+                if process == self.process.id {
+                    tracing::error!(target: "actinic", "this node was declared dead by the GCS; it ends its workers");
+                }
+            }
+            ToRaylet::ActorUp { run } => self.actor_up(run),
+            ToRaylet::ActorFailed { run, text, error } => {
+                let node = self.process.id.node;
+                let error = Some(error);
+                self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error, no_room: false });
+                if let Some((lease, _)) = self.running.remove(&run) {
+                    self.event(Event::ReturnLease { lease, reusable: false }, ctx);
+                }
+            }
+            ToRaylet::ActorGone { run, exited, text } => self.actor_gone(run, exited, &text, ctx),
+            ToRaylet::KillWorker { worker } => {
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.kill(worker);
+                }
+            }
+            ToRaylet::Stop => {
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.stop_all();
+                }
+            }
+        }
+    }
+
+    fn nodes_changed(&mut self, rows: Vec<NodeRow>, ctx: &mut Context<Self>) {
+        for row in rows {
+            let node = row.id;
+            if row.state.is_up() {
+                let raylet = PeerAddr { id: row.process, addrs: row.addrs.clone(), relay: None };
+                self.process.learn_raylet(node, raylet);
+                if node != self.process.id.node {
+                    self.process.set_resources(node, Some((row.total.clone(), row.total.clone())));
+                }
+                self.nodes.insert(node, row);
+                continue;
+            }
+            let process = row.process;
+            self.nodes.remove(&node);
+            self.process.set_resources(node, None);
+            if node == self.process.id.node {
+                continue;
+            }
+            self.event(Event::NodeLost { node }, ctx);
+            if let Ok(endpoint) = self.process.endpoint() {
+                endpoint.declare_dead(process);
+            }
+        }
+    }
+
+    fn views_changed(&mut self, views: Vec<NodeView>, ctx: &mut Context<Self>) {
+        for view in views {
+            let node = view.node;
+            let Some(row) = self.nodes.get(&node) else { continue };
+            if node == self.process.id.node {
+                continue;
+            }
+            self.process.set_resources(node, Some((row.total.clone(), view.available.clone())));
+            let view =
+                View { total: row.total.clone(), available: view.available, queued: view.queued, draining: false };
+            self.event(Event::NodeView { node, view }, ctx);
+        }
+    }
+}
+
+/// A worker that is not needed any more ends when nothing that it owns is.
+fn retire(process: &Arc<Process>, owner: Arc<crate::owner::Owner>) {
+    let (known, _, _) = owner.load();
+    if known == 0 {
+        process.tell_gcs(ToGcs::OwnerDied { owner: owner.id });
+    }
+}
+
+/// A started worker's own notice, so that the core is never entered twice.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Started {
+    worker: WorkerId,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Failed {
+    worker: WorkerId,
+    reason: String,
+    permanent: bool,
+}
+
+impl Actor for Raylet {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // Nothing is dropped for want of room: what waits here is bounded by what owners may ask.
+        ctx.set_mailbox_capacity(1 << 20);
+        let row = self.row.clone();
+        self.process.set_resources(row.id, Some((self.total.clone(), self.available.clone())));
+        self.process.tell_gcs(ToGcs::RegisterNode { row: Box::new(row), peer: self.process.address() });
+        let node = self.process.id.node;
+        ctx.run_interval(Duration::from_secs(1), move |raylet, _| raylet.process.tell_gcs(ToGcs::Heartbeat { node }));
+    }
+}
+
+impl Handler<FromOwner> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: FromOwner, ctx: &mut Context<Self>) {
+        self.hear(message.0, ctx);
+    }
+}
+
+impl Handler<FromPeer> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: FromPeer, ctx: &mut Context<Self>) {
+        self.hear(message.1, ctx);
+    }
+}
+
+impl Handler<Started> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: Started, ctx: &mut Context<Self>) {
+        self.event(Event::WorkerStarted { worker: message.worker }, ctx);
+    }
+}
+
+impl Handler<Failed> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: Failed, ctx: &mut Context<Self>) {
+        let Failed { worker, reason, permanent } = message;
+        self.workers.remove(&worker);
+        self.event(Event::WorkerFailedToStart { worker, reason, permanent }, ctx);
+    }
+}
+
+impl Handler<WorkerCrashed> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: WorkerCrashed, ctx: &mut Context<Self>) {
+        self.worker_gone(message.worker, "it crashed", ctx);
+    }
+}
+
+impl Handler<ChildEnded> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: ChildEnded, ctx: &mut Context<Self>) {
+        let ChildEnded(worker, text) = message;
+        let never_came = matches!(self.workers.get(&worker), Some((_, Worker::Process { peer: None, .. })));
+        if never_came {
+            self.workers.remove(&worker);
+            let reason = format!("its process ended before it reported: {text}");
+            self.event(Event::WorkerFailedToStart { worker, reason, permanent: false }, ctx);
+        } else if self.workers.contains_key(&worker) {
+            self.worker_gone(worker, &text, ctx);
+        }
+    }
+}
+
+impl Handler<ProcessGone> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: ProcessGone, ctx: &mut Context<Self>) {
+        let ProcessGone(process, text) = message;
+        let worker = self.workers.iter().find_map(|(id, (_, worker))| match worker {
+            Worker::Process { peer: Some(peer), .. } if peer.id == process => Some(*id),
+            _ => None,
+        });
+        match worker {
+            Some(worker) => self.worker_gone(worker, &text, ctx),
+            None => {
+                self.process.tell_gcs(ToGcs::ProcessDied { process });
+                self.event(Event::ProcessDied { process }, ctx);
+            }
+        }
+    }
+}
+
+impl Handler<DefaultProgram> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: DefaultProgram, _ctx: &mut Context<Self>) {
+        if let Some(spawner) = &mut self.spawner {
+            spawner.default_program(message.0);
+        }
+    }
+}
+
+impl Handler<Shutdown> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, _message: Shutdown, _ctx: &mut Context<Self>) {
+        self.process.tell_gcs(ToGcs::NodeLeft { node: self.process.id.node });
+        if let Some(spawner) = &mut self.spawner {
+            spawner.stop_all();
+        }
+    }
+}
+
+impl Handler<ChildrenLeft> for Raylet {
+    type Result = usize;
+
+    fn handle(&mut self, _message: ChildrenLeft, _ctx: &mut Context<Self>) -> usize {
+        self.spawner.as_ref().map_or(0, Spawner::left)
+    }
+}
+
+impl Handler<AskState> for Raylet {
+    type Result = RayletState;
+
+    fn handle(&mut self, _message: AskState, _ctx: &mut Context<Self>) -> RayletState {
+        let snapshot = self.core.snapshot();
+        let pid = |worker: &Worker| match worker {
+            Worker::Thread { .. } => std::process::id(),
+            Worker::Process { pid, .. } => *pid,
+        };
+        RayletState {
+            total: self.total.clone(),
+            available: snapshot.view.available,
+            leases: snapshot.leases.len(),
+            queued: snapshot.queue.len(),
+            workers: self.workers.iter().map(|(id, (_, worker))| (*id, pid(worker), true)).collect(),
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! Starting and ending processes: a head with its GCS and raylet, further nodes, workers, drivers.
+
+pub(crate) mod connect;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actinic_transport::{
+    Authority, ClusterId, Config, Endpoint, Identity, JoinServer, Limits, Net, NodeAuthority, NodeId, Peer, PeerAddr,
+    Token,
+};
+use actix::Actor;
+use tokio::sync::oneshot;
+
+use crate::api::error::{Error, Result};
+use crate::env::Env;
+use crate::gcs::{Gcs, GcsLink, LocalRaylet};
+use crate::ids::JobId;
+use crate::net::{Components, listen};
+use crate::owner::Owner;
+use crate::process::{Process, Settings};
+use crate::protocol::{JobRow, NodeRow, REVISION, ToGcs, ToRaylet};
+use crate::raylet::spawn::Spawner;
+use crate::raylet::{Raylet, RayletLink};
+use crate::resources::{ResourceName, ResourceSet};
+use crate::worker::entry::Boot;
+use crate::worker::host::Host;
+use crate::worker::slot::TaskSlot;
+
+/// What a node offers, as `init()` and `actinic start` say it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeOptions {
+    pub(crate) num_cpus: Option<f64>,
+    pub(crate) num_gpus: Option<f64>,
+    pub(crate) memory: Option<f64>,
+    pub(crate) resources: Vec<(String, f64)>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) object_store_memory: Option<u64>,
+    pub(crate) processes: bool,
+}
+
+impl NodeOptions {
+    fn store_bytes(&self) -> u64 {
+        self.object_store_memory.unwrap_or_else(|| machine_memory() * 3 / 10)
+    }
+
+    fn total(&self, ip: IpAddr) -> Result<ResourceSet> {
+        let cpus = self.num_cpus.unwrap_or_else(|| cores() as f64);
+        let memory = self.memory.unwrap_or_else(|| (machine_memory() * 6 / 10) as f64);
+        let custom = self.resources.iter().map(|(name, amount)| (name.as_str(), *amount));
+        let invalid = |error: crate::resources::ResourceError| Error::invalid_argument(error.to_string());
+        let mut total =
+            ResourceSet::from_options(cpus, self.num_gpus.unwrap_or(0.0), memory, custom).map_err(invalid)?;
+        let extra = [(ResourceName::ObjectStoreMemory, self.store_bytes() as f64), (ResourceName::node(ip), 1.0)];
+        let mut set = Vec::new();
+        for (name, amount) in extra {
+            let amount = crate::resources::Quantity::parse(&name, amount).map_err(invalid)?;
+            set.push((name, amount));
+        }
+        total.add(&ResourceSet::from_iter(set));
+        Ok(total)
+    }
+}
+
+/// How many cores this machine lets the process use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Bytes of memory that are available on this machine; 1 GiB if it does not say.
+fn machine_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.map_or(1 << 30, |kib| kib * 1024)
+}
+
+/// A process that runs on a thread of its own.
+pub(crate) struct Running {
+    pub(crate) process: Arc<Process>,
+    pub(crate) raylet: Option<actix::Addr<Raylet>>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<std::sync::mpsc::Receiver<()>>,
+    pub(crate) token: Option<Token>,
+    pub(crate) authority: Option<Arc<Authority>>,
+    pub(crate) node_authority: Option<NodeAuthority>,
+    pub(crate) gcs: PeerAddr,
+}
+
+impl Running {
+    /// Ends the process's thread and waits until its network and its workers are gone.
+    pub(crate) fn stop(&mut self) {
+        self.ask_stop();
+        if let Some(ended) = self.ended.take() {
+            // The thread ends within the deadline of its own steps, or is gone already.
+            let _ = ended.recv_timeout(Duration::from_secs(10));
+        }
+    }
+
+    /// Ends it without waiting.
+    pub(crate) fn ask_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself.
+            let _ = stop.send(());
+        }
+    }
+
+    pub(crate) fn take_ended(&mut self) -> Option<std::sync::mpsc::Receiver<()>> {
+        self.ended.take()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.ask_stop();
+    }
+}
+
+/// What a process is made of, once its thread runs.
+struct Made {
+    process: Arc<Process>,
+    raylet: Option<actix::Addr<Raylet>>,
+    token: Option<Token>,
+    authority: Option<Arc<Authority>>,
+    node_authority: Option<NodeAuthority>,
+    gcs: PeerAddr,
+}
+
+/// Runs `make` on a new system thread; what it made lives there until it is stopped.
+fn on_thread<F>(env: &Env, name: &str, make: F) -> Result<Running>
+where
+    F: AsyncFnOnce() -> Result<Made> + Send + 'static,
+{
+    let (tell, hear) = std::sync::mpsc::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (gone, ended) = std::sync::mpsc::channel();
+    let started = env.thread(name, move || {
+        let system = actix_rt::System::with_tokio_rt(|| {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => panic!("no tokio runtime could be started: {error}"),
+            }
+        });
+        system.block_on(async move {
+            match make().await {
+                Ok(made) => {
+                    let process = Arc::clone(&made.process);
+                    // The starter waits for it.
+                    let _ = tell.send(Ok(made));
+                    // Stopped, or dropped, which means the same.
+                    let _ = stopped.await;
+                    process.end().await;
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        });
+        let _ = gone.send(());
+    });
+    started.map_err(|error| Error::connection(format!("no thread could be started for the cluster: {error}")))?;
+    let made = hear.recv().map_err(|_| Error::connection("the cluster's thread ended while it started"))??;
+    let Made { process, raylet, token, authority, node_authority, gcs } = made;
+    Ok(Running { process, raylet, stop: Some(stop), ended: Some(ended), token, authority, node_authority, gcs })
+}
+
+/// Where a process listens, and on what network.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) net: Net,
+    pub(crate) listen: SocketAddr,
+}
+
+impl Place {
+    pub(crate) fn loopback() -> Place {
+        Place { net: Net::Udp, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
+    }
+}
+
+fn config(place: &Place, identity: Identity) -> Config {
+    Config {
+        id: identity.id(),
+        identity,
+        net: place.net.clone(),
+        listen: place.listen,
+        limits: Limits::default(),
+        revision: REVISION,
+        seed: None,
+    }
+}
+
+fn bind(place: &Place, identity: Identity) -> Result<Endpoint> {
+    Endpoint::bind(config(place, identity)).map_err(|error| Error::connection(error.to_string()))
+}
+
+fn security(error: impl std::fmt::Display) -> Error {
+    Error::unauthorized(error.to_string())
+}
+
+/// Starts a head: a node with the GCS, in this process.
+pub(crate) fn head(
+    env: Env,
+    options: NodeOptions,
+    place: Place,
+    authority: Option<(Authority, Token)>,
+) -> Result<Running> {
+    crate::worker::job::install_panic_hook();
+    crate::program::program().check()?;
+    let inner = env.clone();
+    on_thread(&env, "actinic-head", async move || {
+        let env = inner;
+        let cluster = ClusterId(env.uuid());
+        let (authority, token) = match authority {
+            Some(known) => known,
+            None => {
+                let authority = Authority::generate(cluster).map_err(security)?;
+                let token = Token::generate(&authority).map_err(security)?;
+                (authority, token)
+            }
+        };
+        let node = NodeId(env.uuid());
+        let node_authority = authority.node(node).map_err(security)?;
+        let identity = node_authority.issue(env.uuid()).map_err(security)?;
+        let (process, endpoint) = new_process(&env, &options, &place, identity)?;
+        let gcs = Gcs::new(Arc::clone(&process)).start();
+        // A new process: nobody else sets it.
+        let _ = process.gcs.set(GcsLink::Local(gcs.clone()));
+        let raylet = start_raylet(&process, &options, &place, true, &node_authority, process.address())?;
+        gcs.do_send(LocalRaylet(raylet.clone()));
+        let components = Components { raylet: Some(raylet.clone()), gcs: Some(gcs), home: None };
+        listen(&process, &endpoint, &components);
+        endpoint.serve_joins(JoinServer {
+            token: token.clone(),
+            authority: Some(authority.clone()),
+            node: node_authority.clone(),
+            revision: REVISION,
+            draw: draw(&env),
+        });
+        let gcs = process.address();
+        Ok(Made {
+            process,
+            raylet: Some(raylet),
+            token: Some(token),
+            authority: Some(Arc::new(authority)),
+            node_authority: Some(node_authority),
+            gcs,
+        })
+    })
+}
+
+fn draw(env: &Env) -> Arc<dyn Fn() -> uuid::Uuid + Send + Sync> {
+    let env = env.clone();
+    Arc::new(move || env.uuid())
+}
+
+/// Starts a further node, which knows the authority's word for it and where the GCS is.
+pub(crate) fn node(
+    env: Env,
+    options: NodeOptions,
+    place: Place,
+    node_authority: NodeAuthority,
+    token: Option<Token>,
+    gcs: PeerAddr,
+) -> Result<Running> {
+    crate::worker::job::install_panic_hook();
+    crate::program::program().check()?;
+    let inner = env.clone();
+    on_thread(&env, "actinic-node", async move || {
+        let env = inner;
+        let identity = node_authority.issue(env.uuid()).map_err(security)?;
+        let (process, endpoint) = new_process(&env, &options, &place, identity)?;
+        let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&gcs)));
+        let raylet = start_raylet(&process, &options, &place, false, &node_authority, gcs.clone())?;
+        let components = Components { raylet: Some(raylet.clone()), gcs: None, home: None };
+        listen(&process, &endpoint, &components);
+        if let Some(token) = &token {
+            endpoint.serve_joins(JoinServer {
+                token: token.clone(),
+                authority: None,
+                node: node_authority.clone(),
+                revision: REVISION,
+                draw: draw(&env),
+            });
+        }
+        Ok(Made { process, raylet: Some(raylet), token, authority: None, node_authority: Some(node_authority), gcs })
+    })
+}
+
+fn new_process(
+    env: &Env,
+    options: &NodeOptions,
+    place: &Place,
+    identity: Identity,
+) -> Result<(Arc<Process>, Endpoint)> {
+    let id = identity.id();
+    let endpoint = bind(place, identity)?;
+    let settings = Settings { id, width: cores(), store_bytes: options.store_bytes() };
+    let process = Process::new(&settings, env.clone());
+    process.set_endpoint(endpoint.clone(), vec![endpoint.local_addr()]);
+    Ok((process, endpoint))
+}
+
+fn start_raylet(
+    process: &Arc<Process>,
+    options: &NodeOptions,
+    place: &Place,
+    head: bool,
+    node_authority: &NodeAuthority,
+    gcs: PeerAddr,
+) -> Result<actix::Addr<Raylet>> {
+    let addr = process.address().addrs;
+    let ip = addr.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
+    let row = NodeRow {
+        id: process.id.node,
+        process: process.id,
+        addrs: addr,
+        bulk_addrs: Vec::new(),
+        total: options.total(ip)?,
+        labels: options.labels.clone(),
+        hostname: hostname(),
+        pid: std::process::id(),
+        head,
+        programs: BTreeSet::new(),
+        state: crate::gcs::core::NodeState::Alive,
+        death: None,
+        started: process.env.now(),
+        ended: None,
+    };
+    let slot = Arc::new(OnceLock::new());
+    let spawner = options.processes.then(|| {
+        let listen = SocketAddr::new(place.listen.ip(), 0);
+        Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot))
+    });
+    let raylet = Raylet::new(Arc::clone(process), row, spawner).start();
+    let _ = slot.set(raylet.clone());
+    let _ = process.raylet.set(RayletLink::Local(raylet.clone()));
+    Ok(raylet)
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}
+
+/// A driver's job on a running process: its owner, known to the GCS and the raylet.
+pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>, program: Option<PathBuf>) -> Arc<Owner> {
+    let job = JobId(process.env.uuid());
+    let namespace = namespace.unwrap_or_else(|| process.env.uuid().simple().to_string());
+    let owner = process.new_owner(job, Arc::from(namespace.as_str()), None);
+    let row = JobRow {
+        id: job,
+        driver: owner.id,
+        namespace,
+        entry: program.map(|path| path.display().to_string()).unwrap_or_default(),
+        program: String::new(),
+        started: process.env.now(),
+        ended: None,
+    };
+    process.tell_gcs(ToGcs::JobStarted { row: Box::new(row.clone()), driver: process.address() });
+    process.tell_raylet(process.id.node, ToRaylet::JobStarted { row: Box::new(row) });
+    owner
+}
+
+/// A driver in a process of its own, attached to a node by its raylet.
+pub(crate) fn driver(
+    env: Env,
+    place: Place,
+    identity: Identity,
+    host: PeerAddr,
+    gcs: Option<PeerAddr>,
+) -> Result<Running> {
+    crate::worker::job::install_panic_hook();
+    crate::program::program().check()?;
+    let inner = env.clone();
+    on_thread(&env, "actinic-driver", async move || {
+        let options = NodeOptions::default();
+        let (process, endpoint) = new_process(&inner, &options, &place, identity)?;
+        let raylet = endpoint.peer(&host);
+        let gcs = gcs.unwrap_or_else(|| host.clone());
+        let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&gcs)));
+        let _ = process.raylet.set(RayletLink::Remote(raylet));
+        listen(&process, &endpoint, &Components { home: Some(host.id), ..Components::default() });
+        Ok(Made { process, raylet: None, token: None, authority: None, node_authority: None, gcs })
+    })
+}
+
+/// Runs a worker process until its raylet ends it.
+pub(crate) fn run_worker(boot: Boot) -> Result<()> {
+    crate::worker::job::install_panic_hook();
+    let env = Env::real();
+    crate::worker::entry::die_with_parent(&env)
+        .map_err(|error| Error::connection(format!("no thread could be started: {error}")))?;
+    let inner = env.clone();
+    let mut running = on_thread(&env, "actinic-worker", async move || {
+        let place = Place { net: Net::Udp, listen: boot.listen };
+        let options = NodeOptions { object_store_memory: Some(boot.store_bytes), ..NodeOptions::default() };
+        let (process, endpoint) = new_process(&inner, &options, &place, boot.identity)?;
+        let raylet: Peer = endpoint.peer(&boot.raylet);
+        let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&boot.gcs)));
+        let _ = process.raylet.set(RayletLink::Remote(raylet.clone()));
+        process.set_store_peer(raylet);
+        let _ = process.on_crash.set(Box::new(|| crate::worker::entry::end_now()));
+        // The first owner of a process stands for it as a borrower; it is also what its tasks submit with.
+        let host = Host::new(Arc::clone(&process), boot.worker, boot.job, Arc::from(boot.namespace.as_str()), None);
+        host.owner();
+        let slot = TaskSlot::new(host, Arc::clone(&process.pool));
+        process.keep_slot(&slot);
+        listen(&process, &endpoint, &Components { home: Some(boot.raylet.id), ..Components::default() });
+        let hello = ToRaylet::Hello { peer: process.address(), worker: Some(boot.worker), pid: std::process::id() };
+        process.tell_raylet(process.id.node, hello);
+        Ok(Made { process, raylet: None, token: None, authority: None, node_authority: None, gcs: boot.gcs })
+    })?;
+    if let Some(ended) = running.take_ended() {
+        // It ends when its raylet is gone or says so; `stop` is never asked here.
+        let _ = ended.recv();
+    }
+    Ok(())
+}

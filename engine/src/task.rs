@@ -1,0 +1,324 @@
+//! A submitted task: what its owner, its worker and its refs share.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::actor::client::ActorCall;
+use crate::api::error::Error;
+use crate::api::options::Isolation;
+use crate::ids::{ActorId, TaskId};
+use crate::object::{RawRef, Resolved, Slot};
+use crate::owner::Owner;
+use crate::owner::dispatch::{KeyIx, Unit};
+use crate::program::FunctionEntry;
+use crate::raylet::Shape;
+use crate::value::Value;
+use crate::wait::Waiter;
+
+/// What all calls with the same options share.
+#[derive(Debug)]
+pub(crate) struct Meta {
+    /// The name that the options give, if they do.
+    pub(crate) name: Option<String>,
+    pub(crate) shape: Shape,
+    /// Attempts beyond the first after system faults; -1 for ever.
+    pub(crate) max_retries: i64,
+    pub(crate) returns: Option<u32>,
+    pub(crate) isolation: Isolation,
+    pub(crate) fail_infeasible: bool,
+    pub(crate) task_events: bool,
+    /// Overrides what the worker says of an error: all are retried, or none.
+    pub(crate) retry_errors: Option<bool>,
+}
+
+impl Meta {
+    pub(crate) fn with_returns(&self, returns: u32) -> Meta {
+        Meta {
+            name: self.name.clone(),
+            shape: self.shape.clone(),
+            max_retries: self.max_retries,
+            returns: Some(returns),
+            isolation: self.isolation,
+            fail_infeasible: self.fail_infeasible,
+            task_events: self.task_events,
+            retry_errors: self.retry_errors,
+        }
+    }
+}
+
+/// What is called.
+pub(crate) enum What {
+    /// A value that was put: nothing runs.
+    Put,
+    /// What an actor's handles keep alive: when nobody holds it, the actor ends.
+    Lifeline(ActorId),
+    Function(&'static FunctionEntry),
+    Method(Box<ActorCall>),
+}
+
+/// The arguments, kept until nothing can need another attempt.
+#[derive(Clone, Default)]
+pub(crate) struct Input {
+    pub(crate) inline: Value,
+    pub(crate) dependencies: Vec<RawRef>,
+}
+
+/// One submission, through all its attempts.
+pub(crate) struct Task {
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) seq: u64,
+    pub(crate) what: What,
+    pub(crate) meta: Arc<Meta>,
+    /// The dispatcher's key of the options; set when a function task becomes ready.
+    pub(crate) key: AtomicU32,
+    /// How deep it is nested: 0 is submitted by a driver.
+    pub(crate) depth: u32,
+    /// Dependencies that are not ready, and one more until the submission is complete.
+    missing: AtomicU32,
+    attempt: AtomicU32,
+    done: AtomicBool,
+    cancelled: AtomicBool,
+    /// Another process was given a ref to one of its returns.
+    shared: AtomicBool,
+    input: Mutex<Input>,
+    first: Slot,
+    rest: Box<[Slot]>,
+}
+
+impl Task {
+    pub(crate) fn new(
+        owner: Arc<Owner>,
+        what: What,
+        meta: Arc<Meta>,
+        input: Input,
+        returns: u32,
+        depth: u32,
+    ) -> Arc<Task> {
+        let seq = owner.next_seq();
+        Arc::new(Task {
+            owner,
+            seq,
+            what,
+            meta,
+            key: AtomicU32::new(KeyIx::MAX),
+            depth,
+            missing: AtomicU32::new(1),
+            attempt: AtomicU32::new(0),
+            done: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+            shared: AtomicBool::new(false),
+            input: Mutex::new(input),
+            first: Slot::pending(),
+            rest: (1..returns).map(|_| Slot::pending()).collect(),
+        })
+    }
+
+    /// A task that is done from the start: a `put`, or a submission that failed.
+    pub(crate) fn resolved(owner: Arc<Owner>, what: What, meta: Arc<Meta>, with: Resolved, returns: u32) -> Arc<Task> {
+        let seq = owner.next_seq();
+        Arc::new(Task {
+            owner,
+            seq,
+            what,
+            meta,
+            key: AtomicU32::new(KeyIx::MAX),
+            depth: 0,
+            missing: AtomicU32::new(0),
+            attempt: AtomicU32::new(0),
+            done: AtomicBool::new(true),
+            cancelled: AtomicBool::new(false),
+            shared: AtomicBool::new(false),
+            input: Mutex::default(),
+            rest: (1..returns).map(|_| Slot::ready(with.clone())).collect(),
+            first: Slot::ready(with),
+        })
+    }
+
+    pub(crate) fn id(&self) -> TaskId {
+        TaskId { owner: self.owner.id, seq: self.seq }
+    }
+
+    pub(crate) fn slot(&self, index: u32) -> &Slot {
+        // Refs are made with indices below the number of slots.
+        if index == 0 { &self.first } else { &self.rest[index as usize - 1] }
+    }
+
+    pub(crate) fn has_slot(&self, index: u32) -> bool {
+        (index as usize) <= self.rest.len()
+    }
+
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    pub(crate) fn returns(&self) -> u32 {
+        1 + self.rest.len() as u32
+    }
+
+    /// The function's or method's name.
+    pub(crate) fn name(&self) -> String {
+        if let Some(name) = &self.meta.name {
+            return name.clone();
+        }
+        match &self.what {
+            What::Put => "put".to_owned(),
+            What::Lifeline(actor) => format!("actor {actor}"),
+            What::Function(entry) => entry.name().to_owned(),
+            What::Method(call) => call.name(),
+        }
+    }
+
+    /// The task as errors call it.
+    pub(crate) fn describe(&self) -> String {
+        match &self.what {
+            What::Put => format!("object {}", self.id()),
+            What::Lifeline(actor) => format!("actor {actor}"),
+            _ => format!("task {} ({})", self.name(), self.id()),
+        }
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_shared(&self) {
+        self.shared.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_cancelled(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn input(&self) -> Input {
+        self.input.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs `read` on the arguments without cloning them; it must not run user code.
+    pub(crate) fn with_input<R>(&self, read: impl FnOnce(&Input) -> R) -> R {
+        read(&self.input.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for the dependencies, then hands the task on; with none, at once.
+    pub(crate) fn start(task: &Arc<Task>) {
+        if let What::Method(call) = &task.what {
+            call.client.submitted(task);
+        }
+        let dependencies = task.with_input(|input| input.dependencies.clone());
+        if !dependencies.is_empty() {
+            task.missing.fetch_add(dependencies.len() as u32, Ordering::AcqRel);
+            for dependency in &dependencies {
+                if dependency.subscribe(Waiter::Dependent(Arc::clone(task))).is_err() {
+                    task.missing.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        }
+        Task::dependency_done(task);
+    }
+
+    /// One thing less is missing; the last one makes the task ready.
+    pub(crate) fn dependency_done(task: &Arc<Task>) {
+        if task.missing.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        if let Some(error) = task.failed_dependency() {
+            Task::finish_all(task, Resolved::Error(error));
+            if let What::Method(call) = &task.what {
+                call.client.skipped(task);
+            }
+            return;
+        }
+        match &task.what {
+            What::Put | What::Lifeline(_) => {}
+            What::Function(_) => task.owner.ready(task),
+            What::Method(call) => call.client.ready(task),
+        }
+    }
+
+    fn failed_dependency(&self) -> Option<Error> {
+        self.with_input(|input| {
+            input.dependencies.iter().find_map(|dependency| match dependency.slot().get() {
+                Some(Resolved::Error(error)) => Some(error),
+                _ => None,
+            })
+        })
+        .map(|error| error.through_dependent(&self.describe()))
+    }
+
+    /// Ends the task: every ref gets its outcome. Nothing happens if it has ended before.
+    pub(crate) fn finish(task: &Arc<Task>, mut outcomes: impl Iterator<Item = Resolved>) {
+        if task.done.load(Ordering::SeqCst) {
+            return;
+        }
+        for slot in task.slots() {
+            let outcome = outcomes.next().unwrap_or_else(|| {
+                Resolved::Error(Error::task(format!("{} returned too few values", task.describe())))
+            });
+            slot.resolve(outcome);
+        }
+        Task::ended(task);
+    }
+
+    /// Ends the task with one outcome for all its refs.
+    pub(crate) fn finish_all(task: &Arc<Task>, outcome: Resolved) {
+        let outcomes = std::iter::repeat_n(outcome, task.returns() as usize);
+        Task::finish(task, outcomes);
+    }
+
+    fn ended(task: &Arc<Task>) {
+        let input = std::mem::take(&mut *task.input.lock().unwrap_or_else(PoisonError::into_inner));
+        if task.done.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let What::Method(call) = &task.what {
+            call.client.ended();
+        }
+        // The arguments' refs go after the lock: theirs may be the last.
+        drop(input);
+        if task.slots().all(|slot| slot.holds() == 0) {
+            task.owner.forget(task);
+        }
+    }
+
+    /// Begins another attempt if the options allow one more; `system` faults and asked-for errors count together.
+    pub(crate) fn next_attempt(&self) -> bool {
+        let made = self.attempt.load(Ordering::Acquire);
+        if self.is_cancelled()
+            || self.is_done()
+            || (self.meta.max_retries >= 0 && i64::from(made) >= self.meta.max_retries)
+        {
+            return false;
+        }
+        self.attempt.store(made + 1, Ordering::Release);
+        true
+    }
+}
+
+impl Unit for Arc<Task> {
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    fn function(&self) -> usize {
+        match &self.what {
+            What::Function(entry) => entry.index(),
+            _ => 0,
+        }
+    }
+
+    fn bytes(&self) -> u32 {
+        // An argument in the body is at most the inline limit.
+        self.with_input(|input| input.inline.size() as u32)
+    }
+}

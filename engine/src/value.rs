@@ -1,0 +1,367 @@
+//! Encoded values: what arguments, results and stored objects are made of.
+//!
+//! A value is a postcard body and, beside it, what is not copied into the body: large buffers, and the refs and
+//! actor handles that it contains. Everything a user passes is encoded, in one process too, so that a program means
+//! the same everywhere; only buffers and refs go by reference there.
+//!
+//! While a body is written or read, a context of the thread collects or offers these extras to the `Serialize` and
+//! `Deserialize` of `ObjectRef`, `Handle`, `Buffer` and `Array`. Outside that context a ref refuses to be
+//! serialized: it would pin its object for ever without anybody knowing.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::error::{Error, Result};
+use crate::object::RawRef;
+
+/// Bodies up to this length need no allocation.
+const INLINE: usize = 38;
+/// Buffers from this length on travel beside the body instead of in it.
+pub(crate) const OUT_OF_BAND: usize = 1024;
+
+/// The bytes of a body.
+#[derive(Clone)]
+pub(crate) enum Blob {
+    Inline(u8, [u8; INLINE]),
+    Heap(Bytes),
+}
+
+impl Blob {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Blob::Inline(len, bytes) => &bytes[..usize::from(*len)],
+            Blob::Heap(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn copy_of(bytes: &[u8]) -> Blob {
+        let mut writer = BlobWriter::default();
+        writer.extend(bytes);
+        writer.finish()
+    }
+}
+
+impl Default for Blob {
+    fn default() -> Self {
+        Blob::Inline(0, [0; INLINE])
+    }
+}
+
+/// Collects a body, on the stack as long as it is short.
+pub(crate) struct BlobWriter {
+    len: usize,
+    inline: [u8; INLINE],
+    heap: Vec<u8>,
+}
+
+impl Default for BlobWriter {
+    fn default() -> Self {
+        BlobWriter { len: 0, inline: [0; INLINE], heap: Vec::new() }
+    }
+}
+
+impl BlobWriter {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn push(&mut self, byte: u8) {
+        self.extend(&[byte]);
+    }
+
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if end <= INLINE {
+            self.inline[self.len..end].copy_from_slice(bytes);
+        } else {
+            if self.len <= INLINE && self.heap.is_empty() {
+                self.heap.reserve(end.max(128));
+                self.heap.extend_from_slice(&self.inline[..self.len]);
+            }
+            self.heap.extend_from_slice(bytes);
+        }
+        self.len = end;
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        if self.len > INLINE {
+            self.heap.truncate(len);
+            if len <= INLINE {
+                self.inline[..len].copy_from_slice(&self.heap[..len]);
+                self.heap.clear();
+            }
+        }
+        self.len = len;
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        if self.len <= INLINE { &self.inline[..self.len] } else { &self.heap }
+    }
+
+    pub(crate) fn finish(self) -> Blob {
+        if self.len <= INLINE {
+            // The length fits because INLINE is below 256.
+            Blob::Inline(self.len as u8, self.inline)
+        } else {
+            Blob::Heap(Bytes::from(self.heap))
+        }
+    }
+}
+
+impl postcard::ser_flavors::Flavor for &mut BlobWriter {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.extend(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a value contains beside its body.
+#[derive(Default, Clone)]
+pub(crate) struct Extras {
+    pub(crate) buffers: Vec<Bytes>,
+    pub(crate) refs: Vec<RawRef>,
+}
+
+impl Extras {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffers.is_empty() && self.refs.is_empty()
+    }
+}
+
+/// An encoded value; cloning copies no large bytes.
+#[derive(Clone, Default)]
+pub(crate) struct Value {
+    pub(crate) body: Blob,
+    pub(crate) extras: Option<Arc<Extras>>,
+}
+
+impl Value {
+    /// The bytes that moving the value would move.
+    pub(crate) fn size(&self) -> usize {
+        let beside: usize = self.buffers().iter().map(Bytes::len).sum();
+        self.body.as_slice().len() + beside
+    }
+
+    pub(crate) fn buffers(&self) -> &[Bytes] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.buffers)
+    }
+
+    pub(crate) fn refs(&self) -> &[RawRef] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.refs)
+    }
+
+    pub(crate) fn new(body: Blob, extras: Extras) -> Value {
+        Value { body, extras: (!extras.is_empty()).then(|| Arc::new(extras)) }
+    }
+}
+
+struct Context {
+    encoding: Cell<bool>,
+    collected: RefCell<Extras>,
+    decoding: Cell<bool>,
+    offered: RefCell<Option<Arc<Extras>>>,
+}
+
+thread_local! {
+    static CONTEXT: Context = const {
+        Context {
+            encoding: Cell::new(false),
+            collected: RefCell::new(Extras { buffers: Vec::new(), refs: Vec::new() }),
+            decoding: Cell::new(false),
+            offered: RefCell::new(None),
+        }
+    };
+}
+
+/// Appends the encoding of `value` to `body`, what does not go into the body to `extras`.
+pub(crate) fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    body: &mut BlobWriter,
+    extras: &mut Extras,
+) -> Result<(), postcard::Error> {
+    CONTEXT.with(|context| {
+        let outer = context.encoding.replace(true);
+        let held = if outer { Some(std::mem::take(&mut *context.collected.borrow_mut())) } else { None };
+        // A user's `Serialize` may panic: the context must not stay open.
+        struct Close<'a>(&'a Context, bool, Option<Extras>);
+        impl Drop for Close<'_> {
+            fn drop(&mut self) {
+                self.0.encoding.set(self.1);
+                if let Some(held) = self.2.take() {
+                    *self.0.collected.borrow_mut() = held;
+                } else if std::thread::panicking() {
+                    self.0.collected.borrow_mut().clear_all();
+                }
+            }
+        }
+        if !extras.is_empty() {
+            std::mem::swap(&mut *context.collected.borrow_mut(), extras);
+        }
+        let close = Close(context, outer, held);
+        let start = body.len();
+        let done = postcard::serialize_with_flavor(value, &mut *body);
+        {
+            let mut collected = context.collected.borrow_mut();
+            if !collected.is_empty() {
+                std::mem::swap(&mut *collected, extras);
+            }
+        }
+        if done.is_err() {
+            body.truncate(start);
+        }
+        drop(close);
+        done
+    })
+}
+
+impl Extras {
+    fn clear_all(&mut self) {
+        *self = Extras::default();
+    }
+}
+
+/// Encodes a value; `what` names it in the error.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, what: &str) -> Result<Value> {
+    let mut body = BlobWriter::default();
+    let mut extras = Extras::default();
+    encode_into(value, &mut body, &mut extras).map_err(|error| not_encoded::<T>(what, error))?;
+    Ok(Value::new(body.finish(), extras))
+}
+
+pub(crate) fn not_encoded<T: ?Sized>(what: &str, error: postcard::Error) -> Error {
+    let type_name = std::any::type_name::<T>();
+    Error::serialization(format!("{what} of type `{type_name}` could not be encoded: {error}"))
+        .remedy("its `Serialize` must succeed for every value, and a sequence or map must know its length")
+}
+
+/// Runs `read` with the value's extras offered to the `Deserialize` of refs and buffers.
+pub(crate) fn with_extras<R>(extras: Option<&Arc<Extras>>, read: impl FnOnce() -> R) -> R {
+    CONTEXT.with(|context| {
+        struct Close<'a>(&'a Context, bool, Option<Arc<Extras>>);
+        impl Drop for Close<'_> {
+            fn drop(&mut self) {
+                self.0.decoding.set(self.1);
+                *self.0.offered.borrow_mut() = self.2.take();
+            }
+        }
+        let outer = context.decoding.replace(true);
+        let held = if extras.is_some() || outer {
+            std::mem::replace(&mut *context.offered.borrow_mut(), extras.cloned())
+        } else {
+            None
+        };
+        let close = Close(context, outer, held);
+        let done = read();
+        drop(close);
+        done
+    })
+}
+
+/// Decodes a whole value; `what` names it in the error.
+pub(crate) fn decode<T: DeserializeOwned>(value: &Value, what: &str) -> Result<T> {
+    with_extras(value.extras.as_ref(), || {
+        postcard::from_bytes(value.body.as_slice()).map_err(|error| not_decoded::<T>(what, error))
+    })
+}
+
+pub(crate) fn not_decoded<T: ?Sized>(what: &str, error: postcard::Error) -> Error {
+    let type_name = std::any::type_name::<T>();
+    Error::serialization(format!("{what} could not be decoded as `{type_name}`: {error}"))
+        .remedy("both sides must agree on the type, and its `Deserialize` must read what its `Serialize` wrote")
+}
+
+/// Whether a value is being encoded by Actinic on this thread.
+pub(crate) fn encoding() -> bool {
+    CONTEXT.with(|context| context.encoding.get())
+}
+
+/// Whether a value is being decoded by Actinic on this thread.
+pub(crate) fn decoding() -> bool {
+    CONTEXT.with(|context| context.decoding.get())
+}
+
+/// Sets a ref beside the body that is being written and returns its index there.
+pub(crate) fn collect_ref(make: impl FnOnce() -> RawRef) -> Option<u32> {
+    CONTEXT.with(|context| {
+        context.encoding.get().then(|| {
+            let refs = &mut context.collected.borrow_mut().refs;
+            refs.push(make());
+            (refs.len() - 1) as u32
+        })
+    })
+}
+
+/// Sets a buffer beside the body that is being written and returns its index there.
+pub(crate) fn collect_buffer(bytes: Bytes) -> u32 {
+    CONTEXT.with(|context| {
+        let buffers = &mut context.collected.borrow_mut().buffers;
+        buffers.push(bytes);
+        (buffers.len() - 1) as u32
+    })
+}
+
+/// The ref at an index beside the body that is being read.
+pub(crate) fn offered_ref(index: u32) -> Option<RawRef> {
+    CONTEXT.with(|context| context.offered.borrow().as_ref()?.refs.get(index as usize).cloned())
+}
+
+/// The buffer at an index beside the body that is being read.
+pub(crate) fn offered_buffer(index: u32) -> Option<Bytes> {
+    CONTEXT.with(|context| context.offered.borrow().as_ref()?.buffers.get(index as usize).cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_grow_from_the_stack_to_the_heap_and_back() {
+        let mut writer = BlobWriter::default();
+        for i in 0..100u8 {
+            writer.push(i);
+            assert_eq!(writer.as_slice(), (0..=i).collect::<Vec<_>>());
+        }
+        writer.truncate(50);
+        assert_eq!(writer.as_slice().len(), 50);
+        writer.truncate(10);
+        writer.extend(&[7; 40]);
+        let blob = writer.finish();
+        assert_eq!(&blob.as_slice()[..11], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 7]);
+        assert_eq!(blob.as_slice().len(), 50);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_encoded_names_its_type_and_leaves_the_body_as_it_was() {
+        struct Bad;
+        impl Serialize for Bad {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::{Error as _, SerializeSeq};
+                let mut seq = s.serialize_seq(Some(2))?;
+                seq.serialize_element(&1u8)?;
+                Err(S::Error::custom("no"))
+            }
+        }
+        let mut body = BlobWriter::default();
+        body.push(9);
+        assert!(encode_into(&Bad, &mut body, &mut Extras::default()).is_err());
+        assert_eq!(body.as_slice(), &[9]);
+        let error = encode(&Bad, "argument `x`").err().unwrap();
+        assert!(error.to_string().contains("Bad"), "{error}");
+        assert!(!encoding());
+    }
+}

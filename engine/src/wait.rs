@@ -1,0 +1,139 @@
+//! Waiting without a wake-up per result: one waiter with a count, however many results it waits for.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use crate::env::Parker;
+use crate::task::Task;
+
+/// Who hears that an object became ready (or failed).
+pub(crate) enum Waiter {
+    /// A `get` or `wait`, with a count of what is missing.
+    Count(Arc<Countdown>),
+    /// A task that has the object as an argument.
+    Dependent(Arc<Task>),
+    /// Anything else: a remote borrower's question, a callback.
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+impl Waiter {
+    pub(crate) fn notify(self, failed: bool) {
+        match self {
+            Waiter::Count(countdown) => countdown.one_done(failed),
+            Waiter::Dependent(task) => Task::dependency_done(&task),
+            Waiter::Call(call) => call(),
+        }
+    }
+}
+
+/// The waiters of one object; most have none or one.
+#[derive(Default)]
+pub(crate) enum Waiters {
+    #[default]
+    None,
+    One(Waiter),
+    Many(Vec<Waiter>),
+}
+
+impl Waiters {
+    pub(crate) fn push(&mut self, waiter: Waiter) {
+        *self = match std::mem::take(self) {
+            Waiters::None => Waiters::One(waiter),
+            Waiters::One(first) => Waiters::Many(vec![first, waiter]),
+            Waiters::Many(mut all) => {
+                // A poll loop over the same object leaves waiters that nobody waits on any more.
+                if all.len() == all.capacity() {
+                    all.retain(
+                        |waiter| !matches!(waiter, Waiter::Count(countdown) if Arc::strong_count(countdown) == 1),
+                    );
+                }
+                all.push(waiter);
+                Waiters::Many(all)
+            }
+        };
+    }
+
+    pub(crate) fn notify(self, failed: bool) {
+        match self {
+            Waiters::None => {}
+            Waiters::One(waiter) => waiter.notify(failed),
+            Waiters::Many(all) => all.into_iter().for_each(|waiter| waiter.notify(failed)),
+        }
+    }
+}
+
+enum Sleeper {
+    Nobody,
+    Thread(Parker),
+    Task(Waker),
+}
+
+/// Counts down to zero once, and wakes one sleeper then.
+pub(crate) struct Countdown {
+    missing: AtomicU32,
+    /// Whether one failure ends the waiting (`get`), or counts as any other end (`wait`).
+    fail_fast: bool,
+    sleeper: Mutex<Sleeper>,
+}
+
+impl Countdown {
+    pub(crate) fn new(missing: u32, fail_fast: bool) -> Arc<Countdown> {
+        Arc::new(Countdown { missing: AtomicU32::new(missing), fail_fast, sleeper: Mutex::new(Sleeper::Nobody) })
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.missing.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn one_done(&self, failed: bool) {
+        let change = |missing: u32| match missing {
+            0 => None,
+            _ if failed && self.fail_fast => Some(0),
+            _ => Some(missing - 1),
+        };
+        if self.missing.fetch_update(Ordering::AcqRel, Ordering::Acquire, change) == Ok(1) || (failed && self.fail_fast)
+        {
+            self.wake();
+        }
+    }
+
+    /// Ends the waiting from outside: a deadline, a cancellation.
+    pub(crate) fn finish(&self) {
+        self.missing.store(0, Ordering::Release);
+        self.wake();
+    }
+
+    /// Wakes the sleeper although the count is not down: it looks again at what it waits for.
+    pub(crate) fn wake(&self) {
+        let sleeper = std::mem::replace(&mut *self.lock(), Sleeper::Nobody);
+        match sleeper {
+            Sleeper::Nobody => {}
+            Sleeper::Thread(parker) => parker.unpark(),
+            Sleeper::Task(waker) => waker.wake(),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Sleeper> {
+        // Nothing can panic while the lock is held; a poisoned one is as good as any.
+        self.sleeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a future; `true` if the count is already down.
+    pub(crate) fn poll(&self, waker: &Waker) -> bool {
+        if self.is_done() {
+            return true;
+        }
+        *self.lock() = Sleeper::Task(waker.clone());
+        self.is_done()
+    }
+
+    /// Registers a thread; `true` if the count is already down. The caller parks, and calls again until it is.
+    pub(crate) fn register(&self, parker: &Parker) -> bool {
+        if self.is_done() {
+            return true;
+        }
+        *self.lock() = Sleeper::Thread(parker.clone());
+        self.is_done()
+    }
+}

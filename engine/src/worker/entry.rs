@@ -1,0 +1,86 @@
+//! How a process that was started as a worker becomes one.
+//!
+//! A worker process is the program itself, started again with [`BOOT`] in its environment: its raylet writes what it
+//! must know (who it is, its certificate, where the raylet listens) to its standard input, and ends it by closing that.
+
+use std::io::Read;
+use std::net::SocketAddr;
+
+use actinic_transport::{Identity, PeerAddr};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{JobId, WorkerId};
+
+/// Set in the environment of a worker process.
+pub(crate) const BOOT: &str = "ACTINIC_WORKER_BOOT";
+
+/// What a worker process is told by its raylet.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Boot {
+    pub(crate) worker: WorkerId,
+    pub(crate) job: JobId,
+    pub(crate) namespace: String,
+    pub(crate) identity: Identity,
+    pub(crate) raylet: PeerAddr,
+    pub(crate) gcs: PeerAddr,
+    pub(crate) listen: SocketAddr,
+    pub(crate) store_bytes: u64,
+}
+
+/// Becomes a worker if this process was started as one, and then never returns.
+pub(crate) fn enter_if_worker() {
+    if std::env::var_os(BOOT).is_none() {
+        return;
+    }
+    let code = match read_boot() {
+        Ok(boot) => match crate::start::run_worker(boot) {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("actinic worker: {error}");
+                1
+            }
+        },
+        Err(error) => {
+            eprintln!("actinic worker: its raylet did not say what to do: {error}");
+            1
+        }
+    };
+    std::process::exit(code);
+}
+
+fn read_boot() -> Result<Boot, String> {
+    let mut length = [0u8; 4];
+    let mut input = std::io::stdin().lock();
+    input.read_exact(&mut length).map_err(|error| error.to_string())?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > 1 << 20 {
+        return Err(format!("a boot message of {length} bytes"));
+    }
+    let mut bytes = vec![0; length];
+    input.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+    postcard::from_bytes(&bytes).map_err(|error| error.to_string())
+}
+
+/// Ends this process when its raylet closes the pipe, which it does by dying if not before.
+pub(crate) fn die_with_parent(env: &crate::env::Env) -> std::io::Result<()> {
+    env.thread("actinic-parent", || {
+        let mut byte = [0u8; 1];
+        loop {
+            match std::io::stdin().lock().read(&mut byte) {
+                Ok(0) | Err(_) => std::process::exit(0),
+                Ok(_) => {}
+            }
+        }
+    })
+}
+
+/// What a worker process does when it must end at once.
+pub(crate) fn end_now() -> ! {
+    // As SIGKILL would: nothing is flushed, nobody is told.
+    let pid = std::process::id();
+    // SAFETY: the pid is this process's own, and the signal cannot be handled, so nothing runs afterwards.
+    unsafe {
+        libc::kill(pid as libc::pid_t, libc::SIGKILL);
+    }
+    std::process::abort()
+}

@@ -1,0 +1,213 @@
+//! What user code runs in: its worker, and the call that is being run on this thread.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use crate::ids::{ActorId, JobId, TaskId, WorkerId};
+use crate::owner::Owner;
+use crate::process::Process;
+use crate::protocol::{LeaseId, ToRaylet};
+use crate::worker::job::Job;
+use crate::worker::slot::TaskSlot;
+
+/// A worker: an execution slot or an actor, in a thread or a process of its own.
+pub(crate) struct Host {
+    pub(crate) process: Arc<Process>,
+    pub(crate) worker: WorkerId,
+    pub(crate) job: JobId,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) actor: Option<ActorId>,
+    /// Which incarnation of the actor it is.
+    pub(crate) restarts: u32,
+    /// The lease that an actor lives under.
+    pub(crate) lease: OnceLock<LeaseId>,
+    /// The slot, if it runs tasks.
+    pub(crate) slot: OnceLock<Weak<TaskSlot>>,
+    /// Blocked calls of this worker: the raylet hears of the first and the last.
+    pub(crate) blocked: AtomicU32,
+    pub(crate) dead: AtomicBool,
+    owner: OnceLock<Arc<Owner>>,
+}
+
+impl Host {
+    pub(crate) fn new(
+        process: Arc<Process>,
+        worker: WorkerId,
+        job: JobId,
+        namespace: Arc<str>,
+        actor: Option<(ActorId, u32)>,
+    ) -> Arc<Host> {
+        Arc::new(Host {
+            process,
+            worker,
+            job,
+            namespace,
+            actor: actor.map(|(id, _)| id),
+            restarts: actor.map_or(0, |(_, restarts)| restarts),
+            lease: OnceLock::new(),
+            slot: OnceLock::new(),
+            blocked: AtomicU32::new(0),
+            dead: AtomicBool::new(false),
+            owner: OnceLock::new(),
+        })
+    }
+
+    /// The owner of what this worker submits, made at its first submission.
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        self.owner.get_or_init(|| self.process.new_owner(self.job, Arc::clone(&self.namespace), self.actor))
+    }
+
+    pub(crate) fn owner_if_any(&self) -> Option<&Arc<Owner>> {
+        self.owner.get()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+}
+
+/// An async call that has begun and not ended.
+#[derive(Default)]
+pub(crate) struct Running {
+    pub(crate) stop: AtomicBool,
+    /// It has waited for a ref, and gave its slot away then.
+    pub(crate) parked: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Running {
+    /// Notes how the future is woken.
+    pub(crate) fn polled(&self, waker: &Waker) {
+        let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    /// Drops the future at its next wake-up, which is now.
+    pub(crate) fn cancel(&self) {
+        self.stop.store(true, Ordering::Release);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The call that this thread runs.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) host: Arc<Host>,
+    pub(crate) job: Job,
+    /// Set if the call is async.
+    pub(crate) running: Option<Arc<Running>>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// The call that this thread runs, if it runs one.
+pub(crate) fn current() -> Option<Current> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+/// Looks at the call that this thread runs without cloning it.
+pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Current>) -> R) -> R {
+    CURRENT.with(|current| look(current.borrow().as_ref()))
+}
+
+/// Runs `body` as part of a call.
+pub(crate) fn enter<R>(current: Current, body: impl FnOnce() -> R) -> R {
+    struct Leave(Option<Current>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            let before = self.0.take();
+            let left = CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), before));
+            drop(left);
+        }
+    }
+    let before = CURRENT.with(|slot| slot.borrow_mut().replace(current));
+    let _leave = Leave(before);
+    body()
+}
+
+/// A future whose every poll is part of a call.
+pub(crate) struct Entered<F> {
+    current: Current,
+    future: F,
+}
+
+impl<F> Entered<F> {
+    pub(crate) fn new(current: Current, future: F) -> Self {
+        Entered { current, future }
+    }
+}
+
+impl<F: Future + Unpin> Future for Entered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let current = self.current.clone();
+        enter(current, || Pin::new(&mut self.future).poll(cx))
+    }
+}
+
+/// While it lives, the call waits for a ref on this thread and lends its CPU.
+pub(crate) struct Blocked {
+    host: Arc<Host>,
+    lease: Option<LeaseId>,
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if self.host.blocked.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(lease) = self.lease
+        {
+            self.host.process.tell_raylet(lease.node, ToRaylet::Unblocked { lease });
+        }
+        self.host.process.pool.unblocked();
+    }
+}
+
+impl Current {
+    fn lease(&self) -> Option<LeaseId> {
+        self.host.lease.get().copied().or_else(|| self.job.lease())
+    }
+
+    /// The call is about to wait on this thread: its CPU and what was lent to its worker go to others.
+    pub(crate) fn block(&self) -> Blocked {
+        let host = Arc::clone(&self.host);
+        let lease = self.lease();
+        if host.blocked.fetch_add(1, Ordering::AcqRel) == 0
+            && let Some(lease) = lease
+        {
+            host.process.tell_raylet(lease.node, ToRaylet::Blocked { lease });
+        }
+        if let Some(slot) = host.slot.get().and_then(Weak::upgrade) {
+            slot.give_back();
+        }
+        host.process.pool.blocked();
+        Blocked { host, lease }
+    }
+
+    /// An async call waits for a ref: the first time, it gives its slot away for good.
+    pub(crate) fn park(&self) {
+        let Some(running) = &self.running else { return };
+        if running.parked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(slot) = self.host.slot.get().and_then(Weak::upgrade) {
+            self.job.tell_parked(&self.host);
+            slot.resume();
+        }
+    }
+
+    pub(crate) fn task_id(&self) -> TaskId {
+        self.job.id()
+    }
+}

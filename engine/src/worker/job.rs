@@ -1,0 +1,281 @@
+//! One call on its worker: where its code and arguments are, and how it is run without harm to the worker.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
+
+use crate::actor::host::ActorHost;
+use crate::api::error::{Error, Result};
+use crate::call::{OwnedTaskArgs, TaskArgs};
+use crate::ids::TaskId;
+use crate::object::Resolved;
+use crate::owner::dispatch::LeaseIx;
+use crate::program::{FunctionEntry, MethodEntry, Outcome};
+use crate::protocol::LeaseId;
+use crate::task::{Task, What};
+use crate::value::Value;
+use crate::worker::host::{Host, Running};
+use crate::worker::remote::{self, RemoteJob};
+
+/// A call that a worker was given.
+#[derive(Clone)]
+pub(crate) enum Job {
+    /// Submitted in this process: the task itself.
+    Local { task: Arc<Task>, attempt: u32, lease: LeaseIx },
+    /// Submitted by another process.
+    Remote(Arc<RemoteJob>),
+    /// An actor's constructor: what runs in it has this for its context.
+    Constructor(Arc<ActorHost>),
+}
+
+impl Job {
+    pub(crate) fn id(&self) -> TaskId {
+        match self {
+            Job::Local { task, .. } => task.id(),
+            Job::Remote(job) => job.id,
+            Job::Constructor(actor) => TaskId { owner: actor.spec.owner, seq: u64::MAX },
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Job::Local { task, .. } => task.name(),
+            Job::Remote(job) => job.name(),
+            Job::Constructor(actor) => format!("{}.new", actor.entry.name()),
+        }
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("task {} ({})", self.name(), self.id())
+    }
+
+    pub(crate) fn depth(&self) -> u32 {
+        match self {
+            Job::Local { task, .. } => task.depth,
+            Job::Remote(job) => job.depth,
+            Job::Constructor(_) => 0,
+        }
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        match self {
+            Job::Local { attempt, .. } => *attempt,
+            Job::Remote(job) => job.attempt,
+            Job::Constructor(actor) => actor.run.incarnation,
+        }
+    }
+
+    /// How many values the caller holds refs for.
+    pub(crate) fn returns(&self) -> u32 {
+        match self {
+            Job::Local { task, .. } => task.meta.returns.unwrap_or(task.returns()),
+            Job::Remote(job) => job.returns,
+            Job::Constructor(_) => 1,
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match self {
+            Job::Local { task, .. } => task.is_cancelled(),
+            Job::Remote(job) => job.cancelled.load(Ordering::Acquire),
+            Job::Constructor(_) => false,
+        }
+    }
+
+    /// The function, if the job is a task and not a method's call.
+    pub(crate) fn function(&self) -> Option<&'static FunctionEntry> {
+        match self {
+            Job::Local { task, .. } => match &task.what {
+                What::Function(entry) => Some(entry),
+                _ => None,
+            },
+            Job::Remote(job) => job.function(),
+            Job::Constructor(_) => None,
+        }
+    }
+
+    /// The method, if the job is an actor's call.
+    pub(crate) fn method(&self) -> Option<&'static MethodEntry> {
+        match self {
+            Job::Local { task, .. } => match &task.what {
+                What::Method(call) => Some(call.method),
+                _ => None,
+            },
+            Job::Remote(job) => job.method(),
+            Job::Constructor(_) => None,
+        }
+    }
+
+    /// What it asked for.
+    pub(crate) fn resources(&self) -> std::collections::BTreeMap<String, f64> {
+        match self {
+            Job::Local { task, .. } => task.meta.shape.resources().to_map(),
+            Job::Remote(job) => job.resources.clone(),
+            Job::Constructor(actor) => actor.spec.hold.to_map(),
+        }
+    }
+
+    /// The lease under which it runs.
+    pub(crate) fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Job::Local { task, lease, .. } => task.owner.lease_of(*lease),
+            Job::Remote(job) => job.lease,
+            Job::Constructor(actor) => Some(actor.lease),
+        }
+    }
+
+    /// Tells the owner that the job waits without holding its worker.
+    pub(crate) fn tell_parked(&self, host: &Arc<Host>) {
+        match self {
+            Job::Local { task, lease, .. } => task.owner.parked(*lease, task.seq),
+            Job::Remote(job) => remote::send_parked(host, job),
+            Job::Constructor(_) => {}
+        }
+    }
+
+    /// The encoded arguments, and the values of the arguments that were refs.
+    ///
+    /// # Errors
+    ///
+    /// The error of an argument that has none, or whose value is not on this node.
+    pub(crate) fn input(&self) -> Result<(Value, Vec<Value>)> {
+        match self {
+            Job::Local { task, .. } => task.with_input(|input| {
+                let dependencies = input.dependencies.iter().map(|dependency| match dependency.slot().get() {
+                    Some(Resolved::Value(value)) => Ok(value),
+                    Some(Resolved::Error(error)) => Err(error.through_dependent(&task.describe())),
+                    Some(Resolved::Stored(_)) => dependency.process().store.get(&dependency.id()).ok_or_else(|| {
+                        Error::object_lost(format!(
+                            "argument {} of {} left this node",
+                            dependency.id(),
+                            task.describe()
+                        ))
+                    }),
+                    None => Err(Error::object_lost(format!("argument {} is not ready", dependency.id()))),
+                });
+                Ok((input.inline.clone(), dependencies.collect::<Result<_>>()?))
+            }),
+            Job::Remote(job) => job.input(),
+            Job::Constructor(_) => Ok((Value::default(), Vec::new())),
+        }
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+/// How a call ended.
+pub(crate) enum Ended {
+    /// With results or an application error.
+    Answered(Outcome),
+    /// As a SIGKILL of the worker would end it.
+    Crashed,
+    /// The actor asked to end (`exit_actor`).
+    Exited,
+}
+
+struct Crash;
+struct Exit;
+
+/// Ends the calling thread's worker as if it had been killed.
+pub(crate) fn crash_thread() -> ! {
+    panic_any(Crash)
+}
+
+/// Ends the calling thread's actor on purpose.
+pub(crate) fn exit_thread() -> ! {
+    panic_any(Exit)
+}
+
+thread_local! {
+    static PANIC_PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static GUARDED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// Notes where user code panicked; what panics outside of remote calls goes to the hook that was there before.
+pub(crate) fn install_panic_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if GUARDED.with(std::cell::Cell::get) == 0 {
+                before(info);
+            } else if !info.payload().is::<Crash>() && !info.payload().is::<Exit>() {
+                let place = info.location().map(|at| format!("{}:{}:{}", at.file(), at.line(), at.column()));
+                PANIC_PLACE.with(|slot| *slot.borrow_mut() = place);
+            }
+        }));
+    });
+}
+
+/// Runs user code; a panic becomes an application error with its message and place.
+pub(crate) fn guarded(body: impl FnOnce() -> Outcome) -> Ended {
+    GUARDED.with(|depth| depth.set(depth.get() + 1));
+    let done = catch_unwind(AssertUnwindSafe(body));
+    GUARDED.with(|depth| depth.set(depth.get() - 1));
+    match done {
+        Ok(outcome) => Ended::Answered(outcome),
+        Err(payload) if payload.is::<Crash>() => Ended::Crashed,
+        Err(payload) if payload.is::<Exit>() => Ended::Exited,
+        Err(payload) => Ended::Answered(Err(panic_error(&*payload))),
+    }
+}
+
+fn panic_error(payload: &(dyn Any + Send)) -> Error {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is no text".to_owned());
+    let place = PANIC_PLACE.with(|slot| slot.borrow_mut().take()).unwrap_or_else(|| "an unknown place".to_owned());
+    Error::task(format!("panicked at {place}: {text}"))
+}
+
+/// Calls a sync function on this thread.
+pub(crate) fn call_sync(call: fn(&mut TaskArgs<'_>) -> Outcome, job: &Job) -> Ended {
+    match job.input() {
+        Ok((input, dependencies)) => guarded(|| call(&mut TaskArgs::new(&input, &dependencies))),
+        Err(error) => Ended::Answered(Err(error)),
+    }
+}
+
+/// The arguments for an async call.
+pub(crate) fn owned_args(job: &Job) -> Result<OwnedTaskArgs> {
+    job.input().map(|(input, dependencies)| OwnedTaskArgs::new(input, dependencies))
+}
+
+/// A future of user code that ends instead of unwinding, and is dropped when `stop` is set at a wake-up.
+pub(crate) struct Guarded<F> {
+    pub(crate) future: F,
+    pub(crate) running: Arc<Running>,
+}
+
+impl<F: Future<Output = Outcome> + Unpin> Future for Guarded<F> {
+    type Output = Ended;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Ended> {
+        use std::task::Poll;
+        self.running.polled(cx.waker());
+        if self.running.stop.load(Ordering::Acquire) {
+            return Poll::Ready(Ended::Answered(Err(Error::task_cancelled("the task was cancelled while it ran"))));
+        }
+        let future = &mut self.future;
+        let mut polled = Poll::Pending;
+        let ended = guarded(|| {
+            polled = std::pin::Pin::new(future).poll(cx).map(Some);
+            Ok(crate::call::Returns::Many(Vec::new()))
+        });
+        match (ended, polled) {
+            (_, Poll::Ready(Some(outcome))) => Poll::Ready(Ended::Answered(outcome)),
+            (Ended::Answered(Ok(_)), _) => Poll::Pending,
+            (other, _) => Poll::Ready(other),
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The worker's side of owners in other processes: tasks and calls that arrive, replies that leave.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actinic_transport::{Lane, Peer, PeerAddr};
+use serde::{Deserialize, Serialize};
+
+use crate::api::error::{Error, Result};
+use crate::call::{INLINE_LIMIT, Returns};
+use crate::ids::{ObjectId, OwnerId, TaskId};
+use crate::object::{RawRef, Resolved, Stored};
+use crate::process::Process;
+use crate::program::{FunctionEntry, FunctionId, MethodEntry, Outcome, program};
+use crate::protocol::calls::{
+    BATCH_BYTES, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask, WireValue,
+};
+use crate::protocol::{LeaseId, OBJECTS, OWNER, OwnerMessage, ToOwner};
+use crate::value::Value;
+use crate::worker::host::Host;
+
+/// To the workers of a process, on the urgent lane.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// Send back what was lent under a lease and has not begun.
+    TakeBack {
+        lease: LeaseId,
+    },
+    /// Cancel a task, or a call of an actor.
+    Cancel {
+        owner: u32,
+        seq: u64,
+        force: bool,
+        lease: Option<LeaseId>,
+    },
+    CancelCall {
+        owner: u32,
+        seq: u64,
+        actor: u64,
+    },
+    /// End an actor of this process.
+    EndActor {
+        run: crate::protocol::ActorRun,
+        kill: bool,
+    },
+    /// Become an actor.
+    StartActor {
+        run: crate::protocol::ActorRun,
+        spec: Box<crate::protocol::ActorSpec>,
+        lease: LeaseId,
+    },
+    /// End the process.
+    Exit,
+}
+
+/// What a job calls.
+pub(crate) enum Target {
+    Function(&'static FunctionEntry),
+    Unknown(FunctionId, Error),
+    Method(&'static MethodEntry),
+}
+
+/// A dependency of a job.
+pub(crate) enum Given {
+    Value(Value),
+    /// It lies elsewhere, and is fetched before the job runs.
+    Stored {
+        object: ObjectId,
+        stored: Arc<Stored>,
+    },
+}
+
+/// A call that another process submitted.
+pub(crate) struct RemoteJob {
+    pub(crate) id: TaskId,
+    pub(crate) attempt: u32,
+    pub(crate) target: Target,
+    pub(crate) given_name: Option<String>,
+    pub(crate) returns: u32,
+    pub(crate) depth: u32,
+    pub(crate) lease: Option<LeaseId>,
+    pub(crate) cancelled: AtomicBool,
+    pub(crate) owner: Peer,
+    pub(crate) resources: std::collections::BTreeMap<String, f64>,
+    input: Value,
+    given: Mutex<Vec<Given>>,
+    failed: Mutex<Option<Error>>,
+}
+
+impl fmt::Debug for RemoteJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {} ({})", self.name(), self.id)
+    }
+}
+
+impl RemoteJob {
+    /// A task that arrived under a lease.
+    pub(crate) fn task(
+        process: &Arc<Process>,
+        from: &Peer,
+        owner: u32,
+        lease: LeaseId,
+        task: &WireTask<'_>,
+    ) -> Arc<RemoteJob> {
+        let target = match program().function(task.function) {
+            Ok(entry) => Target::Function(entry),
+            Err(error) => Target::Unknown(task.function, error),
+        };
+        Arc::new(RemoteJob {
+            id: TaskId { owner: OwnerId { process: from.id(), number: owner }, seq: task.seq },
+            attempt: task.attempt,
+            target,
+            given_name: task.name.map(str::to_owned),
+            returns: task.returns,
+            depth: task.depth,
+            lease: Some(lease),
+            cancelled: AtomicBool::new(false),
+            owner: from.clone(),
+            resources: task.resources.iter().map(|(name, amount)| ((*name).to_owned(), *amount)).collect(),
+            input: process.read_value(from, &task.input),
+            given: Mutex::new(read_given(process, from, &task.dependencies)),
+            failed: Mutex::new(None),
+        })
+    }
+
+    /// A method's call that arrived.
+    pub(crate) fn call(
+        process: &Arc<Process>,
+        from: &Peer,
+        owner: u32,
+        method: Option<&'static MethodEntry>,
+        class: &str,
+        call: &WireCall<'_>,
+    ) -> Arc<RemoteJob> {
+        let target = match method {
+            Some(method) => Target::Method(method),
+            None => {
+                let error = Error::version_mismatch(format!(
+                    "the actor's program has no method `{}` of {class} with the arguments that this call has",
+                    call.name
+                ))
+                .remedy("both programs must agree on the method's name and signature");
+                Target::Unknown(FunctionId(call.method), error)
+            }
+        };
+        Arc::new(RemoteJob {
+            id: TaskId { owner: OwnerId { process: from.id(), number: owner }, seq: call.seq },
+            attempt: call.attempt,
+            target,
+            given_name: Some(call.name.to_owned()),
+            returns: call.returns,
+            depth: call.depth,
+            lease: None,
+            cancelled: AtomicBool::new(false),
+            owner: from.clone(),
+            resources: std::collections::BTreeMap::new(),
+            input: process.read_value(from, &call.input),
+            given: Mutex::new(read_given(process, from, &call.dependencies)),
+            failed: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        match (&self.given_name, &self.target) {
+            (Some(name), _) => name.clone(),
+            (None, Target::Function(entry)) => entry.name().to_owned(),
+            (None, Target::Method(method)) => method.name.to_owned(),
+            (None, Target::Unknown(id, _)) => format!("{id:?}"),
+        }
+    }
+
+    pub(crate) fn function(&self) -> Option<&'static FunctionEntry> {
+        match self.target {
+            Target::Function(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn method(&self) -> Option<&'static MethodEntry> {
+        match self.target {
+            Target::Method(method) => Some(method),
+            _ => None,
+        }
+    }
+
+    /// Why the call cannot run here, if it cannot.
+    pub(crate) fn unknown(&self) -> Option<&Error> {
+        match &self.target {
+            Target::Unknown(_, error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn given(&self) -> std::sync::MutexGuard<'_, Vec<Given>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.given().iter().all(|given| matches!(given, Given::Value(_)))
+    }
+
+    /// Fetches what lies elsewhere.
+    pub(crate) async fn fetch(&self, process: &Arc<Process>) -> Result<()> {
+        let missing: Vec<(usize, ObjectId, Arc<Stored>)> = self
+            .given()
+            .iter()
+            .enumerate()
+            .filter_map(|(at, given)| match given {
+                Given::Stored { object, stored } => Some((at, *object, Arc::clone(stored))),
+                Given::Value(_) => None,
+            })
+            .collect();
+        for (at, object, stored) in missing {
+            let value = process.fetch(object, &stored).await?;
+            self.given()[at] = Given::Value(value);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn input(&self) -> Result<(Value, Vec<Value>)> {
+        if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Err(error);
+        }
+        let all = self.given();
+        let values = all.iter().map(|given| match given {
+            Given::Value(value) => Ok(value.clone()),
+            Given::Stored { object, .. } => Err(Error::object_lost(format!("argument {object} was not fetched"))),
+        });
+        Ok((self.input.clone(), values.collect::<Result<_>>()?))
+    }
+}
+
+fn read_given(process: &Arc<Process>, from: &Peer, dependencies: &[WireDependency<'_>]) -> Vec<Given> {
+    let read = |dependency: &WireDependency<'_>| match dependency {
+        WireDependency::Value(value) => Given::Value(process.read_value(from, value)),
+        WireDependency::Stored { object, size, at, refs } => Given::Stored {
+            object: *object,
+            stored: Arc::new(Stored {
+                size: *size,
+                at: at.clone(),
+                refs: refs.iter().map(|id| process.borrow(*id, from)).collect(),
+            }),
+        },
+    };
+    dependencies.iter().map(read).collect()
+}
+
+/// An answer that is to be sent.
+pub(crate) struct Reply {
+    pub(crate) job: Arc<RemoteJob>,
+    pub(crate) outcome: Outcome,
+    pub(crate) ns: u32,
+}
+
+/// Sends answers to their owners; large results go to the node's store first.
+pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
+    let process = &host.process;
+    let (large, small): (Vec<_>, Vec<_>) = replies.into_iter().partition(is_large);
+    let mut rest = &small[..];
+    while let Some(first) = rest.first() {
+        // One message per owner and lease, in order.
+        let same = |reply: &Reply| reply.job.owner.id() == first.job.owner.id() && reply.job.lease == first.job.lease;
+        let mut bytes = 0;
+        let fits = |reply: &&Reply| {
+            bytes += 48 + outcome_size(&reply.outcome);
+            same(reply) && bytes <= BATCH_BYTES
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (batch, after) = rest.split_at(count);
+        rest = after;
+        let message = WireReplies {
+            lease: first.job.lease,
+            replies: batch.iter().map(|reply| wire_reply(reply, reply_outcomes(&reply.outcome))).collect(),
+        };
+        let refs = batch.iter().flat_map(|reply| values(&reply.outcome)).flat_map(Value::refs).cloned().collect();
+        process.send_with_refs(&first.job.owner, REPLIES, &message, refs);
+    }
+    for reply in large {
+        let process = Arc::clone(process);
+        process.clone().spawn(async move { send_large(process, reply).await });
+    }
+}
+
+fn values(outcome: &Outcome) -> Vec<&Value> {
+    match outcome {
+        Ok(Returns::One(value)) => vec![&value.0],
+        Ok(Returns::Many(values)) => values.iter().map(|value| &value.0).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn outcome_size(outcome: &Outcome) -> usize {
+    match outcome {
+        Ok(Returns::One(value)) => value.0.size(),
+        Ok(Returns::Many(values)) => values.iter().map(|value| value.0.size() + 8).sum(),
+        Err(_) => 512,
+    }
+}
+
+fn is_large(reply: &Reply) -> bool {
+    outcome_size(&reply.outcome) > INLINE_LIMIT
+}
+
+fn reply_outcomes(outcome: &Outcome) -> Vec<WireOutcome<'_>> {
+    match outcome {
+        Err(error) => vec![WireOutcome::Error(error.clone())],
+        Ok(_) => values(outcome).into_iter().map(|value| WireOutcome::Value(WireValue::of(value))).collect(),
+    }
+}
+
+fn wire_reply<'a>(reply: &Reply, outcomes: Vec<WireOutcome<'a>>) -> WireReply<'a> {
+    WireReply {
+        owner: reply.job.id.owner.number,
+        seq: reply.job.id.seq,
+        attempt: reply.job.attempt,
+        ns: reply.ns,
+        failed: reply.outcome.is_err(),
+        outcomes,
+    }
+}
+
+/// A reply whose values do not all fit into a message: those above the inline limit are stored on this node, and
+/// so are others if together they would not fit either.
+async fn send_large(process: Arc<Process>, reply: Reply) {
+    let all = values(&reply.outcome);
+    let budget = BATCH_BYTES;
+    let mut inline_bytes = 0;
+    let mut outcomes = Vec::with_capacity(all.len());
+    for (index, value) in all.iter().enumerate() {
+        inline_bytes += value.size();
+        if value.size() <= INLINE_LIMIT && inline_bytes <= budget {
+            outcomes.push(WireOutcome::Value(WireValue::of(value)));
+            continue;
+        }
+        inline_bytes -= value.size();
+        let object = ObjectId { task: reply.job.id, index: index as u32 };
+        outcomes.push(match process.keep(object, (*value).clone()).await {
+            Ok(at) => WireOutcome::Stored {
+                size: value.size() as u64,
+                at: vec![at],
+                refs: value.refs().iter().map(RawRef::id).collect(),
+            },
+            Err(error) => WireOutcome::Error(error),
+        });
+    }
+    let message = WireReplies { lease: reply.job.lease, replies: vec![wire_reply(&reply, outcomes)] };
+    let refs = all.iter().flat_map(|value| value.refs()).cloned().collect();
+    process.send_with_refs(&reply.job.owner, REPLIES, &message, refs);
+}
+
+/// Sends tasks back that have not begun.
+pub(crate) fn send_back(_host: &Arc<Host>, jobs: &[Arc<RemoteJob>]) {
+    let mut rest = jobs;
+    while let Some(first) = rest.first() {
+        let same = |job: &&Arc<RemoteJob>| job.owner.id() == first.owner.id() && job.lease == first.lease;
+        let (batch, after) = rest.split_at(rest.iter().take_while(same).count().max(1));
+        rest = after;
+        if let Some(lease) = first.lease {
+            let tasks = batch.iter().map(|job| (job.id.owner.number, job.id.seq)).collect();
+            let _ = first.owner.tell(Lane::Ordered, OWNER, &ToOwner::GivenBack { lease, tasks });
+        }
+    }
+}
+
+/// Tells an owner that its async task waits.
+pub(crate) fn send_parked(_host: &Arc<Host>, job: &RemoteJob) {
+    if let Some(lease) = job.lease {
+        let parked = OwnerMessage::Parked { lease, seq: job.id.seq };
+        let message = ToOwner::To { owner: job.id.owner.number, message: parked };
+        let _ = job.owner.tell(Lane::Ordered, OWNER, &message);
+    }
+}
+
+/// A question to the node's object manager: will it keep this object, whose bytes the asking process offers?
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Keep {
+    pub(crate) object: ObjectId,
+    pub(crate) size: u64,
+}
+
+impl Process {
+    /// Puts a value of another owner into this node's store; the answer says where it now lies.
+    pub(crate) async fn keep(self: &Arc<Self>, object: ObjectId, value: Value) -> Result<PeerAddr> {
+        let size = value.size();
+        let Some(store) = self.store_peer() else {
+            self.store.insert(object, value)?;
+            return Ok(self.address());
+        };
+        self.store.offer(object, value);
+        let answer: std::result::Result<Result<PeerAddr>, _> =
+            store.ask(OBJECTS, &Keep { object, size: size as u64 }, std::time::Duration::from_secs(60)).await;
+        self.store.withdraw(&object);
+        match answer {
+            Ok(kept) => kept,
+            Err(error) => Err(Error::object_lost(format!("the node's store did not take object {object}: {error}"))),
+        }
+    }
+
+    /// Whether all arguments that were refs can be read in this process.
+    pub(crate) fn has_dependencies(&self, task: &crate::task::Task) -> bool {
+        task.with_input(|input| {
+            input.dependencies.iter().all(|dependency| match dependency.slot().get() {
+                Some(Resolved::Stored(_)) => self.store.has(&dependency.id()),
+                _ => true,
+            })
+        })
+    }
+
+    /// Fetches the arguments that lie elsewhere.
+    pub(crate) async fn fetch_dependencies(self: &Arc<Self>, task: &Arc<crate::task::Task>) -> Result<()> {
+        for dependency in task.input().dependencies {
+            if let Some(Resolved::Stored(stored)) = dependency.slot().get() {
+                self.fetch(dependency.id(), &stored).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RemoteJob {
+    /// Notes that an argument could not be fetched: the call fails when its turn comes.
+    pub(crate) fn fetched(&self, how: Result<()>) {
+        if let Err(error) = how {
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    }
+
+    /// Whether its turn may come.
+    pub(crate) fn may_begin(&self) -> bool {
+        self.is_complete() || self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+}

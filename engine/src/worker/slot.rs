@@ -1,0 +1,379 @@
+//! A worker that runs tasks, one at a time: a strand with an inbox.
+//!
+//! Whoever leases the worker puts tasks into the inbox itself; only a sleeping thread costs a wake-up. What finished
+//! is reported in batches: when the inbox is empty, when 64 have finished, or when the alarm finds a report waiting
+//! behind a long task. A result's waiters are told at once; only the lease's bookkeeping waits.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::api::error::Error;
+use crate::ids::TaskId;
+use crate::owner::Owner;
+use crate::owner::dispatch::LeaseIx;
+use crate::program::Call;
+use crate::worker::host::{Current, Entered, Host, Running, enter};
+use crate::worker::job::{Ended, Guarded, Job, call_sync, owned_args};
+use crate::worker::pool::{Pool, Strand};
+use crate::worker::remote;
+
+/// A strand is drained for this long before others have their turn.
+const TURN: Duration = Duration::from_millis(1);
+const REPORT_AT: usize = 64;
+/// A task that runs for this long sends back what was lent behind it.
+pub(crate) const LONG: Duration = Duration::from_millis(5);
+
+#[derive(Default)]
+struct Inbox {
+    jobs: VecDeque<Job>,
+    /// A thread drains, or will; or an async job holds the slot.
+    scheduled: bool,
+    /// When the job that runs began, by the pool's clock.
+    since: Option<Duration>,
+    /// The job that runs, if another process must be able to cancel it.
+    running: Option<Job>,
+    closed: bool,
+}
+
+/// What finished and was not yet told.
+#[derive(Default)]
+struct Report {
+    local: Option<(Arc<Owner>, LeaseIx)>,
+    done: Vec<(u64, u32)>,
+    remote: Vec<remote::Reply>,
+}
+
+/// An execution slot.
+pub(crate) struct TaskSlot {
+    pub(crate) host: Arc<Host>,
+    pool: Arc<Pool>,
+    inbox: Mutex<Inbox>,
+    report: Mutex<Report>,
+}
+
+impl TaskSlot {
+    pub(crate) fn new(host: Arc<Host>, pool: Arc<Pool>) -> Arc<TaskSlot> {
+        let slot = Arc::new(TaskSlot { host, pool, inbox: Mutex::default(), report: Mutex::default() });
+        // A host has one slot at most, and this is where it gets it.
+        let _ = slot.host.slot.set(Arc::downgrade(&slot));
+        slot
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        // No user code runs under the lock.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts jobs into the inbox; gives them back if the worker is dead.
+    pub(crate) fn push(self: &Arc<Self>, jobs: impl IntoIterator<Item = Job>) -> Result<(), Vec<Job>> {
+        let mut inbox = self.lock();
+        if inbox.closed {
+            return Err(jobs.into_iter().collect());
+        }
+        let behind = inbox.scheduled;
+        inbox.jobs.extend(jobs);
+        if inbox.jobs.is_empty() {
+            return Ok(());
+        }
+        let wake = !std::mem::replace(&mut inbox.scheduled, true);
+        let lent = behind || inbox.jobs.len() > 1;
+        drop(inbox);
+        if wake {
+            self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
+        }
+        if lent {
+            self.host.process.want_slot_alarm();
+        }
+        Ok(())
+    }
+
+    /// Takes out everything that has not begun.
+    pub(crate) fn take_back(&self) -> Vec<Job> {
+        self.lock().jobs.drain(..).collect()
+    }
+
+    /// Takes one job out, if it has not begun.
+    pub(crate) fn take(&self, id: TaskId) -> Option<Job> {
+        let mut inbox = self.lock();
+        let at = inbox.jobs.iter().position(|job| job.id() == id)?;
+        inbox.jobs.remove(at)
+    }
+
+    /// Gives lent jobs back to their owners: the running one takes long, or waits.
+    pub(crate) fn give_back(&self) {
+        let jobs = self.take_back();
+        give_back(&self.host, jobs);
+        self.flush();
+    }
+
+    /// A job whose arguments came from elsewhere, or did not.
+    pub(crate) fn push_fetched(self: &Arc<Self>, job: Arc<remote::RemoteJob>, fetched: crate::api::error::Result<()>) {
+        match fetched {
+            Ok(()) => drop(self.push([Job::Remote(job)])),
+            Err(error) => remote::send_replies(&self.host, vec![remote::Reply { job, outcome: Err(error), ns: 0 }]),
+        }
+    }
+
+    /// Gives back what was lent under one lease and has not begun.
+    pub(crate) fn give_back_lease(&self, lease: crate::protocol::LeaseId) {
+        let back: Vec<Job> = {
+            let mut inbox = self.lock();
+            let (back, kept) = std::mem::take(&mut inbox.jobs)
+                .into_iter()
+                .partition(|job| matches!(job, Job::Remote(job) if job.lease == Some(lease)));
+            let kept: VecDeque<Job> = kept;
+            inbox.jobs = kept;
+            let back: VecDeque<Job> = back;
+            back.into()
+        };
+        give_back(&self.host, back);
+        self.flush();
+    }
+
+    /// Cancels a job; `true` if it had not begun and never will.
+    pub(crate) fn cancel(&self, id: TaskId) -> bool {
+        match self.take(id) {
+            Some(Job::Remote(job)) => {
+                let error = Error::task_cancelled("the task was cancelled before it began");
+                remote::send_replies(&self.host, vec![remote::Reply { job, outcome: Err(error), ns: 0 }]);
+                true
+            }
+            Some(_) => true,
+            None => {
+                if let Some(Job::Remote(job)) = self.running().filter(|job| job.id() == id) {
+                    job.cancel();
+                }
+                false
+            }
+        }
+    }
+
+    fn running(&self) -> Option<Job> {
+        self.lock().running.clone()
+    }
+
+    /// Whether a job runs here now.
+    pub(crate) fn runs(&self, id: TaskId) -> bool {
+        self.running().is_some_and(|job| job.id() == id)
+    }
+
+    /// The alarm's look: `true` if it wants another.
+    pub(crate) fn look(&self, now: Duration) -> bool {
+        let (busy, long) = {
+            let inbox = self.lock();
+            let long = inbox.since.is_some_and(|since| now.saturating_sub(since) >= LONG);
+            (inbox.scheduled && !inbox.closed, long)
+        };
+        if long {
+            self.give_back();
+            return !self.lock().jobs.is_empty();
+        }
+        busy
+    }
+
+    /// The worker is gone: nothing runs any more. What had not begun is given out.
+    pub(crate) fn close(&self) -> Vec<Job> {
+        let mut inbox = self.lock();
+        inbox.closed = true;
+        inbox.jobs.drain(..).collect()
+    }
+
+    /// Runs one job; `false` if an async job now holds the slot or the worker died.
+    fn run(self: &Arc<Self>, job: Job, began: &mut Duration) -> bool {
+        if job.is_cancelled() {
+            let error = Error::task_cancelled("the task was cancelled before it began");
+            self.done(job, Ended::Answered(Err(error)), 0);
+            return true;
+        }
+        let Some(entry) = job.function() else {
+            let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
+            let error = unknown.unwrap_or_else(|| Error::task("an actor's call reached a task worker"));
+            self.done(job, Ended::Answered(Err(error)), 0);
+            return true;
+        };
+        match entry.call {
+            Call::Sync(call) => {
+                let current = Current { host: Arc::clone(&self.host), job: job.clone(), running: None };
+                let ended = enter(current, || call_sync(call, &job));
+                let now = self.host.process.env.now();
+                let ns = now.saturating_sub(*began).as_nanos().min(u128::from(u32::MAX)) as u32;
+                *began = now;
+                self.done(job, ended, ns)
+            }
+            Call::Async(call) => {
+                self.start_async(call, job, *began);
+                false
+            }
+        }
+    }
+
+    fn start_async(
+        self: &Arc<Self>,
+        call: fn(crate::call::OwnedTaskArgs) -> crate::program::BoxFuture<crate::program::Outcome>,
+        job: Job,
+        began: Duration,
+    ) {
+        let slot = Arc::clone(self);
+        let running = Arc::new(Running::default());
+        let current = Current { host: Arc::clone(&self.host), job: job.clone(), running: Some(Arc::clone(&running)) };
+        let process = Arc::clone(&self.host.process);
+        process.async_began(job.id(), &running);
+        let args = owned_args(&job);
+        process.spawn_user(async move {
+            let ended = match args {
+                Ok(args) => {
+                    let future = enter(current.clone(), || call(args));
+                    Entered::new(current, Guarded { future, running: Arc::clone(&running) }).await
+                }
+                Err(error) => Ended::Answered(Err(error)),
+            };
+            let process = &slot.host.process;
+            process.async_ended(job.id());
+            let ns = process.env.now().saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
+            let parked = running.parked.load(Ordering::Acquire);
+            let alive = slot.done(job, ended, ns);
+            slot.flush();
+            if alive && !parked {
+                slot.resume();
+            }
+        });
+    }
+
+    /// An async job no longer holds the slot.
+    pub(crate) fn resume(self: &Arc<Self>) {
+        self.lock().since = None;
+        self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
+    }
+
+    /// Tells the result; `false` if the worker died of it.
+    fn done(self: &Arc<Self>, job: Job, ended: Ended, ns: u32) -> bool {
+        let outcome = match ended {
+            Ended::Answered(outcome) => outcome,
+            Ended::Exited => Err(Error::invalid_argument("exit_actor() was called outside an actor")
+                .remedy("call it in a method of the actor that shall end")),
+            Ended::Crashed => {
+                self.flush();
+                self.host.process.worker_crashed(&self.host);
+                return false;
+            }
+        };
+        match job {
+            Job::Local { task, attempt, lease } => {
+                let seq = task.seq;
+                let owner = Arc::clone(&task.owner);
+                let again = owner.answered(&task, attempt, outcome, self.host.process.id.node);
+                let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+                let same = report.local.as_ref().is_some_and(|(known, ix)| *ix == lease && Arc::ptr_eq(known, &owner));
+                if !same && !report.done.is_empty() {
+                    let full = std::mem::take(&mut *report);
+                    drop(report);
+                    full.tell(&self.host);
+                    report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+                }
+                if !same {
+                    report.local = Some((owner, lease));
+                }
+                report.done.push((seq, ns));
+                let full = (again || report.done.len() >= REPORT_AT).then(|| std::mem::take(&mut *report));
+                drop(report);
+                if let Some(full) = full {
+                    full.tell(&self.host);
+                }
+                if again {
+                    task.owner.ready(&task);
+                }
+            }
+            Job::Remote(job) => {
+                let reply = remote::Reply { job, outcome, ns };
+                let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+                report.remote.push(reply);
+                let full = (report.remote.len() >= REPORT_AT).then(|| std::mem::take(&mut *report));
+                drop(report);
+                if let Some(full) = full {
+                    full.tell(&self.host);
+                }
+            }
+            Job::Constructor(_) => {}
+        }
+        true
+    }
+
+    /// Tells what finished.
+    pub(crate) fn flush(&self) {
+        let report = std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        report.tell(&self.host);
+    }
+}
+
+impl Report {
+    fn tell(self, host: &Arc<Host>) {
+        if let Some((owner, lease)) = self.local {
+            owner.completed(lease, self.done);
+        }
+        if !self.remote.is_empty() {
+            remote::send_replies(host, self.remote);
+        }
+    }
+}
+
+/// Sends jobs that have not begun back to their owners.
+pub(crate) fn give_back(host: &Arc<Host>, jobs: Vec<Job>) {
+    let mut remote = Vec::new();
+    let mut local: Vec<(Arc<Owner>, LeaseIx, Vec<u64>)> = Vec::new();
+    for job in jobs {
+        match job {
+            Job::Local { task, lease, .. } => match local.last_mut() {
+                Some((owner, ix, seqs)) if *ix == lease && Arc::ptr_eq(owner, &task.owner) => seqs.push(task.seq),
+                _ => local.push((Arc::clone(&task.owner), lease, vec![task.seq])),
+            },
+            Job::Remote(job) => remote.push(job),
+            Job::Constructor(_) => {}
+        }
+    }
+    for (owner, lease, seqs) in local {
+        owner.given_back(lease, &seqs);
+    }
+    if !remote.is_empty() {
+        remote::send_back(host, &remote);
+    }
+}
+
+impl Strand for TaskSlot {
+    fn drain(self: Arc<Self>) -> bool {
+        let start = self.host.process.env.now();
+        let mut began = start;
+        loop {
+            let job = {
+                let mut inbox = self.lock();
+                let job = inbox.jobs.pop_front();
+                inbox.since = job.is_some().then_some(began);
+                inbox.running = job.as_ref().filter(|job| matches!(job, Job::Remote(_))).cloned();
+                job
+            };
+            let Some(job) = job else {
+                // The report may bring the next tasks: they are taken without another wake-up.
+                self.flush();
+                let mut inbox = self.lock();
+                if inbox.jobs.is_empty() || inbox.closed {
+                    inbox.scheduled = false;
+                    return false;
+                }
+                drop(inbox);
+                began = self.host.process.env.now();
+                continue;
+            };
+            if self.host.dead.load(Ordering::Acquire) || !self.run(job, &mut began) {
+                return false;
+            }
+            if began.saturating_sub(start) >= TURN {
+                return true;
+            }
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        true
+    }
+}
