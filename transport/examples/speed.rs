@@ -1,6 +1,6 @@
 //! How fast is it? Messages per second one way, and round trips of 64 bytes, beside raw quinn in the same run.
 //!
-//! `cargo run --release -p actinic-transport --example speed`
+//! `cargo run --release -p actinic-transport --example speed`, with `raw`, `tell`, `ask` or `flood` for one of them
 //!
 //! Two threads with one `current_thread` runtime each, over loopback UDP, mutual TLS on both.
 
@@ -19,10 +19,7 @@ const ROUNDS: usize = 20_000;
 const MESSAGES: u64 = 5_000_000;
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Answers what has 64 bytes, and counts the rest.
@@ -35,9 +32,7 @@ impl Receiver for Far {
             if let Some(reply) = message.reply {
                 let _ = reply.answer_with(|out| out.extend_from_slice(message.body));
             } else if message.body.len() == 64 {
-                let _ = from.tell_with(Lane::Ordered, ACTOR, |out| {
-                    out.extend_from_slice(message.body)
-                });
+                let _ = from.tell_with(Lane::Ordered, ACTOR, |out| out.extend_from_slice(message.body));
             } else {
                 count += 1;
             }
@@ -79,21 +74,17 @@ fn report(what: &str, mut took: Vec<Duration>) {
     println!("{what:<44} p50 {:>7.1} us   p99 {:>7.1} us", at(50), at(99));
 }
 
-fn ours(authority: &Authority) {
+/// `only`: "tell", "ask", "flood", or "all" of them.
+fn ours(authority: &Authority, only: &str) {
     let config = move |authority: &Authority, n: u128| {
-        let identity = authority
-            .node(NodeId(Uuid::from_u128(n)))
-            .and_then(|node| node.issue(Uuid::from_u128(n)));
+        let identity = authority.node(NodeId(Uuid::from_u128(n))).and_then(|node| node.issue(Uuid::from_u128(n)));
         let identity = identity.expect("an identity");
         Config {
             id: identity.id(),
             identity,
             net: Net::Udp,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            limits: Limits {
-                max_backlog: 1 << 30,
-                ..Limits::default()
-            },
+            limits: Limits { max_backlog: 1 << 30, ..Limits::default() },
             revision: 1,
             seed: None,
         }
@@ -118,21 +109,27 @@ fn ours(authority: &Authority) {
             let endpoint = Endpoint::bind(near).expect("a port");
             let started = std::sync::Mutex::new((Instant::now(), Vec::with_capacity(ROUNDS)));
             endpoint.register(ACTOR, Arc::new(Near { started, done }));
-            let _ = peers.send(
-                endpoint
-                    .contact(addr, Duration::from_secs(5))
-                    .await
-                    .expect("it listens"),
-            );
+            let _ = peers.send(endpoint.contact(addr, Duration::from_secs(5)).await.expect("it listens"));
             std::future::pending::<()>().await;
         })
     });
     let peer = has_peer.recv().expect("connected");
     assert_eq!(peer.id(), id);
     std::thread::sleep(Duration::from_millis(300));
-    let _ = peer.tell_with(Lane::Ordered, ACTOR, |out| out.extend_from_slice(&[1; 64]));
-    report("tell -> tell, 64 B", is_done.recv().expect("rounds"));
-    asks(&peer);
+    let wanted = |part: &str| only == part || only == "all";
+    if wanted("tell") {
+        let _ = peer.tell_with(Lane::Ordered, ACTOR, |out| out.extend_from_slice(&[1; 64]));
+        report("tell -> tell, 64 B", is_done.recv().expect("rounds"));
+    }
+    if wanted("ask") {
+        asks(&peer);
+    }
+    if wanted("flood") {
+        flood(&peer, &is_counted);
+    }
+}
+
+fn flood(peer: &Peer, is_counted: &mpsc::Receiver<u64>) {
     for size in [8usize, 100] {
         let begun = Instant::now();
         let body = vec![3; size];
@@ -169,9 +166,7 @@ fn asks(peer: &Peer) {
         report("ask, one at a time, from another thread", took);
         for count in [10_000u64, 100_000] {
             let begun = Instant::now();
-            let asked: Vec<_> = (0..count)
-                .map(|n| peer.ask::<_, u64>(ACTOR, &n, DEADLINE))
-                .collect();
+            let asked: Vec<_> = (0..count).map(|n| peer.ask::<_, u64>(ACTOR, &n, DEADLINE)).collect();
             for (n, answer) in asked.into_iter().enumerate() {
                 assert_eq!(answer.await, Ok(n as u64));
             }
@@ -185,11 +180,7 @@ fn asks(peer: &Peer) {
 fn raw() {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
     let params = rcgen::CertificateParams::new(vec!["raw".to_string()]).expect("params");
-    let certificate = params
-        .self_signed(&key)
-        .expect("a certificate")
-        .der()
-        .clone();
+    let certificate = params.self_signed(&key).expect("a certificate").der().clone();
     let transport = || {
         let mut transport = quinn::TransportConfig::default();
         let mut discovery = quinn::MtuDiscoveryConfig::default();
@@ -214,23 +205,12 @@ fn raw() {
     let (ready, is_ready) = mpsc::channel();
     std::thread::spawn(move || {
         runtime().block_on(async {
-            let mut server = quinn::ServerConfig::with_single_cert(vec![certificate], key.into())
-                .expect("a config");
+            let mut server = quinn::ServerConfig::with_single_cert(vec![certificate], key.into()).expect("a config");
             server.transport_config(transport());
-            let endpoint = quinn::Endpoint::new(
-                config(),
-                Some(server),
-                socket(),
-                Arc::new(quinn::TokioRuntime),
-            )
-            .expect("bound");
+            let endpoint =
+                quinn::Endpoint::new(config(), Some(server), socket(), Arc::new(quinn::TokioRuntime)).expect("bound");
             let _ = ready.send(endpoint.local_addr().expect("bound"));
-            let connection = endpoint
-                .accept()
-                .await
-                .expect("a dial")
-                .await
-                .expect("a handshake");
+            let connection = endpoint.accept().await.expect("a dial").await.expect("a handshake");
             let (mut send, mut receive) = connection.accept_bi().await.expect("a stream");
             let mut chunks = vec![Bytes::new(); 32];
             while let Ok(Some(count)) = receive.read_chunks(&mut chunks).await {
@@ -242,30 +222,19 @@ fn raw() {
     });
     let addr = is_ready.recv().expect("bound");
     runtime().block_on(async {
-        let mut client =
-            quinn::ClientConfig::with_root_certificates(Arc::new(roots)).expect("a config");
+        let mut client = quinn::ClientConfig::with_root_certificates(Arc::new(roots)).expect("a config");
         client.transport_config(transport());
-        let endpoint =
-            quinn::Endpoint::new(config(), None, socket(), Arc::new(quinn::TokioRuntime))
-                .expect("bound");
-        let connection = endpoint
-            .connect_with(client, addr, "raw")
-            .expect("a dial")
-            .await
-            .expect("a handshake");
+        let endpoint = quinn::Endpoint::new(config(), None, socket(), Arc::new(quinn::TokioRuntime)).expect("bound");
+        let connection = endpoint.connect_with(client, addr, "raw").expect("a dial").await.expect("a handshake");
         let (mut send, mut receive) = connection.open_bi().await.expect("a stream");
-        send.write_chunk(Bytes::from_static(&[1; 64]))
-            .await
-            .expect("sent");
+        send.write_chunk(Bytes::from_static(&[1; 64])).await.expect("sent");
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut took = Vec::with_capacity(ROUNDS);
         let mut buffer = BytesMut::zeroed(64);
         receive.read_exact(&mut buffer).await.expect("echoed");
         for _ in 0..ROUNDS {
             let begun = Instant::now();
-            send.write_chunk(Bytes::from_static(&[1; 64]))
-                .await
-                .expect("sent");
+            send.write_chunk(Bytes::from_static(&[1; 64])).await.expect("sent");
             receive.read_exact(&mut buffer).await.expect("echoed");
             took.push(begun.elapsed());
         }
@@ -275,8 +244,14 @@ fn raw() {
 
 fn main() {
     let authority = Authority::generate(ClusterId(Uuid::from_u128(1))).expect("an authority");
-    for _ in 0..2 {
-        raw();
-        ours(&authority);
+    match std::env::args().nth(1).as_deref() {
+        Some("raw") => raw(),
+        Some(only) => ours(&authority, only),
+        None => {
+            for _ in 0..2 {
+                raw();
+                ours(&authority, "all");
+            }
+        }
     }
 }

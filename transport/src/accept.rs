@@ -43,11 +43,7 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
 async fn one(inner: Arc<Inner>, incoming: Incoming) {
     let from = incoming.remote_address();
     let near = !net::is_relayed(from) && tuning::same_machine(from, inner.is_simulated());
-    let config = if near {
-        inner.servers[0].clone()
-    } else {
-        inner.servers[1].clone()
-    };
+    let config = if near { inner.servers[0].clone() } else { inner.servers[1].clone() };
     let connected = match incoming.accept_with(config) {
         Ok(connecting) => connecting.await,
         Err(error) => Err(error),
@@ -67,10 +63,7 @@ async fn one(inner: Arc<Inner>, incoming: Incoming) {
     }
     let Some(id) = security::peer_id(&connection) else {
         tracing::info!(%from, "a connection without a certificate is closed");
-        connection.close(
-            Close::Refused.code(),
-            b"a session needs a certificate of this cluster",
-        );
+        connection.close(Close::Refused.code(), b"a session needs a certificate of this cluster");
         return;
     };
     greet(&inner, id, connection).await;
@@ -122,18 +115,11 @@ fn answer(inner: &Arc<Inner>, id: ProcessId, connection: &Connection, hello: &He
         Admission::Never(reason) => return Reply::Never(reason.to_string()),
     };
     let received = session.received();
-    let dial = Dial {
-        ours: false,
-        number: hello.connection,
-    };
+    let dial = Dial { ours: false, number: hello.connection };
     match inner.attach(&session, connection, dial, hello.lost, hello.received) {
         Ok(live) => {
             lanes::start(&session, &live);
-            Reply::Welcome {
-                from: inner.id,
-                received,
-                addrs: inner.advertised(),
-            }
+            Reply::Welcome { from: inner.id, received, addrs: inner.advertised() }
         }
         Err(Unattached::Yield) => Reply::Yield,
         Err(Unattached::Ended(_)) => Reply::Over(session.number + 1),

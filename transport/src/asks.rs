@@ -28,20 +28,14 @@ pub(crate) struct Asks {
 
 impl Asks {
     /// A new question; whether its deadline is now the earliest comes with it.
-    pub(crate) fn begin(
-        &mut self,
-        deadline: Instant,
-    ) -> Result<(u64, oneshot::Receiver<Outcome>, bool), DownReason> {
+    pub(crate) fn begin(&mut self, deadline: Instant) -> Result<(u64, oneshot::Receiver<Outcome>, bool), DownReason> {
         if let Some(reason) = &self.ended {
             return Err(reason.clone());
         }
         self.next += 1;
         let (sender, receiver) = oneshot::channel();
         self.waiting.insert(self.next, (deadline, sender));
-        let earliest = self
-            .deadlines
-            .first()
-            .is_none_or(|(first, _)| deadline < *first);
+        let earliest = self.deadlines.first().is_none_or(|(first, _)| deadline < *first);
         self.deadlines.insert((deadline, self.next));
         Ok((self.next, receiver, earliest))
     }

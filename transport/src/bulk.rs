@@ -52,11 +52,7 @@ fn header(status: u8, length: u64) -> [u8; 9] {
 }
 
 fn broken(got: u64, length: u64, error: &dyn fmt::Display) -> BulkError {
-    BulkError::Broken {
-        got,
-        length,
-        text: error.to_string(),
-    }
+    BulkError::Broken { got, length, text: error.to_string() }
 }
 
 impl BulkAnswer {
@@ -65,15 +61,8 @@ impl BulkAnswer {
         let Some(mut stream) = self.stream.take() else {
             return Err(broken(0, length, &"already answered"));
         };
-        stream
-            .write_all(&header(ACCEPTED, length))
-            .await
-            .map_err(|error| broken(0, length, &error))?;
-        Ok(BulkWriter {
-            stream,
-            length,
-            written: 0,
-        })
+        stream.write_all(&header(ACCEPTED, length)).await.map_err(|error| broken(0, length, &error))?;
+        Ok(BulkWriter { stream, length, written: 0 })
     }
 
     /// Answers with these bytes, in a task of the endpoint's runtime.
@@ -104,11 +93,7 @@ impl BulkAnswer {
         };
         let text = why.as_bytes()[..why.len().min(MAX_TEXT)].to_vec();
         self.runtime.spawn(async move {
-            if stream
-                .write_all(&header(REFUSED, text.len() as u64))
-                .await
-                .is_ok()
-            {
+            if stream.write_all(&header(REFUSED, text.len() as u64)).await.is_ok() {
                 let _ = stream.write_all(&text).await;
                 let _ = stream.finish();
             }
@@ -135,16 +120,9 @@ impl BulkWriter {
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), BulkError> {
         let size = chunk.len() as u64;
         if self.written + size > self.length {
-            return Err(broken(
-                self.written,
-                self.length,
-                &"more was written than announced",
-            ));
+            return Err(broken(self.written, self.length, &"more was written than announced"));
         }
-        self.stream
-            .write_chunk(chunk)
-            .await
-            .map_err(|error| broken(self.written, self.length, &error))?;
+        self.stream.write_chunk(chunk).await.map_err(|error| broken(self.written, self.length, &error))?;
         self.written += size;
         Ok(())
     }
@@ -152,15 +130,9 @@ impl BulkWriter {
     /// Ends the answer; an error if not all of it was written.
     pub async fn finish(mut self) -> Result<(), BulkError> {
         if self.written < self.length {
-            return Err(broken(
-                self.written,
-                self.length,
-                &"less was written than announced",
-            ));
+            return Err(broken(self.written, self.length, &"less was written than announced"));
         }
-        self.stream
-            .finish()
-            .map_err(|error| broken(self.written, self.length, &error))
+        self.stream.finish().map_err(|error| broken(self.written, self.length, &error))
     }
 }
 
@@ -204,26 +176,16 @@ impl BulkReader {
 
 /// Sends a request, on the endpoint's runtime, so that any executor may wait for it.
 pub(crate) async fn request(peer: Peer, request: Bytes) -> Result<BulkReader, BulkError> {
-    let (to, within, limit) = (
-        peer.id(),
-        peer.0.limits.stall,
-        peer.0.limits.max_bulk_request,
-    );
+    let (to, within, limit) = (peer.id(), peer.0.limits.stall, peer.0.limits.max_bulk_request);
     if request.len() > limit {
-        return Err(BulkError::TooLarge {
-            size: request.len(),
-            limit,
-        });
+        return Err(BulkError::TooLarge { size: request.len(), limit });
     }
     let runtime = peer.0.runtime.clone();
     let asked = runtime.spawn(async move { timeout(within, ask(&peer.0, request)).await });
     match asked.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(BulkError::Timeout { to, within }),
-        Err(_) => Err(BulkError::Ended {
-            to,
-            reason: crate::DownReason::Closed,
-        }),
+        Err(_) => Err(BulkError::Ended { to, reason: crate::DownReason::Closed }),
     }
 }
 
@@ -231,56 +193,30 @@ async fn ask(session: &Arc<Session>, request: Bytes) -> Result<BulkReader, BulkE
     let mut connected = session.connected.subscribe();
     let live = loop {
         if let Some(reason) = session.ended() {
-            return Err(BulkError::Ended {
-                to: session.id,
-                reason,
-            });
+            return Err(BulkError::Ended { to: session.id, reason });
         }
         if let Some(live) = session.live() {
             break live;
         }
         if connected.changed().await.is_err() {
-            return Err(BulkError::Ended {
-                to: session.id,
-                reason: crate::DownReason::Closed,
-            });
+            return Err(BulkError::Ended { to: session.id, reason: crate::DownReason::Closed });
         }
     };
     let lost = |error: &dyn fmt::Display| broken(0, 0, error);
-    let (mut send, mut stream) = live
-        .connection
-        .open_bi()
-        .await
-        .map_err(|error| lost(&error))?;
+    let (mut send, mut stream) = live.connection.open_bi().await.map_err(|error| lost(&error))?;
     let _ = send.set_priority(PRIORITY);
-    send.write_all(&(request.len() as u32).to_le_bytes())
-        .await
-        .map_err(|error| lost(&error))?;
-    send.write_chunk(request)
-        .await
-        .map_err(|error| lost(&error))?;
+    send.write_all(&(request.len() as u32).to_le_bytes()).await.map_err(|error| lost(&error))?;
+    send.write_chunk(request).await.map_err(|error| lost(&error))?;
     let _ = send.finish();
     let mut head = [0; 9];
-    stream
-        .read_exact(&mut head)
-        .await
-        .map_err(|error| lost(&error))?;
+    stream.read_exact(&mut head).await.map_err(|error| lost(&error))?;
     let length = crate::wire::u64_at(&head, 1).unwrap_or(0);
     if head[0] == ACCEPTED {
-        return Ok(BulkReader {
-            stream,
-            length,
-            got: 0,
-        });
+        return Ok(BulkReader { stream, length, got: 0 });
     }
     let mut text = vec![0; MAX_TEXT.min(length.try_into().unwrap_or(MAX_TEXT))];
-    stream
-        .read_exact(&mut text)
-        .await
-        .map_err(|error| lost(&error))?;
-    Err(BulkError::Refused(
-        String::from_utf8_lossy(&text).into_owned(),
-    ))
+    stream.read_exact(&mut text).await.map_err(|error| lost(&error))?;
+    Err(BulkError::Refused(String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Takes the bulk requests of a connection.
@@ -301,28 +237,19 @@ pub(crate) async fn serve(session: Arc<Session>, live: Live) {
 
 async fn read_request(session: &Session, mut stream: RecvStream) -> Result<Bytes, String> {
     let mut length = [0; 4];
-    stream
-        .read_exact(&mut length)
-        .await
-        .map_err(|error| error.to_string())?;
+    stream.read_exact(&mut length).await.map_err(|error| error.to_string())?;
     let length = u32::from_le_bytes(length) as usize;
     if length > session.limits.max_bulk_request {
         return Err(format!("{length} bytes, over Limits::max_bulk_request"));
     }
     let mut request = vec![0; length];
-    stream
-        .read_exact(&mut request)
-        .await
-        .map_err(|error| error.to_string())?;
+    stream.read_exact(&mut request).await.map_err(|error| error.to_string())?;
     Ok(request.into())
 }
 
 fn answer(session: &Arc<Session>, request: Bytes, stream: SendStream) {
     let _ = stream.set_priority(PRIORITY);
-    let answer = BulkAnswer {
-        stream: Some(stream),
-        runtime: session.runtime.clone(),
-    };
+    let answer = BulkAnswer { stream: Some(stream), runtime: session.runtime.clone() };
     match session.endpoint.upgrade().and_then(|inner| inner.bulk()) {
         Some(handler) => handler.serve(&Peer(session.clone()), request, answer),
         None => answer.refuse("this process serves no bulk requests"),

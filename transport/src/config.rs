@@ -93,11 +93,7 @@ pub struct PeerAddr {
 impl PeerAddr {
     /// A process that listens at one address.
     pub fn new(id: ProcessId, addr: SocketAddr) -> Self {
-        PeerAddr {
-            id,
-            addrs: vec![addr],
-            relay: None,
-        }
+        PeerAddr { id, addrs: vec![addr], relay: None }
     }
 }
 

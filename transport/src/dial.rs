@@ -19,25 +19,16 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const MAX_ADDRS: usize = 8;
 
 /// Dials the process of `session` at `addr`, and gives the connection to the session.
-pub(crate) async fn session(
-    inner: &Arc<Inner>,
-    session: &Arc<Session>,
-    addr: SocketAddr,
-) -> Result<(), DialError> {
+pub(crate) async fn session(inner: &Arc<Inner>, session: &Arc<Session>, addr: SocketAddr) -> Result<(), DialError> {
     let connection = connect(inner, addr, Some(session.id), inner.limits.stall).await?;
     greet(inner, session, connection, addr).await
 }
 
 /// Dials whoever is at `addr`; its certificate says who that is.
-pub(crate) async fn contact(
-    inner: &Arc<Inner>,
-    addr: SocketAddr,
-    deadline: Duration,
-) -> Result<Peer, DialError> {
+pub(crate) async fn contact(inner: &Arc<Inner>, addr: SocketAddr, deadline: Duration) -> Result<Peer, DialError> {
     let dialled = async {
         let connection = connect(inner, addr, None, deadline).await?;
-        let id = security::peer_id(&connection)
-            .ok_or_else(|| not_actinic(addr, "it shows no certificate"))?;
+        let id = security::peer_id(&connection).ok_or_else(|| not_actinic(addr, "it shows no certificate"))?;
         let peer = inner.contacted(id, addr);
         if id == inner.id || peer.is_connected() {
             connection.close(Close::Superseded.code(), b"already connected");
@@ -59,37 +50,25 @@ pub(crate) async fn contact(
     };
     match timeout(deadline, dialled).await {
         Ok(result) => result,
-        Err(_) => Err(DialError::Timeout {
-            addr,
-            within: deadline,
-        }),
+        Err(_) => Err(DialError::Timeout { addr, within: deadline }),
     }
 }
 
 /// What a failed dial means for the session, if it means its end.
 pub(crate) fn fatal(error: &DialError, inner: &Inner) -> Option<DownReason> {
     Some(match error {
-        DialError::WrongCluster { ours, theirs, .. } => DownReason::WrongCluster {
-            ours: *ours,
-            theirs: *theirs,
-        },
-        DialError::Version { ours, theirs, .. } => DownReason::Version {
-            ours: *ours,
-            theirs: *theirs,
-        },
+        DialError::WrongCluster { ours, theirs, .. } => DownReason::WrongCluster { ours: *ours, theirs: *theirs },
+        DialError::Version { ours, theirs, .. } => DownReason::Version { ours: *ours, theirs: *theirs },
         DialError::Ended { reason, .. } => reason.clone(),
-        DialError::OtherProcess {
-            found, expected, ..
-        } if expected.cluster == inner.id.cluster => DownReason::Replaced(*found),
+        DialError::OtherProcess { found, expected, .. } if expected.cluster == inner.id.cluster => {
+            DownReason::Replaced(*found)
+        }
         _ => return None,
     })
 }
 
 fn not_actinic(addr: SocketAddr, text: &str) -> DialError {
-    DialError::NotActinic {
-        addr,
-        text: text.into(),
-    }
+    DialError::NotActinic { addr, text: text.into() }
 }
 
 /// A connection with the process meant (or, without one, with any process of the cluster).
@@ -100,17 +79,12 @@ async fn connect(
     within: Duration,
 ) -> Result<Connection, DialError> {
     let refused = |text: String| DialError::Refused { addr, text };
-    let (tls, verifier) =
-        security::client_config(&inner.identity(), expected).map_err(|e| refused(e.to_string()))?;
-    let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls)
-        .map_err(|e| refused(e.to_string()))?;
+    let (tls, verifier) = security::client_config(&inner.identity(), expected).map_err(|e| refused(e.to_string()))?;
+    let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).map_err(|e| refused(e.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
     let near = !net::is_relayed(addr) && tuning::same_machine(addr, inner.is_simulated());
     config.transport_config(tuning::transport(near, &inner.limits));
-    let connecting = inner
-        .quinn
-        .connect_with(config, addr, "actinic")
-        .map_err(|e| refused(e.to_string()))?;
+    let connecting = inner.quinn.connect_with(config, addr, "actinic").map_err(|e| refused(e.to_string()))?;
     let probe = async {
         sleep(PATIENCE.min(within / 4)).await;
         if net::is_relayed(addr) || inner.probe(addr, within).await != Probe::Unreachable {
@@ -129,29 +103,13 @@ async fn connect(
     })
 }
 
-fn judged(
-    addr: SocketAddr,
-    inner: &Inner,
-    expected: Option<ProcessId>,
-    verdict: security::Verdict,
-) -> DialError {
+fn judged(addr: SocketAddr, inner: &Inner, expected: Option<ProcessId>, verdict: security::Verdict) -> DialError {
     use security::Verdict;
     match (verdict, expected) {
-        (Verdict::WrongCluster(theirs), _) => DialError::WrongCluster {
-            addr,
-            ours: inner.id.cluster,
-            theirs,
-        },
-        (Verdict::OtherProcess(found), Some(expected)) => DialError::OtherProcess {
-            addr,
-            expected,
-            found,
-        },
+        (Verdict::WrongCluster(theirs), _) => DialError::WrongCluster { addr, ours: inner.id.cluster, theirs },
+        (Verdict::OtherProcess(found), Some(expected)) => DialError::OtherProcess { addr, expected, found },
         (Verdict::Refused(text), _) => DialError::Certificate { addr, text },
-        (verdict, _) => DialError::Certificate {
-            addr,
-            text: format!("{verdict:?}"),
-        },
+        (verdict, _) => DialError::Certificate { addr, text: format!("{verdict:?}") },
     }
 }
 
@@ -165,14 +123,10 @@ pub(crate) fn broken(addr: SocketAddr, error: &ConnectionError, within: Duration
         ConnectionError::ConnectionClosed(close) if u64::from(close.error_code) == NO_PROTOCOL => {
             not_actinic(addr, "it is a QUIC server of another kind")
         }
-        ConnectionError::ConnectionClosed(close) => DialError::Certificate {
-            addr,
-            text: format!("it closed the connection: {close}"),
-        },
-        error => DialError::Refused {
-            addr,
-            text: error.to_string(),
-        },
+        ConnectionError::ConnectionClosed(close) => {
+            DialError::Certificate { addr, text: format!("it closed the connection: {close}") }
+        }
+        error => DialError::Refused { addr, text: error.to_string() },
     }
 }
 
@@ -180,14 +134,12 @@ pub(crate) fn broken(addr: SocketAddr, error: &ConnectionError, within: Duration
 /// and the loopback of another machine is no address.
 pub(crate) fn heard(said: &[SocketAddr], seen: SocketAddr) -> Vec<SocketAddr> {
     let seen_here = seen.ip().to_canonical();
-    let useful = said
-        .iter()
-        .filter_map(|addr| match addr.ip().to_canonical() {
-            _ if net::is_relayed(seen) => None,
-            ip if ip.is_unspecified() => Some(SocketAddr::new(seen_here, addr.port())),
-            ip if ip.is_loopback() && !seen_here.is_loopback() => None,
-            ip => Some(SocketAddr::new(ip, addr.port())),
-        });
+    let useful = said.iter().filter_map(|addr| match addr.ip().to_canonical() {
+        _ if net::is_relayed(seen) => None,
+        ip if ip.is_unspecified() => Some(SocketAddr::new(seen_here, addr.port())),
+        ip if ip.is_loopback() && !seen_here.is_loopback() => None,
+        ip => Some(SocketAddr::new(ip, addr.port())),
+    });
     useful.take(MAX_ADDRS).collect()
 }
 
@@ -221,11 +173,7 @@ async fn greet(
     let close = |code: Close, text: &str| connection.close(code.code(), text.as_bytes());
     let reason = |reason: DownReason| DialError::Ended { addr, reason };
     match reply {
-        Ok(Reply::Welcome {
-            from,
-            received,
-            addrs,
-        }) if from == session.id => {
+        Ok(Reply::Welcome { from, received, addrs }) if from == session.id => {
             let dial = Dial { ours: true, number };
             match inner.attach(session, &connection, dial, lost, received) {
                 Ok(live) => {
@@ -263,19 +211,11 @@ async fn greet(
         }
         Ok(Reply::Welcome { from, .. } | Reply::NotMe(from)) => {
             close(Close::Refused, "another process was meant");
-            Err(DialError::OtherProcess {
-                addr,
-                expected: session.id,
-                found: from,
-            })
+            Err(DialError::OtherProcess { addr, expected: session.id, found: from })
         }
         Err(Fault::Revision(theirs)) => {
             close(Close::Refused, "another wire revision");
-            Err(DialError::Version {
-                addr,
-                ours: inner.revision,
-                theirs,
-            })
+            Err(DialError::Version { addr, ours: inner.revision, theirs })
         }
         Err(Fault::Malformed(text)) => {
             close(Close::Malformed, text);
@@ -283,10 +223,7 @@ async fn greet(
         }
         Err(Fault::Broken) => Err(match connection.close_reason() {
             Some(error) => broken(addr, &error, within),
-            None => DialError::Refused {
-                addr,
-                text: "it ended the greeting".into(),
-            },
+            None => DialError::Refused { addr, text: "it ended the greeting".into() },
         }),
     }
 }

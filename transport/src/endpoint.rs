@@ -15,9 +15,8 @@ use crate::receiver::Registry;
 use crate::session::{Dial, Live, Session, Unattached};
 use crate::wire::Close;
 use crate::{
-    ActorNo, BindError, Config, DialError, DownReason, Identity, Lane, Limits, Net, Peer, PeerAddr,
-    PeerEvent, Probe, ProcessId, Receiver, Revoked, SecurityError, accept, dial, keeper, lanes,
-    net, peer, relay, security, tuning,
+    ActorNo, BindError, Config, DialError, DownReason, Identity, Lane, Limits, Net, Peer, PeerAddr, PeerEvent, Probe,
+    ProcessId, Receiver, Revoked, SecurityError, accept, dial, keeper, lanes, net, peer, relay, security, tuning,
 };
 
 /// How long `close` waits for what was said last to arrive, and then for the farewell to leave.
@@ -97,13 +96,10 @@ impl Endpoint {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         if config.identity.id != config.id {
             let (for_, id) = (config.identity.id, config.id);
-            return Err(BindError::Identity(format!(
-                "it is for {for_:?}, and the process is {id:?}"
-            )));
+            return Err(BindError::Identity(format!("it is for {for_:?}, and the process is {id:?}")));
         }
         let seed = seed(&config);
-        let (shown, servers) =
-            servers(&config, &seed).map_err(|error| BindError::Identity(error.to_string()))?;
+        let (shown, servers) = servers(&config, &seed).map_err(|error| BindError::Identity(error.to_string()))?;
         let addr = config.listen;
         let relayed = Arc::new(net::RelayPaths::default());
         let below = net::open(&config.net, addr).map_err(|source| match source.kind() {
@@ -140,12 +136,8 @@ impl Endpoint {
             joins: RwLock::default(),
         });
         relay::install(&inner);
-        inner
-            .runtime
-            .spawn(accept::run(Arc::downgrade(&inner), inner.quinn.clone()));
-        Ok(Endpoint {
-            handle: Arc::new(Handle(inner)),
-        })
+        inner.runtime.spawn(accept::run(Arc::downgrade(&inner), inner.quinn.clone()));
+        Ok(Endpoint { handle: Arc::new(Handle(inner)) })
     }
 
     fn inner(&self) -> &Arc<Inner> {
@@ -195,10 +187,7 @@ impl Endpoint {
         let inner = self.inner().clone();
         let runtime = inner.runtime.clone();
         let contacted = runtime.spawn(async move { dial::contact(&inner, addr, deadline).await });
-        contacted.await.unwrap_or(Err(DialError::Ended {
-            addr,
-            reason: DownReason::Closed,
-        }))
+        contacted.await.unwrap_or(Err(DialError::Ended { addr, reason: DownReason::Closed }))
     }
 
     /// Who is told of sessions that begin and end; called on the endpoint's thread, and must not block.
@@ -221,14 +210,9 @@ impl Endpoint {
         let inner = self.inner();
         if identity.id != inner.id {
             let (for_, id) = (identity.id, inner.id);
-            return Err(BindError::Identity(format!(
-                "it is for {for_:?}, and the process is {id:?}"
-            )));
+            return Err(BindError::Identity(format!("it is for {for_:?}, and the process is {id:?}")));
         }
-        inner
-            .shown
-            .renew(&identity)
-            .map_err(|error| BindError::Identity(error.to_string()))?;
+        inner.shown.renew(&identity).map_err(|error| BindError::Identity(error.to_string()))?;
         set(&inner.identity, Arc::new(identity));
         Ok(())
     }
@@ -237,10 +221,7 @@ impl Endpoint {
     pub async fn probe(&self, addr: SocketAddr, wait: Duration) -> Probe {
         let inner = self.inner().clone();
         let runtime = inner.runtime.clone();
-        runtime
-            .spawn(async move { inner.probe(addr, wait).await })
-            .await
-            .unwrap_or(Probe::Silent)
+        runtime.spawn(async move { inner.probe(addr, wait).await }).await.unwrap_or(Probe::Silent)
     }
 
     /// Answers joins from now on.
@@ -337,12 +318,7 @@ impl Inner {
         if id == self.id {
             return lock(&self.peers).slots.get(&id)?.peer.clone();
         }
-        lock(&self.peers)
-            .slots
-            .get(&id)?
-            .peer
-            .clone()
-            .filter(|peer| peer.ended().is_none())
+        lock(&self.peers).slots.get(&id)?.peer.clone().filter(|peer| peer.ended().is_none())
     }
 
     pub(crate) fn peer(self: &Arc<Self>, at: &PeerAddr) -> Peer {
@@ -372,13 +348,7 @@ impl Inner {
         self.begin(slot, at.clone(), number, patience)
     }
 
-    fn begin(
-        self: &Arc<Self>,
-        slot: &mut Slot,
-        at: PeerAddr,
-        number: u64,
-        patience: Duration,
-    ) -> Peer {
+    fn begin(self: &Arc<Self>, slot: &mut Slot, at: PeerAddr, number: u64, patience: Duration) -> Peer {
         let session = Arc::new(Session::new(self, at, number));
         slot.next = number + 1;
         slot.peer = Some(Peer(session.clone()));
@@ -394,12 +364,7 @@ impl Inner {
     }
 
     /// What a greeting from that process meets here.
-    pub(crate) fn admit(
-        self: &Arc<Self>,
-        id: ProcessId,
-        theirs: u64,
-        addrs: Vec<SocketAddr>,
-    ) -> Admission {
+    pub(crate) fn admit(self: &Arc<Self>, id: ProcessId, theirs: u64, addrs: Vec<SocketAddr>) -> Admission {
         let (peer, replaced) = {
             let mut peers = lock(&self.peers);
             if let Some(reason) = peers.barred(id) {
@@ -417,11 +382,7 @@ impl Inner {
                 None if slot.next > theirs => return Admission::Over(slot.next),
                 None => (theirs, None),
             };
-            let at = PeerAddr {
-                id,
-                addrs,
-                relay: None,
-            };
+            let at = PeerAddr { id, addrs, relay: None };
             (self.begin(slot, at, number, Duration::ZERO), replaced)
         };
         if let Some(old) = replaced {
@@ -470,10 +431,7 @@ impl Inner {
 
     /// A process of another wire revision dialled.
     pub(crate) fn refused_revision(&self, id: ProcessId, theirs: u32) {
-        let reason = DownReason::Version {
-            ours: self.revision,
-            theirs,
-        };
+        let reason = DownReason::Version { ours: self.revision, theirs };
         match self.known(id) {
             Some(peer) => peer.0.end(reason),
             None => self.tell(PeerEvent::Down(id, reason)),
@@ -498,10 +456,8 @@ impl Inner {
         let hit: Vec<Peer> = {
             let mut peers = lock(&self.peers);
             peers.revoked.insert(what);
-            let hit = peers
-                .slots
-                .iter()
-                .filter(|(id, _)| Revoked::Process(**id) == what || Revoked::Node(id.node) == what);
+            let hit =
+                peers.slots.iter().filter(|(id, _)| Revoked::Process(**id) == what || Revoked::Node(id.node) == what);
             hit.filter_map(|(_, slot)| slot.peer.clone()).collect()
         };
         for peer in hit {
@@ -510,11 +466,7 @@ impl Inner {
     }
 
     fn all(&self) -> Vec<Peer> {
-        lock(&self.peers)
-            .slots
-            .values()
-            .filter_map(|slot| slot.peer.clone())
-            .collect()
+        lock(&self.peers).slots.values().filter_map(|slot| slot.peer.clone()).collect()
     }
 
     fn end_all(&self) {
@@ -525,11 +477,7 @@ impl Inner {
     }
 
     async fn close(&self) {
-        let peers: Vec<Peer> = self
-            .all()
-            .into_iter()
-            .filter(|peer| peer.0.flush())
-            .collect();
+        let peers: Vec<Peer> = self.all().into_iter().filter(|peer| peer.0.flush()).collect();
         let flushed = async {
             for peer in &peers {
                 peer.0.until_flushed().await;

@@ -42,9 +42,7 @@ pub enum DownReason {
     #[error("this endpoint was closed")]
     Closed,
     /// It speaks another wire revision.
-    #[error(
-        "wire revision {theirs} there and {ours} here: run the same version of actinic on both"
-    )]
+    #[error("wire revision {theirs} there and {ours} here: run the same version of actinic on both")]
     Version {
         /// The revision of this endpoint.
         ours: u32,
@@ -66,9 +64,7 @@ pub enum DownReason {
 #[non_exhaustive]
 pub enum BindError {
     /// Another process holds the port.
-    #[error(
-        "{0} is in use: stop the process that listens there, or choose another port (0 for any)"
-    )]
+    #[error("{0} is in use: stop the process that listens there, or choose another port (0 for any)")]
     InUse(SocketAddr),
     /// The address is not one of this machine, or may not be used.
     #[error("cannot listen on {addr}: {source}; choose an address of this machine")]
@@ -99,9 +95,7 @@ pub enum SendError {
         limit: usize,
     },
     /// It did not fit behind what already waits; the session has ended.
-    #[error(
-        "the session with {to} ended: more than {limit} bytes waited for it (Limits::max_backlog)"
-    )]
+    #[error("the session with {to} ended: more than {limit} bytes waited for it (Limits::max_backlog)")]
     Overflow {
         /// Whom it was for.
         to: ProcessId,
@@ -214,9 +208,7 @@ pub enum DialError {
         text: String,
     },
     /// The two wire revisions differ.
-    #[error(
-        "{addr} speaks wire revision {theirs}, and this process {ours}: run the same version of actinic on both"
-    )]
+    #[error("{addr} speaks wire revision {theirs}, and this process {ours}: run the same version of actinic on both")]
     Version {
         /// The address.
         addr: SocketAddr,
@@ -245,9 +237,7 @@ pub enum DialError {
     #[error("{0} keeps the connection that it dialled itself")]
     Yielded(SocketAddr),
     /// It did not answer in time.
-    #[error(
-        "no answer from {addr} within {within:?}: check the address, the network between, and that the node runs"
-    )]
+    #[error("no answer from {addr} within {within:?}: check the address, the network between, and that the node runs")]
     Timeout {
         /// The address.
         addr: SocketAddr,
@@ -261,9 +251,7 @@ pub enum DialError {
 #[non_exhaustive]
 pub enum BulkError {
     /// The request is larger than allowed.
-    #[error(
-        "a bulk request of {size} bytes is over the limit of {limit} (Limits::max_bulk_request)"
-    )]
+    #[error("a bulk request of {size} bytes is over the limit of {limit} (Limits::max_bulk_request)")]
     TooLarge {
         /// Its size.
         size: usize,
@@ -317,17 +305,13 @@ pub enum JoinError {
         text: String,
     },
     /// The cluster there is not the one that made the token.
-    #[error(
-        "the cluster at {0} did not make this token: take the token from that cluster, or correct the address"
-    )]
+    #[error("the cluster at {0} did not make this token: take the token from that cluster, or correct the address")]
     WrongAuthority(SocketAddr),
     /// The token's secret is not the cluster's.
     #[error("{0} refused the token: take a fresh one from the cluster")]
     WrongToken(SocketAddr),
     /// The two wire revisions differ.
-    #[error(
-        "{addr} speaks wire revision {theirs}, and this process {ours}: run the same version of actinic on both"
-    )]
+    #[error("{addr} speaks wire revision {theirs}, and this process {ours}: run the same version of actinic on both")]
     Version {
         /// The address.
         addr: SocketAddr,
@@ -345,9 +329,7 @@ pub enum JoinError {
         text: String,
     },
     /// It did not answer in time.
-    #[error(
-        "no answer from {addr} within {within:?}: check the address, the network between, and that the node runs"
-    )]
+    #[error("no answer from {addr} within {within:?}: check the address, the network between, and that the node runs")]
     Timeout {
         /// The address.
         addr: SocketAddr,

@@ -21,8 +21,9 @@ pub(crate) async fn write<G: Serialize>(
     greeting: Option<&G>,
 ) -> Result<(), Fault> {
     let body = match greeting {
-        Some(greeting) => postcard::to_allocvec(greeting)
-            .map_err(|_| Fault::Malformed("a greeting that cannot be encoded"))?,
+        Some(greeting) => {
+            postcard::to_allocvec(greeting).map_err(|_| Fault::Malformed("a greeting that cannot be encoded"))?
+        }
         None => Vec::new(),
     };
     let mut bytes = Vec::with_capacity(12 + body.len());
@@ -34,17 +35,10 @@ pub(crate) async fn write<G: Serialize>(
 }
 
 /// Reads a greeting, its revision first.
-pub(crate) async fn read<G: DeserializeOwned>(
-    stream: &mut RecvStream,
-    revision: u32,
-) -> Result<G, Fault> {
+pub(crate) async fn read<G: DeserializeOwned>(stream: &mut RecvStream, revision: u32) -> Result<G, Fault> {
     let mut header = [0; 12];
-    stream
-        .read_exact(&mut header)
-        .await
-        .map_err(|_| Fault::Broken)?;
-    let [magic, theirs, length] =
-        [0, 4, 8].map(|at| [header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    stream.read_exact(&mut header).await.map_err(|_| Fault::Broken)?;
+    let [magic, theirs, length] = [0, 4, 8].map(|at| [header[at], header[at + 1], header[at + 2], header[at + 3]]);
     if magic != MAGIC {
         return Err(Fault::Malformed("it does not begin with a greeting"));
     }
@@ -57,9 +51,6 @@ pub(crate) async fn read<G: DeserializeOwned>(
         return Err(Fault::Malformed("a greeting of more than 4 KiB"));
     }
     let mut body = vec![0; length];
-    stream
-        .read_exact(&mut body)
-        .await
-        .map_err(|_| Fault::Broken)?;
+    stream.read_exact(&mut body).await.map_err(|_| Fault::Broken)?;
     postcard::from_bytes(&body).map_err(|_| Fault::Malformed("a greeting that cannot be decoded"))
 }

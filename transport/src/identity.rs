@@ -74,12 +74,7 @@ impl fmt::Display for ProcessId {
 
 impl fmt::Debug for ProcessId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ProcessId({} on {})",
-            self.incarnation.simple(),
-            self.node
-        )
+        write!(f, "ProcessId({} on {})", self.incarnation.simple(), self.node)
     }
 }
 

@@ -28,8 +28,8 @@ use uuid::Uuid;
 use crate::endpoint::{Inner, endpoint_config};
 use crate::wire::Close;
 use crate::{
-    Authority, DialError, Identity, JoinError, Net, NodeAuthority, NodeId, PeerAddr, Probe,
-    ProcessId, SecurityError, Token, dial, net, security, tuning,
+    Authority, DialError, Identity, JoinError, Net, NodeAuthority, NodeId, PeerAddr, Probe, ProcessId, SecurityError,
+    Token, dial, net, security, tuning,
 };
 
 const MAGIC: [u8; 4] = *b"ACTJ";
@@ -115,9 +115,7 @@ struct Granted {
 
 fn proof(connection: &Connection, token: &Token, label: &[u8]) -> Option<(hmac::Key, Vec<u8>)> {
     let mut exported = [0; 32];
-    connection
-        .export_keying_material(&mut exported, b"EXPORTER-actinic-join", b"")
-        .ok()?;
+    connection.export_keying_material(&mut exported, b"EXPORTER-actinic-join", b"").ok()?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, &token.secret);
     Some((key, [label, &exported[..]].concat()))
 }
@@ -131,17 +129,14 @@ fn sign(connection: &Connection, token: &Token, label: &[u8]) -> [u8; 32] {
 }
 
 fn proves(connection: &Connection, token: &Token, label: &[u8], tag: &[u8]) -> bool {
-    proof(connection, token, label)
-        .is_some_and(|(key, message)| hmac::verify(&key, &message, tag).is_ok())
+    proof(connection, token, label).is_some_and(|(key, message)| hmac::verify(&key, &message, tag).is_ok())
 }
 
 const JOINER: &[u8] = b"joiner";
 const CLUSTER: &[u8] = b"cluster";
 
 fn word(bytes: &[u8]) -> u32 {
-    bytes
-        .first_chunk()
-        .map_or(0, |word| u32::from_le_bytes(*word))
+    bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 /// Answers one joiner; the caller bounds the time.
@@ -160,11 +155,7 @@ pub(crate) async fn serve(inner: &Arc<Inner>, connection: Connection) {
             (status, text.into_bytes())
         }
     };
-    let tag = if status == GRANTED {
-        sign(&connection, &server.token, CLUSTER)
-    } else {
-        [0; 32]
-    };
+    let tag = if status == GRANTED { sign(&connection, &server.token, CLUSTER) } else { [0; 32] };
     let mut answer = vec![status];
     answer.extend_from_slice(&server.revision.to_le_bytes());
     answer.extend_from_slice(&tag);
@@ -184,10 +175,7 @@ async fn decide(
 ) -> Result<Vec<u8>, (u8, String)> {
     let refuse = |text: &str| (REFUSED, text.to_string());
     let mut header = [0; 44];
-    receive
-        .read_exact(&mut header)
-        .await
-        .map_err(|_| refuse("the request was cut short"))?;
+    receive.read_exact(&mut header).await.map_err(|_| refuse("the request was cut short"))?;
     if header[..4] != MAGIC {
         return Err(refuse("not a join"));
     }
@@ -196,19 +184,13 @@ async fn decide(
     }
     let (theirs, length) = (word(&header[4..]), word(&header[40..]) as usize);
     if theirs != server.revision {
-        return Err((
-            OTHER_REVISION,
-            format!("wire revision {theirs} there and {} here", server.revision),
-        ));
+        return Err((OTHER_REVISION, format!("wire revision {theirs} there and {} here", server.revision)));
     }
     if length > MAX {
         return Err(refuse("the request is too long"));
     }
     let mut body = vec![0; length];
-    receive
-        .read_exact(&mut body)
-        .await
-        .map_err(|_| refuse("the request was cut short"))?;
+    receive.read_exact(&mut body).await.map_err(|_| refuse("the request was cut short"))?;
     let ask: Ask = postcard::from_bytes(&body).map_err(|_| refuse("the request cannot be read"))?;
     let granted = grant(inner.id, server, &ask).map_err(|text| (REFUSED, text))?;
     postcard::to_allocvec(&granted).map_err(|error| (REFUSED, error.to_string()))
@@ -220,32 +202,14 @@ fn grant(host: ProcessId, server: &JoinServer, ask: &Ask) -> Result<Granted, Str
     let (node, chain) = match (ask.kind, &server.authority) {
         (JoinKind::Node, Some(authority)) => {
             let node = NodeId((server.draw)());
-            (
-                node,
-                authority
-                    .sign_node(node, &ask.public_key)
-                    .map_err(failed)?
-                    .to_vec(),
-            )
+            (node, authority.sign_node(node, &ask.public_key).map_err(failed)?.to_vec())
         }
         (JoinKind::Node, None) => {
             return Err("only the head admits nodes: give the head's address".into());
         }
-        _ => (
-            server.node.node(),
-            server
-                .node
-                .sign_leaf(incarnation, &ask.public_key)
-                .map_err(failed)?
-                .to_vec(),
-        ),
+        _ => (server.node.node(), server.node.sign_leaf(incarnation, &ask.public_key).map_err(failed)?.to_vec()),
     };
-    Ok(Granted {
-        host,
-        node,
-        incarnation,
-        chain,
-    })
+    Ok(Granted { host, node, incarnation, chain })
 }
 
 /// Joins the cluster that made `token`, by any process of it that listens at `addr` (a node joins by the head).
@@ -260,25 +224,14 @@ pub async fn join(
 ) -> Result<Joined, JoinError> {
     let joined = async {
         let local = |text: String| JoinError::Local { addr, text };
-        let any = SocketAddr::new(
-            if addr.is_ipv4() {
-                [0, 0, 0, 0].into()
-            } else {
-                [0u16; 8].into()
-            },
-            0,
-        );
-        let socket = net::open(net, request.from.unwrap_or(any))
-            .map_err(|error| local(error.to_string()))?;
-        let near = socket
-            .local_addr()
-            .map_err(|error| local(error.to_string()))?;
+        let any = SocketAddr::new(if addr.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() }, 0);
+        let socket = net::open(net, request.from.unwrap_or(any)).map_err(|error| local(error.to_string()))?;
+        let near = socket.local_addr().map_err(|error| local(error.to_string()))?;
         let _port = Port { net, near };
         let seed = request.seed.unwrap_or(security::fingerprint(&token.secret));
         let config = endpoint_config(&seed, request.seed);
-        let endpoint =
-            quinn::Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))
-                .map_err(|error| local(error.to_string()))?;
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))
+            .map_err(|error| local(error.to_string()))?;
         let simulated = matches!(net, Net::Sim(_));
         let connecting = connect(&endpoint, addr, token, simulated, deadline);
         let nobody = async {
@@ -297,12 +250,7 @@ pub async fn join(
         let _ = timeout(Duration::from_millis(10), endpoint.wait_idle()).await;
         joined
     };
-    timeout(deadline, joined)
-        .await
-        .unwrap_or(Err(JoinError::Timeout {
-            addr,
-            within: deadline,
-        }))
+    timeout(deadline, joined).await.unwrap_or(Err(JoinError::Timeout { addr, within: deadline }))
 }
 
 /// The joiner's port, which is free again when the join is over.
@@ -325,19 +273,12 @@ async fn connect(
     within: Duration,
 ) -> Result<Connection, JoinError> {
     let local = |text: String| JoinError::Local { addr, text };
-    let (tls, verifier) =
-        security::join_config(token.authority).map_err(|error| local(error.to_string()))?;
-    let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls)
-        .map_err(|error| local(error.to_string()))?;
+    let (tls, verifier) = security::join_config(token.authority).map_err(|error| local(error.to_string()))?;
+    let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).map_err(|error| local(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
     let limits = crate::Limits::default();
-    config.transport_config(tuning::transport(
-        tuning::same_machine(addr, simulated),
-        &limits,
-    ));
-    let connecting = endpoint
-        .connect_with(config, addr, "actinic")
-        .map_err(|error| local(error.to_string()))?;
+    config.transport_config(tuning::transport(tuning::same_machine(addr, simulated), &limits));
+    let connecting = endpoint.connect_with(config, addr, "actinic").map_err(|error| local(error.to_string()))?;
     connecting.await.map_err(|error| match verifier.verdict() {
         Some(security::Verdict::WrongAuthority) => JoinError::WrongAuthority(addr),
         Some(security::Verdict::Refused(text)) => JoinError::NotActinic { addr, text },
@@ -350,10 +291,7 @@ fn broken(addr: SocketAddr, error: &quinn::ConnectionError, within: Duration) ->
     match dial::broken(addr, error, within) {
         DialError::Timeout { addr, within } => JoinError::Timeout { addr, within },
         DialError::NotActinic { addr, text } => JoinError::NotActinic { addr, text },
-        error => JoinError::Refused {
-            addr,
-            text: error.to_string(),
-        },
+        error => JoinError::Refused { addr, text: error.to_string() },
     }
 }
 
@@ -370,47 +308,27 @@ async fn exchange(
         None => refused("the answer was cut short".into()),
     };
     let key = security::fresh_key().map_err(|error| refused(error.to_string()))?;
-    let public_key = key
-        .der_bytes()
-        .try_into()
-        .map_err(|_| refused("an Ed25519 key has 32 bytes".into()))?;
+    let public_key = key.der_bytes().try_into().map_err(|_| refused("an Ed25519 key has 32 bytes".into()))?;
     let (mut send, mut receive) = connection.open_bi().await.map_err(|_| cut())?;
-    let ask = Ask {
-        kind: request.kind,
-        public_key,
-    };
-    write_ask(&mut send, connection, token, request.revision, &ask)
-        .await
-        .ok_or_else(cut)?;
+    let ask = Ask { kind: request.kind, public_key };
+    write_ask(&mut send, connection, token, request.revision, &ask).await.ok_or_else(cut)?;
     let mut header = [0; 41];
     receive.read_exact(&mut header).await.map_err(|_| cut())?;
     let (theirs, length) = (word(&header[1..]), word(&header[37..]) as usize);
     if length > MAX {
-        return Err(JoinError::NotActinic {
-            addr,
-            text: "its answer is too long".into(),
-        });
+        return Err(JoinError::NotActinic { addr, text: "its answer is too long".into() });
     }
     let mut body = vec![0; length];
     receive.read_exact(&mut body).await.map_err(|_| cut())?;
     match header[0] {
-        GRANTED if !proves(connection, token, CLUSTER, &header[5..37]) => {
-            Err(JoinError::WrongToken(addr))
-        }
+        GRANTED if !proves(connection, token, CLUSTER, &header[5..37]) => Err(JoinError::WrongToken(addr)),
         GRANTED => {
             let granted: Granted =
-                postcard::from_bytes(&body).map_err(|error| JoinError::NotActinic {
-                    addr,
-                    text: error.to_string(),
-                })?;
+                postcard::from_bytes(&body).map_err(|error| JoinError::NotActinic { addr, text: error.to_string() })?;
             assemble(addr, request.kind, granted, &key).map_err(|error| refused(error.to_string()))
         }
         WRONG_TOKEN => Err(JoinError::WrongToken(addr)),
-        OTHER_REVISION => Err(JoinError::Version {
-            addr,
-            ours: request.revision,
-            theirs,
-        }),
+        OTHER_REVISION => Err(JoinError::Version { addr, ours: request.revision, theirs }),
         _ => Err(refused(String::from_utf8_lossy(&body).into_owned())),
     }
 }
@@ -432,36 +350,17 @@ async fn write_ask(
     send.finish().ok()
 }
 
-fn assemble(
-    addr: SocketAddr,
-    kind: JoinKind,
-    granted: Granted,
-    key: &rcgen::KeyPair,
-) -> Result<Joined, SecurityError> {
+fn assemble(addr: SocketAddr, kind: JoinKind, granted: Granted, key: &rcgen::KeyPair) -> Result<Joined, SecurityError> {
     let cluster = granted.host.cluster;
-    let shape = |_| {
-        SecurityError::Certificate("the certificates granted are not of the right number".into())
-    };
+    let shape = |_| SecurityError::Certificate("the certificates granted are not of the right number".into());
     let host = PeerAddr::new(granted.host, addr);
     if kind == JoinKind::Node {
         let chain = granted.chain.try_into().map_err(shape)?;
         let authority = NodeAuthority::from_parts(cluster, granted.node, chain, key);
         let identity = authority.issue(granted.incarnation)?;
-        return Ok(Joined {
-            authority: Some(authority),
-            identity,
-            host,
-        });
+        return Ok(Joined { authority: Some(authority), identity, host });
     }
-    let id = ProcessId {
-        cluster,
-        node: granted.node,
-        incarnation: granted.incarnation,
-    };
+    let id = ProcessId { cluster, node: granted.node, incarnation: granted.incarnation };
     let identity = Identity::from_parts(id, granted.chain.try_into().map_err(shape)?, key);
-    Ok(Joined {
-        authority: None,
-        identity,
-        host,
-    })
+    Ok(Joined { authority: None, identity, host })
 }

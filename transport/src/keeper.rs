@@ -29,11 +29,7 @@ pub(crate) async fn keep(session: Arc<Session>, patience: Duration) {
                 tracing::debug!(peer = %session.id, error = %found, "a connection ended");
                 alone = Instant::now();
                 failed = 0;
-                pause = if session.own_is_lower() {
-                    Duration::ZERO
-                } else {
-                    POLITE
-                };
+                pause = if session.own_is_lower() { Duration::ZERO } else { POLITE };
             }
             continue;
         }
@@ -107,15 +103,9 @@ async fn dial_all(inner: &Arc<Inner>, session: &Arc<Session>, at: &PeerAddr) {
             Err(error) => errors.push(error),
         }
     }
-    if let Some((via, addr)) = at
-        .relay
-        .filter(|(via, _)| *via != session.id && *via != inner.id)
-    {
+    if let Some((via, addr)) = at.relay.filter(|(via, _)| *via != session.id && *via != inner.id) {
         inner.peer(&PeerAddr::new(via, addr));
-        let made_up = inner.relayed.addr(net::Route {
-            target: session.id,
-            via,
-        });
+        let made_up = inner.relayed.addr(net::Route { target: session.id, via });
         match dial::session(inner, session, made_up).await {
             Ok(()) => return,
             Err(error) => errors.push(error),
@@ -125,17 +115,10 @@ async fn dial_all(inner: &Arc<Inner>, session: &Arc<Session>, at: &PeerAddr) {
         tracing::debug!(peer = %session.id, %error, "a dial failed");
     }
     // Some other process at one address proves nothing while another address may still be right.
-    let reasons: Vec<_> = errors
-        .iter()
-        .map(|error| dial::fatal(error, inner))
-        .collect();
+    let reasons: Vec<_> = errors.iter().map(|error| dial::fatal(error, inner)).collect();
     let certain = |reason: &DownReason| !matches!(reason, DownReason::Replaced(_));
-    let gone =
-        |error: &DialError| matches!(error, DialError::OtherProcess { .. } | DialError::Nobody(_));
-    let first = reasons
-        .into_iter()
-        .flatten()
-        .find(|reason| certain(reason) || errors.iter().all(gone));
+    let gone = |error: &DialError| matches!(error, DialError::OtherProcess { .. } | DialError::Nobody(_));
+    let first = reasons.into_iter().flatten().find(|reason| certain(reason) || errors.iter().all(gone));
     if let Some(reason) = first {
         session.end(reason);
     }
@@ -144,17 +127,9 @@ async fn dial_all(inner: &Arc<Inner>, session: &Arc<Session>, at: &PeerAddr) {
 /// SES-4, and the end of the connection.
 fn finish(session: &Arc<Session>, last: Option<quinn::Connection>) {
     let reason = session.ended().unwrap_or(DownReason::Closed);
-    let code = if reason == DownReason::Closed {
-        Close::Goodbye
-    } else {
-        Close::Ended
-    };
+    let code = if reason == DownReason::Closed { Close::Goodbye } else { Close::Ended };
     let standing = session.live();
-    for connection in standing
-        .iter()
-        .map(|live| &live.connection)
-        .chain(last.as_ref())
-    {
+    for connection in standing.iter().map(|live| &live.connection).chain(last.as_ref()) {
         connection.close(code.code(), reason.to_string().as_bytes());
     }
     if let Some(live) = standing {

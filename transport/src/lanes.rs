@@ -27,15 +27,9 @@ const KEEP_BUFFER: usize = 256 << 10;
 
 /// Starts the lanes of a connection that was just attached.
 pub(crate) fn start(session: &Arc<Session>, live: &Live) {
-    session
-        .runtime
-        .spawn(open_lanes(session.clone(), live.clone()));
-    session
-        .runtime
-        .spawn(accept_lanes(session.clone(), live.clone()));
-    session
-        .runtime
-        .spawn(crate::bulk::serve(session.clone(), live.clone()));
+    session.runtime.spawn(open_lanes(session.clone(), live.clone()));
+    session.runtime.spawn(accept_lanes(session.clone(), live.clone()));
+    session.runtime.spawn(crate::bulk::serve(session.clone(), live.clone()));
 }
 
 /// Opens this side's streams, the ordered lane's first.
@@ -45,9 +39,7 @@ async fn open_lanes(session: Arc<Session>, live: Live) {
             return;
         };
         let _ = stream.set_priority(lane as i32);
-        session
-            .runtime
-            .spawn(write(session.clone(), live.clone(), lane, stream));
+        session.runtime.spawn(write(session.clone(), live.clone(), lane, stream));
     }
 }
 
@@ -55,8 +47,7 @@ async fn write(session: Arc<Session>, live: Live, lane: Lane, mut stream: SendSt
     let mut frames: Vec<Bytes> = Vec::new();
     loop {
         frames.clear();
-        let taken =
-            std::future::poll_fn(|cx| session.lane(lane).poll_take(cx, live.number, &mut frames));
+        let taken = std::future::poll_fn(|cx| session.lane(lane).poll_take(cx, live.number, &mut frames));
         if taken.await.is_err() {
             break;
         }
@@ -77,20 +68,13 @@ async fn accept_lanes(session: Arc<Session>, live: Live) {
         let Ok(stream) = live.connection.accept_uni().await else {
             return;
         };
-        session
-            .runtime
-            .spawn(read(session.clone(), live.clone(), lane, stream));
+        session.runtime.spawn(read(session.clone(), live.clone(), lane, stream));
     }
 }
 
 async fn read(session: Arc<Session>, live: Live, lane: Lane, stream: RecvStream) {
     let connection = live.connection.clone();
-    let mut reader = Reader {
-        peer: Peer(session),
-        live,
-        lane,
-        buffer: BytesMut::new(),
-    };
+    let mut reader = Reader { peer: Peer(session), live, lane, buffer: BytesMut::new() };
     if let Err(fault) = reader.run(stream).await {
         tracing::warn!(peer = %reader.peer.id(), ?lane, fault, "a connection is closed: it broke the protocol");
         reader.peer.0.end(DownReason::Protocol(fault.clone()));
@@ -149,11 +133,7 @@ impl Reader {
 
     /// An endpoint that closes finishes its lanes between two frames.
     fn stream_ended(&self) -> Result<(), String> {
-        if self.buffer.is_empty() {
-            Ok(())
-        } else {
-            Err("a frame was cut short".into())
-        }
+        if self.buffer.is_empty() { Ok(()) } else { Err("a frame was cut short".into()) }
     }
 
     fn acknowledge(&self) {
@@ -187,19 +167,13 @@ impl Reader {
         while let Some(header) = Header::read(&bytes[used..]) {
             let (length, limit) = (header.length as usize, self.peer.0.limits.max_frame);
             if length > limit {
-                return Err(format!(
-                    "a frame of {length} bytes, over the limit of {limit} (Limits::max_frame)"
-                ));
+                return Err(format!("a frame of {length} bytes, over the limit of {limit} (Limits::max_frame)"));
             }
             let Some(body) = bytes.get(used + FRAME_HEADER..used + FRAME_HEADER + length) else {
                 break;
             };
             used += FRAME_HEADER + length;
-            let arrived = self
-                .peer
-                .0
-                .lane(self.lane)
-                .arrived(self.live.number, header)?;
+            let arrived = self.peer.0.lane(self.lane).arrived(self.live.number, header)?;
             self.peer.0.room.notify_waiters();
             if arrived == Arrived::Deliver {
                 self.peer.0.registry.deliver(&self.peer, body)?;

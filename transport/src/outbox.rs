@@ -165,12 +165,7 @@ impl Outbox {
         let mut frame = std::mem::take(&mut self.open);
         self.whole = 0;
         let length = (frame.len() - FRAME_HEADER) as u32;
-        Header {
-            length,
-            number: self.last,
-            acknowledges: self.received,
-        }
-        .write(&mut frame);
+        Header { length, number: self.last, acknowledges: self.received }.write(&mut frame);
         self.note_acknowledged();
         self.kept_bytes += frame.len();
         self.kept.push_back(Bytes::from(frame));
@@ -202,17 +197,10 @@ impl Outbox {
             into.push(frame.clone());
             self.taken += 1;
         }
-        self.sent = self
-            .sent
-            .max(self.last - (self.kept.len() - self.taken) as u64);
+        self.sent = self.sent.max(self.last - (self.kept.len() - self.taken) as u64);
         if bytes == 0 && self.ack_due {
             let mut ack = [0; FRAME_HEADER];
-            Header {
-                length: 0,
-                number: 0,
-                acknowledges: self.received,
-            }
-            .write(&mut ack);
+            Header { length: 0, number: 0, acknowledges: self.received }.write(&mut ack);
             self.note_acknowledged();
             into.push(Bytes::copy_from_slice(&ack));
         }
@@ -241,11 +229,7 @@ impl Outbox {
     }
 
     /// A connection carries the lane now; the other side has received up to `received`.
-    pub(crate) fn attach(
-        &mut self,
-        connection: u64,
-        received: u64,
-    ) -> Result<Option<Waker>, &'static str> {
+    pub(crate) fn attach(&mut self, connection: u64, received: u64) -> Result<Option<Waker>, &'static str> {
         self.connection = connection;
         self.taken = 0;
         self.acknowledge(received)?;
@@ -302,11 +286,7 @@ impl Outbox {
     }
 
     /// A frame came on that connection.
-    pub(crate) fn arrived(
-        &mut self,
-        connection: u64,
-        header: Header,
-    ) -> Result<Arrived, &'static str> {
+    pub(crate) fn arrived(&mut self, connection: u64, header: Header) -> Result<Arrived, &'static str> {
         if self.connection != connection || self.ended.is_some() {
             return Ok(Arrived::Drop);
         }
@@ -368,11 +348,7 @@ mod tests {
         let mut frames = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Ok(())) = outbox.poll_take(&mut cx, connection, &mut frames) {
-            if frames
-                .last()
-                .is_some_and(|frame| frame.len() == FRAME_HEADER)
-                || outbox.taken == outbox.kept.len()
-            {
+            if frames.last().is_some_and(|frame| frame.len() == FRAME_HEADER) || outbox.taken == outbox.kept.len() {
                 break;
             }
         }
@@ -396,75 +372,35 @@ mod tests {
         let first = take(&mut a, 1);
         push(&mut a, b"two").unwrap();
         let second = take(&mut a, 1);
-        assert_eq!(
-            b.arrived(1, Header::read(&first[0]).unwrap()),
-            Ok(Arrived::Deliver)
-        );
+        assert_eq!(b.arrived(1, Header::read(&first[0]).unwrap()), Ok(Arrived::Deliver));
         // The second is lost with the connection: LANE-2.
         a.attach(2, b.received()).unwrap();
         b.attach(2, 0).unwrap();
         let again = take(&mut a, 2);
         assert_eq!(again, second);
-        assert_eq!(
-            b.arrived(2, Header::read(&again[0]).unwrap()),
-            Ok(Arrived::Deliver)
-        );
+        assert_eq!(b.arrived(2, Header::read(&again[0]).unwrap()), Ok(Arrived::Deliver));
         // LANE-3, and an acknowledgement that frees all.
-        assert_eq!(
-            b.arrived(2, Header::read(&again[0]).unwrap()),
-            Ok(Arrived::Drop)
-        );
+        assert_eq!(b.arrived(2, Header::read(&again[0]).unwrap()), Ok(Arrived::Drop));
         assert!(b.owes_ack());
         b.request_ack();
         let lost = take(&mut b, 2);
         assert!(lost.len() == 1 && !b.owes_ack());
         // An acknowledgement that was lost is given again for the frame that comes again.
-        assert_eq!(
-            b.arrived(2, Header::read(&again[0]).unwrap()),
-            Ok(Arrived::Drop)
-        );
+        assert_eq!(b.arrived(2, Header::read(&again[0]).unwrap()), Ok(Arrived::Drop));
         assert!(b.owes_ack());
         b.request_ack();
         let ack = take(&mut b, 2);
-        assert_eq!(
-            a.arrived(2, Header::read(&ack[0]).unwrap()),
-            Ok(Arrived::Drop)
-        );
+        assert_eq!(a.arrived(2, Header::read(&ack[0]).unwrap()), Ok(Arrived::Drop));
         assert_eq!(a.bytes(), 0);
-        assert!(
-            take(&mut a, 1).is_empty(),
-            "an old connection's writer takes nothing"
-        );
+        assert!(take(&mut a, 1).is_empty(), "an old connection's writer takes nothing");
     }
 
     #[test]
     fn bad_numbers_are_errors() {
         let mut outbox = Outbox::new(1 << 20, 1 << 20);
         outbox.attach(1, 0).unwrap();
-        assert!(
-            outbox
-                .arrived(
-                    1,
-                    Header {
-                        length: 5,
-                        number: 2,
-                        acknowledges: 0
-                    }
-                )
-                .is_err()
-        );
-        assert!(
-            outbox
-                .arrived(
-                    1,
-                    Header {
-                        length: 5,
-                        number: 1,
-                        acknowledges: 1
-                    }
-                )
-                .is_err()
-        );
+        assert!(outbox.arrived(1, Header { length: 5, number: 2, acknowledges: 0 }).is_err());
+        assert!(outbox.arrived(1, Header { length: 5, number: 1, acknowledges: 1 }).is_err());
         assert!(outbox.attach(2, 9).is_err());
     }
 
@@ -473,22 +409,14 @@ mod tests {
         let mut outbox = Outbox::new(100_000, 290_000);
         let limit = 100_000 - 64;
         push(&mut outbox, &vec![1; limit]).unwrap();
-        assert_eq!(
-            push(&mut outbox, &vec![1; limit + 1]),
-            Err(Refuse::TooLarge {
-                size: limit + 1,
-                limit
-            })
-        );
+        assert_eq!(push(&mut outbox, &vec![1; limit + 1]), Err(Refuse::TooLarge { size: limit + 1, limit }));
         push(&mut outbox, b"small").unwrap();
         push(&mut outbox, &vec![2; limit]).unwrap();
         assert_eq!(push(&mut outbox, &vec![3; limit]), Err(Refuse::Overflow));
         outbox.attach(1, 0).unwrap();
         for frame in take(&mut outbox, 1) {
             let header = Header::read(&frame).unwrap();
-            assert!(
-                header.length <= 100_000 && header.length as usize + FRAME_HEADER == frame.len()
-            );
+            assert!(header.length <= 100_000 && header.length as usize + FRAME_HEADER == frame.len());
         }
     }
 
@@ -508,9 +436,6 @@ mod tests {
         let frames = take(&mut outbox, 1);
         let (first, rest) = wire::split(&frames[0][FRAME_HEADER..]).unwrap();
         let (second, rest) = wire::split(rest).unwrap();
-        assert_eq!(
-            (first.body, second.body, rest.len()),
-            (&b"before"[..], &b"after"[..], 0)
-        );
+        assert_eq!((first.body, second.body, rest.len()), (&b"before"[..], &b"after"[..], 0));
     }
 }

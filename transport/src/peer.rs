@@ -43,12 +43,7 @@ impl Peer {
 
     /// Sends a message whose body `encode` appends to the buffer; it must leave alone what stands there. The
     /// lane's lock is held meanwhile.
-    pub fn tell_with(
-        &self,
-        lane: Lane,
-        to: ActorNo,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), SendError> {
+    pub fn tell_with(&self, lane: Lane, to: ActorNo, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
         self.push(lane, wire::TELL, to.0, |out| {
             encode(out);
             Ok(())
@@ -56,12 +51,7 @@ impl Peer {
     }
 
     /// Sends a message, encoded by postcard.
-    pub fn tell<M: Serialize + ?Sized>(
-        &self,
-        lane: Lane,
-        to: ActorNo,
-        message: &M,
-    ) -> Result<(), SendError> {
+    pub fn tell<M: Serialize + ?Sized>(&self, lane: Lane, to: ActorNo, message: &M) -> Result<(), SendError> {
         self.push(lane, wire::TELL, to.0, |out| wire::encode(message, out))
     }
 
@@ -107,13 +97,7 @@ impl Peer {
         deadline: Duration,
     ) -> Answer<R> {
         let begun = self.begin_ask(to, deadline, |out| wire::encode(message, out));
-        Answer {
-            begun: begun.map_err(Some),
-            process: self.0.id,
-            actor: to,
-            deadline,
-            value: PhantomData,
-        }
+        Answer { begun: begun.map_err(Some), process: self.0.id, actor: to, deadline, value: PhantomData }
     }
 
     fn begin_ask(
@@ -124,15 +108,8 @@ impl Peer {
     ) -> Result<(Waiting, oneshot::Receiver<Outcome>), AskError> {
         let until = Instant::now() + deadline;
         let begun = self.0.asks().begin(until);
-        let (question, receiver, earliest) = begun.map_err(|reason| AskError::Ended {
-            to: self.0.id,
-            reason,
-        })?;
-        let waiting = Waiting {
-            peer: self.clone(),
-            question,
-            done: false,
-        };
+        let (question, receiver, earliest) = begun.map_err(|reason| AskError::Ended { to: self.0.id, reason })?;
+        let waiting = Waiting { peer: self.clone(), question, done: false };
         if earliest {
             self.0.asks_changed.notify_one();
         }
@@ -209,10 +186,7 @@ impl<R: DeserializeOwned> Future for Answer<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let to = this.process;
-        let over = AskError::Ended {
-            to,
-            reason: DownReason::Closed,
-        };
+        let over = AskError::Ended { to, reason: DownReason::Closed };
         let outcome = match &mut this.begun {
             Err(error) => return Poll::Ready(Err(error.take().unwrap_or(over))),
             Ok((waiting, receiver)) => {
@@ -224,20 +198,11 @@ impl<R: DeserializeOwned> Future for Answer<R> {
         this.begun = Err(None);
         Poll::Ready(match outcome {
             Outcome::Answer(bytes) => {
-                postcard::from_bytes(&bytes).map_err(|error| AskError::Decode {
-                    to,
-                    text: error.to_string(),
-                })
+                postcard::from_bytes(&bytes).map_err(|error| AskError::Decode { to, text: error.to_string() })
             }
-            Outcome::NoActor => Err(AskError::NoActor {
-                to,
-                actor: this.actor,
-            }),
+            Outcome::NoActor => Err(AskError::NoActor { to, actor: this.actor }),
             Outcome::Refused(text) => Err(AskError::Refused(text)),
-            Outcome::Deadline => Err(AskError::Deadline {
-                to,
-                deadline: this.deadline,
-            }),
+            Outcome::Deadline => Err(AskError::Deadline { to, deadline: this.deadline }),
             Outcome::Ended(reason) => Err(AskError::Ended { to, reason }),
         })
     }

@@ -36,26 +36,15 @@ const MAX_DEAD: usize = 65_536;
 
 impl Peers {
     pub(crate) fn slot(&mut self, id: ProcessId) -> &mut Slot {
-        self.slots.entry(id).or_insert(Slot {
-            peer: None,
-            next: 1,
-            never: None,
-        })
+        self.slots.entry(id).or_insert(Slot { peer: None, next: 1, never: None })
     }
 
     /// What outlives a session is the number of the next, unless there will be none.
     pub(crate) fn over(&mut self, session: &Arc<Session>) {
         let slot = self.slot(session.id);
-        if slot
-            .peer
-            .as_ref()
-            .is_some_and(|peer| Arc::ptr_eq(&peer.0, session))
-        {
+        if slot.peer.as_ref().is_some_and(|peer| Arc::ptr_eq(&peer.0, session)) {
             slot.peer = None;
-            let gone = matches!(
-                session.ended(),
-                Some(DownReason::Goodbye | DownReason::Replaced(_))
-            );
+            let gone = matches!(session.ended(), Some(DownReason::Goodbye | DownReason::Replaced(_)));
             if gone && slot.never.is_none() {
                 self.slots.remove(&session.id);
             }
@@ -77,9 +66,7 @@ impl Peers {
         if self.closed {
             return Some(DownReason::Closed);
         }
-        if self.revoked.contains(&Revoked::Process(id))
-            || self.revoked.contains(&Revoked::Node(id.node))
-        {
+        if self.revoked.contains(&Revoked::Process(id)) || self.revoked.contains(&Revoked::Node(id.node)) {
             return Some(DownReason::Revoked);
         }
         self.slots.get(&id)?.never.clone()

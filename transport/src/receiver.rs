@@ -35,51 +35,29 @@ impl fmt::Debug for Registry {
 
 impl Registry {
     pub(crate) fn register(&self, actor: ActorNo, receiver: Arc<dyn Receiver>) {
-        self.actors
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(actor, receiver);
+        self.actors.write().unwrap_or_else(PoisonError::into_inner).insert(actor, receiver);
     }
 
     pub(crate) fn unregister(&self, actor: ActorNo) {
-        self.actors
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&actor);
+        self.actors.write().unwrap_or_else(PoisonError::into_inner).remove(&actor);
     }
 
     pub(crate) fn clear(&self) {
-        self.actors
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.actors.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn find(&self, actor: ActorNo) -> Option<Arc<dyn Receiver>> {
-        self.actors
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&actor)
-            .cloned()
+        self.actors.read().unwrap_or_else(PoisonError::into_inner).get(&actor).cloned()
     }
 
     /// Hands the messages of one frame to whom they are for. The error says what is wrong with the frame; what
     /// came before the fault has been delivered.
-    pub(crate) fn deliver<'a>(
-        &self,
-        from: &'a Peer,
-        mut body: &'a [u8],
-    ) -> Result<(), &'static str> {
+    pub(crate) fn deliver<'a>(&self, from: &'a Peer, mut body: &'a [u8]) -> Result<(), &'static str> {
         while !body.is_empty() {
             let (raw, rest) = wire::split(body)?;
             match raw.kind {
                 wire::TELL | wire::ASK => {
-                    let mut messages = Messages {
-                        from,
-                        actor: raw.id,
-                        rest: body,
-                        fault: None,
-                    };
+                    let mut messages = Messages { from, actor: raw.id, rest: body, fault: None };
                     self.hand_over(ActorNo(raw.id), from, &mut messages);
                     if let Some(fault) = messages.fault {
                         return Err(fault);
@@ -117,9 +95,7 @@ fn outcome(raw: Raw<'_>) -> Outcome {
     match (raw.kind, raw.body) {
         (wire::ANSWER, body) => Outcome::Answer(body.to_vec()),
         (_, [wire::NO_ACTOR, ..]) => Outcome::NoActor,
-        (_, text) => Outcome::Refused(
-            String::from_utf8_lossy(text.get(1..).unwrap_or_default()).into_owned(),
-        ),
+        (_, text) => Outcome::Refused(String::from_utf8_lossy(text.get(1..).unwrap_or_default()).into_owned()),
     }
 }
 
@@ -150,21 +126,11 @@ impl<'a> Iterator for Messages<'a> {
             return None;
         }
         let message = match raw.kind {
-            wire::TELL => Message {
-                body: raw.body,
-                reply: None,
-            },
+            wire::TELL => Message { body: raw.body, reply: None },
             wire::ASK => {
                 let question = wire::u64_at(raw.body, 0)?;
-                let reply = ReplyTo {
-                    peer: self.from.clone(),
-                    question,
-                    open: true,
-                };
-                Message {
-                    body: &raw.body[8..],
-                    reply: Some(reply),
-                }
+                let reply = ReplyTo { peer: self.from.clone(), question, open: true };
+                Message { body: &raw.body[8..], reply: Some(reply) }
             }
             _ => return None,
         };
@@ -204,13 +170,8 @@ impl ReplyTo {
         })
     }
 
-    fn send(
-        mut self,
-        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
-    ) -> Result<(), SendError> {
-        let sent = self
-            .peer
-            .push(Lane::Ordered, wire::ANSWER, self.question, encode);
+    fn send(mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) -> Result<(), SendError> {
+        let sent = self.peer.push(Lane::Ordered, wire::ANSWER, self.question, encode);
         match &sent {
             Err(error @ (SendError::TooLarge { .. } | SendError::Encode(_))) => {
                 self.close(wire::REFUSED, &format!("the answer was not sent: {error}"));
@@ -238,13 +199,11 @@ impl ReplyTo {
         if std::mem::take(&mut self.open) {
             // If this does not go out either, the session is over, and the question with it.
             let why = &why.as_bytes()[..why.len().min(MAX_REASON)];
-            let _ = self
-                .peer
-                .push(Lane::Ordered, wire::REFUSAL, self.question, |out| {
-                    out.push(code);
-                    out.extend_from_slice(why);
-                    Ok(())
-                });
+            let _ = self.peer.push(Lane::Ordered, wire::REFUSAL, self.question, |out| {
+                out.push(code);
+                out.extend_from_slice(why);
+                Ok(())
+            });
         }
     }
 }

@@ -4,7 +4,7 @@
 //! message to actor u64::MAX      | target: ProcessId (48) | source: ProcessId (48) | datagram |
 //! ```
 //! Whoever has a session with the target passes it on, after checking that the source is its sender; the target
-//! feeds it to its own socket ([`net::MuxSocket`]). A relay's bounded queue drops datagrams as a router's does.
+//! feeds it to its own socket ([`MuxSocket`](crate::net::MuxSocket)). A relay's bounded queue drops datagrams as a router's does.
 
 use std::sync::{Arc, Weak};
 
@@ -28,9 +28,7 @@ pub(crate) fn install(inner: &Arc<Inner>) {
             forward(&via, route.target, inner.id, datagram);
         }
     }));
-    inner
-        .registry
-        .register(RELAY, Arc::new(Forwarder(Arc::downgrade(inner))));
+    inner.registry.register(RELAY, Arc::new(Forwarder(Arc::downgrade(inner))));
 }
 
 fn forward(via: &Peer, target: ProcessId, source: ProcessId, datagram: &[u8]) {
@@ -60,13 +58,7 @@ impl Receiver for Forwarder {
                 continue;
             };
             if target == inner.id {
-                inner.relayed.arrived(
-                    Route {
-                        target: source,
-                        via: from.id(),
-                    },
-                    datagram,
-                );
+                inner.relayed.arrived(Route { target: source, via: from.id() }, datagram);
             } else if let Some(next) = inner.known(target).filter(|_| source == from.id()) {
                 forward(&next, target, source, datagram);
             }
@@ -83,10 +75,6 @@ fn write_id(out: &mut Vec<u8>, id: ProcessId) {
 fn read_id(bytes: &[u8]) -> Option<(ProcessId, &[u8])> {
     let (id, rest) = bytes.split_at_checked(ID)?;
     let part = |at: usize| Uuid::from_slice(&id[at..at + 16]).ok();
-    let id = ProcessId {
-        cluster: ClusterId(part(0)?),
-        node: NodeId(part(16)?),
-        incarnation: part(32)?,
-    };
+    let id = ProcessId { cluster: ClusterId(part(0)?), node: NodeId(part(16)?), incarnation: part(32)? };
     Some((id, rest))
 }

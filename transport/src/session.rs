@@ -201,10 +201,7 @@ impl Session {
     }
 
     pub(crate) fn received(&self) -> [u64; 2] {
-        [
-            self.lane(Lane::Ordered).received(),
-            self.lane(Lane::Urgent).received(),
-        ]
+        [self.lane(Lane::Ordered).received(), self.lane(Lane::Urgent).received()]
     }
 
     /// Gives a connection to the session, if it is the one to keep; says whether it is the session's first.
@@ -220,21 +217,13 @@ impl Session {
             return Err(Unattached::Ended(reason.clone()));
         }
         if let Some(standing) = &state.live {
-            if standing.connection.close_reason().is_none()
-                && !prefer(standing.dial, dial, self.own_is_lower(), lost)
-            {
+            if standing.connection.close_reason().is_none() && !prefer(standing.dial, dial, self.own_is_lower(), lost) {
                 return Err(Unattached::Yield);
             }
-            standing
-                .connection
-                .close(Close::Superseded.code(), b"superseded");
+            standing.connection.close(Close::Superseded.code(), b"superseded");
         }
         state.attached += 1;
-        let live = Live {
-            connection,
-            number: state.attached,
-            dial,
-        };
+        let live = Live { connection, number: state.attached, dial };
         for lane in [Lane::Ordered, Lane::Urgent] {
             let attached = self.lane(lane).attach(live.number, received[lane as usize]);
             wake(attached.map_err(|fault| Unattached::Protocol(fault.into()))?);
@@ -254,11 +243,7 @@ impl Session {
         if !live.dial.ours {
             state.lost = state.lost.max(live.dial.number);
         }
-        if state
-            .live
-            .as_ref()
-            .is_some_and(|standing| standing.number == live.number)
-        {
+        if state.live.as_ref().is_some_and(|standing| standing.number == live.number) {
             state.live = None;
             self.connected.send_replace(false);
             for lane in [Lane::Ordered, Lane::Urgent] {
@@ -301,11 +286,7 @@ impl Session {
     /// A writer has stopped.
     pub(crate) fn flushed(&self, connection: u64) {
         let mut state = self.state();
-        if state
-            .live
-            .as_ref()
-            .is_some_and(|live| live.number == connection)
-        {
+        if state.live.as_ref().is_some_and(|live| live.number == connection) {
             state.flushed += 1;
         }
         drop(state);
@@ -361,41 +342,12 @@ mod tests {
         for l in 1..4 {
             for h in 1..4 {
                 for (lower, low_dial, high_dial) in [
-                    (
-                        true,
-                        Dial {
-                            ours: true,
-                            number: l,
-                        },
-                        Dial {
-                            ours: false,
-                            number: h,
-                        },
-                    ),
-                    (
-                        false,
-                        Dial {
-                            ours: false,
-                            number: l,
-                        },
-                        Dial {
-                            ours: true,
-                            number: h,
-                        },
-                    ),
+                    (true, Dial { ours: true, number: l }, Dial { ours: false, number: h }),
+                    (false, Dial { ours: false, number: l }, Dial { ours: true, number: h }),
                 ] {
-                    assert!(
-                        prefer(high_dial, low_dial, lower, 0),
-                        "the lower's replaces the higher's"
-                    );
-                    assert!(
-                        !prefer(low_dial, high_dial, lower, l - 1),
-                        "and not the other way round"
-                    );
-                    assert!(
-                        prefer(low_dial, high_dial, lower, l),
-                        "unless the higher saw it end"
-                    );
+                    assert!(prefer(high_dial, low_dial, lower, 0), "the lower's replaces the higher's");
+                    assert!(!prefer(low_dial, high_dial, lower, l - 1), "and not the other way round");
+                    assert!(prefer(low_dial, high_dial, lower, l), "unless the higher saw it end");
                 }
             }
         }

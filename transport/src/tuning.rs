@@ -30,17 +30,9 @@ struct Path {
 
 impl Path {
     /// Both ends on one machine: datagrams as large as they go.
-    const SAME_MACHINE: Path = Path {
-        max_mtu: MAX_DATAGRAM,
-        segmentation: false,
-        initial_window: 2 << 20,
-    };
+    const SAME_MACHINE: Path = Path { max_mtu: MAX_DATAGRAM, segmentation: false, initial_window: 2 << 20 };
     /// quinn's own values.
-    const ELSEWHERE: Path = Path {
-        max_mtu: 1452,
-        segmentation: true,
-        initial_window: 14_720,
-    };
+    const ELSEWHERE: Path = Path { max_mtu: 1452, segmentation: true, initial_window: 14_720 };
 
     const fn holds(self) -> bool {
         self.initial_window >= 10 * self.max_mtu as u64
@@ -54,11 +46,7 @@ const _: () = assert!(SEND_WINDOW > STREAM_WINDOW as u64 * (BULK_STREAMS as u64 
 
 /// Settings for a connection with an end on this machine, or elsewhere.
 pub(crate) fn transport(same_machine: bool, limits: &Limits) -> Arc<TransportConfig> {
-    let path = if same_machine {
-        Path::SAME_MACHINE
-    } else {
-        Path::ELSEWHERE
-    };
+    let path = if same_machine { Path::SAME_MACHINE } else { Path::ELSEWHERE };
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(path.max_mtu);
     let mut congestion = CubicConfig::default();
@@ -102,30 +90,9 @@ mod tests {
     fn silent_failures_are_excluded() {
         assert!(Path::SAME_MACHINE.holds());
         assert!(Path::ELSEWHERE.holds());
-        assert!(
-            !Path {
-                initial_window: 14_720,
-                ..Path::SAME_MACHINE
-            }
-            .holds(),
-            "TUNE-1"
-        );
-        assert!(
-            !Path {
-                segmentation: true,
-                ..Path::SAME_MACHINE
-            }
-            .holds(),
-            "TUNE-2"
-        );
-        assert!(
-            !Path {
-                max_mtu: 65_527,
-                ..Path::SAME_MACHINE
-            }
-            .holds(),
-            "TUNE-3"
-        );
+        assert!(!Path { initial_window: 14_720, ..Path::SAME_MACHINE }.holds(), "TUNE-1");
+        assert!(!Path { segmentation: true, ..Path::SAME_MACHINE }.holds(), "TUNE-2");
+        assert!(!Path { max_mtu: 65_527, ..Path::SAME_MACHINE }.holds(), "TUNE-3");
     }
 
     #[test]

@@ -72,15 +72,9 @@ impl Close {
         let quinn::ConnectionError::ApplicationClosed(close) = error else {
             return None;
         };
-        [
-            Close::Goodbye,
-            Close::Superseded,
-            Close::Ended,
-            Close::Refused,
-            Close::Malformed,
-        ]
-        .into_iter()
-        .find(|known| known.code() == close.error_code)
+        [Close::Goodbye, Close::Superseded, Close::Ended, Close::Refused, Close::Malformed]
+            .into_iter()
+            .find(|known| known.code() == close.error_code)
     }
 }
 
@@ -105,11 +99,7 @@ pub(crate) struct Hello {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// The connection carries the session now.
-    Welcome {
-        from: ProcessId,
-        received: [u64; 2],
-        addrs: Vec<SocketAddr>,
-    },
+    Welcome { from: ProcessId, received: [u64; 2], addrs: Vec<SocketAddr> },
     /// A connection that this side dialled stands.
     Yield,
     /// The session meant is over; the next has this number.
@@ -242,19 +232,9 @@ mod tests {
         assert_eq!(append(&mut frame, TELL, 7, copy(b"abc")), Ok(3));
         append(&mut frame, ASK, 8, copy(&9u64.to_le_bytes())).unwrap();
         let (first, rest) = split(&frame).unwrap();
-        assert_eq!(
-            first,
-            Raw {
-                kind: TELL,
-                id: 7,
-                body: b"abc"
-            }
-        );
+        assert_eq!(first, Raw { kind: TELL, id: 7, body: b"abc" });
         let (second, rest) = split(rest).unwrap();
-        assert_eq!(
-            (second.kind, second.id, u64_at(second.body, 0)),
-            (ASK, 8, Some(9))
-        );
+        assert_eq!((second.kind, second.id, u64_at(second.body, 0)), (ASK, 8, Some(9)));
         assert!(rest.is_empty());
     }
 
@@ -269,9 +249,7 @@ mod tests {
         for _ in 0..200_000 {
             let mut damaged = frame.clone();
             for _ in 0..3 {
-                random = random
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
+                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 let at = (random >> 33) as usize % damaged.len();
                 damaged[at] = (random >> 17) as u8;
             }

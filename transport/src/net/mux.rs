@@ -104,19 +104,15 @@ impl RelayPaths {
 pub(crate) fn is_relayed(addr: SocketAddr) -> bool {
     match addr {
         SocketAddr::V4(addr) => addr.ip().octets()[0] & 0xf0 == 0xf0 && !addr.ip().is_broadcast(),
-        SocketAddr::V6(addr) => addr
-            .ip()
-            .to_ipv4_mapped()
-            .is_some_and(|ip| is_relayed(SocketAddr::from((ip, addr.port())))),
+        SocketAddr::V6(addr) => {
+            addr.ip().to_ipv4_mapped().is_some_and(|ip| is_relayed(SocketAddr::from((ip, addr.port()))))
+        }
     }
 }
 
 fn plain(addr: SocketAddr) -> SocketAddr {
     match addr {
-        SocketAddr::V6(v6) => v6
-            .ip()
-            .to_ipv4_mapped()
-            .map_or(addr, |ip| SocketAddr::from((ip, v6.port()))),
+        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(addr, |ip| SocketAddr::from((ip, v6.port()))),
         v4 => v4,
     }
 }
@@ -138,9 +134,7 @@ impl MuxSocket {
     /// An IPv6 socket knows IPv4 addresses as mapped ones only.
     fn as_quinn_sees(&self, addr: SocketAddr) -> SocketAddr {
         match addr {
-            SocketAddr::V4(v4) if self.v6 => {
-                SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
-            }
+            SocketAddr::V4(v4) if self.v6 => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
             addr => addr,
         }
     }
@@ -171,13 +165,7 @@ impl MuxSocket {
             };
             count += 1;
         }
-        if count == 0
-            && register
-            && table
-                .waker
-                .as_ref()
-                .is_none_or(|waker| !waker.will_wake(cx.waker()))
-        {
+        if count == 0 && register && table.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             table.waker = Some(cx.waker().clone());
         }
         count
@@ -193,17 +181,9 @@ impl AsyncUdpSocket for MuxSocket {
         if !is_relayed(transmit.destination) {
             return self.below.try_send(transmit);
         }
-        let route = self
-            .relayed
-            .table()
-            .by_addr
-            .get(&plain(transmit.destination))
-            .copied();
+        let route = self.relayed.table().by_addr.get(&plain(transmit.destination)).copied();
         if let (Some(route), Some(forward)) = (route, self.relayed.forward.get()) {
-            let size = transmit
-                .segment_size
-                .unwrap_or(transmit.contents.len())
-                .max(1);
+            let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
             for datagram in transmit.contents.chunks(size) {
                 forward(route, datagram);
             }

@@ -21,20 +21,11 @@ fn question() -> [u8; 1200] {
 }
 
 /// Asks `addr` up to three times within `wait`. `near` is the local address to ask from (its port is not used).
-pub(crate) async fn probe(
-    net: &Net,
-    near: Option<IpAddr>,
-    addr: SocketAddr,
-    wait: Duration,
-) -> Probe {
+pub(crate) async fn probe(net: &Net, near: Option<IpAddr>, addr: SocketAddr, wait: Duration) -> Probe {
     let end = Instant::now() + wait;
     let pause = wait / 3;
     for attempt in 1..=3 {
-        let until = if attempt == 3 {
-            end
-        } else {
-            Instant::now() + pause
-        };
+        let until = if attempt == 3 { end } else { Instant::now() + pause };
         let found = match net {
             Net::Udp => once_udp(addr, until).await,
             Net::Sim(sim) => {
@@ -62,11 +53,7 @@ pub(crate) async fn probe(
 /// Only a connected socket is told that the port is unreachable.
 #[allow(clippy::disallowed_methods)] // a real probe of a real network
 async fn once_udp(addr: SocketAddr, until: Instant) -> Probe {
-    let any: IpAddr = if addr.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
+    let any: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let ask = async {
         let socket = tokio::net::UdpSocket::bind((any, 0)).await?;
         socket.connect(addr).await?;
@@ -75,9 +62,7 @@ async fn once_udp(addr: SocketAddr, until: Instant) -> Probe {
     };
     match timeout_at(until, ask).await {
         Ok(Ok(_)) => Probe::Answered,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            Probe::Unreachable
-        }
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Probe::Unreachable,
         Ok(Err(_)) => {
             tokio::time::sleep_until(until).await;
             Probe::Silent

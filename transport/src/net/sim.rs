@@ -103,9 +103,7 @@ impl SimNet {
             trace: 0xcbf2_9ce4_8422_2325,
             datagrams: 0,
         };
-        SimNet {
-            world: Arc::new(Mutex::new(world)),
-        }
+        SimNet { world: Arc::new(Mutex::new(world)) }
     }
 
     /// A network for real time, for endpoints on several threads of one process.
@@ -200,32 +198,19 @@ impl SimNet {
         }
         let number = world.next_number;
         world.next_number += 1;
-        world.ports.insert(
-            addr,
-            Port {
-                number,
-                inbox: BTreeMap::new(),
-                bytes: 0,
-                waker: None,
-            },
-        );
+        world.ports.insert(addr, Port { number, inbox: BTreeMap::new(), bytes: 0, waker: None });
         Ok(SimSocket::new(self.clone(), addr, number))
     }
 
     pub(super) fn probe_socket(&self, near: IpAddr) -> io::Result<ProbeSocket> {
-        self.bind_port(SocketAddr::new(near, 0))
-            .map(ProbeSocket::new)
+        self.bind_port(SocketAddr::new(near, 0)).map(ProbeSocket::new)
     }
 
     fn send(&self, from: SocketAddr, number: u64, to: SocketAddr, datagram: &[u8]) {
         let mut wake = Vec::new();
         {
             let mut world = self.world();
-            if world
-                .ports
-                .get(&from)
-                .is_none_or(|port| port.number != number)
-            {
+            if world.ports.get(&from).is_none_or(|port| port.number != number) {
                 return;
             }
             world.route(from, to, datagram.to_vec(), &mut wake);
@@ -250,11 +235,7 @@ impl World {
 
     fn up_to(&mut self, most: Duration) -> Duration {
         let nanos = most.as_nanos() as u64;
-        if nanos == 0 {
-            Duration::ZERO
-        } else {
-            Duration::from_nanos(self.draw() % nanos)
-        }
+        if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.draw() % nanos) }
     }
 
     fn note(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, size: usize, dropped: bool) {
@@ -276,13 +257,7 @@ impl World {
         self.datagrams += 1;
     }
 
-    fn route(
-        &mut self,
-        from: SocketAddr,
-        to: SocketAddr,
-        datagram: Vec<u8>,
-        wake: &mut Vec<Waker>,
-    ) {
+    fn route(&mut self, from: SocketAddr, to: SocketAddr, datagram: Vec<u8>, wake: &mut Vec<Waker>) {
         if self.paused.contains(&from) || self.paused.contains(&to) {
             self.held.push_back((from, to, datagram));
             return;
@@ -291,10 +266,7 @@ impl World {
         let ends = (from.ip(), to.ip());
         let faults = self.links.get(&ends).copied().unwrap_or(self.faults);
         let lost = self.chance(faults.loss);
-        let dropped = lost
-            || self.cut.contains(&ends)
-            || self.gone.contains(&ends.0)
-            || self.gone.contains(&ends.1);
+        let dropped = lost || self.cut.contains(&ends) || self.gone.contains(&ends.0) || self.gone.contains(&ends.1);
         self.note(now, from, to, datagram.len(), dropped);
         if dropped {
             return;
@@ -310,13 +282,7 @@ impl World {
         }
     }
 
-    fn arrival(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        to: SocketAddr,
-        faults: LinkFaults,
-    ) -> Instant {
+    fn arrival(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, faults: LinkFaults) -> Instant {
         let at = now + faults.delay + self.up_to(faults.jitter);
         if self.chance(faults.reorder) {
             return at + self.up_to(faults.delay.max(Duration::from_millis(1)) * 4);

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ED25519,
-    PublicKeyData, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ED25519, PublicKeyData, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -100,11 +99,7 @@ impl Authority {
     pub fn generate(cluster: ClusterId) -> Result<Authority, SecurityError> {
         let key = fresh_key()?;
         let certificate = Self::params(cluster).self_signed(&key).map_err(failed)?;
-        Ok(Authority {
-            cluster,
-            certificate: certificate.der().to_vec(),
-            key: key.serialize_der(),
-        })
+        Ok(Authority { cluster, certificate: certificate.der().to_vec(), key: key.serialize_der() })
     }
 
     fn params(cluster: ClusterId) -> CertificateParams {
@@ -125,29 +120,18 @@ impl Authority {
     pub fn node(&self, node: NodeId) -> Result<NodeAuthority, SecurityError> {
         let key = fresh_key()?;
         let chain = self.sign_node(node, key.public_key_raw())?;
-        Ok(NodeAuthority {
-            cluster: self.cluster,
-            node,
-            chain,
-            key: key.serialize_der(),
-        })
+        Ok(NodeAuthority { cluster: self.cluster, node, chain, key: key.serialize_der() })
     }
 
     /// A node's certificate for a key that stays with the joiner.
-    pub(crate) fn sign_node(
-        &self,
-        node: NodeId,
-        public: &[u8],
-    ) -> Result<[Vec<u8>; 2], SecurityError> {
+    pub(crate) fn sign_node(&self, node: NodeId, public: &[u8]) -> Result<[Vec<u8>; 2], SecurityError> {
         let mut params = NodeAuthority::params(self.cluster, node);
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: vec![GeneralSubtree::DnsName(names::node(self.cluster, node))],
             excluded_subtrees: Vec::new(),
         });
         let issuer = Issuer::new(Self::params(self.cluster), signing_key(&self.key)?);
-        let certificate = params
-            .signed_by(&Foreign(public), &issuer)
-            .map_err(failed)?;
+        let certificate = params.signed_by(&Foreign(public), &issuer).map_err(failed)?;
         Ok([certificate.der().to_vec(), self.certificate.clone()])
     }
 
@@ -159,34 +143,19 @@ impl Authority {
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(dir: &Path) -> Result<Authority, SecurityError> {
         let (certificates, key, path) = load(dir, "authority.pem")?;
-        let [certificate] = <[Vec<u8>; 1]>::try_from(certificates)
-            .map_err(|_| damaged(&path, "one certificate was expected"))?;
-        let name = common_name(&certificate)
-            .ok_or_else(|| damaged(&path, "not an authority's certificate"))?;
+        let [certificate] =
+            <[Vec<u8>; 1]>::try_from(certificates).map_err(|_| damaged(&path, "one certificate was expected"))?;
+        let name = common_name(&certificate).ok_or_else(|| damaged(&path, "not an authority's certificate"))?;
         let cluster = name.strip_suffix(".actinic").and_then(|id| id.parse().ok());
         let cluster = cluster.ok_or_else(|| damaged(&path, "not an authority's certificate"))?;
         signing_key(&key)?;
-        Ok(Authority {
-            cluster,
-            certificate,
-            key,
-        })
+        Ok(Authority { cluster, certificate, key })
     }
 }
 
 impl NodeAuthority {
-    pub(crate) fn from_parts(
-        cluster: ClusterId,
-        node: NodeId,
-        chain: [Vec<u8>; 2],
-        key: &KeyPair,
-    ) -> NodeAuthority {
-        NodeAuthority {
-            cluster,
-            node,
-            chain,
-            key: key.serialize_der(),
-        }
+    pub(crate) fn from_parts(cluster: ClusterId, node: NodeId, chain: [Vec<u8>; 2], key: &KeyPair) -> NodeAuthority {
+        NodeAuthority { cluster, node, chain, key: key.serialize_der() }
     }
 
     fn params(cluster: ClusterId, node: NodeId) -> CertificateParams {
@@ -207,40 +176,20 @@ impl NodeAuthority {
     pub fn issue(&self, incarnation: Uuid) -> Result<Identity, SecurityError> {
         let key = fresh_key()?;
         let chain = self.sign_leaf(incarnation, key.public_key_raw())?;
-        let id = ProcessId {
-            cluster: self.cluster,
-            node: self.node,
-            incarnation,
-        };
+        let id = ProcessId { cluster: self.cluster, node: self.node, incarnation };
         Ok(Identity::from_parts(id, chain, &key))
     }
 
     /// A process's certificate for a key that stays with the joiner.
-    pub(crate) fn sign_leaf(
-        &self,
-        incarnation: Uuid,
-        public: &[u8],
-    ) -> Result<[Vec<u8>; 3], SecurityError> {
-        let id = ProcessId {
-            cluster: self.cluster,
-            node: self.node,
-            incarnation,
-        };
+    pub(crate) fn sign_leaf(&self, incarnation: Uuid, public: &[u8]) -> Result<[Vec<u8>; 3], SecurityError> {
+        let id = ProcessId { cluster: self.cluster, node: self.node, incarnation };
         let mut params = params(format!("{}", incarnation.simple()), incarnation, LEAF_LIFE);
         let name = names::process(id).try_into().map_err(failed)?;
         params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let issuer = Issuer::new(
-            Self::params(self.cluster, self.node),
-            signing_key(&self.key)?,
-        );
-        let certificate = params
-            .signed_by(&Foreign(public), &issuer)
-            .map_err(failed)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let issuer = Issuer::new(Self::params(self.cluster, self.node), signing_key(&self.key)?);
+        let certificate = params.signed_by(&Foreign(public), &issuer).map_err(failed)?;
         let [node, authority] = self.chain.clone();
         Ok([certificate.der().to_vec(), node, authority])
     }
@@ -250,12 +199,7 @@ impl Identity {
     pub(crate) fn from_parts(id: ProcessId, chain: [Vec<u8>; 3], key: &KeyPair) -> Identity {
         let end = wall_clock() + LEAF_LIFE;
         let expires = end.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Identity {
-            id,
-            chain,
-            key: key.serialize_der(),
-            expires,
-        }
+        Identity { id, chain, key: key.serialize_der(), expires }
     }
 
     /// The process incarnation that it proves.
@@ -270,10 +214,7 @@ impl Identity {
 
     /// How long until two thirds of its life are over, which is when to renew it.
     pub fn renew_in(&self) -> Duration {
-        let now = wall_clock()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Duration::from_secs(self.expires.saturating_sub(now)).saturating_sub(LEAF_LIFE / 3)
     }
 }
@@ -300,20 +241,14 @@ impl fmt::Debug for Identity {
 /// an authority's first and second are equal).
 fn common_name(certificate: &[u8]) -> Option<String> {
     const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
-    let at = certificate
-        .windows(5)
-        .position(|window| window == COMMON_NAME)?
-        + 5;
+    let at = certificate.windows(5).position(|window| window == COMMON_NAME)? + 5;
     let length = usize::from(*certificate.get(at + 1)?);
     let text = certificate.get(at + 2..at + 2 + length)?;
     String::from_utf8(text.to_vec()).ok()
 }
 
 fn damaged(path: &Path, text: &str) -> SecurityError {
-    SecurityError::File {
-        path: path.display().to_string(),
-        text: text.into(),
-    }
+    SecurityError::File { path: path.display().to_string(), text: text.into() }
 }
 
 #[allow(clippy::disallowed_methods)] // the only files of this crate: keys, kept where the caller says
@@ -346,11 +281,9 @@ type Loaded = (Vec<Vec<u8>>, Vec<u8>, PathBuf);
 fn load(dir: &Path, file: &str) -> Result<Loaded, SecurityError> {
     let path = dir.join(file);
     let text = std::fs::read(&path).map_err(|error| damaged(&path, &error.to_string()))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text)
-        .map(|der| der.map(|der| der.to_vec()))
-        .collect();
-    let certificates =
-        certificates.map_err(|_| damaged(&path, "a certificate in it is damaged"))?;
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&text).map(|der| der.map(|der| der.to_vec())).collect();
+    let certificates = certificates.map_err(|_| damaged(&path, "a certificate in it is damaged"))?;
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok((certificates, key.secret_der().to_vec(), path)),
         Err(_) => Err(damaged(&path, "there is no private key in it")),
@@ -362,17 +295,10 @@ fn push_pem(text: &mut String, label: &str, der: &[u8]) {
     text.push_str(&format!("-----BEGIN {label}-----\n"));
     for line in der.chunks(48) {
         for three in line.chunks(3) {
-            let bits = three
-                .iter()
-                .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
-                << (8 * (3 - three.len()));
+            let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
             for place in 0..4 {
                 let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
-                text.push(if place <= three.len() {
-                    char::from(digit)
-                } else {
-                    '='
-                });
+                text.push(if place <= three.len() { char::from(digit) } else { '=' });
             }
         }
         text.push('\n');
@@ -392,26 +318,14 @@ mod tests {
         let authority = Authority::generate(ClusterId(Uuid::from_u128(77))).unwrap();
         authority.save(&dir).unwrap();
         authority.save(&dir).unwrap();
-        let mode = std::fs::metadata(dir.join("authority.pem"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(dir.join("authority.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let again = Authority::load(&dir).unwrap();
         assert_eq!(again.fingerprint(), authority.fingerprint());
         assert_eq!(again.cluster(), authority.cluster());
-        again
-            .node(NodeId(Uuid::from_u128(1)))
-            .unwrap()
-            .issue(Uuid::from_u128(2))
-            .unwrap();
+        again.node(NodeId(Uuid::from_u128(1))).unwrap().issue(Uuid::from_u128(2)).unwrap();
         std::fs::write(dir.join("authority.pem"), "nothing").unwrap();
-        assert!(
-            Authority::load(&dir)
-                .unwrap_err()
-                .to_string()
-                .contains("authority.pem")
-        );
+        assert!(Authority::load(&dir).unwrap_err().to_string().contains("authority.pem"));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

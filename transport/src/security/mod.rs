@@ -21,9 +21,7 @@ pub use authority::{Authority, Identity, NodeAuthority};
 pub use token::Token;
 
 pub(crate) use authority::fresh_key;
-pub(crate) use tls::{
-    JOIN_ALPN, ServerCert, Verdict, client_config, join_config, peer_id, server_config,
-};
+pub(crate) use tls::{JOIN_ALPN, ServerCert, Verdict, client_config, join_config, peer_id, server_config};
 pub(crate) use token::{FINGERPRINT, fingerprint};
 
 /// A node or a process whose certificate is no longer accepted.

@@ -40,27 +40,19 @@ pub(crate) enum Pin {
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::ring::default_provider();
     use rustls::crypto::ring::cipher_suite as suite;
-    provider.cipher_suites = vec![
-        suite::TLS13_AES_128_GCM_SHA256,
-        suite::TLS13_CHACHA20_POLY1305_SHA256,
-    ];
+    provider.cipher_suites = vec![suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256];
     Arc::new(provider)
 }
 
 fn certificates(chain: &[Vec<u8>]) -> Vec<CertificateDer<'static>> {
-    chain
-        .iter()
-        .map(|der| CertificateDer::from(der.clone()))
-        .collect()
+    chain.iter().map(|der| CertificateDer::from(der.clone())).collect()
 }
 
 fn roots(authority: &[u8]) -> Result<Arc<RootCertStore>, SecurityError> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from(authority.to_vec()))
-        .map_err(|error| {
-            SecurityError::Certificate(format!("the authority's certificate: {error}"))
-        })?;
+        .map_err(|error| SecurityError::Certificate(format!("the authority's certificate: {error}")))?;
     Ok(Arc::new(roots))
 }
 
@@ -76,9 +68,7 @@ pub(crate) struct ServerCert {
 
 impl ServerCert {
     pub(crate) fn new(identity: &Identity) -> Result<Arc<Self>, SecurityError> {
-        Ok(Arc::new(ServerCert {
-            session: RwLock::new(Self::keys(identity)?),
-        }))
+        Ok(Arc::new(ServerCert { session: RwLock::new(Self::keys(identity)?) }))
     }
 
     pub(crate) fn renew(&self, identity: &Identity) -> Result<(), SecurityError> {
@@ -89,16 +79,9 @@ impl ServerCert {
     /// For sessions leaf and node; for joins the authority too, which the joiner knows by fingerprint only.
     fn keys(identity: &Identity) -> Result<(Arc<CertifiedKey>, Arc<CertifiedKey>), SecurityError> {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.clone()));
-        let signer = rustls::crypto::ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(
-            key.secret_der().to_vec(),
-        ))
-        .map_err(unusable)?;
-        let with = |count: usize| {
-            Arc::new(CertifiedKey::new(
-                certificates(&identity.chain[..count]),
-                signer.clone(),
-            ))
-        };
+        let signer = rustls::crypto::ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(key.secret_der().to_vec()))
+            .map_err(unusable)?;
+        let with = |count: usize| Arc::new(CertifiedKey::new(certificates(&identity.chain[..count]), signer.clone()));
         let (session, join) = (with(2), with(3));
         session.keys_match().map_err(unusable)?;
         Ok((session, join))
@@ -108,14 +91,8 @@ impl ServerCert {
 impl ResolvesServerCert for ServerCert {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let keys = self.session.read().unwrap_or_else(PoisonError::into_inner);
-        let joins = hello
-            .alpn()
-            .is_some_and(|mut offered| offered.any(|alpn| alpn == JOIN_ALPN));
-        Some(if joins {
-            keys.1.clone()
-        } else {
-            keys.0.clone()
-        })
+        let joins = hello.alpn().is_some_and(|mut offered| offered.any(|alpn| alpn == JOIN_ALPN));
+        Some(if joins { keys.1.clone() } else { keys.0.clone() })
     }
 }
 
@@ -125,13 +102,11 @@ pub(crate) fn server_config(
     shown: Arc<ServerCert>,
 ) -> Result<rustls::ServerConfig, SecurityError> {
     let provider = provider();
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
-        roots(&identity.chain[2])?,
-        provider.clone(),
-    )
-    .allow_unauthenticated()
-    .build()
-    .map_err(|error| SecurityError::Certificate(error.to_string()))?;
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots(&identity.chain[2])?, provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| SecurityError::Certificate(error.to_string()))?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
@@ -159,9 +134,7 @@ pub(crate) fn client_config(
 }
 
 /// For a join: any process under the authority with that fingerprint.
-pub(crate) fn join_config(
-    authority: [u8; 32],
-) -> Result<(rustls::ClientConfig, Arc<Verifier>), SecurityError> {
+pub(crate) fn join_config(authority: [u8; 32]) -> Result<(rustls::ClientConfig, Arc<Verifier>), SecurityError> {
     let verifier = Verifier::new(Pin::Authority(authority), None);
     let mut config = client_builder(verifier.clone())?.with_no_client_auth();
     finish(&mut config, JOIN_ALPN);
@@ -170,17 +143,12 @@ pub(crate) fn join_config(
 
 fn client_builder(
     verifier: Arc<Verifier>,
-) -> Result<
-    rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>,
-    SecurityError,
-> {
-    Ok(
-        rustls::ClientConfig::builder_with_provider(verifier.provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(unusable)?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier),
-    )
+) -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>, SecurityError> {
+    Ok(rustls::ClientConfig::builder_with_provider(verifier.provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier))
 }
 
 fn finish(config: &mut rustls::ClientConfig, alpn: &[u8]) {
@@ -199,10 +167,7 @@ fn named(end_entity: &CertificateDer<'_>) -> Option<ProcessId> {
 
 /// The process that the other end of a connection has proved to be.
 pub(crate) fn peer_id(connection: &quinn::Connection) -> Option<ProcessId> {
-    let chain = connection
-        .peer_identity()?
-        .downcast::<Vec<CertificateDer<'static>>>()
-        .ok()?;
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     named(chain.first()?)
 }
 
@@ -222,20 +187,12 @@ impl fmt::Debug for Verifier {
 
 impl Verifier {
     fn new(pin: Pin, roots: Option<Arc<RootCertStore>>) -> Arc<Verifier> {
-        Arc::new(Verifier {
-            pin,
-            roots,
-            provider: provider(),
-            verdict: Mutex::new(None),
-        })
+        Arc::new(Verifier { pin, roots, provider: provider(), verdict: Mutex::new(None) })
     }
 
     /// Why the last certificate was not accepted.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
-        self.verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn judge(
@@ -245,8 +202,7 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), Verdict> {
         let refused = |error: rustls::Error| Verdict::Refused(error.to_string());
-        let found =
-            named(end_entity).ok_or_else(|| Verdict::Refused("it names no process".into()))?;
+        let found = named(end_entity).ok_or_else(|| Verdict::Refused("it names no process".into()))?;
         let (trusted, expected) = match &self.pin {
             Pin::Process(ours, _) if found.cluster != *ours => {
                 return Err(Verdict::WrongCluster(found.cluster));
@@ -254,26 +210,14 @@ impl Verifier {
             Pin::Process(_, expected) => (self.roots.clone(), *expected),
             Pin::Authority(print) => {
                 let pinned = intermediates.iter().find(|der| fingerprint(der) == *print);
-                (
-                    Some(
-                        roots(pinned.ok_or(Verdict::WrongAuthority)?)
-                            .map_err(|_| Verdict::WrongAuthority)?,
-                    ),
-                    None,
-                )
+                (Some(roots(pinned.ok_or(Verdict::WrongAuthority)?).map_err(|_| Verdict::WrongAuthority)?), None)
             }
         };
         let trusted = trusted.ok_or(Verdict::WrongAuthority)?;
         let certificate = ParsedCertificate::try_from(end_entity).map_err(refused)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &trusted,
-            intermediates,
-            now,
-            algorithms,
-        )
-        .map_err(refused)?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &trusted, intermediates, now, algorithms)
+            .map_err(refused)?;
         match expected {
             Some(expected) if expected != found => Err(Verdict::OtherProcess(found)),
             _ => Ok(()),
@@ -290,12 +234,11 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.judge(end_entity, intermediates, now)
-            .map_err(|verdict| {
-                let text = format!("{verdict:?}");
-                *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
-                rustls::Error::General(text)
-            })?;
+        self.judge(end_entity, intermediates, now).map_err(|verdict| {
+            let text = format!("{verdict:?}");
+            *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
+            rustls::Error::General(text)
+        })?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -305,12 +248,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -319,12 +257,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

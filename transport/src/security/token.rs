@@ -35,10 +35,7 @@ impl Token {
         SystemRandom::new()
             .fill(&mut secret)
             .map_err(|_| SecurityError::Certificate("the system gives no random numbers".into()))?;
-        Ok(Token {
-            authority: authority.fingerprint(),
-            secret,
-        })
+        Ok(Token { authority: authority.fingerprint(), secret })
     }
 
     /// The fingerprint of the authority whose cluster this token admits to.
@@ -117,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_and_a_damaged_one_says_how() {
-        let token = Token {
-            authority: [7; 32],
-            secret: [250; 16],
-        };
+        let token = Token { authority: [7; 32], secret: [250; 16] };
         let text = token.to_string();
         assert_eq!(format!(" {text}\n").parse::<Token>().unwrap(), token);
         assert!(!format!("{token:?}").contains("fafa"));

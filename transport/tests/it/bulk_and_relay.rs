@@ -66,18 +66,9 @@ async fn bulk_answers_come_whole_and_yield_to_messages() {
     assert_eq!(fetch(&peer, 0).await, Ok(0));
     assert_eq!(fetch(&peer, 3).await, Err(BulkError::Refused("odd".into())));
     let error = peer.bulk(vec![0; 70_000].into()).await.unwrap_err();
-    assert_eq!(
-        error,
-        BulkError::TooLarge {
-            size: 70_000,
-            limit: 65_536
-        }
-    );
+    assert_eq!(error, BulkError::TooLarge { size: 70_000, limit: 65_536 });
     let own = b.peer(&cluster.at(2));
-    assert!(
-        own.bulk(request(2)).await.is_err(),
-        "there is no connection with oneself"
-    );
+    assert!(own.bulk(request(2)).await.is_err(), "there is no connection with oneself");
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,10 +87,7 @@ async fn a_bulk_answer_that_breaks_says_so() {
             break error;
         }
     };
-    assert!(
-        matches!(error, BulkError::Broken { got, length: 50_000_000, .. } if got > 0),
-        "{error}"
-    );
+    assert!(matches!(error, BulkError::Broken { got, length: 50_000_000, .. } if got > 0), "{error}");
     cluster.net.heal();
     assert_eq!(fetch(&peer, 1000).await, Ok(1000), "the session goes on");
 }
@@ -108,34 +96,22 @@ async fn a_bulk_answer_that_breaks_says_so() {
 async fn a_relay_serves_ipv6_too() {
     let cluster = Cluster::new(4);
     let v6 = |n: u16| std::net::SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, n], 7000));
-    let on = |n: u8| {
-        start(Config {
-            listen: v6(n.into()),
-            ..cluster.config(n, 1)
-        })
-    };
+    let on = |n: u8| start(Config { listen: v6(n.into()), ..cluster.config(n, 1) });
     let ((raylet, _), (driver, _), (other, _)) = (on(1), on(2), on(3));
     driver.advertise(Vec::new());
     cluster.net.partition(&[v6(2).ip()], &[v6(3).ip()]);
     let to_raylet = driver.peer(&PeerAddr::new(raylet.id(), v6(1)));
     assert_eq!(to_raylet.ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1));
     let relay = Some((raylet.id(), v6(1)));
-    let peer = other.peer(&PeerAddr {
-        id: driver.id(),
-        addrs: Vec::new(),
-        relay,
-    });
+    let peer = other.peer(&PeerAddr { id: driver.id(), addrs: Vec::new(), relay });
     assert_eq!(peer.ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_cannot_be_dialled_is_reached_through_a_relay() {
     let cluster = Cluster::new(3);
-    let ((raylet, _), (driver, at_driver), (other, at_other)) = (
-        cluster.endpoint(1),
-        cluster.endpoint(2),
-        cluster.endpoint(3),
-    );
+    let ((raylet, _), (driver, at_driver), (other, at_other)) =
+        (cluster.endpoint(1), cluster.endpoint(2), cluster.endpoint(3));
     // The driver is behind a translator: nobody but the raylet, which it dialled, exchanges datagrams with it.
     driver.advertise(Vec::new());
     cluster.net.partition(&[ip(2)], &[ip(3)]);
@@ -145,21 +121,13 @@ async fn who_cannot_be_dialled_is_reached_through_a_relay() {
     assert!(raylet.known(driver.id()).unwrap().addr().addrs.is_empty());
 
     let relay = Some((raylet.id(), addr(1)));
-    let peer = other.peer(&PeerAddr {
-        id: driver.id(),
-        addrs: Vec::new(),
-        relay,
-    });
+    let peer = other.peer(&PeerAddr { id: driver.id(), addrs: Vec::new(), relay });
     for n in 0..1000 {
         tell(&peer, Lane::Ordered, n).unwrap();
     }
     assert_eq!(peer.ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
     assert_eq!(at_driver.from(other.id()), (0..1000).collect::<Vec<_>>());
-    assert_eq!(
-        fetch(&peer, 300_000).await,
-        Ok(300_000),
-        "bulk goes the same way"
-    );
+    assert_eq!(fetch(&peer, 300_000).await, Ok(300_000), "bulk goes the same way");
     // And back, over the same session.
     let back = driver.known(other.id()).unwrap();
     tell(&back, Lane::Urgent, 5).unwrap();

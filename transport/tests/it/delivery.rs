@@ -17,10 +17,7 @@ async fn messages_arrive_in_order_and_questions_are_answered() {
     let echoed: Result<u64, _> = peer.ask(ECHO, &77u64, ms(1000)).await;
     assert_eq!(echoed, Ok(77));
     assert_eq!(sink.from(a.id()), (0..1000).collect::<Vec<_>>());
-    assert!(
-        sink.bursts.lock().unwrap().len() <= 3,
-        "a burst is handed over as one"
-    );
+    assert!(sink.bursts.lock().unwrap().len() <= 3, "a burst is handed over as one");
     assert_eq!(sink.ups(), 1);
     assert!(peer.is_connected());
 }
@@ -37,10 +34,7 @@ async fn a_process_speaks_with_itself() {
     assert_eq!(sink.from(a.id()), (0..100).collect::<Vec<_>>());
     assert_eq!(a.known(a.id()).unwrap().id(), a.id());
     a.close().await;
-    assert!(matches!(
-        tell(&own, Lane::Ordered, 1),
-        Err(SendError::Ended { .. })
-    ));
+    assert!(matches!(tell(&own, Lane::Ordered, 1), Err(SendError::Ended { .. })));
 }
 
 /// 20 % loss, jitter, reordering, duplicates, both dialling at once, and the connections cut again and again.
@@ -48,19 +42,10 @@ async fn storm(seed: u64) -> (u64, u64) {
     let mut cluster = Cluster::new(seed);
     cluster.limits.idle = ms(1500);
     cluster.limits.keep_alive = ms(500);
-    let faults = LinkFaults {
-        loss: 0.2,
-        delay: ms(5),
-        jitter: ms(10),
-        reorder: 0.05,
-        duplicate: 0.05,
-    };
+    let faults = LinkFaults { loss: 0.2, delay: ms(5), jitter: ms(10), reorder: 0.05, duplicate: 0.05 };
     cluster.net.faults(faults);
     let ends = [cluster.endpoint(1), cluster.endpoint(2)];
-    let peers = [
-        ends[0].0.peer(&cluster.at(2)),
-        ends[1].0.peer(&cluster.at(1)),
-    ];
+    let peers = [ends[0].0.peer(&cluster.at(2)), ends[1].0.peer(&cluster.at(1))];
     const ROUNDS: u64 = 12;
     const EACH: u64 = 150;
     for round in 0..ROUNDS {
@@ -82,29 +67,14 @@ async fn storm(seed: u64) -> (u64, u64) {
         }
     }
     let total = (ROUNDS * EACH + ROUNDS * EACH / 10) as usize;
-    until("all has arrived", || {
-        ends.iter().all(|(_, sink)| sink.count() >= total)
-    })
-    .await;
+    until("all has arrived", || ends.iter().all(|(_, sink)| sink.count() >= total)).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     for (side, (_, sink)) in ends.iter().enumerate() {
         let from = ends[1 - side].0.id();
-        let (urgent, ordered): (Vec<u64>, Vec<u64>) =
-            sink.from(from).into_iter().partition(|n| *n >= 1_000_000);
-        assert_eq!(
-            ordered,
-            (0..ROUNDS * EACH).collect::<Vec<_>>(),
-            "SEED={seed}"
-        );
-        assert!(
-            urgent.is_sorted() && urgent.len() == total - ordered.len(),
-            "SEED={seed}"
-        );
-        assert_eq!(
-            (sink.ups(), sink.downs().len()),
-            (1, 0),
-            "SEED={seed}: one session outlives its connections"
-        );
+        let (urgent, ordered): (Vec<u64>, Vec<u64>) = sink.from(from).into_iter().partition(|n| *n >= 1_000_000);
+        assert_eq!(ordered, (0..ROUNDS * EACH).collect::<Vec<_>>(), "SEED={seed}");
+        assert!(urgent.is_sorted() && urgent.len() == total - ordered.len(), "SEED={seed}");
+        assert_eq!((sink.ups(), sink.downs().len()), (1, 0), "SEED={seed}: one session outlives its connections");
         assert_eq!(peers[side].backlog(), 0, "SEED={seed}: all is acknowledged");
     }
     (cluster.net.trace_hash(), cluster.net.datagrams())
@@ -125,12 +95,7 @@ fn many_seeds() {
     let (first, last) = range.split_once("..").unwrap();
     for seed in first.parse().unwrap()..last.parse().unwrap() {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let (hash, datagrams) = builder
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-            .block_on(storm(seed));
+        let (hash, datagrams) = builder.enable_all().start_paused(true).build().unwrap().block_on(storm(seed));
         println!("seed {seed}: {datagrams} datagrams, trace {hash:016x}");
     }
 }
@@ -139,12 +104,7 @@ fn many_seeds() {
 fn the_same_seed_gives_the_same_datagrams() {
     let run = |seed| {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-            .block_on(storm(seed))
+        builder.enable_all().start_paused(true).build().unwrap().block_on(storm(seed))
     };
     let (first, again, other) = (run(5), run(5), run(6));
     assert_eq!(first, again);
@@ -163,10 +123,7 @@ async fn dialling_at_once_ends_with_one_connection() {
             tell(&to_a, Lane::Ordered, n).unwrap();
             tokio::time::sleep(ms(seed)).await;
         }
-        until("both have heard", || {
-            at_a.count() == 20 && at_b.count() == 20
-        })
-        .await;
+        until("both have heard", || at_a.count() == 20 && at_b.count() == 20).await;
         let (here, there) = (a.known(b.id()).unwrap(), b.known(a.id()).unwrap());
         assert!(here.is_connected() && there.is_connected());
         assert_eq!((at_a.ups(), at_b.ups()), (1, 1));
@@ -203,8 +160,7 @@ async fn urgent_passes_ordered() {
     until("it is connected", || sink.count() == 1).await;
     for n in 1..=100u64 {
         let body = [&n.to_le_bytes()[..], &[0; 100_000]].concat();
-        peer.tell_with(Lane::Ordered, SINK, |out| out.extend_from_slice(&body))
-            .unwrap();
+        peer.tell_with(Lane::Ordered, SINK, |out| out.extend_from_slice(&body)).unwrap();
     }
     tell(&peer, Lane::Urgent, 999).unwrap();
     until("all has arrived", || sink.count() == 102).await;
@@ -224,10 +180,7 @@ async fn what_was_sent_before_a_close_arrives() {
         tell(&peer, Lane::Ordered, n).unwrap();
     }
     a.close().await;
-    until("the other side knows", || {
-        sink.downs() == [DownReason::Goodbye]
-    })
-    .await;
+    until("the other side knows", || sink.downs() == [DownReason::Goodbye]).await;
     assert_eq!(sink.from(a.id()), (0..500).collect::<Vec<_>>());
     assert!(b.known(a.id()).is_none());
 }
@@ -240,11 +193,7 @@ async fn a_contact_learns_whom_it_found() {
     assert_eq!(peer.id(), b.id());
     assert_eq!(peer.ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1));
     assert_eq!(a.contact(addr(2), ms(3000)).await.unwrap().id(), b.id());
-    assert_eq!(
-        a.contact(addr(1), ms(3000)).await.unwrap().id(),
-        a.id(),
-        "it may find itself"
-    );
+    assert_eq!(a.contact(addr(1), ms(3000)).await.unwrap().id(), a.id(), "it may find itself");
     let back = b.known(a.id()).unwrap();
     assert_eq!(back.ask::<_, u64>(ECHO, &2u64, ms(1000)).await, Ok(2));
 }
@@ -255,10 +204,7 @@ async fn a_slow_link_is_waited_for() {
     let ((a, _), (_b, sink)) = (cluster.endpoint(1), cluster.endpoint(2));
     let peer = a.peer(&cluster.at(2));
     for _ in 0..60 {
-        peer.tell_with(Lane::Ordered, SINK, |out| {
-            out.resize(out.len() + 900_000, 1)
-        })
-        .unwrap();
+        peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + 900_000, 1)).unwrap();
     }
     assert!(peer.backlog() > 50_000_000);
     peer.drained().await;

@@ -70,8 +70,7 @@ fn tls(identity: Option<&Identity>) -> rustls::ClientConfig {
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let (_, chain, key, _): Parts =
-                postcard::from_bytes(&postcard::to_allocvec(identity).unwrap()).unwrap();
+            let (_, chain, key, _): Parts = postcard::from_bytes(&postcard::to_allocvec(identity).unwrap()).unwrap();
             let chain = chain[..2].iter().map(|der| der.clone().into()).collect();
             let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key);
             builder.with_client_auth_cert(chain, key.into()).unwrap()
@@ -84,19 +83,11 @@ fn tls(identity: Option<&Identity>) -> rustls::ClientConfig {
 async fn scene() -> Scene {
     let mut cluster = Cluster::new(1);
     cluster.limits.stall = ms(2000);
-    let local = |n| Config {
-        net: Net::Udp,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        ..cluster.config(n, 1)
-    };
+    let local = |n| Config { net: Net::Udp, listen: "127.0.0.1:0".parse().unwrap(), ..cluster.config(n, 1) };
     let (victim, sink) = start(local(1));
     let (friend, _) = start(local(2));
     let peer = friend.peer(&PeerAddr::new(victim.id(), victim.local_addr()));
-    assert_eq!(
-        peer.ask::<_, u64>(ECHO, &1u64, Duration::from_secs(10))
-            .await,
-        Ok(1)
-    );
+    assert_eq!(peer.ask::<_, u64>(ECHO, &1u64, Duration::from_secs(10)).await, Ok(1));
     let villain = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let config = cluster.config(9, 1);
     Scene {
@@ -112,25 +103,17 @@ async fn scene() -> Scene {
 }
 
 impl Scene {
-    async fn connect(
-        &self,
-        tls: rustls::ClientConfig,
-    ) -> Result<quinn::Connection, quinn::ConnectionError> {
+    async fn connect(&self, tls: rustls::ClientConfig) -> Result<quinn::Connection, quinn::ConnectionError> {
         let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
         let config = quinn::ClientConfig::new(Arc::new(tls));
-        self.villain
-            .connect_with(config, self.victim.local_addr(), "actinic")
-            .unwrap()
-            .await
+        self.villain.connect_with(config, self.victim.local_addr(), "actinic").unwrap().await
     }
 
     /// A connection whose greeting was accepted; the greeting's reply is read.
     async fn greeted(&self) -> quinn::Connection {
         let connection = self.connect(self.tls.clone()).await.unwrap();
         let (mut send, mut receive) = connection.open_bi().await.unwrap();
-        send.write_all(&greeting(&self.hello(self.id)))
-            .await
-            .unwrap();
+        send.write_all(&greeting(&self.hello(self.id))).await.unwrap();
         receive.read_exact(&mut [0; 12]).await.unwrap();
         connection
     }
@@ -138,16 +121,7 @@ impl Scene {
     /// The fields of `wire::Hello`.
     fn hello(&self, from: ProcessId) -> Vec<u8> {
         let none: Vec<std::net::SocketAddr> = Vec::new();
-        postcard::to_allocvec(&(
-            from,
-            Some(self.victim.id()),
-            1u64,
-            [0u64; 2],
-            1u64,
-            0u64,
-            none,
-        ))
-        .unwrap()
+        postcard::to_allocvec(&(from, Some(self.victim.id()), 1u64, [0u64; 2], 1u64, 0u64, none)).unwrap()
     }
 
     /// The friend is served as before.
@@ -164,81 +138,46 @@ impl Scene {
         if finish {
             lane.finish().unwrap();
         }
-        let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed())
-            .await
-            .unwrap();
+        let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.unwrap();
         self.unharmed().await;
         closed.to_string()
     }
 }
 
 fn greeting(body: &[u8]) -> Vec<u8> {
-    [
-        b"ACTN",
-        &REVISION.to_le_bytes()[..],
-        &(body.len() as u32).to_le_bytes(),
-        body,
-    ]
-    .concat()
+    [b"ACTN", &REVISION.to_le_bytes()[..], &(body.len() as u32).to_le_bytes(), body].concat()
 }
 
 fn frame(number: u64, acknowledges: u64, body: &[u8]) -> Vec<u8> {
-    [
-        &(body.len() as u32).to_le_bytes()[..],
-        &number.to_le_bytes(),
-        &acknowledges.to_le_bytes(),
-        body,
-    ]
-    .concat()
+    [&(body.len() as u32).to_le_bytes()[..], &number.to_le_bytes(), &acknowledges.to_le_bytes(), body].concat()
 }
 
 fn message(kind: u8, id: u64, body: &[u8]) -> Vec<u8> {
-    [
-        &(body.len() as u32 + 9).to_le_bytes()[..],
-        &[kind],
-        &id.to_le_bytes(),
-        body,
-    ]
-    .concat()
+    [&(body.len() as u32 + 9).to_le_bytes()[..], &[kind], &id.to_le_bytes(), body].concat()
 }
 
 #[tokio::test]
 async fn frames_that_break_the_rules_close_the_connection() {
     let cases: Vec<(Vec<u8>, bool, &str)> = vec![
         (
-            frame(1, 0, &[])[..20]
-                .iter()
-                .enumerate()
-                .map(|(i, b)| if i == 2 { 0x20 } else { *b })
-                .collect(),
+            frame(1, 0, &[])[..20].iter().enumerate().map(|(i, b)| if i == 2 { 0x20 } else { *b }).collect(),
             false,
             "over the limit",
         ),
         (frame(1, 0, &message(9, 1, &[])), false, "unknown kind"),
         (frame(1, 0, &message(1, 6, &[1, 2])), false, "cut short"),
-        (
-            frame(1, 0, &[255, 0, 0, 0, 0]),
-            false,
-            "longer than its frame",
-        ),
+        (frame(1, 0, &[255, 0, 0, 0, 0]), false, "longer than its frame"),
         (frame(1, 0, &[1, 2]), false, "without its length"),
         (frame(2, 0, &message(0, 5, &[0; 8])), false, "gap"),
         (frame(1, 7, &message(0, 5, &[0; 8])), false, "never sent"),
-        (
-            frame(1, 0, &message(0, 5, &[0; 8]))[..30].to_vec(),
-            true,
-            "cut short",
-        ),
+        (frame(1, 0, &message(0, 5, &[0; 8]))[..30].to_vec(), true, "cut short"),
     ];
     for (bytes, finish, says) in cases {
         let scene = scene().await;
         let why = scene.closes_on(&bytes, finish).await;
         assert!(why.contains(says), "expected {says:?}, got {why:?}");
         let told = scene.sink.downs();
-        assert!(
-            matches!(&told[..], [DownReason::Protocol(text)] if text.contains(says)),
-            "{told:?}"
-        );
+        assert!(matches!(&told[..], [DownReason::Protocol(text)] if text.contains(says)), "{told:?}");
     }
 }
 
@@ -250,9 +189,7 @@ async fn a_good_frame_from_the_same_hand_is_taken() {
     let mut lane = connection.open_uni().await.unwrap();
     let told = message(0, 5, &42u64.to_le_bytes());
     let nobody = message(0, 12345, &[1, 2, 3]);
-    lane.write_all(&frame(1, 0, &[nobody, told].concat()))
-        .await
-        .unwrap();
+    lane.write_all(&frame(1, 0, &[nobody, told].concat())).await.unwrap();
     until("it has arrived", || scene.sink.from(scene.id) == [42]).await;
     scene.unharmed().await;
 }
@@ -262,31 +199,17 @@ async fn greetings_that_break_the_rules_are_refused() {
     let scene = scene().await;
     let hello = scene.hello(scene.id);
     let cases: Vec<(Vec<u8>, &str)> = vec![
-        (
-            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
-            "does not begin with a greeting",
-        ),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "does not begin with a greeting"),
         (greeting(&hello[..hello.len() / 2]), "cannot be decoded"),
-        (
-            [b"ACTN", &REVISION.to_le_bytes()[..], &[255; 4]].concat(),
-            "more than 4 KiB",
-        ),
-        (
-            greeting(&scene.hello(scene.friend.id())),
-            "another process than the certificate",
-        ),
+        ([b"ACTN", &REVISION.to_le_bytes()[..], &[255; 4]].concat(), "more than 4 KiB"),
+        (greeting(&scene.hello(scene.friend.id())), "another process than the certificate"),
     ];
     for (bytes, says) in cases {
         let connection = scene.connect(scene.tls.clone()).await.unwrap();
         let (mut send, _receive) = connection.open_bi().await.unwrap();
         send.write_all(&bytes).await.unwrap();
-        let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed())
-            .await
-            .unwrap();
-        assert!(
-            closed.to_string().contains(says),
-            "expected {says:?}, got {closed}"
-        );
+        let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.unwrap();
+        assert!(closed.to_string().contains(says), "expected {says:?}, got {closed}");
     }
     scene.unharmed().await;
     assert_eq!(scene.sink.ups(), 1, "the friend only");
@@ -296,20 +219,12 @@ async fn greetings_that_break_the_rules_are_refused() {
 async fn no_certificate_no_session() {
     let scene = scene().await;
     let connection = scene.connect(tls(None)).await.unwrap();
-    let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed())
-        .await
-        .unwrap();
-    assert!(
-        closed.to_string().contains("needs a certificate"),
-        "{closed}"
-    );
+    let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.unwrap();
+    assert!(closed.to_string().contains("needs a certificate"), "{closed}");
     let mut other = tls(None);
     other.alpn_protocols = vec![b"h3".to_vec()];
     let error = scene.connect(other).await.unwrap_err();
-    assert!(
-        error.to_string().contains("120") || error.to_string().contains("protocol"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("120") || error.to_string().contains("protocol"), "{error}");
     scene.unharmed().await;
 }
 
@@ -335,9 +250,7 @@ async fn garbage_datagrams_change_nothing() {
     for round in 0..2000usize {
         let bytes: Vec<u8> = (0..round % 1500)
             .map(|_| {
-                random = random
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
+                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 (random >> 40) as u8
             })
             .collect();
@@ -355,28 +268,13 @@ async fn an_oversized_message_is_refused_at_the_sender() {
     let ((a, _), (_b, sink)) = (cluster.endpoint(1), cluster.endpoint(2));
     let peer = a.peer(&cluster.at(2));
     let limit = Limits::default().max_message();
-    let large =
-        |size: usize| peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + size, 1));
+    let large = |size: usize| peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + size, 1));
     tell(&peer, Lane::Ordered, 1).unwrap();
-    assert_eq!(
-        large(limit + 1),
-        Err(SendError::TooLarge {
-            size: limit + 1,
-            limit
-        })
-    );
-    assert!(
-        large(limit + 1)
-            .unwrap_err()
-            .to_string()
-            .contains(&limit.to_string())
-    );
+    assert_eq!(large(limit + 1), Err(SendError::TooLarge { size: limit + 1, limit }));
+    assert!(large(limit + 1).unwrap_err().to_string().contains(&limit.to_string()));
     large(limit).unwrap();
     let asked: Result<u64, _> = peer.ask(ECHO, &vec![1u8; 2 << 20], ms(1000)).await;
-    assert!(matches!(
-        asked,
-        Err(AskError::Send(SendError::TooLarge { .. }))
-    ));
+    assert!(matches!(asked, Err(AskError::Send(SendError::TooLarge { .. }))));
     tell(&peer, Lane::Ordered, 2).unwrap();
     until("the good ones have arrived", || sink.count() == 3).await;
     assert!(peer.ended().is_none());
@@ -393,10 +291,7 @@ async fn a_message_that_cannot_be_serialized_is_named() {
     let cluster = Cluster::new(3);
     let ((a, _), (_b, sink)) = (cluster.endpoint(1), cluster.endpoint(2));
     let peer = a.peer(&cluster.at(2));
-    assert!(matches!(
-        peer.tell(Lane::Ordered, SINK, &(1u64, Never)),
-        Err(SendError::Encode(_))
-    ));
+    assert!(matches!(peer.tell(Lane::Ordered, SINK, &(1u64, Never)), Err(SendError::Encode(_))));
     let asked: Result<u64, _> = peer.ask(ECHO, &Never, ms(1000)).await;
     assert!(matches!(asked, Err(AskError::Send(SendError::Encode(_)))));
     tell(&peer, Lane::Ordered, 2).unwrap();

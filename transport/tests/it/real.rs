@@ -11,12 +11,7 @@ use crate::support::*;
 const LONG: Duration = Duration::from_secs(20);
 
 fn config(cluster: &Cluster, n: u8) -> Config {
-    Config {
-        net: Net::Udp,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        seed: None,
-        ..cluster.config(n, 1)
-    }
+    Config { net: Net::Udp, listen: "127.0.0.1:0".parse().unwrap(), seed: None, ..cluster.config(n, 1) }
 }
 
 #[tokio::test]
@@ -30,16 +25,9 @@ async fn two_endpoints_speak_over_loopback() {
     assert_eq!(peer.ask::<_, u64>(ECHO, &7u64, LONG).await, Ok(7));
     assert_eq!(sink.from(a.id()), (0..100_000).collect::<Vec<_>>());
     let back = b.known(a.id()).unwrap();
-    assert_eq!(
-        back.addr().addrs,
-        [a.local_addr()],
-        "the dialler said where it listens"
-    );
+    assert_eq!(back.addr().addrs, [a.local_addr()], "the dialler said where it listens");
     a.close().await;
-    until("the other side knows", || {
-        sink.downs() == [DownReason::Goodbye]
-    })
-    .await;
+    until("the other side knows", || sink.downs() == [DownReason::Goodbye]).await;
 }
 
 #[tokio::test]
@@ -60,17 +48,10 @@ async fn handles_are_used_from_other_threads_and_executors() {
             })
         })
         .collect();
-    until("all has arrived", || {
-        sink.count() == 40_000 && threads.iter().all(|thread| thread.is_finished())
-    })
-    .await;
+    until("all has arrived", || sink.count() == 40_000 && threads.iter().all(|thread| thread.is_finished())).await;
     for (thread, handle) in threads.into_iter().enumerate() {
         assert_eq!(handle.join().unwrap(), Ok(thread as u64));
-        let numbers: Vec<u64> = sink
-            .from(a.id())
-            .into_iter()
-            .filter(|n| n >> 32 == thread as u64)
-            .collect();
+        let numbers: Vec<u64> = sink.from(a.id()).into_iter().filter(|n| n >> 32 == thread as u64).collect();
         assert!(numbers.is_sorted() && numbers.len() == 10_000);
     }
 }
@@ -98,35 +79,16 @@ async fn a_port_in_use_is_named() {
     let cluster = Cluster::new(3);
     let (a, _) = start(config(&cluster, 1));
     let taken = a.local_addr();
-    let error = Endpoint::bind(Config {
-        listen: taken,
-        ..config(&cluster, 2)
-    })
-    .unwrap_err();
+    let error = Endpoint::bind(Config { listen: taken, ..config(&cluster, 2) }).unwrap_err();
     assert!(matches!(&error, BindError::InUse(addr) if *addr == taken));
-    assert!(
-        error.to_string().contains(&taken.to_string())
-            && error.to_string().contains("another port"),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&taken.to_string()) && error.to_string().contains("another port"), "{error}");
     let elsewhere = "192.0.2.1:0".parse().unwrap();
-    let error = Endpoint::bind(Config {
-        listen: elsewhere,
-        ..config(&cluster, 2)
-    })
-    .unwrap_err();
+    let error = Endpoint::bind(Config { listen: elsewhere, ..config(&cluster, 2) }).unwrap_err();
     assert!(matches!(error, BindError::Io { .. }), "{error}");
     let mut wrong = config(&cluster, 2);
     wrong.id = cluster.id(3, 1);
-    assert!(matches!(
-        Endpoint::bind(wrong).unwrap_err(),
-        BindError::Identity(_)
-    ));
-    assert!(
-        std::thread::spawn(move || Endpoint::bind(config(&Cluster::new(1), 2)).is_err())
-            .join()
-            .unwrap()
-    );
+    assert!(matches!(Endpoint::bind(wrong).unwrap_err(), BindError::Identity(_)));
+    assert!(std::thread::spawn(move || Endpoint::bind(config(&Cluster::new(1), 2)).is_err()).join().unwrap());
 }
 
 #[tokio::test]
@@ -140,10 +102,7 @@ async fn probes_and_joins_know_a_closed_port() {
     };
     assert_eq!(head.probe(closed, LONG).await, Probe::Unreachable);
     let mute = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert_eq!(
-        head.probe(mute.local_addr().unwrap(), ms(100)).await,
-        Probe::Silent
-    );
+    assert_eq!(head.probe(mute.local_addr().unwrap(), ms(100)).await, Probe::Silent);
 
     let token = Token::generate(&cluster.authority).unwrap();
     head.serve_joins(JoinServer {
@@ -153,37 +112,14 @@ async fn probes_and_joins_know_a_closed_port() {
         revision: REVISION,
         draw: Arc::new(|| Uuid::from_u128(99)),
     });
-    let request = |kind| JoinRequest {
-        kind,
-        revision: REVISION,
-        from: None,
-        seed: None,
-    };
-    let joined = join(
-        &Net::Udp,
-        head.local_addr(),
-        &token,
-        request(JoinKind::Driver),
-        LONG,
-    )
-    .await
-    .unwrap();
+    let request = |kind| JoinRequest { kind, revision: REVISION, from: None, seed: None };
+    let joined = join(&Net::Udp, head.local_addr(), &token, request(JoinKind::Driver), LONG).await.unwrap();
     assert_eq!(joined.host.id, head.id());
-    let error = join(&Net::Udp, closed, &token, request(JoinKind::Driver), LONG)
-        .await
-        .unwrap_err();
+    let error = join(&Net::Udp, closed, &token, request(JoinKind::Driver), LONG).await.unwrap_err();
     assert_eq!(error, JoinError::Nobody(closed));
     let silent = mute.local_addr().unwrap();
-    let error = join(&Net::Udp, silent, &token, request(JoinKind::Tool), ms(700))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error,
-        JoinError::Timeout {
-            addr: silent,
-            within: ms(700)
-        }
-    );
+    let error = join(&Net::Udp, silent, &token, request(JoinKind::Tool), ms(700)).await.unwrap_err();
+    assert_eq!(error, JoinError::Timeout { addr: silent, within: ms(700) });
     let error = head.contact(closed, LONG).await.unwrap_err();
     assert_eq!(error, DialError::Nobody(closed));
 }
@@ -191,10 +127,7 @@ async fn probes_and_joins_know_a_closed_port() {
 #[tokio::test]
 async fn who_listens_everywhere_is_dialled_where_it_was_seen() {
     let cluster = Cluster::new(6);
-    let everywhere = Config {
-        listen: "0.0.0.0:0".parse().unwrap(),
-        ..config(&cluster, 1)
-    };
+    let everywhere = Config { listen: "0.0.0.0:0".parse().unwrap(), ..config(&cluster, 1) };
     let ((a, _), (b, _)) = (start(everywhere), start(config(&cluster, 2)));
     let peer = a.peer(&PeerAddr::new(b.id(), b.local_addr()));
     assert_eq!(peer.ask::<_, u64>(ECHO, &7u64, LONG).await, Ok(7));
@@ -209,10 +142,7 @@ async fn datagrams_grow_to_what_the_loopback_carries() {
     let peer = a.peer(&PeerAddr::new(b.id(), b.local_addr()));
     assert_eq!(peer.ask::<_, u64>(ECHO, &7u64, LONG).await, Ok(7));
     for _ in 0..20 {
-        peer.tell_with(Lane::Ordered, SINK, |out| {
-            out.resize(out.len() + 1_000_000, 1)
-        })
-        .unwrap();
+        peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + 1_000_000, 1)).unwrap();
     }
     until("all has arrived", || sink.count() == 20).await;
 }

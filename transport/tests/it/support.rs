@@ -38,15 +38,8 @@ impl Cluster {
     pub(crate) fn number(cluster: u128, seed: u64) -> Cluster {
         let authority = Authority::generate(ClusterId(Uuid::from_u128(cluster))).unwrap();
         let net = SimNet::new(seed);
-        net.faults(LinkFaults {
-            delay: ms(5),
-            ..LinkFaults::default()
-        });
-        Cluster {
-            authority,
-            net,
-            limits: Limits::default(),
-        }
+        net.faults(LinkFaults { delay: ms(5), ..LinkFaults::default() });
+        Cluster { authority, net, limits: Limits::default() }
     }
 
     /// The process that lives on node `n`.
@@ -64,12 +57,7 @@ impl Cluster {
 
     pub(crate) fn config(&self, n: u8, incarnation: u8) -> Config {
         let id = self.id(n, incarnation);
-        let identity = self
-            .authority
-            .node(id.node)
-            .unwrap()
-            .issue(id.incarnation)
-            .unwrap();
+        let identity = self.authority.node(id.node).unwrap().issue(id.incarnation).unwrap();
         Config {
             id,
             identity,
@@ -93,9 +81,7 @@ pub(crate) fn start(config: Config) -> (Endpoint, Arc<Sink>) {
     endpoint.register(SINK, sink.clone());
     endpoint.register(ECHO, Arc::new(Echo));
     let seen = sink.clone();
-    endpoint.on_peer_event(Arc::new(move |event| {
-        seen.events.lock().unwrap().push(event)
-    }));
+    endpoint.on_peer_event(Arc::new(move |event| seen.events.lock().unwrap().push(event)));
     (endpoint, sink)
 }
 
@@ -122,13 +108,7 @@ pub(crate) fn number(body: &[u8]) -> u64 {
 
 impl Sink {
     pub(crate) fn from(&self, id: ProcessId) -> Vec<u64> {
-        self.told
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(from, _)| *from == id)
-            .map(|(_, n)| *n)
-            .collect()
+        self.told.lock().unwrap().iter().filter(|(from, _)| *from == id).map(|(_, n)| *n).collect()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -139,23 +119,12 @@ impl Sink {
         let events = self.events.lock().unwrap();
         events
             .iter()
-            .filter_map(|event| {
-                if let PeerEvent::Down(_, why) = event {
-                    Some(why.clone())
-                } else {
-                    None
-                }
-            })
+            .filter_map(|event| if let PeerEvent::Down(_, why) = event { Some(why.clone()) } else { None })
             .collect()
     }
 
     pub(crate) fn ups(&self) -> usize {
-        self.events
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|event| matches!(event, PeerEvent::Up(..)))
-            .count()
+        self.events.lock().unwrap().iter().filter(|event| matches!(event, PeerEvent::Up(..))).count()
     }
 }
 
@@ -170,9 +139,7 @@ impl Receiver for Echo {
                 Some(13) => drop(reply),
                 Some(14) => std::mem::forget(reply),
                 Some(15) => panic!("a receiver that panics"),
-                _ => reply
-                    .answer_with(|out| out.extend_from_slice(message.body))
-                    .unwrap(),
+                _ => reply.answer_with(|out| out.extend_from_slice(message.body)).unwrap(),
             }
         }
     }

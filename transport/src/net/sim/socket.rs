@@ -29,37 +29,20 @@ impl fmt::Debug for SimSocket {
 
 impl SimSocket {
     pub(super) fn new(net: SimNet, addr: SocketAddr, number: u64) -> SimSocket {
-        SimSocket {
-            net,
-            addr,
-            number,
-            timer: Mutex::new(None),
-        }
+        SimSocket { net, addr, number, timer: Mutex::new(None) }
     }
 
     /// The next arrival that is due; otherwise waits for it, or for one to be sent.
-    fn poll_arrival(
-        &self,
-        cx: &mut Context<'_>,
-        mut take: impl FnMut(Arrival) -> bool,
-    ) -> Poll<()> {
+    fn poll_arrival(&self, cx: &mut Context<'_>, mut take: impl FnMut(Arrival) -> bool) -> Poll<()> {
         loop {
             let due = {
                 let mut world = self.net.world();
-                let Some(port) = world
-                    .ports
-                    .get_mut(&self.addr)
-                    .filter(|port| port.number == self.number)
-                else {
+                let Some(port) = world.ports.get_mut(&self.addr).filter(|port| port.number == self.number) else {
                     return Poll::Pending; // crashed: it hears nothing any more
                 };
                 let now = Instant::now();
                 let mut any = false;
-                while let Some(entry) = port
-                    .inbox
-                    .first_entry()
-                    .filter(|entry| entry.key().0 <= now)
-                {
+                while let Some(entry) = port.inbox.first_entry().filter(|entry| entry.key().0 <= now) {
                     let arrival = entry.remove();
                     if let Arrival::Datagram(_, datagram) = &arrival {
                         port.bytes -= datagram.len();
@@ -95,11 +78,7 @@ impl SimSocket {
 impl Drop for SimSocket {
     fn drop(&mut self) {
         let mut world = self.net.world();
-        if world
-            .ports
-            .get(&self.addr)
-            .is_some_and(|port| port.number == self.number)
-        {
+        if world.ports.get(&self.addr).is_some_and(|port| port.number == self.number) {
             world.ports.remove(&self.addr);
         }
     }
@@ -111,13 +90,9 @@ impl AsyncUdpSocket for SimSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let size = transmit
-            .segment_size
-            .unwrap_or(transmit.contents.len())
-            .max(1);
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         for datagram in transmit.contents.chunks(size) {
-            self.net
-                .send(self.addr, self.number, transmit.destination, datagram);
+            self.net.send(self.addr, self.number, transmit.destination, datagram);
         }
         Ok(())
     }
@@ -135,13 +110,7 @@ impl AsyncUdpSocket for SimSocket {
                 if let Arrival::Datagram(from, datagram) = arrival {
                     let length = datagram.len().min(bufs[count].len());
                     bufs[count][..length].copy_from_slice(&datagram[..length]);
-                    meta[count] = RecvMeta {
-                        addr: from,
-                        len: length,
-                        stride: length.max(1),
-                        ecn: None,
-                        dst_ip: None,
-                    };
+                    meta[count] = RecvMeta { addr: from, len: length, stride: length.max(1), ecn: None, dst_ip: None };
                     count += 1;
                 }
                 count < room
