@@ -14,6 +14,9 @@ use crate::value::{self, Blob, BlobWriter, Extras, Value};
 /// A value larger than this becomes an object once, and is sent by ref.
 pub(crate) const INLINE_LIMIT: usize = 100 * 1024;
 
+/// All arguments of a call that are sent inside it: a message has a limit.
+const INLINE_TOTAL: usize = 512 * 1024;
+
 const HERE: u8 = 0;
 const DEPENDENCY: u8 = 1;
 
@@ -63,7 +66,8 @@ impl Args {
             return;
         }
         let beside: usize = self.extras.buffers[buffers..].iter().map(|buffer| buffer.len()).sum();
-        if self.body.len() - start + beside > INLINE_LIMIT {
+        let total: usize = self.body.len() + self.extras.buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
+        if self.body.len() - start + beside > INLINE_LIMIT || total > INLINE_TOTAL {
             self.set_apart(name, value, start, buffers, refs);
         }
     }

@@ -165,9 +165,9 @@ impl Ear {
     }
 
     fn tasks(&self, from: &Peer, messages: &mut Messages<'_>) {
+        let Some(slot) = self.process.slots().into_iter().next() else { return };
         for message in messages {
             let Some(tasks) = decode::<WireTasks<'_>>(from, message.body) else { continue };
-            let Some(slot) = self.process.slots().into_iter().next() else { continue };
             let mut ready = Vec::with_capacity(tasks.tasks.len());
             for task in &tasks.tasks {
                 let job = RemoteJob::task(&self.process, from, tasks.owner, tasks.lease, task);
@@ -202,10 +202,16 @@ impl Ear {
     }
 
     fn calls(&self, from: &Peer, messages: &mut Messages<'_>) {
+        let mut last: Option<Arc<ActorHost>> = None;
         for message in messages {
             let Some(calls) = decode::<WireCalls<'_>>(from, message.body) else { continue };
-            let host = self.process.actor(calls.actor).filter(|host| host.run.incarnation == calls.incarnation);
-            let Some(host) = host else {
+            // A burst is mostly for one actor.
+            let fits =
+                |host: &Arc<ActorHost>| host.number() == calls.actor && host.run.incarnation == calls.incarnation;
+            if !last.as_ref().is_some_and(fits) {
+                last = self.process.actor(calls.actor).filter(fits);
+            }
+            let Some(host) = last.clone() else {
                 tracing::debug!(
                     actor = calls.actor,
                     "calls for an actor that is not here; their caller hears from the GCS"

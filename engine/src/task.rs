@@ -80,6 +80,10 @@ pub(crate) struct Task {
     cancelled: AtomicBool,
     /// Another process was given a ref to one of its returns.
     shared: AtomicBool,
+    /// The bytes that pushing it moves.
+    bytes: u32,
+    /// Whether it was submitted with refs as arguments.
+    depends: bool,
     input: Mutex<Input>,
     first: Slot,
     rest: Box<[Slot]>,
@@ -96,6 +100,9 @@ impl Task {
     ) -> Arc<Task> {
         let seq = owner.next_seq();
         Arc::new(Task {
+            // An argument in the body is at most the inline limit.
+            bytes: input.inline.size() as u32,
+            depends: !input.dependencies.is_empty(),
             owner,
             seq,
             what,
@@ -117,6 +124,8 @@ impl Task {
     pub(crate) fn resolved(owner: Arc<Owner>, what: What, meta: Arc<Meta>, with: Resolved, returns: u32) -> Arc<Task> {
         let seq = owner.next_seq();
         Arc::new(Task {
+            bytes: 0,
+            depends: false,
             owner,
             seq,
             what,
@@ -210,13 +219,18 @@ impl Task {
         read(&self.input.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether it was submitted with refs as arguments.
+    pub(crate) fn depends(&self) -> bool {
+        self.depends
+    }
+
     /// Waits for the dependencies, then hands the task on; with none, at once.
     pub(crate) fn start(task: &Arc<Task>) {
         if let What::Method(call) = &task.what {
             call.client.submitted(task);
         }
-        let dependencies = task.with_input(|input| input.dependencies.clone());
-        if !dependencies.is_empty() {
+        if task.depends {
+            let dependencies = task.with_input(|input| input.dependencies.clone());
             task.missing.fetch_add(dependencies.len() as u32, Ordering::AcqRel);
             for dependency in &dependencies {
                 if dependency.subscribe(Waiter::Dependent(Arc::clone(task))).is_err() {
@@ -247,6 +261,9 @@ impl Task {
     }
 
     fn failed_dependency(&self) -> Option<Error> {
+        if !self.depends {
+            return None;
+        }
         self.with_input(|input| {
             input.dependencies.iter().find_map(|dependency| match dependency.slot().get() {
                 Some(Resolved::Error(error)) => Some(error),
@@ -318,7 +335,6 @@ impl Unit for Arc<Task> {
     }
 
     fn bytes(&self) -> u32 {
-        // An argument in the body is at most the inline limit.
-        self.with_input(|input| input.inline.size() as u32)
+        self.bytes
     }
 }

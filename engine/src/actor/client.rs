@@ -32,6 +32,8 @@ use crate::worker::remote::ToWorker;
 
 /// How many unanswered calls are in flight to an actor of another process.
 const WINDOW: usize = 8192;
+/// How many bytes may wait for the network before calls wait here instead: far below what ends a session.
+const WINDOW_BYTES: usize = 16 << 20;
 
 /// Who calls: the order of calls is kept for each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -248,7 +250,7 @@ impl Client {
                 host.push(job).is_ok()
             }
             At::There { peer, incarnation, actor } => {
-                if state.flying.len() >= WINDOW {
+                if !state.flying.is_empty() && (state.flying.len() >= WINDOW || peer.backlog() >= WINDOW_BYTES) {
                     return false;
                 }
                 let (peer, incarnation, actor) = (peer.clone(), *incarnation, *actor);

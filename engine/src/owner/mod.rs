@@ -94,6 +94,11 @@ pub(crate) struct Owner {
 
 type Acts = Vec<Act<Arc<Task>, Link>>;
 
+thread_local! {
+    /// A buffer to collect actions in, so that a submission allocates none.
+    static SPARE: std::cell::Cell<Acts> = const { std::cell::Cell::new(Vec::new()) };
+}
+
 impl Owner {
     pub(crate) fn new(
         id: OwnerId,
@@ -152,6 +157,14 @@ impl Owner {
             Err(error) => return self.submit_failed(what, meta, error, returns),
         };
         let task = Task::new(Arc::clone(self), what, meta, input, returns, depth);
+        if !task.depends() && matches!(task.what, What::Function(_)) {
+            // The common case in one step: known, and ready.
+            self.change(|core, out| {
+                core.tasks.insert(task.seq, Arc::clone(&task));
+                Self::enqueue(core, &task, out);
+            });
+            return task;
+        }
         self.lock().tasks.insert(task.seq, Arc::clone(&task));
         Task::start(&task);
         task
@@ -206,19 +219,21 @@ impl Owner {
 
     /// A function's task has all its arguments.
     pub(crate) fn ready(self: &Arc<Self>, task: &Arc<Task>) {
-        self.change(|core, out| {
-            let mut key = task.key.load(Ordering::Relaxed);
-            if key == KeyIx::MAX {
-                key = core.dispatch.key(&task.meta.shape);
-                task.key.store(key, Ordering::Relaxed);
-            }
-            core.dispatch.ready(Arc::clone(task), key, out);
-        });
+        self.change(|core, out| Self::enqueue(core, task, out));
+    }
+
+    fn enqueue(core: &mut Core, task: &Arc<Task>, out: &mut Acts) {
+        let mut key = task.key.load(Ordering::Relaxed);
+        if key == KeyIx::MAX {
+            key = core.dispatch.key(&task.meta.shape);
+            task.key.store(key, Ordering::Relaxed);
+        }
+        core.dispatch.ready(Arc::clone(task), key, out);
     }
 
     /// Changes the plain data under the lock, then carries out what follows.
     fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut Core, &mut Acts) -> R) -> R {
-        let mut out = Acts::new();
+        let mut out = SPARE.take();
         let (done, tick) = {
             let mut core = self.lock();
             let done = change(&mut core, &mut out);
@@ -229,21 +244,33 @@ impl Owner {
             }
             (done, core.dispatch.wants_tick())
         };
-        if tick && !self.ticking.swap(true, Ordering::AcqRel) {
+        if tick && !self.ticking.load(Ordering::Relaxed) && !self.ticking.swap(true, Ordering::AcqRel) {
             self.process.tick_owner(Arc::clone(self));
         }
         if !out.is_empty() {
-            self.perform(out);
+            self.perform(&mut out);
         }
+        SPARE.set(out);
         done
     }
 
-    fn perform(self: &Arc<Self>, acts: Acts) {
-        let mut acts = acts.into_iter().peekable();
+    fn perform(self: &Arc<Self>, acts: &mut Acts) {
+        let mut acts = acts.drain(..).peekable();
         while let Some(act) = acts.next() {
             match act {
-                Act::Push { lease, link, task } => {
-                    let mut tasks = vec_one(task);
+                Act::Push { lease, link: Link::Local(link), task } => {
+                    let next = || match acts.peek() {
+                        Some(Act::Push { lease: other, .. }) if *other == lease => match acts.next() {
+                            Some(Act::Push { task, .. }) => Some(task),
+                            _ => None,
+                        },
+                        _ => None,
+                    };
+                    let tasks = std::iter::once(task).chain(std::iter::from_fn(next));
+                    self.push_here(lease, &link, tasks);
+                }
+                Act::Push { lease, link: Link::Remote(link), task } => {
+                    let mut tasks = vec![task];
                     while let Some(Act::Push { lease: next, .. }) = acts.peek()
                         && *next == lease
                     {
@@ -251,7 +278,7 @@ impl Owner {
                             tasks.push(task);
                         }
                     }
-                    self.push(lease, &link, tasks);
+                    self.send_tasks(lease, &link, tasks);
                 }
                 Act::Backlog { key, wanted } => self.ask_lease(key, wanted),
                 Act::Return { link } => self.process.return_lease(link.lease(), true),
@@ -266,20 +293,17 @@ impl Owner {
         }
     }
 
-    fn push(self: &Arc<Self>, lease: LeaseIx, link: &Link, tasks: Vec<Arc<Task>>) {
-        match link {
-            Link::Local(local) => {
-                let (here, away): (Vec<_>, Vec<_>) =
-                    tasks.into_iter().partition(|task| self.process.has_dependencies(task));
-                for task in away {
-                    self.fetch_then_push(lease, Arc::clone(local), task);
-                }
-                let jobs = here.into_iter().map(|task| Job::Local { attempt: task.attempt(), task, lease });
-                // A worker that is dead by now is reported by whoever found it so.
-                let _ = local.slot.push(jobs);
+    /// Puts tasks into the inbox of a worker of this process; what must be fetched first follows later.
+    fn push_here(self: &Arc<Self>, lease: LeaseIx, link: &Arc<LocalLink>, tasks: impl Iterator<Item = Arc<Task>>) {
+        let here = tasks.filter_map(|task| {
+            if task.depends() && !self.process.has_dependencies(&task) {
+                self.fetch_then_push(lease, Arc::clone(link), task);
+                return None;
             }
-            Link::Remote(remote) => self.send_tasks(lease, remote, tasks),
-        }
+            Some(Job::Local { attempt: task.attempt(), task, lease })
+        });
+        // A worker that is dead by now is reported by whoever found it so.
+        let _ = link.slot.push(here);
     }
 
     fn fetch_then_push(self: &Arc<Self>, lease: LeaseIx, link: Arc<LocalLink>, task: Arc<Task>) {
@@ -530,6 +554,12 @@ impl Owner {
         self.lock().tasks.get(seq).cloned()
     }
 
+    /// The tasks with these numbers, where they are known.
+    fn tasks_numbered(&self, seqs: impl Iterator<Item = u64>) -> Vec<Option<Arc<Task>>> {
+        let core = self.lock();
+        seqs.map(|seq| core.tasks.get(seq).cloned()).collect()
+    }
+
     /// Every task and object that is known, for `state`.
     pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
         self.lock().tasks.values().cloned().collect()
@@ -611,7 +641,7 @@ impl Owner {
             }
             core.dispatch.close_idle(&mut out);
         }
-        self.perform(out);
+        self.perform(&mut out);
         for task in tasks {
             for slot in task.slots() {
                 slot.replace(Resolved::Error(error.clone()));
@@ -638,12 +668,6 @@ impl Owner {
     pub(crate) fn close_idle(self: &Arc<Self>) {
         self.change(|core, out| core.dispatch.close_idle(out));
     }
-}
-
-fn vec_one(task: Arc<Task>) -> Vec<Arc<Task>> {
-    let mut tasks = Vec::with_capacity(1);
-    tasks.push(task);
-    tasks
 }
 
 fn crashed(task: &Task, why: &Error) -> Error {

@@ -52,9 +52,9 @@ impl Owner {
     pub(crate) fn replies(self: &Arc<Self>, from: &Peer, lease: Option<LeaseId>, replies: &[WireReply<'_>]) {
         let mut done = Vec::with_capacity(replies.len());
         let mut again = Vec::new();
-        for reply in replies {
+        for (reply, task) in replies.iter().zip(self.tasks_numbered(replies.iter().map(|reply| reply.seq))) {
             done.push((reply.seq, reply.ns));
-            let Some(task) = self.task(reply.seq) else { continue };
+            let Some(task) = task else { continue };
             if task.attempt() != reply.attempt || task.is_done() {
                 continue;
             }

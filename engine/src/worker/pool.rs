@@ -128,16 +128,11 @@ impl Pool {
         let take = || given.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut current = take();
         loop {
-            if let Some(strand) = current.take() {
-                let more = Arc::clone(&strand).drain();
-                let mut state = self.lock();
-                if more {
-                    state.runnable.push_back((self.env.now(), strand));
-                } else {
-                    drop(strand);
-                }
-            }
+            let again = current.take().filter(|strand| Arc::clone(strand).drain());
             let mut state = self.lock();
+            if let Some(strand) = again {
+                state.runnable.push_back((self.env.now(), strand));
+            }
             if let Some((_, next)) = state.runnable.pop_front() {
                 current = Some(next);
                 continue;

@@ -5,7 +5,7 @@
 //! behind a long task. A result's waiters are told at once; only the lease's bookkeeping waits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,13 +49,21 @@ struct Report {
 pub(crate) struct TaskSlot {
     pub(crate) host: Arc<Host>,
     pool: Arc<Pool>,
+    /// A job may be in the inbox: looked at without its lock by a thread that lingers.
+    waiting: AtomicBool,
     inbox: Mutex<Inbox>,
     report: Mutex<Report>,
 }
 
 impl TaskSlot {
     pub(crate) fn new(host: Arc<Host>, pool: Arc<Pool>) -> Arc<TaskSlot> {
-        let slot = Arc::new(TaskSlot { host, pool, inbox: Mutex::default(), report: Mutex::default() });
+        let slot = Arc::new(TaskSlot {
+            host,
+            pool,
+            waiting: AtomicBool::new(false),
+            inbox: Mutex::default(),
+            report: Mutex::default(),
+        });
         // A host has one slot at most, and this is where it gets it.
         let _ = slot.host.slot.set(Arc::downgrade(&slot));
         slot
@@ -77,6 +85,7 @@ impl TaskSlot {
         if inbox.jobs.is_empty() {
             return Ok(());
         }
+        self.waiting.store(true, Ordering::Release);
         let wake = !std::mem::replace(&mut inbox.scheduled, true);
         let lent = behind || inbox.jobs.len() > 1;
         drop(inbox);
@@ -307,6 +316,20 @@ impl TaskSlot {
     }
 }
 
+/// How many times a thread looks for more work before it sleeps: a few microseconds, where a wake-up costs its waker
+/// about two and the sleeper tens.
+const LOOKS: u32 = 200;
+
+/// Waits a moment for `sign`.
+pub(crate) fn linger(sign: &AtomicBool) {
+    for _ in 0..LOOKS {
+        if sign.load(Ordering::Acquire) {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+}
+
 impl Report {
     fn tell(self, host: &Arc<Host>) {
         if let Some((owner, lease)) = self.local {
@@ -348,13 +371,18 @@ impl Strand for TaskSlot {
             let job = {
                 let mut inbox = self.lock();
                 let job = inbox.jobs.pop_front();
+                if inbox.jobs.is_empty() {
+                    self.waiting.store(false, Ordering::Relaxed);
+                }
                 inbox.since = job.is_some().then_some(began);
                 inbox.running = job.as_ref().filter(|job| matches!(job, Job::Remote(_))).cloned();
                 job
             };
             let Some(job) = job else {
-                // The report may bring the next tasks: they are taken without another wake-up.
+                // The report may bring the next tasks: they are taken without another wake-up. So is what a submitter
+                // that is at work puts in within the next moment.
                 self.flush();
+                linger(&self.waiting);
                 let mut inbox = self.lock();
                 if inbox.jobs.is_empty() || inbox.closed {
                     inbox.scheduled = false;
