@@ -127,10 +127,11 @@ impl Spawner {
                 Ok(status) => status.to_string(),
                 Err(error) => error.to_string(),
             };
-            alive.fetch_sub(1, Ordering::AcqRel);
             if let Some(raylet) = raylet.get() {
                 raylet.do_send(ChildEnded(worker, text));
             }
+            // Whoever sees that no child is left finds their ends in the raylet's mailbox.
+            alive.fetch_sub(1, Ordering::AcqRel);
         });
         watched.map_err(|error| Error::runtime_env_setup(format!("no thread to watch a worker: {error}")))
     }
