@@ -69,6 +69,8 @@ pub(crate) enum Act<T, L> {
 
 struct Key<T> {
     shape: Shape,
+    /// Each of its leases runs one task: the next goes wherever the raylets spread it.
+    one_by_one: bool,
     queue: VecDeque<T>,
     leases: Vec<LeaseIx>,
     /// How many leases the raylet was told could be used.
@@ -81,6 +83,8 @@ struct Lease<T, L> {
     flight: VecDeque<(T, u32)>,
     /// The sum of the estimates in flight.
     ahead_ns: u64,
+    /// It has run its only task.
+    used: bool,
     recalled: bool,
     yielding: bool,
     idle_ticks: u8,
@@ -161,6 +165,9 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
 
     /// The lease with the least ahead that may take a task of this estimate.
     fn open_lease(&self, key: KeyIx, estimate: u32) -> Option<LeaseIx> {
+        if self.keys[key as usize].one_by_one {
+            return None;
+        }
         let mut best: Option<(u64, LeaseIx)> = None;
         for &ix in &self.keys[key as usize].leases {
             let Some(lease) = &self.leases[ix as usize] else { continue };
@@ -184,6 +191,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         }
         lease.ahead_ns += u64::from(estimate);
         lease.idle_ticks = 0;
+        lease.used = true;
         lease.flight.push_back((task.clone(), estimate));
         out.push(Act::Push { lease: ix, link: lease.link.clone(), task });
     }
@@ -246,6 +254,12 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
                 return;
             }
             let ahead = lease.ahead_ns;
+            if self.keys[key as usize].one_by_one && lease.used {
+                if free {
+                    self.close(ix, out);
+                }
+                return;
+            }
             if lease.yielding {
                 return;
             }
