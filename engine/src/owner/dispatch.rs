@@ -125,7 +125,13 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             return key;
         }
         let key = self.keys.len() as KeyIx;
-        self.keys.push(Key { shape: shape.clone(), queue: VecDeque::new(), leases: Vec::new(), wanted: 0 });
+        self.keys.push(Key {
+            shape: shape.clone(),
+            one_by_one: shape.one_by_one(),
+            queue: VecDeque::new(),
+            leases: Vec::new(),
+            wanted: 0,
+        });
         self.by_shape.insert(shape.clone(), key);
         key
     }
@@ -214,8 +220,16 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             out.push(Act::Return { link });
             return None;
         }
-        let lease =
-            Lease { key, link, flight: VecDeque::new(), ahead_ns: 0, recalled: false, yielding: false, idle_ticks: 0 };
+        let lease = Lease {
+            key,
+            link,
+            flight: VecDeque::new(),
+            ahead_ns: 0,
+            used: false,
+            recalled: false,
+            yielding: false,
+            idle_ticks: 0,
+        };
         let ix = match self.free.pop() {
             Some(ix) => {
                 self.leases[ix as usize] = Some(lease);
