@@ -25,6 +25,7 @@ mod api;
 mod call;
 mod env;
 mod gcs;
+pub mod guide;
 mod ids;
 mod net;
 mod object;

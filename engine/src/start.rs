@@ -328,6 +328,8 @@ fn start_raylet(
         started: process.env.now(),
         ended: None,
     };
+    // Known before `init()` returns, whenever the raylet's first turn comes.
+    process.set_resources(row.id, Some((row.total.clone(), row.total.clone())));
     let slot = Arc::new(OnceLock::new());
     let spawner = options.processes.then(|| {
         let listen = SocketAddr::new(place.listen.ip(), 0);

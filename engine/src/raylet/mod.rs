@@ -612,7 +612,6 @@ impl Actor for Raylet {
         // Nothing is dropped for want of room: what waits here is bounded by what owners may ask.
         ctx.set_mailbox_capacity(1 << 20);
         let row = self.row.clone();
-        self.process.set_resources(row.id, Some((self.total.clone(), self.available.clone())));
         self.process.tell_gcs(ToGcs::RegisterNode { row: Box::new(row), peer: self.process.address() });
         let node = self.process.id.node;
         ctx.run_interval(Duration::from_secs(1), move |raylet, _| raylet.process.tell_gcs(ToGcs::Heartbeat { node }));
