@@ -43,12 +43,12 @@ pub(crate) struct Settings {
 #[derive(Default)]
 struct Tables {
     owners: Vec<Option<Arc<Owner>>>,
-    borrowed: HashMap<ObjectId, Weak<Borrowed>>,
+    borrowed: BTreeMap<ObjectId, Weak<Borrowed>>,
     slots: BTreeMap<crate::ids::WorkerId, Weak<TaskSlot>>,
     /// By their numbers in this process.
-    actors: HashMap<u64, Arc<ActorHost>>,
+    actors: BTreeMap<u64, Arc<ActorHost>>,
     hand_outs: HashMap<(u32, HandOutId), Box<dyn FnOnce() + Send>>,
-    clients: HashMap<ActorId, Weak<Client>>,
+    clients: BTreeMap<ActorId, Weak<Client>>,
     running: HashMap<TaskId, Arc<Running>>,
     raylets: BTreeMap<NodeId, PeerAddr>,
     dead: BTreeSet<ProcessId>,
@@ -151,6 +151,9 @@ impl Process {
 
     /// Runs an async user future, on threads that never answer the network.
     pub(crate) fn spawn_user(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+        if self.env.world().is_some() {
+            return self.spawn(future);
+        }
         let runtime = self.user.get_or_init(|| {
             let built = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

@@ -16,6 +16,7 @@ use actix::Actor;
 use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
+use crate::api::op::wait_for;
 use crate::env::Env;
 use crate::gcs::{Gcs, GcsLink, LocalRaylet};
 use crate::ids::JobId;
@@ -26,6 +27,7 @@ use crate::protocol::{JobRow, NodeRow, REVISION, ToGcs, ToRaylet};
 use crate::raylet::spawn::Spawner;
 use crate::raylet::{Raylet, RayletLink};
 use crate::resources::{ResourceName, ResourceSet};
+use crate::wait::Countdown;
 use crate::worker::entry::Boot;
 use crate::worker::host::Host;
 use crate::worker::slot::TaskSlot;
@@ -43,18 +45,19 @@ pub(crate) struct NodeOptions {
 }
 
 impl NodeOptions {
-    fn store_bytes(&self) -> u64 {
-        self.object_store_memory.unwrap_or_else(|| machine_memory() * 3 / 10)
+    fn store_bytes(&self, env: &Env) -> u64 {
+        self.object_store_memory.unwrap_or_else(|| env.machine().memory * 3 / 10)
     }
 
-    fn total(&self, ip: IpAddr) -> Result<ResourceSet> {
-        let cpus = self.num_cpus.unwrap_or_else(|| cores() as f64);
-        let memory = self.memory.unwrap_or_else(|| (machine_memory() * 6 / 10) as f64);
+    fn total(&self, env: &Env, ip: IpAddr) -> Result<ResourceSet> {
+        let machine = env.machine();
+        let cpus = self.num_cpus.unwrap_or(machine.cores as f64);
+        let memory = self.memory.unwrap_or((machine.memory * 6 / 10) as f64);
         let custom = self.resources.iter().map(|(name, amount)| (name.as_str(), *amount));
         let invalid = |error: crate::resources::ResourceError| Error::invalid_argument(error.to_string());
         let mut total =
             ResourceSet::from_options(cpus, self.num_gpus.unwrap_or(0.0), memory, custom).map_err(invalid)?;
-        let extra = [(ResourceName::ObjectStoreMemory, self.store_bytes() as f64), (ResourceName::node(ip), 1.0)];
+        let extra = [(ResourceName::ObjectStoreMemory, self.store_bytes(env) as f64), (ResourceName::node(ip), 1.0)];
         let mut set = Vec::new();
         for (name, amount) in extra {
             let amount = crate::resources::Quantity::parse(&name, amount).map_err(invalid)?;
@@ -65,26 +68,12 @@ impl NodeOptions {
     }
 }
 
-/// How many cores this machine lets the process use.
-pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Bytes of memory that are available on this machine; 1 GiB if it does not say.
-fn machine_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.map_or(1 << 30, |kib| kib * 1024)
-}
-
 /// A process that runs on a thread of its own.
 pub(crate) struct Running {
     pub(crate) process: Arc<Process>,
     pub(crate) raylet: Option<actix::Addr<Raylet>>,
     stop: Option<oneshot::Sender<()>>,
-    ended: Option<std::sync::mpsc::Receiver<()>>,
+    ended: Option<Arc<Countdown>>,
     pub(crate) token: Option<Token>,
     pub(crate) authority: Option<Arc<Authority>>,
     pub(crate) node_authority: Option<NodeAuthority>,
@@ -96,8 +85,8 @@ impl Running {
     pub(crate) fn stop(&mut self) {
         self.ask_stop();
         if let Some(ended) = self.ended.take() {
-            // The thread ends within the deadline of its own steps, or is gone already.
-            let _ = ended.recv_timeout(Duration::from_secs(10));
+            // It ends within the deadline of its own steps, or is gone already.
+            wait_for(&ended, Some(Duration::from_secs(10)), || self.process.env.now());
         }
     }
 
@@ -109,7 +98,8 @@ impl Running {
         }
     }
 
-    pub(crate) fn take_ended(&mut self) -> Option<std::sync::mpsc::Receiver<()>> {
+    /// Counts down to nothing when the process has ended.
+    pub(crate) fn take_ended(&mut self) -> Option<Arc<Countdown>> {
         self.ended.take()
     }
 }
@@ -130,40 +120,47 @@ struct Made {
     gcs: PeerAddr,
 }
 
-/// Runs `make` on a new system thread; what it made lives there until it is stopped.
+/// Runs `make` on a system thread; what it made lives there until it is stopped.
 fn on_thread<F>(env: &Env, name: &str, make: F) -> Result<Running>
 where
     F: AsyncFnOnce() -> Result<Made> + Send + 'static,
 {
     let (tell, hear) = std::sync::mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
-    let (gone, ended) = std::sync::mpsc::channel();
-    let started = env.thread(name, move || {
-        let system = actix_rt::System::with_tokio_rt(|| {
-            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => panic!("no tokio runtime could be started: {error}"),
+    let ended = Countdown::new(1, false);
+    let end = End(Arc::clone(&ended));
+    let started = env.system(name, move || async move {
+        let _end = end;
+        match make().await {
+            Ok(made) => {
+                let process = Arc::clone(&made.process);
+                // The starter waits for it.
+                let _ = tell.send(Ok(made));
+                // Stopped, or dropped, which means the same.
+                let _ = stopped.await;
+                process.end().await;
             }
-        });
-        system.block_on(async move {
-            match make().await {
-                Ok(made) => {
-                    let process = Arc::clone(&made.process);
-                    // The starter waits for it.
-                    let _ = tell.send(Ok(made));
-                    // Stopped, or dropped, which means the same.
-                    let _ = stopped.await;
-                    process.end().await;
-                }
-                Err(error) => drop(tell.send(Err(error))),
-            }
-        });
-        let _ = gone.send(());
+            Err(error) => drop(tell.send(Err(error))),
+        }
     });
     started.map_err(|error| Error::connection(format!("no thread could be started for the cluster: {error}")))?;
-    let made = hear.recv().map_err(|_| Error::connection("the cluster's thread ended while it started"))??;
+    let gone = || Error::connection("the cluster's thread ended while it started");
+    let made = match env.world() {
+        None => hear.recv().map_err(|_| gone())??,
+        // Nothing in it waits: the first step has made it.
+        Some(_) => hear.try_recv().map_err(|_| gone())??,
+    };
     let Made { process, raylet, token, authority, node_authority, gcs } = made;
     Ok(Running { process, raylet, stop: Some(stop), ended: Some(ended), token, authority, node_authority, gcs })
+}
+
+/// Tells of the end of a process, however it comes.
+struct End(Arc<Countdown>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
 }
 
 /// Where a process listens, and on what network.
@@ -177,9 +174,20 @@ impl Place {
     pub(crate) fn loopback() -> Place {
         Place { net: Net::Udp, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
     }
+
+    /// Where a process listens if nobody says: on this machine, or on a machine of its own in a simulation.
+    pub(crate) fn of(env: &Env) -> Place {
+        match env.world() {
+            None => Place::loopback(),
+            Some(world) => {
+                let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                Place { net: Net::Sim(world.net().clone()), listen }
+            }
+        }
+    }
 }
 
-fn config(place: &Place, identity: Identity) -> Config {
+fn config(env: &Env, place: &Place, identity: Identity) -> Config {
     Config {
         id: identity.id(),
         identity,
@@ -187,12 +195,12 @@ fn config(place: &Place, identity: Identity) -> Config {
         listen: place.listen,
         limits: Limits::default(),
         revision: REVISION,
-        seed: None,
+        seed: env.seed(),
     }
 }
 
-fn bind(place: &Place, identity: Identity) -> Result<Endpoint> {
-    Endpoint::bind(config(place, identity)).map_err(|error| Error::connection(error.to_string()))
+fn bind(env: &Env, place: &Place, identity: Identity) -> Result<Endpoint> {
+    Endpoint::bind(config(env, place, identity)).map_err(|error| Error::connection(error.to_string()))
 }
 
 fn security(error: impl std::fmt::Display) -> Error {
@@ -295,8 +303,8 @@ fn new_process(
     identity: Identity,
 ) -> Result<(Arc<Process>, Endpoint)> {
     let id = identity.id();
-    let endpoint = bind(place, identity)?;
-    let settings = Settings { id, width: cores(), store_bytes: options.store_bytes() };
+    let endpoint = bind(env, place, identity)?;
+    let settings = Settings { id, width: env.machine().cores, store_bytes: options.store_bytes(env) };
     let process = Process::new(&settings, env.clone());
     process.set_endpoint(endpoint.clone(), vec![endpoint.local_addr()]);
     Ok((process, endpoint))
@@ -317,10 +325,10 @@ fn start_raylet(
         process: process.id,
         addrs: addr,
         bulk_addrs: Vec::new(),
-        total: options.total(ip)?,
+        total: options.total(&process.env, ip)?,
         labels: options.labels.clone(),
-        hostname: hostname(),
-        pid: std::process::id(),
+        hostname: process.env.machine().hostname,
+        pid: process.env.pid(),
         head,
         programs: BTreeSet::new(),
         state: crate::gcs::core::NodeState::Alive,
@@ -339,11 +347,6 @@ fn start_raylet(
     let _ = slot.set(raylet.clone());
     let _ = process.raylet.set(RayletLink::Local(raylet.clone()));
     Ok(raylet)
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }
 
 /// A driver's job on a running process: its owner, known to the GCS and the raylet.
@@ -410,13 +413,13 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
         let slot = TaskSlot::new(host, Arc::clone(&process.pool));
         process.keep_slot(&slot);
         listen(&process, &endpoint, &Components { home: Some(boot.raylet.id), ..Components::default() });
-        let hello = ToRaylet::Hello { peer: process.address(), worker: Some(boot.worker), pid: std::process::id() };
+        let hello = ToRaylet::Hello { peer: process.address(), worker: Some(boot.worker), pid: process.env.pid() };
         process.tell_raylet(process.id.node, hello);
         Ok(Made { process, raylet: None, token: None, authority: None, node_authority: None, gcs: boot.gcs })
     })?;
     if let Some(ended) = running.take_ended() {
         // It ends when its raylet is gone or says so; `stop` is never asked here.
-        let _ = ended.recv();
+        wait_for(&ended, None, || env.now());
     }
     Ok(())
 }

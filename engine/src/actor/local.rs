@@ -40,6 +40,9 @@ impl LocalThreads {
     }
 
     fn spawn(&self, start: Start) {
+        if let Some(world) = self.env.world() {
+            return world.spawn_local(start);
+        }
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.width;
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         while threads.len() <= at {

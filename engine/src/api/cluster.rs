@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use actinic_transport::NodeId;
@@ -170,7 +171,9 @@ impl Init {
         if let Some(error) = self.error {
             return Err(error);
         }
-        Cluster::embedded(Env::real(), self.options, self.namespace, Place::loopback())
+        let env = Env::current();
+        let place = Place::of(&env);
+        Cluster::embedded(env, self.options, self.namespace, place)
     }
 
     fn start(self) -> Result<Cluster> {
@@ -196,7 +199,9 @@ impl Init {
             }
             return crate::start::connect::connect(&address, self.token, self.namespace);
         }
-        Cluster::embedded(Env::real(), self.options, self.namespace, Place::loopback())
+        let env = Env::current();
+        let place = Place::of(&env);
+        Cluster::embedded(env, self.options, self.namespace, place)
     }
 }
 
@@ -345,15 +350,7 @@ impl Cluster {
         if let Some(mut running) = self.leave() {
             running.ask_stop();
             if let Some(ended) = running.take_ended() {
-                // The thread that ends it tells; waiting happens elsewhere so that no runtime is held up.
-                let (tell, hear) = tokio::sync::oneshot::channel();
-                let waits = self.owner.process.env.thread("actinic-shutdown", move || {
-                    let _ = ended.recv_timeout(Duration::from_secs(10));
-                    let _ = tell.send(());
-                });
-                if waits.is_ok() {
-                    let _ = hear.await;
-                }
+                std::future::poll_fn(|cx| if ended.poll(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }).await;
             }
         }
         Ok(())

@@ -56,7 +56,7 @@ impl<T> IntoFuture for Op<T> {
 
 /// Whether this thread may wait: it runs no runtime.
 pub(crate) fn check_may_block() -> Result<()> {
-    if tokio::runtime::Handle::try_current().is_err() {
+    if !crate::env::runs_a_runtime() {
         return Ok(());
     }
     Err(Error::invalid_argument("a blocking call on a thread of an async runtime would stop everything else there")

@@ -1,13 +1,23 @@
 //! The one door through which time, chance, threads and the network come in.
 //!
 //! No component reads the clock, sleeps, draws random numbers, opens a socket or starts a thread except through the
-//! [`Env`] it was given (`clippy.toml` forbids the direct calls).
+//! [`Env`] it was given (`clippy.toml` forbids the direct calls). There are two: the operating system's, and the
+//! simulated one of [`sim`]. Time that is waited for is tokio's in both, paused in a simulation.
+//!
+//! What remains static belongs to the program, not to a node of it: the list of its remote functions, the clusters it
+//! is connected to (what a call outside of any scope belongs to), the panic hook, and an owner for refs that failed
+//! before there was a cluster.
 
+pub(crate) mod sim;
+
+use std::future::Future;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
+
+use sim::{Baton, World};
 
 /// What a cluster's components know of the world.
 #[derive(Clone)]
@@ -15,27 +25,59 @@ pub(crate) struct Env {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    start: Instant,
+enum Inner {
+    Real { start: Instant },
+    Sim(Arc<World>),
+}
+
+/// What a machine is taken to be where nobody says otherwise.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    /// Bytes of memory that are available.
+    pub(crate) memory: u64,
+    pub(crate) hostname: String,
 }
 
 impl Env {
     /// The operating system's clock, threads and randomness.
     #[allow(clippy::disallowed_methods)] // this is the door
     pub(crate) fn real() -> Env {
-        Env { inner: Arc::new(Inner { start: Instant::now() }) }
+        Env { inner: Arc::new(Inner::Real { start: Instant::now() }) }
+    }
+
+    /// The simulation that this thread belongs to, or else the real one.
+    pub(crate) fn current() -> Env {
+        match sim::current() {
+            Some(world) => Env { inner: Arc::new(Inner::Sim(world)) },
+            None => Env::real(),
+        }
+    }
+
+    /// The simulation, if it is one.
+    pub(crate) fn world(&self) -> Option<&Arc<World>> {
+        match &*self.inner {
+            Inner::Real { .. } => None,
+            Inner::Sim(world) => Some(world),
+        }
     }
 
     /// Time since the environment was made.
     #[allow(clippy::disallowed_methods)] // this is the door
     pub(crate) fn now(&self) -> Duration {
-        self.inner.start.elapsed()
+        match &*self.inner {
+            Inner::Real { start } => start.elapsed(),
+            Inner::Sim(world) => world.now(),
+        }
     }
 
     /// A number that nobody can guess, for ids and secrets.
     #[allow(clippy::disallowed_methods)] // this is the door
     pub(crate) fn random(&self) -> u128 {
-        Uuid::new_v4().as_u128()
+        match &*self.inner {
+            Inner::Real { .. } => Uuid::new_v4().as_u128(),
+            Inner::Sim(world) => world.random(),
+        }
     }
 
     /// A fresh id.
@@ -43,14 +85,89 @@ impl Env {
         Uuid::from_u128(self.random())
     }
 
-    /// Starts a thread.
+    /// The seed of an endpoint's own chance: `None` leaves it to the operating system.
+    pub(crate) fn seed(&self) -> Option<[u8; 32]> {
+        let world = self.world()?;
+        let mut seed = [0; 32];
+        seed[..16].copy_from_slice(&world.random().to_le_bytes());
+        seed[16..].copy_from_slice(&world.random().to_le_bytes());
+        Some(seed)
+    }
+
+    /// This process's number with the operating system.
+    pub(crate) fn pid(&self) -> u32 {
+        match &*self.inner {
+            Inner::Real { .. } => std::process::id(),
+            Inner::Sim(_) => 1,
+        }
+    }
+
+    /// What this machine has.
+    pub(crate) fn machine(&self) -> Machine {
+        match &*self.inner {
+            Inner::Real { .. } => machine(),
+            Inner::Sim(_) => Machine { cores: 4, memory: 4 << 30, hostname: "simulated".to_owned() },
+        }
+    }
+
+    /// Starts a thread for user code. In a simulation it runs only while everything else stands still.
     ///
     /// # Errors
     ///
     /// Whatever the operating system says when it has no thread to give.
-    #[allow(clippy::disallowed_methods)] // this is the door
     pub(crate) fn thread(&self, name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+        match &*self.inner {
+            Inner::Real { .. } => thread(name, body),
+            Inner::Sim(world) => world.thread(name, body),
+        }
+    }
+
+    /// Runs a process's life on a system thread of its own; in a simulation, on the one that there is, where its first
+    /// step is taken before this returns.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Env::thread`].
+    pub(crate) fn system<F>(&self, name: &str, life: impl FnOnce() -> F + Send + 'static) -> std::io::Result<()>
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        match &*self.inner {
+            Inner::Real { .. } => thread(name, move || {
+                let system = actix_rt::System::with_tokio_rt(|| {
+                    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                        Ok(runtime) => runtime,
+                        Err(error) => panic!("no tokio runtime could be started: {error}"),
+                    }
+                });
+                system.block_on(life());
+            }),
+            Inner::Sim(world) => {
+                world.system(life);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // this is the door
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+}
+
+#[allow(clippy::disallowed_methods)] // this is the door
+fn machine() -> Machine {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned());
+    Machine {
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        // 1 GiB if the system does not say.
+        memory: kib.map_or(1 << 30, |kib| kib * 1024),
+        hostname,
     }
 }
 
@@ -58,24 +175,38 @@ impl Env {
 #[derive(Clone)]
 pub(crate) struct Parker {
     thread: Thread,
+    /// The thread's place in a simulation.
+    baton: Option<Arc<Baton>>,
 }
 
 impl Parker {
     /// The calling thread's.
     pub(crate) fn current() -> Parker {
-        Parker { thread: std::thread::current() }
+        Parker { thread: std::thread::current(), baton: Baton::current() }
     }
 
     pub(crate) fn unpark(&self) {
-        self.thread.unpark();
+        match &self.baton {
+            None => self.thread.unpark(),
+            Some(baton) => baton.unpark(),
+        }
     }
 }
 
 /// Sleeps until this thread's [`Parker`] is unparked, the time is over, or for no reason at all.
 #[allow(clippy::disallowed_methods)] // this is the door
 pub(crate) fn park(at_most: Option<Duration>) {
+    if let Some(baton) = Baton::current() {
+        return baton.park(at_most);
+    }
     match at_most {
         None => std::thread::park(),
         Some(time) => std::thread::park_timeout(time),
     }
+}
+
+/// Whether the calling thread runs an async runtime, which must not wait.
+pub(crate) fn runs_a_runtime() -> bool {
+    // A simulation's threads of user code know its runtime for the sake of its clock, and run none.
+    tokio::runtime::Handle::try_current().is_ok() && Baton::current().is_none()
 }

@@ -478,7 +478,7 @@ impl Raylet {
         let Some(addr) = self.worker_addr(*worker) else { return };
         let pid = match self.workers.get(worker) {
             Some((_, Worker::Process { pid, .. })) => *pid,
-            _ => std::process::id(),
+            _ => self.process.env.pid(),
         };
         let node = self.process.id.node;
         self.process.tell_gcs(ToGcs::ActorReady { run, node, process: addr.peer, worker: *worker, pid });
@@ -730,7 +730,7 @@ impl Handler<AskState> for Raylet {
     fn handle(&mut self, _message: AskState, _ctx: &mut Context<Self>) -> RayletState {
         let snapshot = self.core.snapshot();
         let pid = |worker: &Worker| match worker {
-            Worker::Thread { .. } => std::process::id(),
+            Worker::Thread { .. } => self.process.env.pid(),
             Worker::Process { pid, .. } => *pid,
         };
         RayletState {

@@ -77,6 +77,7 @@ pub(crate) fn die_with_parent(env: &crate::env::Env) -> std::io::Result<()> {
 /// What a worker process does when it must end at once.
 pub(crate) fn end_now() -> ! {
     // As SIGKILL would: nothing is flushed, nobody is told.
+    #[allow(clippy::disallowed_methods)] // a worker process is never simulated
     let pid = std::process::id();
     // SAFETY: the pid is this process's own, and the signal cannot be handled, so nothing runs afterwards.
     unsafe {

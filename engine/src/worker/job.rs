@@ -189,6 +189,11 @@ pub(crate) fn crash_thread() -> ! {
     panic_any(Crash)
 }
 
+/// As [`crash_thread`], without a word: the simulation that the thread belongs to is over.
+pub(crate) fn unwind_thread() -> ! {
+    std::panic::resume_unwind(Box::new(Crash))
+}
+
 /// Ends the calling thread's actor on purpose.
 pub(crate) fn exit_thread() -> ! {
     panic_any(Exit)

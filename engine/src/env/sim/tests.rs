@@ -1,0 +1,152 @@
+//! A cluster in virtual time.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use actinic_transport::LinkFaults;
+
+use crate::api::cluster::Cluster;
+use crate::env::{Env, sim};
+use crate::prelude::*;
+use crate::start::{self, NodeOptions, Place, Running};
+
+#[actinic::remote]
+fn add(a: i64, b: i64) -> i64 {
+    a + b
+}
+
+#[actinic::remote]
+fn sum_tree(depth: u32) -> actinic::Result<i64> {
+    if depth == 0 {
+        return Ok(1);
+    }
+    let below = [sum_tree::remote(depth - 1), sum_tree::remote(depth - 1)];
+    Ok(actinic::get(&below).blocking()?.iter().sum())
+}
+
+#[actinic::remote]
+fn nap(time: Duration) -> actinic::Result<i64> {
+    actinic::sleep(time).blocking()?;
+    Ok(7)
+}
+
+#[actinic::remote]
+async fn async_nap(time: Duration) -> actinic::Result<i64> {
+    actinic::sleep(time).await?;
+    Ok(8)
+}
+
+#[actinic::remote]
+fn bytes(size: usize) -> Vec<u8> {
+    vec![3; size]
+}
+
+#[actinic::remote]
+fn length(bytes: Vec<u8>) -> usize {
+    bytes.len()
+}
+
+struct Counter {
+    value: i64,
+}
+
+#[actinic::remote]
+impl Counter {
+    fn new(value: i64) -> Counter {
+        Counter { value }
+    }
+    fn add(&mut self, by: i64) -> i64 {
+        self.value += by;
+        self.value
+    }
+}
+
+struct Slow;
+
+#[actinic::remote]
+impl Slow {
+    fn new() -> Slow {
+        Slow
+    }
+    async fn wait(&self, time: Duration) -> actinic::Result<i64> {
+        actinic::sleep(time).await?;
+        Ok(9)
+    }
+}
+
+fn head(env: &Env, cpus: f64) -> Cluster {
+    let options = NodeOptions { num_cpus: Some(cpus), ..NodeOptions::default() };
+    Cluster::embedded(env.clone(), options, None, Place::of(env)).unwrap()
+}
+
+fn node(env: &Env, cluster: &Cluster, cpus: f64) -> Running {
+    let (authority, gcs) = cluster.with_running(|running| {
+        let running = running.unwrap();
+        (running.authority.clone().unwrap(), running.gcs.clone())
+    });
+    let authority = authority.node(actinic_transport::NodeId(env.uuid())).unwrap();
+    let options = NodeOptions { num_cpus: Some(cpus), ..NodeOptions::default() };
+    start::node(env.clone(), options, Place::of(env), authority, None, gcs).unwrap()
+}
+
+async fn work(env: Env, nodes: usize) -> u64 {
+    let net = env.world().unwrap().net().clone();
+    net.faults(LinkFaults {
+        loss: 0.05,
+        delay: Duration::from_millis(3),
+        jitter: Duration::from_millis(2),
+        ..LinkFaults::default()
+    });
+    let cluster = head(&env, 1.0);
+    let others: Vec<Running> = (1..nodes).map(|_| node(&env, &cluster, 2.0)).collect();
+    cluster
+        .scope(async {
+            for _ in 0..1000 {
+                if cluster.resources().get("CPU").copied().unwrap_or_default() == 1.0 + 2.0 * (nodes - 1) as f64 {
+                    break;
+                }
+                actinic::sleep(Duration::from_millis(10)).await.unwrap();
+            }
+            let one = add::remote(1, 2);
+            assert_eq!(add::remote(one, 3).await.unwrap(), 6);
+            assert_eq!(sum_tree::remote(4).await.unwrap(), 16);
+            let counter = Counter::remote(10);
+            let calls: Vec<_> = (0..20).map(|_| counter.add(1)).collect();
+            assert_eq!(actinic::get(&calls).await.unwrap(), (11..=30).collect::<Vec<i64>>());
+            let large: Vec<_> = (0..4).map(|_| length::remote(bytes::remote(300_000))).collect();
+            assert_eq!(actinic::get(&large).await.unwrap(), [300_000; 4]);
+            let slow = Slow::remote();
+            assert_eq!(slow.wait(Duration::from_secs(5)).await.unwrap(), 9);
+            assert_eq!(async_nap::remote(Duration::from_secs(5)).await.unwrap(), 8);
+        })
+        .await;
+    drop(others);
+    net.trace_hash()
+}
+
+#[test]
+fn one_node_works() {
+    sim::run(1, |env| work(env, 1));
+}
+
+#[test]
+fn equal_seeds_are_equal_runs() {
+    let run = |seed| sim::run(seed, |env| work(env, 3));
+    let first = run(1);
+    assert_eq!(first, run(1));
+    assert_ne!(first, run(2));
+}
+
+#[test]
+fn a_virtual_hour_is_short() {
+    let begun = super::Instant::now();
+    sim::run(3, |env| async move {
+        let cluster = head(&env, 1.0);
+        let hour = Duration::from_secs(3600);
+        assert_eq!(cluster.scope(async { nap::remote(hour).await }).await.unwrap(), 7);
+        assert!(env.now() >= hour);
+        assert!(env.now() < hour + Duration::from_secs(1), "{:?}", env.now());
+    });
+    println!("a virtual hour took {:?}", begun.elapsed());
+}
