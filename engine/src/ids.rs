@@ -58,6 +58,15 @@ impl OwnerId {
     }
 }
 
+impl TaskId {
+    /// A short mark of the id, never 0, for finding what a task submitted. Two tasks may share one, though hardly ever.
+    pub(crate) fn mark(&self) -> u64 {
+        let (high, low) = self.owner.process.incarnation.as_u64_pair();
+        let mixed = high.rotate_left(17) ^ low ^ (u64::from(self.owner.number) << 40) ^ self.seq;
+        mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+    }
+}
+
 impl fmt::Display for OwnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{:08x}", self.process, self.number)

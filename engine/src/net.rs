@@ -265,6 +265,10 @@ impl Ear {
                         actor.cancel(id);
                     }
                 }
+                ToWorker::CancelChildren { owner, seq } => {
+                    let owner = crate::ids::OwnerId { process: from.id(), number: owner };
+                    self.process.cancel_children(crate::ids::TaskId { owner, seq });
+                }
                 ToWorker::EndActor { run, kill } => match self.process.actor(crate::actor::host::number(run.actor)) {
                     Some(actor) if actor.run == run => actor.ask_end(kill),
                     _ => {}

@@ -73,6 +73,8 @@ pub(crate) struct Task {
     pub(crate) key: AtomicU32,
     /// How deep it is nested: 0 is submitted by a driver.
     pub(crate) depth: u32,
+    /// The [`TaskId::mark`] of the call that submitted it; 0 for a driver.
+    pub(crate) parent: u64,
     /// Dependencies that are not ready, and one more until the submission is complete.
     missing: AtomicU32,
     attempt: AtomicU32,
@@ -109,6 +111,7 @@ impl Task {
             meta,
             key: AtomicU32::new(KeyIx::MAX),
             depth,
+            parent: crate::worker::host::with_current(|current| current.map_or(0, |current| current.task_id().mark())),
             missing: AtomicU32::new(1),
             attempt: AtomicU32::new(0),
             done: AtomicBool::new(false),
@@ -132,6 +135,7 @@ impl Task {
             meta,
             key: AtomicU32::new(KeyIx::MAX),
             depth: 0,
+            parent: 0,
             missing: AtomicU32::new(0),
             attempt: AtomicU32::new(0),
             done: AtomicBool::new(true),

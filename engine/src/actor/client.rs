@@ -298,6 +298,14 @@ impl Client {
         }
     }
 
+    /// The process that calls go to, if it is another.
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        match &self.lock().at {
+            At::There { peer, .. } => Some(peer.clone()),
+            _ => None,
+        }
+    }
+
     /// A call failed before it was ready: it holds nobody up.
     pub(crate) fn skipped(self: &Arc<Self>, task: &Arc<Task>) {
         let caller = Client::call(task).caller;

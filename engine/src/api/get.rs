@@ -792,7 +792,8 @@ impl Cancel {
         match self.object.target() {
             Target::Owned(task, _) => {
                 if self.recursive {
-                    task.owner.process.cancel_children(task.id(), self.force);
+                    task.owner.process.cancel_children(task.id());
+                    task.owner.cancel_children_away(task);
                 }
                 task.owner.cancel(task, self.force)
             }
@@ -936,6 +937,19 @@ impl<R: Ref + Unpin> futures_core::Stream for AsCompleted<R> {
 }
 
 impl Process {
-    /// Cancels what a task submitted, as far as this process knows.
-    pub(crate) fn cancel_children(&self, _parent: crate::ids::TaskId, _force: bool) {}
+    /// Cancels what a task submitted from this process. Children are cancelled as the parent is, but never by force.
+    pub(crate) fn cancel_children(&self, parent: crate::ids::TaskId) {
+        let mark = parent.mark();
+        for owner in self.owners() {
+            for task in owner.tasks() {
+                if task.parent == mark && !task.is_done() {
+                    self.cancel_children(task.id());
+                    task.owner.cancel_children_away(&task);
+                    if let Err(error) = owner.cancel(&task, false) {
+                        tracing::debug!(%error, "a child was not cancelled");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -435,6 +435,12 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         Found::Nowhere
     }
 
+    /// The lease that a task is in flight on.
+    pub(crate) fn locate(&mut self, seq: u64, key: KeyIx) -> Option<L> {
+        let flying = |lease: &&Lease<T, L>| lease.key == key && lease.flight.iter().any(|(task, _)| task.seq() == seq);
+        self.leases.iter().flatten().find(flying).map(|lease| lease.link.clone())
+    }
+
     /// Everything that a refused key had queued.
     pub(crate) fn drain(&mut self, key: KeyIx) -> Vec<T> {
         let entry = &mut self.keys[key as usize];

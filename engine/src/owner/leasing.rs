@@ -109,8 +109,15 @@ impl Owner {
             }
             OwnerMessage::Recall { lease, yield_now } => self.recalled(lease, yield_now),
             OwnerMessage::LeaseLost { lease, worker } => {
-                let known = self.lock().leases.contains_key(&lease);
-                if known {
+                let link = {
+                    let core = self.lock();
+                    core.leases.get(&lease).and_then(|ix| core.dispatch.link(*ix).cloned())
+                };
+                if let Some(link) = link {
+                    if let Link::Remote(link) = &link {
+                        // A worker's process is its slot: what it owned is gone with it.
+                        self.process.process_dead(link.peer.id(), "its raylet saw it end");
+                    }
                     self.worker_lost(worker, &Error::worker_crashed(format!("worker {worker} ended")));
                 }
             }
@@ -135,10 +142,13 @@ impl Owner {
                 }
             }
             OwnerMessage::Count { from, message } => self.count_message(from, message),
-            OwnerMessage::Cancel { seq, force, recursive: _ } => {
-                if let Some(task) = self.task(seq)
-                    && let Err(error) = self.cancel(&task, force)
-                {
+            OwnerMessage::Cancel { seq, force, recursive } => {
+                let Some(task) = self.task(seq) else { return };
+                if recursive {
+                    self.process.cancel_children(task.id());
+                    self.cancel_children_away(&task);
+                }
+                if let Err(error) = self.cancel(&task, force) {
                     tracing::warn!(target: "actinic", %error, "a cancellation was refused");
                 }
             }

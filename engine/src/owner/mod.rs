@@ -554,6 +554,22 @@ impl Owner {
         self.lock().tasks.get(seq).cloned()
     }
 
+    /// The processes that a task may be running in, this one left out.
+    fn flying_at(&self, task: &Task) -> Vec<Peer> {
+        if let What::Method(call) = &task.what {
+            return call.client.peer().into_iter().collect();
+        }
+        let mut core = self.lock();
+        let key = task.key.load(Ordering::Relaxed);
+        if key == KeyIx::MAX {
+            return Vec::new();
+        }
+        match core.dispatch.locate(task.seq, key) {
+            Some(Link::Remote(link)) => vec![link.peer.clone()],
+            _ => Vec::new(),
+        }
+    }
+
     /// The tasks with these numbers, where they are known.
     fn tasks_numbered(&self, seqs: impl Iterator<Item = u64>) -> Vec<Option<Arc<Task>>> {
         let core = self.lock();

@@ -48,6 +48,14 @@ impl Owner {
         let _ = link.peer.tell(Lane::Urgent, WORKER, &message);
     }
 
+    /// Asks the worker that runs a task, if it is in another process, to cancel what the task submitted there.
+    pub(crate) fn cancel_children_away(self: &Arc<Self>, task: &Task) {
+        let message = ToWorker::CancelChildren { owner: self.id.number, seq: task.seq };
+        for peer in self.flying_at(task) {
+            let _ = peer.tell(Lane::Urgent, WORKER, &message);
+        }
+    }
+
     /// Answers from a worker in another process.
     pub(crate) fn replies(self: &Arc<Self>, from: &Peer, lease: Option<LeaseId>, replies: &[WireReply<'_>]) {
         let mut done = Vec::with_capacity(replies.len());

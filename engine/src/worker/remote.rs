@@ -39,6 +39,11 @@ pub(crate) enum ToWorker {
         seq: u64,
         actor: u64,
     },
+    /// Cancel what a task of the sender submitted here.
+    CancelChildren {
+        owner: u32,
+        seq: u64,
+    },
     /// End an actor of this process.
     EndActor {
         run: crate::protocol::ActorRun,
