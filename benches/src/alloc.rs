@@ -9,7 +9,6 @@ mod counting {
 
     pub(crate) static CALLS: AtomicU64 = AtomicU64::new(0);
     pub(crate) static BYTES: AtomicU64 = AtomicU64::new(0);
-    pub(crate) static FREED: AtomicU64 = AtomicU64::new(0);
 
     struct Counting;
 
@@ -35,13 +34,11 @@ mod counting {
         unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
             CALLS.fetch_add(1, Relaxed);
             BYTES.fetch_add(size as u64, Relaxed);
-            FREED.fetch_add(layout.size() as u64, Relaxed);
             // SAFETY: as above.
             unsafe { System.realloc(at, layout, size) }
         }
 
         unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-            FREED.fetch_add(layout.size() as u64, Relaxed);
             // SAFETY: as above.
             unsafe { System.dealloc(at, layout) }
         }
@@ -55,8 +52,6 @@ pub(crate) struct Allocated {
     pub(crate) calls: u64,
     /// Bytes asked for.
     pub(crate) bytes: u64,
-    /// Bytes asked for and not given back.
-    pub(crate) live: u64,
 }
 
 /// Nothing, unless the feature is on.
@@ -64,9 +59,7 @@ pub(crate) fn allocated() -> Option<Allocated> {
     #[cfg(feature = "count-allocs")]
     {
         use std::sync::atomic::Ordering::Relaxed;
-        let bytes = counting::BYTES.load(Relaxed);
-        let freed = counting::FREED.load(Relaxed);
-        Some(Allocated { calls: counting::CALLS.load(Relaxed), bytes, live: bytes.saturating_sub(freed) })
+        Some(Allocated { calls: counting::CALLS.load(Relaxed), bytes: counting::BYTES.load(Relaxed) })
     }
     #[cfg(not(feature = "count-allocs"))]
     None

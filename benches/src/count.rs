@@ -1,8 +1,9 @@
-//! What one operation of each hot path costs, counted: syscalls by name, packets, context switches, processor time.
+//! What one operation of each hot path costs, counted: syscalls by name, wake-ups, packets, context switches.
 //!
-//! A path is run under `strace -f -c` twice, for few operations and for many, and the difference is divided, so that
-//! starting and stopping cancel out. Switches and processor time are of a third run, without strace, which slows a
-//! program down so much that more is gathered per syscall than in truth.
+//! A path is run under `perf stat` (or `strace -f -c`, where perf may not count) for few operations and for many,
+//! and the difference is divided, so that starting and stopping cancel out. Switches and processor time are of a
+//! run of their own. Where only strace is to be had, mind that it slows a program down so much that more is gathered
+//! per syscall than in truth.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -86,36 +87,74 @@ pub(crate) fn run_all(options: &Options) -> Result<bool> {
         println!("  {voluntary:.4} voluntary and {involuntary:.4} involuntary context switches");
         println!("  {processor:.3} us of processor time, {wall:.3} us of time");
         let few = count / 10;
-        let (before, after) = (traced(name, few)?, traced(name, count)?);
-        let each = |syscall: &str| {
-            let calls = |of: &BTreeMap<String, f64>| of.get(syscall).copied().unwrap_or(0.0);
+        let (before, after) = (counted(name, few)?, counted(name, count)?);
+        let each = |event: &str| {
+            let calls = |of: &BTreeMap<String, f64>| of.get(event).copied().unwrap_or(0.0);
             (calls(&after) - calls(&before)) / (count - few) as f64
         };
         let mut syscalls: Vec<(f64, &str)> = after.keys().map(|name| (each(name), name.as_str())).collect();
+        syscalls.retain(|(_, name)| *name != ALL && *name != WAKE_UPS);
         syscalls.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let all: f64 = syscalls.iter().map(|(calls, _)| calls).sum();
-        let text: Vec<_> = syscalls.iter().filter(|(calls, _)| *calls >= all / 100.0).collect();
-        let text: Vec<_> = text.iter().map(|(calls, name)| format!("{name} {calls:.4}")).collect();
+        let all = if after.contains_key(ALL) { each(ALL) } else { syscalls.iter().map(|(calls, _)| calls).sum() };
+        let text = syscalls.iter().filter(|(calls, _)| *calls > 0.0 && *calls >= all / 100.0);
+        let text: Vec<_> = text.map(|(calls, name)| format!("{name} {calls:.4}")).collect();
         println!("  {all:.4} syscalls: {}", text.join(", "));
+        if after.contains_key(WAKE_UPS) {
+            println!("  {:.4} wake-ups of a thread", each(WAKE_UPS));
+        }
         println!("  {:.4} packets sent", ["sendmsg", "sendto", "sendmmsg"].map(each).iter().sum::<f64>());
     }
     Ok(true)
 }
 
-/// How often each syscall was made by a path's processes.
-fn traced(name: &str, count: i64) -> Result<BTreeMap<String, f64>> {
-    let out = std::env::temp_dir().join(format!("bench-strace-{}", std::process::id()));
-    let program = this_program()?;
-    let mut command = Command::new("strace");
-    command.args(["-f", "-c", "-S", "calls", "-o"]).arg(&out).arg(program.get_program());
-    command.args(["--internal-part", "hot", name, &count.to_string()]).stdout(Stdio::null());
-    let status = command.status().map_err(|error| format!("strace: {error}"))?;
-    let text = std::fs::read_to_string(&out).unwrap_or_default();
-    let _ = std::fs::remove_file(&out);
-    if !status.success() {
-        return Err(format!("strace of {name}: {status}").into());
+const ALL: &str = "all";
+const WAKE_UPS: &str = "wake-ups";
+const SYSCALLS: &[&str] = &[
+    "brk",
+    "clone3",
+    "epoll_ctl",
+    "epoll_pwait",
+    "epoll_wait",
+    "futex",
+    "getrandom",
+    "madvise",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "nanosleep",
+    "clock_nanosleep",
+    "read",
+    "recvfrom",
+    "recvmmsg",
+    "recvmsg",
+    "sched_yield",
+    "sendmmsg",
+    "sendmsg",
+    "sendto",
+    "write",
+];
+
+/// How often a path's processes made each syscall, and woke a thread.
+fn counted(name: &str, count: i64) -> Result<BTreeMap<String, f64>> {
+    let events = SYSCALLS.iter().map(|name| format!("syscalls:sys_enter_{name}"));
+    let events: Vec<_> =
+        ["raw_syscalls:sys_enter", "sched:sched_waking"].map(String::from).into_iter().chain(events).collect();
+    // value,unit,event,..
+    let read = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        let event = match *fields.get(2)? {
+            "raw_syscalls:sys_enter" => ALL,
+            "sched:sched_waking" => WAKE_UPS,
+            other => other.strip_prefix("syscalls:sys_enter_")?,
+        };
+        Some((event.to_string(), fields[0].parse().ok()?))
+    };
+    match traced(&["perf", "stat", "-x,", "-e", &events.join(","), "-o"], name, count) {
+        Ok(text) if text.contains("raw_syscalls") => return Ok(text.lines().filter_map(read).collect()),
+        _ => eprintln!("  perf may not count here: strace instead"),
     }
     // % time, seconds, usecs/call, calls, [errors,] syscall
+    let text = traced(&["strace", "-f", "-c", "-S", "calls", "-o"], name, count)?;
     let rows = text.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let calls = words.get(3)?.parse().ok()?;
@@ -123,4 +162,16 @@ fn traced(name: &str, count: i64) -> Result<BTreeMap<String, f64>> {
         Some((name.to_string(), calls))
     });
     Ok(rows.collect())
+}
+
+/// Runs a path under a tool whose last argument names its output; that output.
+fn traced(tool: &[&str], name: &str, count: i64) -> Result<String> {
+    let out = std::env::temp_dir().join(format!("bench-count-{}", std::process::id()));
+    let mut command = Command::new(tool[0]);
+    command.args(&tool[1..]).arg(&out).arg(this_program()?.get_program());
+    command.args(["--internal-part", "hot", name, &count.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = command.status().map_err(|error| format!("{}: {error}", tool[0]))?;
+    let text = std::fs::read_to_string(&out).unwrap_or_default();
+    let _ = std::fs::remove_file(&out);
+    if status.success() { Ok(text) } else { Err(format!("{} of {name}: {status}", tool[0]).into()) }
 }

@@ -12,8 +12,8 @@ mod count;
 mod groups;
 mod machine;
 mod measure;
-mod ray;
 mod raw;
+mod ray;
 mod report;
 mod rows;
 

@@ -139,7 +139,8 @@ pub(crate) struct Trips {
 impl Trips {
     pub(crate) fn of(mut took: Vec<Duration>) -> Trips {
         took.sort();
-        let at = |share: usize| took.get(took.len() * share / 100).map_or(f64::NAN, |time| time.as_nanos() as f64 / 1e3);
+        let at =
+            |share: usize| took.get(took.len() * share / 100).map_or(f64::NAN, |time| time.as_nanos() as f64 / 1e3);
         Trips { p50: at(50), p99: at(99) }
     }
 }

@@ -261,7 +261,8 @@ impl Peer {
         std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
         let (port, hex) = line.trim().split_once(' ').ok_or("the raw peer did not start")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse()?));
-        let bytes = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap_or(""), 16));
+        let bytes =
+            hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap_or(""), 16));
         let certificate = CertificateDer::from(bytes.collect::<std::result::Result<Vec<u8>, _>>()?);
         let (orders, ordered) = mpsc::unbounded_channel();
         thread::spawn(move || {

@@ -159,8 +159,7 @@ pub(crate) async fn many_shared(bench: &Bench<'_>) -> Result<()> {
     let count = bench.size(100_000, 1_000);
     let before = machine::resident();
     let begun = Instant::now();
-    let actors: Vec<Handle<Echo>> =
-        (0..count).map(|_| Echo::options().isolation(Isolation::Shared).remote()).collect();
+    let actors: Vec<Handle<Echo>> = (0..count).map(|_| Echo::options().isolation(Isolation::Shared).remote()).collect();
     let refs: Vec<ObjectRef<i64>> = actors.iter().zip(0..).map(|(actor, x)| actor.echo(x)).collect();
     check(actinic::get(&refs).await?.into_iter().eq(0..count), "echo")?;
     let took = begun.elapsed().as_secs_f64();
