@@ -348,10 +348,10 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             self.estimates.resize(function + 1, 0);
         }
         let estimate = &mut self.estimates[function];
-        // Quick to learn that a function is slow, slow to learn that it is quick.
+        // A run that was interrupted by others looks slow and says nothing: estimates at most double at a time.
         *estimate = match *estimate {
             0 => ns.max(1),
-            old if ns > old => old / 2 + ns / 2 + 1,
+            old if ns > old => ns.min(old.saturating_mul(2).saturating_add(500)),
             old => old - (old - ns) / 8,
         };
     }

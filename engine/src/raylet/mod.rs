@@ -180,6 +180,8 @@ pub(crate) struct Raylet {
     core: RayletCore,
     spawner: Option<Spawner>,
     workers: BTreeMap<WorkerId, (JobId, Worker)>,
+    /// Worker processes that were asked to end and have not.
+    stopping: BTreeMap<WorkerId, ProcessId>,
     namespaces: BTreeMap<JobId, Arc<str>>,
     nodes: BTreeMap<NodeId, NodeRow>,
     placing: BTreeMap<RequestId, (ActorRun, ActorSpec)>,
@@ -202,6 +204,7 @@ impl Raylet {
             process,
             spawner,
             workers: BTreeMap::new(),
+            stopping: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             nodes: BTreeMap::new(),
             placing: BTreeMap::new(),
@@ -346,7 +349,10 @@ impl Raylet {
                     retire(&self.process, owner);
                 }
             }
-            Some((_, Worker::Process { .. })) => {
+            Some((_, Worker::Process { peer, .. })) => {
+                if let Some(peer) = peer {
+                    self.stopping.insert(worker, peer.id);
+                }
                 if let Some(spawner) = &mut self.spawner {
                     spawner.stop(worker);
                 }
@@ -369,13 +375,18 @@ impl Raylet {
             });
         }
         if let Some((_, Worker::Process { peer: Some(peer), .. })) = self.workers.remove(&worker) {
-            self.process.tell_gcs(ToGcs::ProcessDied { process: peer.id });
-            if let Ok(endpoint) = self.process.endpoint() {
-                endpoint.declare_dead(peer.id);
-            }
-            self.event(Event::ProcessDied { process: peer.id }, ctx);
+            self.process_gone(peer.id, ctx);
         }
         self.event(Event::WorkerDied { worker }, ctx);
+    }
+
+    /// A worker's process has ended: nothing is sent to it any more, and what it owned is gone.
+    fn process_gone(&mut self, process: ProcessId, ctx: &mut Context<Self>) {
+        self.process.tell_gcs(ToGcs::ProcessDied { process });
+        if let Ok(endpoint) = self.process.endpoint() {
+            endpoint.declare_dead(process);
+        }
+        self.event(Event::ProcessDied { process }, ctx);
     }
 
     // ---- actors
@@ -672,6 +683,8 @@ impl Handler<ChildEnded> for Raylet {
             self.event(Event::WorkerFailedToStart { worker, reason, permanent: false }, ctx);
         } else if self.workers.contains_key(&worker) {
             self.worker_gone(worker, &text, ctx);
+        } else if let Some(process) = self.stopping.remove(&worker) {
+            self.process_gone(process, ctx);
         }
     }
 }
