@@ -103,6 +103,7 @@ pub struct FunctionEntry {
     pub(crate) defaults: fn() -> TaskOptions,
     pub(crate) meta: OnceLock<Result<Arc<Meta>>>,
     pub(crate) index: OnceLock<usize>,
+    id: OnceLock<FunctionId>,
 }
 
 impl FunctionEntry {
@@ -114,7 +115,16 @@ impl FunctionEntry {
         returns: NumReturns,
         defaults: fn() -> TaskOptions,
     ) -> Self {
-        FunctionEntry { origin, params, call, returns, defaults, meta: OnceLock::new(), index: OnceLock::new() }
+        FunctionEntry {
+            origin,
+            params,
+            call,
+            returns,
+            defaults,
+            meta: OnceLock::new(),
+            index: OnceLock::new(),
+            id: OnceLock::new(),
+        }
     }
 
     /// The name of the function.
@@ -131,7 +141,7 @@ impl FunctionEntry {
     }
 
     pub(crate) fn id(&self) -> FunctionId {
-        self.origin.id()
+        *self.id.get_or_init(|| self.origin.id())
     }
 }
 
@@ -221,6 +231,7 @@ pub struct MethodEntry {
     pub(crate) call: MethodCall,
     pub(crate) returns: NumReturns,
     pub(crate) defaults: fn() -> MethodOptions,
+    id: OnceLock<u64>,
 }
 
 impl MethodEntry {
@@ -233,12 +244,12 @@ impl MethodEntry {
         returns: NumReturns,
         defaults: fn() -> MethodOptions,
     ) -> Self {
-        MethodEntry { name, signature, params, call, returns, defaults }
+        MethodEntry { name, signature, params, call, returns, defaults, id: OnceLock::new() }
     }
 
     /// Equal in two programs if the method's name and argument shape are.
     pub(crate) fn id(&self) -> u64 {
-        stable_hash(&[self.name.as_bytes(), self.signature.as_bytes()])
+        *self.id.get_or_init(|| stable_hash(&[self.name.as_bytes(), self.signature.as_bytes()]))
     }
 }
 

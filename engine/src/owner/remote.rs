@@ -161,10 +161,22 @@ pub(crate) fn wire_task<'a>(task: &'a Task, input: &'a Input, resolved: &'a [Res
         name: task.meta.name.as_deref(),
         returns: task.meta.returns.unwrap_or(task.returns()),
         depth: task.depth,
-        resources: task.meta.shape.resources().iter().map(|(name, amount)| (name.as_str(), amount.to_f64())).collect(),
+        resources: wire_resources(task),
         input: WireValue::of(&input.inline),
         dependencies: wire_dependencies(&input.dependencies, resolved),
     }
+}
+
+/// What a task asked for, unless it is the usual one CPU; a task that asked for none says so with a zero.
+fn wire_resources(task: &Task) -> Vec<(&str, f64)> {
+    let resources = task.meta.shape.resources();
+    let mut all: Vec<(&str, f64)> = resources.iter().map(|(name, amount)| (name.as_str(), amount.to_f64())).collect();
+    if all == [("CPU", 1.0)] {
+        all.clear();
+    } else if all.is_empty() {
+        all.push(("CPU", 0.0));
+    }
+    all
 }
 
 /// The refs that a call carries to another process: those inside its values.

@@ -114,7 +114,10 @@ impl Job {
     pub(crate) fn resources(&self) -> std::collections::BTreeMap<String, f64> {
         match self {
             Job::Local { task, .. } => task.meta.shape.resources().to_map(),
-            Job::Remote(job) => job.resources.clone(),
+            Job::Remote(job) if job.resources.is_empty() && job.method().is_none() => {
+                std::collections::BTreeMap::from([("CPU".to_owned(), 1.0)])
+            }
+            Job::Remote(job) => job.resources.iter().cloned().collect(),
             Job::Constructor(actor) => actor.spec.hold.to_map(),
         }
     }

@@ -87,7 +87,8 @@ pub(crate) struct RemoteJob {
     pub(crate) lease: Option<LeaseId>,
     pub(crate) cancelled: AtomicBool,
     pub(crate) owner: Peer,
-    pub(crate) resources: std::collections::BTreeMap<String, f64>,
+    /// What it asked for; empty for the usual one CPU.
+    pub(crate) resources: Vec<(String, f64)>,
     input: Value,
     given: Mutex<Vec<Given>>,
     failed: Mutex<Option<Error>>,
@@ -159,7 +160,7 @@ impl RemoteJob {
             lease: None,
             cancelled: AtomicBool::new(false),
             owner: from.clone(),
-            resources: std::collections::BTreeMap::new(),
+            resources: Vec::new(),
             input: process.read_value(from, &call.input),
             given: Mutex::new(read_given(process, from, &call.dependencies)),
             failed: Mutex::new(None),
