@@ -240,7 +240,7 @@ pub(crate) fn head(
         let components = Components { raylet: Some(raylet.clone()), gcs: Some(gcs), home: None };
         listen(&process, &endpoint, &components);
         endpoint.serve_joins(JoinServer {
-            token: token.clone(),
+            tokens: vec![token.clone()],
             authority: Some(authority.clone()),
             node: node_authority.clone(),
             revision: REVISION,
@@ -285,7 +285,7 @@ pub(crate) fn node(
         listen(&process, &endpoint, &components);
         if let Some(token) = &token {
             endpoint.serve_joins(JoinServer {
-                token: token.clone(),
+                tokens: vec![token.clone()],
                 authority: None,
                 node: node_authority.clone(),
                 revision: REVISION,

@@ -79,8 +79,8 @@ pub struct Joined {
 /// What an endpoint needs to answer joins. Without `authority` it answers drivers and tools only.
 #[derive(Clone)]
 pub struct JoinServer {
-    /// Whoever holds this is admitted.
-    pub token: Token,
+    /// Whoever holds one of these is admitted.
+    pub tokens: Vec<Token>,
     /// Signs nodes; on the head only.
     pub authority: Option<Authority>,
     /// Signs drivers and tools.
@@ -148,14 +148,13 @@ pub(crate) async fn serve(inner: &Arc<Inner>, connection: Connection) {
     let Ok((mut send, mut receive)) = connection.accept_bi().await else {
         return;
     };
-    let (status, body) = match decide(inner, &server, &connection, &mut receive).await {
-        Ok(granted) => (GRANTED, granted),
+    let (status, tag, body) = match decide(inner, &server, &connection, &mut receive).await {
+        Ok((token, granted)) => (GRANTED, sign(&connection, token, CLUSTER), granted),
         Err((status, text)) => {
             tracing::warn!(at = %connection.remote_address(), text, "a join is refused");
-            (status, text.into_bytes())
+            (status, [0; 32], text.into_bytes())
         }
     };
-    let tag = if status == GRANTED { sign(&connection, &server.token, CLUSTER) } else { [0; 32] };
     let mut answer = vec![status];
     answer.extend_from_slice(&server.revision.to_le_bytes());
     answer.extend_from_slice(&tag);
@@ -167,21 +166,23 @@ pub(crate) async fn serve(inner: &Arc<Inner>, connection: Connection) {
     }
 }
 
-async fn decide(
+/// The token that admits the joiner, and what it is granted.
+async fn decide<'a>(
     inner: &Inner,
-    server: &JoinServer,
+    server: &'a JoinServer,
     connection: &Connection,
     receive: &mut RecvStream,
-) -> Result<Vec<u8>, (u8, String)> {
+) -> Result<(&'a Token, Vec<u8>), (u8, String)> {
     let refuse = |text: &str| (REFUSED, text.to_string());
     let mut header = [0; 44];
     receive.read_exact(&mut header).await.map_err(|_| refuse("the request was cut short"))?;
     if header[..4] != MAGIC {
         return Err(refuse("not a join"));
     }
-    if !proves(connection, &server.token, JOINER, &header[8..40]) {
+    let known = server.tokens.iter().find(|token| proves(connection, token, JOINER, &header[8..40]));
+    let Some(token) = known else {
         return Err((WRONG_TOKEN, "wrong token".into()));
-    }
+    };
     let (theirs, length) = (word(&header[4..]), word(&header[40..]) as usize);
     if theirs != server.revision {
         return Err((OTHER_REVISION, format!("wire revision {theirs} there and {} here", server.revision)));
@@ -193,7 +194,8 @@ async fn decide(
     receive.read_exact(&mut body).await.map_err(|_| refuse("the request was cut short"))?;
     let ask: Ask = postcard::from_bytes(&body).map_err(|_| refuse("the request cannot be read"))?;
     let granted = grant(inner.id, server, &ask).map_err(|text| (REFUSED, text))?;
-    postcard::to_allocvec(&granted).map_err(|error| (REFUSED, error.to_string()))
+    let granted = postcard::to_allocvec(&granted).map_err(|error| (REFUSED, error.to_string()))?;
+    Ok((token, granted))
 }
 
 fn grant(host: ProcessId, server: &JoinServer, ask: &Ask) -> Result<Granted, String> {

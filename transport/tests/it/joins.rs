@@ -14,7 +14,7 @@ fn serve(cluster: &Cluster, head: &Endpoint, with_authority: bool) -> Token {
     let token = Token::generate(&cluster.authority).unwrap();
     let drawn = AtomicU64::new(1000);
     head.serve_joins(JoinServer {
-        token: token.clone(),
+        tokens: vec![token.clone()],
         authority: with_authority.then(|| cluster.authority.clone()),
         node: cluster.authority.node(head.id().node).unwrap(),
         revision: REVISION,
@@ -53,7 +53,7 @@ async fn nodes_drivers_and_tools_join_and_speak() {
     // A driver attaches to the node that answers, which needs no cluster authority for that.
     let drawn = AtomicU64::new(7000);
     raylet.serve_joins(JoinServer {
-        token: token.clone(),
+        tokens: vec![token.clone()],
         authority: None,
         node: authority.clone(),
         revision: REVISION,

@@ -106,7 +106,7 @@ async fn probes_and_joins_know_a_closed_port() {
 
     let token = Token::generate(&cluster.authority).unwrap();
     head.serve_joins(JoinServer {
-        token: token.clone(),
+        tokens: vec![token.clone()],
         authority: Some(cluster.authority.clone()),
         node: cluster.authority.node(head.id().node).unwrap(),
         revision: REVISION,
