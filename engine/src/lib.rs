@@ -28,6 +28,7 @@ mod gcs;
 pub mod guide;
 mod ids;
 mod net;
+pub mod node;
 mod object;
 mod object_manager;
 mod owner;

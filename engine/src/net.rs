@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actinic_transport::{Endpoint, Messages, Peer, PeerEvent, Receiver};
+use actinic_transport::{DownReason, Endpoint, Messages, Peer, PeerEvent, Receiver, ReplyTo};
 
 use crate::actor::host::ActorHost;
 use crate::api::error::Error;
@@ -12,8 +12,11 @@ use crate::object_manager::{ServeObjects, pull};
 use crate::owner::remote::carried_outcome_refs;
 use crate::process::Process;
 use crate::protocol::calls::{CALLS, REPLIES, TASKS, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue};
-use crate::protocol::{AskGcs, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, RAYLET, ToGcs, ToOwner, ToRaylet, WORKER};
-use crate::raylet::{FromPeer, ProcessGone, Raylet};
+use crate::protocol::{
+    AskGcs, AskRaylet, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, RAYLET, RayletAnswer, ToGcs, ToOwner, ToRaylet,
+    WORKER,
+};
+use crate::raylet::{AskState, Attach, FromPeer, ProcessGone, Raylet};
 use crate::worker::job::Job;
 use crate::worker::remote::{Keep, RemoteJob, ToWorker};
 
@@ -50,7 +53,8 @@ pub(crate) fn listen(process: &Arc<Process>, endpoint: &Endpoint, components: &C
                 raylet.do_send(ProcessGone(id, why.clone()));
             }
             if let Some(gcs) = &components.gcs {
-                gcs.do_send(SessionLost(id));
+                let certain = matches!(reason, DownReason::Declared | DownReason::Goodbye | DownReason::Unreachable(_));
+                gcs.do_send(SessionLost(id, certain));
             }
             if components.home == Some(id) {
                 process.home_lost(&why);
@@ -141,9 +145,37 @@ impl Ear {
 
     fn raylet(&self, from: &Peer, messages: &mut Messages<'_>) {
         for message in messages {
-            if let (Some(raylet), Some(told)) = (&self.components.raylet, decode::<ToRaylet>(from, message.body)) {
+            if let Some(reply) = message.reply {
+                match decode::<AskRaylet>(from, message.body) {
+                    Some(question) => self.ask_raylet(question, reply),
+                    None => reply.refuse("the question cannot be decoded"),
+                }
+            } else if let (Some(raylet), Some(told)) = (&self.components.raylet, decode::<ToRaylet>(from, message.body))
+            {
                 raylet.do_send(FromPeer(from.clone(), told));
             }
+        }
+    }
+
+    fn ask_raylet(&self, question: AskRaylet, reply: ReplyTo) {
+        match (question, &self.components.raylet) {
+            (AskRaylet::Program { job }, _) => self.process.tell_program(job, reply),
+            (AskRaylet::Attach { peer, offer }, Some(raylet)) => raylet.do_send(Attach { peer, offer, reply }),
+            (AskRaylet::State, Some(raylet)) => {
+                let raylet = raylet.clone();
+                self.process.spawn(async move {
+                    match raylet.send(AskState).await {
+                        Ok(state) => drop(reply.answer(&RayletAnswer::State(state))),
+                        Err(error) => reply.refuse(error.to_string()),
+                    }
+                });
+            }
+            (AskRaylet::Gcs, Some(_)) => {
+                let gcs = self.process.gcs_at.get().cloned().unwrap_or_else(|| self.process.address());
+                // The asker may have gone.
+                let _ = reply.answer(&RayletAnswer::Gcs(gcs));
+            }
+            (_, None) => reply.refuse("there is no raylet in this process"),
         }
     }
 

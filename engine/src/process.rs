@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use actinic_transport::{Endpoint, Lane, NodeId, Peer, PeerAddr, ProcessId};
+use actinic_transport::{Endpoint, Lane, NodeId, Peer, PeerAddr, Probe, ProcessId};
 
 use crate::actor::client::Client;
 use crate::actor::host::ActorHost;
@@ -24,8 +24,10 @@ use crate::object::{Borrowed, RawRef};
 use crate::object_manager::Store;
 use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
-use crate::protocol::{GCS, LeaseId, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{GCS, LeaseId, NodeResources, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{RayletLink, Shape};
+use crate::start::admission::Admission;
+use crate::start::program_file::Programs;
 use crate::task::Meta;
 use crate::worker::host::{Host, Running};
 use crate::worker::pool::Pool;
@@ -78,6 +80,16 @@ pub(crate) struct Process {
     next_owner: AtomicU32,
     /// What a worker does when its code asks to crash, or its raylet is gone.
     pub(crate) on_crash: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What a node's daemon does when it has lost its cluster.
+    pub(crate) on_home_lost: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
+    /// Where the GCS is.
+    pub(crate) gcs_at: OnceLock<PeerAddr>,
+    /// By whom this process is reached where it cannot be dialled.
+    pub(crate) relay: OnceLock<(ProcessId, SocketAddr)>,
+    /// The binaries of jobs.
+    pub(crate) programs: Programs,
+    /// Who is admitted, if this process admits anybody.
+    pub(crate) admission: OnceLock<Admission>,
 }
 
 impl std::fmt::Debug for Process {
@@ -128,6 +140,11 @@ impl Process {
                 closing: AtomicBool::new(false),
                 next_owner: AtomicU32::new(0),
                 on_crash: OnceLock::new(),
+                on_home_lost: OnceLock::new(),
+                gcs_at: OnceLock::new(),
+                relay: OnceLock::new(),
+                programs: Programs::default(),
+                admission: OnceLock::new(),
             }
         })
     }
@@ -244,7 +261,7 @@ impl Process {
     /// How others reach this process.
     pub(crate) fn address(&self) -> PeerAddr {
         let addrs = self.endpoint.get().map(|(_, addrs)| addrs.clone()).unwrap_or_default();
-        PeerAddr { id: self.id, addrs, relay: None }
+        PeerAddr { id: self.id, addrs, relay: self.relay.get().copied() }
     }
 
     pub(crate) fn set_store_peer(&self, peer: Peer) {
@@ -344,6 +361,10 @@ impl Process {
         if self.is_closing() {
             return;
         }
+        if let Some(lost) = self.on_home_lost.get() {
+            lost(why);
+            return;
+        }
         let error = format!("the node that this driver was attached to is gone: {why}");
         tracing::error!(target: "actinic", "{error}");
         for owner in self.owners() {
@@ -381,6 +402,39 @@ impl Process {
             Some(of) => tables.resources.insert(node, of),
             None => tables.resources.remove(&node),
         };
+    }
+
+    /// What every node has, as a driver's raylet says.
+    pub(crate) fn replace_resources(&self, nodes: Vec<NodeResources>) {
+        self.lock().resources = nodes.into_iter().map(|(node, total, free)| (node, (total, free))).collect();
+    }
+
+    /// What every node has and has free, for those who have no raylet.
+    pub(crate) fn node_resources(&self) -> Vec<NodeResources> {
+        let tables = self.lock();
+        tables.resources.iter().map(|(node, (total, free))| (*node, total.clone(), free.clone())).collect()
+    }
+
+    /// Looks again and again whether somebody still listens where a process did: a killed one says no goodbye.
+    pub(crate) fn watch(self: &Arc<Self>, peer: &PeerAddr) {
+        const EVERY: Duration = Duration::from_millis(400);
+        let Some(at) = peer.addrs.first().copied() else { return };
+        let (process, id) = (Arc::downgrade(self), peer.id);
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                let Some(process) = process.upgrade().filter(|process| !process.is_closing()) else { return };
+                let Ok(endpoint) = process.endpoint().cloned() else { return };
+                if endpoint.known(id).is_none() {
+                    return;
+                }
+                drop(process);
+                if endpoint.probe(at, EVERY).await == Probe::Unreachable {
+                    endpoint.declare_dead(id);
+                    return;
+                }
+            }
+        });
     }
 
     /// Keeps a worker process's slot alive as long as the process.
@@ -449,6 +503,13 @@ impl Process {
                 }
             }
             ToOwner::NodeDead { node, text } => self.node_dead(node, &text),
+            ToOwner::ProcessDead { process } => {
+                if let Ok(endpoint) = self.endpoint() {
+                    endpoint.declare_dead(process);
+                }
+                self.process_dead(process, "it ended");
+            }
+            ToOwner::Resources { nodes } => self.replace_resources(nodes),
             // Questions come with their peer, at the receiver of the network.
             ToOwner::GetObject { .. } => {}
             ToOwner::GivenBack { lease, tasks } => {
@@ -498,7 +559,14 @@ impl Process {
         self.counts_process_died(process);
     }
 
-    fn node_dead(self: &Arc<Self>, node: NodeId, text: &str) {
+    /// A node is gone, and every process on it.
+    pub(crate) fn node_dead(self: &Arc<Self>, node: NodeId, text: &str) {
+        if node == self.id.node {
+            return;
+        }
+        if let Ok(endpoint) = self.endpoint() {
+            endpoint.revoke(node);
+        }
         let error = Error::node_died(format!("node {node} died: {text}"));
         for owner in self.owners() {
             owner.node_lost(node, &error);

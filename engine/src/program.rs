@@ -382,6 +382,56 @@ impl Program {
     }
 }
 
+/// What tells this program from every other: its build, and what it registers. Equal in a driver and its workers.
+pub(crate) fn identity() -> &'static str {
+    static IDENTITY: OnceLock<String> = OnceLock::new();
+    IDENTITY.get_or_init(|| {
+        let build = build_id();
+        let lines = inventory();
+        let parts: Vec<&[u8]> = std::iter::once(&build[..]).chain(lines.iter().map(String::as_bytes)).collect();
+        format!("{:016x}", stable_hash(&parts))
+    })
+}
+
+/// The linker's note on the build of this program; empty if it left none.
+fn build_id() -> Vec<u8> {
+    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _size: usize, out: *mut libc::c_void) -> libc::c_int {
+        const NT_GNU_BUILD_ID: u32 = 3;
+        // SAFETY: the loader passes a valid description of a loaded object, and `out` is the caller's vector.
+        let (info, out) = unsafe { (&*info, &mut *out.cast::<Vec<u8>>()) };
+        for at in 0..usize::from(info.dlpi_phnum) {
+            // SAFETY: the table has `dlpi_phnum` entries.
+            let header = unsafe { &*info.dlpi_phdr.add(at) };
+            if header.p_type != libc::PT_NOTE {
+                continue;
+            }
+            let start = (info.dlpi_addr + header.p_vaddr) as *const u8;
+            // SAFETY: a note segment is mapped, readable and never written.
+            let mut notes = unsafe { std::slice::from_raw_parts(start, header.p_memsz as usize) };
+            let word = |bytes: &[u8], at: usize| {
+                bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
+            };
+            while notes.len() >= 12 {
+                let (name, length, kind) = (word(notes, 0) as usize, word(notes, 4) as usize, word(notes, 8));
+                let body = 12 + name.next_multiple_of(4);
+                if kind == NT_GNU_BUILD_ID && notes.get(12..16) == Some(b"GNU\0") {
+                    out.extend_from_slice(notes.get(body..body + length).unwrap_or_default());
+                    return 1;
+                }
+                notes = notes.get(body + length.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+        // The first object is the program itself; its libraries do not matter.
+        1
+    }
+    let mut id = Vec::new();
+    // SAFETY: the callback matches the signature, and the vector outlives the call.
+    unsafe {
+        libc::dl_iterate_phdr(Some(look), (&raw mut id).cast());
+    }
+    id
+}
+
 fn unknown(what: &str, id: FunctionId) -> Error {
     Error::version_mismatch(format!("this worker's program has no {what} with id {:016x}", id.0))
         .remedy("driver and workers must run the same program; a crate that nothing references is not linked: `use that_crate as _;`")

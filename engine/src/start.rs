@@ -1,6 +1,10 @@
 //! Starting and ending processes: a head with its GCS and raylet, further nodes, workers, drivers.
 
+pub(crate) mod admission;
 pub(crate) mod connect;
+pub(crate) mod join;
+pub mod local;
+pub(crate) mod program_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,13 +13,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actinic_transport::{
-    Authority, ClusterId, Config, Endpoint, Identity, JoinServer, Limits, Net, NodeAuthority, NodeId, Peer, PeerAddr,
-    Token,
+    Authority, ClusterId, Config, Endpoint, Identity, JoinKind, JoinServer, Limits, Net, NodeAuthority, NodeId, Peer,
+    PeerAddr, Token,
 };
 use actix::Actor;
 use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
+use crate::api::handle::ask_gcs;
 use crate::api::op::wait_for;
 use crate::env::Env;
 use crate::gcs::{Gcs, GcsLink, LocalRaylet};
@@ -23,10 +28,12 @@ use crate::ids::JobId;
 use crate::net::{Components, listen};
 use crate::owner::Owner;
 use crate::process::{Process, Settings};
-use crate::protocol::{JobRow, NodeRow, REVISION, ToGcs, ToRaylet};
+use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, JobRow, NodeRow, RAYLET, REVISION, RayletAnswer, ToGcs, ToRaylet};
 use crate::raylet::spawn::Spawner;
 use crate::raylet::{Raylet, RayletLink};
 use crate::resources::{ResourceName, ResourceSet};
+use crate::start::admission::Admission;
+use crate::start::program_file::{Offer, ProgramFile};
 use crate::wait::Countdown;
 use crate::worker::entry::Boot;
 use crate::worker::host::Host;
@@ -212,7 +219,8 @@ pub(crate) fn head(
     env: Env,
     options: NodeOptions,
     place: Place,
-    authority: Option<(Authority, Token)>,
+    admits: Option<(Authority, Vec<Token>)>,
+    cache: Option<PathBuf>,
 ) -> Result<Running> {
     crate::worker::job::install_panic_hook();
     crate::program::program().check()?;
@@ -220,14 +228,14 @@ pub(crate) fn head(
     on_thread(&env, "actinic-head", async move || {
         let env = inner;
         let cluster = ClusterId(env.uuid());
-        let (authority, token) = match authority {
+        let (authority, mut tokens) = match admits {
             Some(known) => known,
-            None => {
-                let authority = Authority::generate(cluster).map_err(security)?;
-                let token = Token::generate(&authority).map_err(security)?;
-                (authority, token)
-            }
+            None => (Authority::generate(cluster).map_err(security)?, Vec::new()),
         };
+        if tokens.is_empty() {
+            tokens.push(Token::generate(&authority).map_err(security)?);
+        }
+        let token = tokens.first().cloned();
         let node = NodeId(env.uuid());
         let node_authority = authority.node(node).map_err(security)?;
         let identity = node_authority.issue(env.uuid()).map_err(security)?;
@@ -235,22 +243,24 @@ pub(crate) fn head(
         let gcs = Gcs::new(Arc::clone(&process)).start();
         // A new process: nobody else sets it.
         let _ = process.gcs.set(GcsLink::Local(gcs.clone()));
+        set_cache(&process, cache);
         let raylet = start_raylet(&process, &options, &place, true, &node_authority, process.address())?;
         gcs.do_send(LocalRaylet(raylet.clone()));
         let components = Components { raylet: Some(raylet.clone()), gcs: Some(gcs), home: None };
         listen(&process, &endpoint, &components);
-        endpoint.serve_joins(JoinServer {
-            tokens: vec![token.clone()],
+        let server = JoinServer {
+            tokens: Vec::new(),
             authority: Some(authority.clone()),
             node: node_authority.clone(),
             revision: REVISION,
             draw: draw(&env),
-        });
+        };
+        Admission::open(&process, server, tokens, Vec::new())?;
         let gcs = process.address();
         Ok(Made {
             process,
             raylet: Some(raylet),
-            token: Some(token),
+            token,
             authority: Some(Arc::new(authority)),
             node_authority: Some(node_authority),
             gcs,
@@ -276,24 +286,89 @@ pub(crate) fn node(
     crate::program::program().check()?;
     let inner = env.clone();
     on_thread(&env, "actinic-node", async move || {
-        let env = inner;
-        let identity = node_authority.issue(env.uuid()).map_err(security)?;
-        let (process, endpoint) = new_process(&env, &options, &place, identity)?;
-        let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&gcs)));
-        let raylet = start_raylet(&process, &options, &place, false, &node_authority, gcs.clone())?;
-        let components = Components { raylet: Some(raylet.clone()), gcs: None, home: None };
-        listen(&process, &endpoint, &components);
-        if let Some(token) = &token {
-            endpoint.serve_joins(JoinServer {
-                tokens: vec![token.clone()],
-                authority: None,
-                node: node_authority.clone(),
-                revision: REVISION,
-                draw: draw(&env),
-            });
-        }
-        Ok(Made { process, raylet: Some(raylet), token, authority: None, node_authority: Some(node_authority), gcs })
+        let tokens = token.into_iter().collect();
+        make_node(&inner, &options, &place, node_authority, (tokens, Vec::new()), gcs, None)
     })
+}
+
+/// Joins a cluster by its head's address, as a node.
+pub(crate) fn join_node(
+    env: Env,
+    options: NodeOptions,
+    (place, port): (Option<Place>, u16),
+    address: String,
+    token: String,
+    cache: PathBuf,
+) -> Result<Running> {
+    crate::worker::job::install_panic_hook();
+    crate::program::program().check()?;
+    let inner = env.clone();
+    on_thread(&env, "actinic-node", async move || {
+        let at = join::resolve(&inner, &address).await?;
+        let token = join::token(&token)?;
+        let joined = join::admit(at, &token, JoinKind::Node).await?;
+        let authority =
+            joined.authority.ok_or_else(|| Error::connection(format!("{at} did not admit this machine as a node")))?;
+        let place = place.unwrap_or_else(|| Place {
+            net: Net::Udp,
+            listen: SocketAddr::new(join::near(Some(at)).unwrap_or(Ipv4Addr::LOCALHOST.into()), port),
+        });
+        // Programs on this machine are admitted by a token that the head does not know.
+        let local = Token::like(&token).map_err(security)?;
+        let tokens = (vec![token], vec![local]);
+        let made = make_node(&inner, &options, &place, authority, tokens, joined.host, Some(cache))?;
+        registered(&made.process).await?;
+        Ok(made)
+    })
+}
+
+fn make_node(
+    env: &Env,
+    options: &NodeOptions,
+    place: &Place,
+    node_authority: NodeAuthority,
+    (tokens, local): (Vec<Token>, Vec<Token>),
+    gcs: PeerAddr,
+    cache: Option<PathBuf>,
+) -> Result<Made> {
+    let identity = node_authority.issue(env.uuid()).map_err(security)?;
+    let (process, endpoint) = new_process(env, options, place, identity)?;
+    let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&gcs)));
+    // A daemon ends with its cluster; the nodes of a test end with their test.
+    let home = cache.is_some().then_some(gcs.id);
+    set_cache(&process, cache);
+    let raylet = start_raylet(&process, options, place, false, &node_authority, gcs.clone())?;
+    let components = Components { raylet: Some(raylet.clone()), gcs: None, home };
+    listen(&process, &endpoint, &components);
+    let token = tokens.first().cloned();
+    if token.is_some() {
+        let node = node_authority.clone();
+        let server = JoinServer { tokens: Vec::new(), authority: None, node, revision: REVISION, draw: draw(env) };
+        Admission::open(&process, server, tokens, local)?;
+    }
+    Ok(Made { process, raylet: Some(raylet), token, authority: None, node_authority: Some(node_authority), gcs })
+}
+
+fn set_cache(process: &Process, cache: Option<PathBuf>) {
+    if let Some(cache) = cache {
+        process.programs.set_cache(cache);
+    }
+}
+
+/// Waits until the GCS knows a node.
+async fn registered(process: &Arc<Process>) -> Result<()> {
+    let deadline = process.env.now() + Duration::from_secs(5);
+    loop {
+        if let GcsAnswer::Nodes(rows, _) = ask_gcs(process, AskGcs::Nodes).await?
+            && rows.iter().any(|row| row.id == process.id.node)
+        {
+            return Ok(());
+        }
+        if process.env.now() > deadline {
+            return Err(Error::connection("the head admitted this node and does not list it"));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 fn new_process(
@@ -339,6 +414,7 @@ fn start_raylet(
     // Known before `init()` returns, whenever the raylet's first turn comes.
     process.set_resources(row.id, Some((row.total.clone(), row.total.clone())));
     let slot = Arc::new(OnceLock::new());
+    let _ = process.gcs_at.set(gcs.clone());
     let spawner = options.processes.then(|| {
         let listen = SocketAddr::new(place.listen.ip(), 0);
         Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot))
@@ -359,10 +435,16 @@ pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>, progr
         driver: owner.id,
         namespace,
         entry: program.map(|path| path.display().to_string()).unwrap_or_default(),
-        program: String::new(),
+        program: crate::program::identity().to_owned(),
         started: process.env.now(),
         ended: None,
     };
+    if process.raylet.get().is_some_and(|raylet| matches!(raylet, RayletLink::Remote(_)))
+        && let Ok(file) = ProgramFile::of_this_process()
+    {
+        // Nodes that cannot open it by this process's pid fetch it from here.
+        process.programs.add(job, &file);
+    }
     process.tell_gcs(ToGcs::JobStarted { row: Box::new(row.clone()), driver: process.address() });
     process.tell_raylet(process.id.node, ToRaylet::JobStarted { row: Box::new(row) });
     owner
@@ -380,15 +462,67 @@ pub(crate) fn driver(
     crate::program::program().check()?;
     let inner = env.clone();
     on_thread(&env, "actinic-driver", async move || {
-        let options = NodeOptions::default();
-        let (process, endpoint) = new_process(&inner, &options, &place, identity)?;
-        let raylet = endpoint.peer(&host);
-        let gcs = gcs.unwrap_or_else(|| host.clone());
-        let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&gcs)));
-        let _ = process.raylet.set(RayletLink::Remote(raylet));
-        listen(&process, &endpoint, &Components { home: Some(host.id), ..Components::default() });
+        let (process, gcs_known) = (attached(&inner, &place, identity, &host)?, gcs);
+        let gcs = attach(&process, &host).await?;
+        let gcs = gcs_known.unwrap_or(gcs);
+        let _ = process.gcs.set(GcsLink::Remote(process.endpoint()?.peer(&gcs)));
         Ok(Made { process, raylet: None, token: None, authority: None, node_authority: None, gcs })
     })
+}
+
+/// Joins a cluster by the address of one of its nodes: a driver, or a tool, which has no job.
+pub(crate) fn join_cluster(env: Env, address: String, token: String, kind: JoinKind) -> Result<Running> {
+    crate::worker::job::install_panic_hook();
+    crate::program::program().check()?;
+    let inner = env.clone();
+    on_thread(&env, "actinic-driver", async move || {
+        let at = join::resolve(&inner, &address).await?;
+        let token = join::token(&token)?;
+        let joined = join::admit(at, &token, kind).await?;
+        let listen = SocketAddr::new(join::near(Some(at)).unwrap_or(Ipv4Addr::LOCALHOST.into()), 0);
+        let place = Place { net: Net::Udp, listen };
+        let process = attached(&inner, &place, joined.identity, &joined.host)?;
+        let gcs = match kind {
+            JoinKind::Driver => attach(&process, &joined.host).await?,
+            _ => who_is_gcs(&process, &joined.host).await?,
+        };
+        let _ = process.gcs.set(GcsLink::Remote(process.endpoint()?.peer(&gcs)));
+        Ok(Made { process, raylet: None, token: Some(token), authority: None, node_authority: None, gcs })
+    })
+}
+
+/// A process without a raylet of its own, which belongs to the node at `host`.
+fn attached(env: &Env, place: &Place, identity: Identity, host: &PeerAddr) -> Result<Arc<Process>> {
+    let (process, endpoint) = new_process(env, &NodeOptions::default(), place, identity)?;
+    if let Some(at) = host.addrs.first() {
+        let _ = process.relay.set((host.id, *at));
+    }
+    let _ = process.raylet.set(RayletLink::Remote(endpoint.peer(host)));
+    listen(&process, &endpoint, &Components { home: Some(host.id), ..Components::default() });
+    Ok(process)
+}
+
+/// Attaches a driver to its raylet, which says where the GCS is and what the nodes have.
+async fn attach(process: &Arc<Process>, host: &PeerAddr) -> Result<PeerAddr> {
+    let question = AskRaylet::Attach { peer: process.address(), offer: Offer::of_this_process() };
+    let RayletAnswer::Attached { gcs, nodes } = ask_host(process, host, &question).await? else {
+        return Err(Error::connection("the node answered something else"));
+    };
+    process.replace_resources(nodes);
+    process.watch(host);
+    Ok(gcs)
+}
+
+async fn who_is_gcs(process: &Arc<Process>, host: &PeerAddr) -> Result<PeerAddr> {
+    match ask_host(process, host, &AskRaylet::Gcs).await? {
+        RayletAnswer::Gcs(gcs) => Ok(gcs),
+        _ => Err(Error::connection("the node answered something else")),
+    }
+}
+
+async fn ask_host(process: &Arc<Process>, host: &PeerAddr, question: &AskRaylet) -> Result<RayletAnswer> {
+    let asked = process.endpoint()?.peer(host).ask(RAYLET, question, join::DEADLINE).await;
+    asked.map_err(|error| Error::connection(format!("the node did not answer: {error}")))
 }
 
 /// Runs a worker process until its raylet ends it.
@@ -413,7 +547,9 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
         let slot = TaskSlot::new(host, Arc::clone(&process.pool));
         process.keep_slot(&slot);
         listen(&process, &endpoint, &Components { home: Some(boot.raylet.id), ..Components::default() });
-        let hello = ToRaylet::Hello { peer: process.address(), worker: Some(boot.worker), pid: process.env.pid() };
+        let program = crate::program::identity().to_owned();
+        let hello =
+            ToRaylet::Hello { peer: process.address(), worker: Some(boot.worker), pid: process.env.pid(), program };
         process.tell_raylet(process.id.node, hello);
         Ok(Made { process, raylet: None, token: None, authority: None, node_authority: None, gcs: boot.gcs })
     })?;

@@ -1,1 +1,51 @@
-fn main() {}
+//! The `actinic` command: nodes that run as daemons, and looking at a cluster.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | `flags` | the command line |
+//! | `start` | starting a node: in this process, or as a daemon of its own |
+//! | `daemon` | the daemon's side of that |
+//! | `stop` | ending the nodes of this machine, and whatever they left |
+//! | `show` | status, lists, tokens |
+//!
+//! Exit codes: 0 done; 1 it failed, and one line on standard error says what and how to mend it; 2 a wrong command line.
+
+mod daemon;
+mod flags;
+mod show;
+mod start;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use flags::{Command, Flags};
+
+/// What went wrong, in one line.
+type Result<T> = std::result::Result<T, String>;
+
+/// An engine's error, in one line.
+fn told(error: actinic::Error) -> String {
+    error.to_string()
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let base = actinic::node::local::base(flags.state_dir.as_deref());
+    let done = match flags.command {
+        Command::Start(start) => start::run(&base, start),
+        Command::Stop(stop) => stop::run(&base, stop.force),
+        Command::Status(to) => show::status(&base, &to),
+        Command::List(list) => show::list(&base, &list),
+        Command::Token(token) => show::token(&base, &token),
+        Command::Daemon => daemon::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("actinic: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -253,12 +253,32 @@ pub struct NodeInfo {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The GCS's rows as people see them.
+pub(crate) fn node_infos(answer: GcsAnswer) -> Result<Vec<NodeInfo>> {
+    let GcsAnswer::Nodes(rows, views) = answer else {
+        return Err(Error::connection("the GCS answered something else"));
+    };
+    let available = |node: NodeId| views.iter().find(|view| view.node == node).map(|view| &view.available);
+    let info = |row: crate::protocol::NodeRow| NodeInfo {
+        id: row.id,
+        alive: row.state.is_up(),
+        head: row.head,
+        hostname: row.hostname.clone(),
+        address: row.addrs.first().map(ToString::to_string).unwrap_or_default(),
+        resources: row.total.to_map(),
+        available: available(row.id).map(|set| set.to_map_of(&row.total)).unwrap_or_default(),
+        labels: row.labels.clone(),
+    };
+    Ok(rows.into_iter().map(info).collect())
+}
+
 impl Cluster {
     pub(crate) fn embedded(env: Env, options: NodeOptions, namespace: Option<String>, place: Place) -> Result<Cluster> {
-        let running = start::head(env, options, place, None)?;
+        let running = start::head(env, options, place, None, None)?;
         let program = std::env::current_exe().ok();
-        if let (Some(raylet), Some(program)) = (&running.raylet, &program) {
-            raylet.do_send(crate::raylet::DefaultProgram(program.clone()));
+        if let Some(raylet) = &running.raylet {
+            // What this process runs, also where the file has been replaced since it started.
+            raylet.do_send(crate::raylet::DefaultProgram("/proc/self/exe".into()));
         }
         Ok(Cluster::of(running, namespace, program))
     }
@@ -294,25 +314,7 @@ impl Cluster {
     /// The nodes, dead ones included.
     pub fn nodes(&self) -> Op<Vec<NodeInfo>> {
         let process = Arc::clone(&self.owner.process);
-        Op::new(async move {
-            let GcsAnswer::Nodes(rows, views) = ask_gcs(&process, AskGcs::Nodes).await? else {
-                return Err(Error::connection("the GCS answered something else"));
-            };
-            let available = |node: NodeId| views.iter().find(|view| view.node == node).map(|view| &view.available);
-            Ok(rows
-                .into_iter()
-                .map(|row| NodeInfo {
-                    id: row.id,
-                    alive: row.state.is_up(),
-                    head: row.head,
-                    hostname: row.hostname.clone(),
-                    address: row.addrs.first().map(ToString::to_string).unwrap_or_default(),
-                    resources: row.total.to_map(),
-                    available: available(row.id).map(|set| set.to_map_of(&row.total)).unwrap_or_default(),
-                    labels: row.labels.clone(),
-                })
-                .collect())
-        })
+        Op::new(async move { node_infos(ask_gcs(&process, AskGcs::Nodes).await?) })
     }
 
     /// Where the cluster's head listens.

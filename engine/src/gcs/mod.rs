@@ -247,6 +247,9 @@ impl Gcs {
         match message {
             ToGcs::RegisterNode { row, peer } => {
                 self.raylets.insert(row.id, peer.id);
+                if peer.id != self.process.id {
+                    self.process.watch(&peer);
+                }
                 self.peers.insert(peer.id, peer);
                 self.event(Event::RegisterNode { row }, ctx);
             }
@@ -259,7 +262,10 @@ impl Gcs {
                 self.event(Event::JobStarted { row }, ctx);
             }
             ToGcs::JobEnded { job } => self.event(Event::JobEnded { job }, ctx),
-            ToGcs::ProcessDied { process } => self.event(Event::ProcessDied { process }, ctx),
+            ToGcs::ProcessDied { process } => {
+                self.spread_death(process);
+                self.event(Event::ProcessDied { process }, ctx);
+            }
             ToGcs::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
             ToGcs::CreateActor { spec, from } => {
                 self.peers.insert(from.id, from);
@@ -324,6 +330,38 @@ impl Gcs {
                 answer.give(&GcsAnswer::Actors(self.core.actors(&ActorFilter::default()).cloned().collect()));
             }
             AskGcs::Jobs => answer.give(&GcsAnswer::Jobs(self.core.jobs(None).cloned().collect())),
+            AskGcs::Job { job } => answer.give(&GcsAnswer::Job(self.job(job))),
+            AskGcs::Tokens(wish) => {
+                let tokens = match self.process.admission.get() {
+                    Some(admission) => admission.wish(wish),
+                    None => Err(Error::connection("this head admits nobody")),
+                };
+                if let Ok(tokens) = &tokens {
+                    let nodes: Vec<NodeId> = self.raylets.keys().copied().collect();
+                    for node in nodes.into_iter().filter(|node| *node != self.process.id.node) {
+                        self.tell_raylet(node, ToRaylet::Tokens(tokens.clone()));
+                    }
+                }
+                answer.give(&GcsAnswer::Tokens(tokens));
+            }
+        }
+    }
+}
+
+impl Gcs {
+    /// A job, and who may have its program: the raylet that its driver is attached to, and the driver.
+    fn job(&self, job: crate::ids::JobId) -> Option<(crate::protocol::JobRow, Vec<PeerAddr>)> {
+        let row = self.core.job(job)?.clone();
+        let driver = row.driver.process;
+        let home = self.raylets.get(&driver.node).and_then(|raylet| self.peers.get(raylet));
+        let sources = home.into_iter().chain(self.peers.get(&driver)).cloned().collect();
+        Some((row, sources))
+    }
+
+    /// A process is dead: whoever waits for it anywhere is told.
+    fn spread_death(&self, process: ProcessId) {
+        for node in self.raylets.keys() {
+            self.tell_raylet(*node, ToRaylet::Dead { process });
         }
     }
 }
@@ -353,7 +391,7 @@ pub(crate) struct LocalRaylet(pub(crate) actix::Addr<Raylet>);
 /// A session with a process ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct SessionLost(pub(crate) ProcessId);
+pub(crate) struct SessionLost(pub(crate) ProcessId, pub(crate) bool);
 
 impl Actor for Gcs {
     type Context = Context<Self>;
@@ -401,6 +439,11 @@ impl Handler<SessionLost> for Gcs {
     fn handle(&mut self, message: SessionLost, ctx: &mut Context<Self>) {
         let node = self.raylets.iter().find(|(_, process)| **process == message.0).map(|(node, _)| *node);
         match node {
+            // It said goodbye or is gone: it does not come back under this name.
+            Some(node) if message.1 => {
+                let detail = "its raylet's process is gone".to_owned();
+                self.event(Event::NodeDead { node, cause: NodeDeath::Unreachable { detail } }, ctx);
+            }
             Some(node) => self.event(Event::NodeSuspected { node }, ctx),
             None => self.event(Event::ProcessDied { process: message.0 }, ctx),
         }

@@ -17,7 +17,7 @@ use crate::call::INLINE_LIMIT;
 use crate::ids::ObjectId;
 use crate::object::{Resolved, Stored};
 use crate::process::Process;
-use crate::protocol::calls::{FetchHeader, FetchObject, aligned};
+use crate::protocol::calls::{Fetch, FetchHeader, aligned};
 use crate::value::{Blob, Extras, Value};
 
 #[derive(Default)]
@@ -240,7 +240,7 @@ fn with_refs(value: Value, stored: &Stored) -> Value {
 
 /// Asks a process for an object's bytes.
 pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, String> {
-    let request = postcard::to_stdvec(&FetchObject { object }).map_err(|error| error.to_string())?;
+    let request = postcard::to_stdvec(&Fetch::Object { object }).map_err(|error| error.to_string())?;
     let mut reader = peer.bulk(Bytes::from(request)).await.map_err(|error| error.to_string())?;
     let mut all = BytesMut::with_capacity(usize::try_from(reader.length()).map_err(|error| error.to_string())?);
     while let Some(chunk) = reader.next_chunk().await {
@@ -262,13 +262,16 @@ pub(crate) struct ServeObjects(pub(crate) Arc<Process>);
 
 impl BulkHandler for ServeObjects {
     fn serve(&self, _from: &Peer, request: Bytes, answer: BulkAnswer) {
-        let Ok(wanted) = postcard::from_bytes::<FetchObject>(&request) else {
-            answer.refuse("the request cannot be decoded");
-            return;
-        };
-        match self.0.local_value(&wanted.object) {
-            Some(value) => answer.send(chunks(&value)),
-            None => answer.refuse(format!("object {} is not here", wanted.object)),
+        match postcard::from_bytes::<Fetch>(&request) {
+            Ok(Fetch::Object { object }) => match self.0.local_value(&object) {
+                Some(value) => answer.send(chunks(&value)),
+                None => answer.refuse(format!("object {object} is not here")),
+            },
+            Ok(Fetch::Program { job }) => match self.0.programs.get(job) {
+                Some(program) => self.0.spawn(program.serve(answer)),
+                None => answer.refuse(format!("the program of job {job} is not here")),
+            },
+            Err(_) => answer.refuse("the request cannot be decoded"),
         }
     }
 }

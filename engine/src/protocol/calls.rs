@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use actinic_transport::{ActorNo, PeerAddr};
 
 use crate::api::error::Error;
-use crate::ids::ObjectId;
+use crate::ids::{JobId, ObjectId};
 use crate::program::FunctionId;
 use crate::protocol::LeaseId;
 use crate::value::{Blob, Extras, Value};
@@ -179,10 +179,13 @@ pub(crate) struct WireReplies<'a> {
     pub(crate) replies: Vec<WireReply<'a>>,
 }
 
-/// A question about an object, by bulk stream.
+/// What is asked for by bulk stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct FetchObject {
-    pub(crate) object: ObjectId,
+pub(crate) enum Fetch {
+    /// An object: a [`FetchHeader`], then its bytes.
+    Object { object: ObjectId },
+    /// The binary of a job, as it is.
+    Program { job: JobId },
 }
 
 /// What goes before the bytes of a fetched object.

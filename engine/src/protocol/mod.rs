@@ -5,14 +5,17 @@
 
 pub(crate) mod calls;
 
-use actinic_transport::{ActorNo, NodeId, PeerAddr, ProcessId};
+use actinic_transport::{ActorNo, NodeId, PeerAddr, ProcessId, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::api::error::Error;
 pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, WorkerId};
 pub(crate) use crate::owner::refs::RefMessage;
+use crate::raylet::RayletState;
 pub(crate) use crate::raylet::core::{LeaseId, LeaseRequest, RequestId};
+use crate::resources::ResourceSet;
+use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of everything in this module; two processes speak only if theirs are equal.
 pub(crate) const REVISION: u32 = 1;
@@ -55,11 +58,18 @@ pub(crate) enum ToOwner {
     Actors(Vec<ActorNews>),
     /// A node is dead.
     NodeDead { node: NodeId, text: String },
+    /// A process is dead.
+    ProcessDead { process: ProcessId },
+    /// What the nodes have, and what of it is free: to drivers, which have no raylet of their own.
+    Resources { nodes: Vec<NodeResources> },
     /// Tasks that were lent and had not begun.
     GivenBack { lease: LeaseId, tasks: Vec<(u32, u64)> },
     /// A borrower asks for an object; the answer goes to [`OBJECT`].
     GetObject { object: ObjectId },
 }
+
+/// A node, all that it has, and what is free.
+pub(crate) type NodeResources = (NodeId, ResourceSet, ResourceSet);
 
 /// To one owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -145,6 +155,8 @@ pub(crate) enum ToRaylet {
         peer: PeerAddr,
         worker: Option<WorkerId>,
         pid: u32,
+        /// The identity of its program.
+        program: String,
     },
     /// A driver begins or ends on this node.
     JobStarted {
@@ -170,6 +182,8 @@ pub(crate) enum ToRaylet {
     Dead {
         process: ProcessId,
     },
+    /// The tokens that admit drivers.
+    Tokens(Vec<Token>),
     /// From an actor's host.
     ActorUp {
         run: ActorRun,
@@ -190,6 +204,28 @@ pub(crate) enum ToRaylet {
     },
     /// The node shuts down.
     Stop,
+}
+
+/// Questions to a raylet (or, for a program, to a driver), which are answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum AskRaylet {
+    /// A driver attaches itself.
+    Attach { peer: PeerAddr, offer: Option<Offer> },
+    /// What another node needs to know before it fetches a job's program.
+    Program { job: JobId },
+    /// Where the GCS is.
+    Gcs,
+    /// For `state`.
+    State,
+}
+
+/// Its answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum RayletAnswer {
+    Attached { gcs: PeerAddr, nodes: Vec<NodeResources> },
+    Program(ProgramInfo),
+    Gcs(PeerAddr),
+    State(RayletState),
 }
 
 /// To the GCS.
@@ -217,12 +253,33 @@ pub(crate) enum ToGcs {
 /// Questions to the GCS, which are answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum AskGcs {
-    GetActor { name: String, namespace: String },
-    ListNamed { namespace: Option<String> },
-    Kill { actor: ActorId, no_restart: bool },
+    GetActor {
+        name: String,
+        namespace: String,
+    },
+    ListNamed {
+        namespace: Option<String>,
+    },
+    Kill {
+        actor: ActorId,
+        no_restart: bool,
+    },
     Nodes,
     Actors,
     Jobs,
+    /// A job, and who may have its program.
+    Job {
+        job: JobId,
+    },
+    Tokens(TokenWish),
+}
+
+/// What is wanted of the tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum TokenWish {
+    Show,
+    Create,
+    Revoke(Token),
 }
 
 /// Its answers.
@@ -234,4 +291,7 @@ pub(crate) enum GcsAnswer {
     Nodes(Vec<NodeRow>, Vec<NodeView>),
     Actors(Vec<crate::gcs::core::ActorRow>),
     Jobs(Vec<JobRow>),
+    Job(Option<(JobRow, Vec<PeerAddr>)>),
+    /// The tokens that admit, or why the wish was not granted.
+    Tokens(Result<Vec<Token>, Error>),
 }

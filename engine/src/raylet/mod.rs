@@ -8,19 +8,20 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::{Lane, NodeId, Peer, PeerAddr, ProcessId};
+use actinic_transport::{Lane, NodeId, Peer, PeerAddr, ProcessId, ReplyTo};
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
 use crate::api::error::Error;
 use crate::ids::{JobId, OwnerId, WorkerId};
 use crate::process::Process;
 use crate::protocol::{
-    ActorRun, ActorSpec, LeaseId, LeaseRequest, NodeRow, NodeView, OwnerMessage, RAYLET, RequestId, ToGcs, ToOwner,
-    ToRaylet, WORKER, WorkerAddr,
+    ActorRun, ActorSpec, LeaseId, LeaseRequest, NodeRow, NodeView, OwnerMessage, RAYLET, RayletAnswer, RequestId,
+    ToGcs, ToOwner, ToRaylet, WORKER, WorkerAddr,
 };
-use crate::raylet::core::{Action, Event, Purpose, RayletCore, Scheduling, View, WorkerKind};
+use crate::raylet::core::{Action, Event, Purpose, RayletCore, RefuseReason, Scheduling, View, WorkerKind};
 use crate::raylet::spawn::Spawner;
 use crate::resources::ResourceSet;
+use crate::start::program_file::{JobProgram, Offer};
 use crate::worker::host::Host;
 use crate::worker::remote::ToWorker;
 use crate::worker::slot::TaskSlot;
@@ -130,6 +131,23 @@ pub(crate) struct ChildEnded(pub(crate) WorkerId, pub(crate) String);
 #[rtype(result = "()")]
 pub(crate) struct DefaultProgram(pub(crate) std::path::PathBuf);
 
+/// A driver attaches itself.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Attach {
+    pub(crate) peer: PeerAddr,
+    pub(crate) offer: Option<Offer>,
+    pub(crate) reply: ReplyTo,
+}
+
+/// A job's program is here, or cannot be had.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ProgramHere {
+    job: JobId,
+    program: Result<JobProgram, Error>,
+}
+
 /// The node ends: its workers with it.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -146,7 +164,7 @@ pub(crate) struct ChildrenLeft;
 pub(crate) struct AskState;
 
 /// A snapshot of a raylet.
-#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct RayletState {
     pub(crate) total: ResourceSet,
     pub(crate) available: ResourceSet,
@@ -194,6 +212,14 @@ pub(crate) struct Raylet {
     views: u64,
     total: ResourceSet,
     available: ResourceSet,
+    /// Drivers in processes of their own, and what they say of their programs.
+    drivers: BTreeMap<ProcessId, Option<Offer>>,
+    /// Whether they will be told of resources soon.
+    telling: bool,
+    /// Workers that cannot start before their job's program is here.
+    fetching: BTreeMap<JobId, Vec<(WorkerId, WorkerKind)>>,
+    /// What is behind the reason that the core was last told.
+    start_error: Option<Error>,
 }
 
 impl Raylet {
@@ -216,6 +242,10 @@ impl Raylet {
             views: 0,
             available: total.clone(),
             total,
+            drivers: BTreeMap::new(),
+            telling: false,
+            fetching: BTreeMap::new(),
+            start_error: None,
         }
     }
 
@@ -248,6 +278,19 @@ impl Raylet {
                 let raylet = PeerAddr { id: row.process, addrs: row.addrs.clone(), relay: None };
                 self.tell(to, OwnerMessage::Spill { request, node, raylet, count, open });
             }
+            Action::Refuse { request, to, why: RefuseReason::WorkerStart { reason } } => {
+                let error = self.start_error.clone();
+                let error = error.unwrap_or_else(|| {
+                    Error::runtime_env_setup(format!("no worker could be started: {reason}"))
+                        .remedy("the node's log says what the worker printed")
+                });
+                let error = error.at_node(self.process.id.node);
+                if to == self.me() {
+                    self.not_started(request, error);
+                } else {
+                    self.tell(to, OwnerMessage::Refuse { request, error });
+                }
+            }
             Action::Refuse { request, to, why } if to == self.me() => {
                 tracing::debug!(%why, "an actor was refused");
                 self.no_room(request);
@@ -278,7 +321,7 @@ impl Raylet {
                 }
             }
             Action::Recall { .. } | Action::LeaseLost { .. } => {}
-            Action::ReportView(view) => self.report(view),
+            Action::ReportView(view) => self.report(view, ctx),
             Action::NextTick(at) => {
                 if let Some(before) = self.tick.take() {
                     ctx.cancel_future(before);
@@ -296,7 +339,7 @@ impl Raylet {
         self.process.tell_owner(to.process, ToOwner::To { owner: to.number, message });
     }
 
-    fn report(&mut self, view: View) {
+    fn report(&mut self, view: View, ctx: &mut Context<Self>) {
         self.available = view.available.clone();
         self.process.set_resources(self.process.id.node, Some((self.total.clone(), view.available.clone())));
         self.views += 1;
@@ -307,6 +350,40 @@ impl Raylet {
             queued: view.queued,
         };
         self.process.tell_gcs(ToGcs::View(view));
+        self.resources_changed(ctx);
+    }
+
+    /// Drivers hear of what the nodes have, a little later and together.
+    fn resources_changed(&mut self, ctx: &mut Context<Self>) {
+        if self.telling || self.drivers.is_empty() {
+            return;
+        }
+        self.telling = true;
+        ctx.run_later(Duration::from_millis(10), |raylet, _| {
+            raylet.telling = false;
+            let nodes = raylet.process.node_resources();
+            for driver in raylet.drivers.keys() {
+                raylet.process.tell_owner(*driver, ToOwner::Resources { nodes: nodes.clone() });
+            }
+        });
+    }
+
+    /// Tells the drivers and workers of this node, and the owners in this process.
+    fn tell_all(&self, message: &ToOwner) {
+        let workers = self.workers.values().filter_map(|(_, worker)| match worker {
+            Worker::Process { peer, .. } => peer.as_ref().map(|peer| peer.id),
+            Worker::Thread { .. } => None,
+        });
+        for process in workers.chain(self.drivers.keys().copied()).chain([self.process.id]) {
+            self.process.tell_owner(process, message.clone());
+        }
+    }
+
+    fn attach(&mut self, peer: &PeerAddr, offer: Option<Offer>) -> RayletAnswer {
+        self.drivers.insert(peer.id, offer);
+        self.process.watch(peer);
+        let gcs = self.process.gcs_at.get().cloned().unwrap_or_else(|| self.process.address());
+        RayletAnswer::Attached { gcs, nodes: self.process.node_resources() }
     }
 
     fn worker_addr(&self, worker: WorkerId) -> Option<WorkerAddr> {
@@ -321,14 +398,16 @@ impl Raylet {
 
     fn start_worker(&mut self, worker: WorkerId, job: JobId, kind: WorkerKind, ctx: &mut Context<Self>) {
         if let Some(spawner) = &mut self.spawner {
+            if !spawner.knows(job) {
+                self.workers.insert(worker, (job, Worker::Process { peer: None, pid: 0 }));
+                self.fetch_program(job, (worker, kind), ctx);
+                return;
+            }
             match spawner.start(worker, job, kind) {
                 Ok(pid) => {
                     self.workers.insert(worker, (job, Worker::Process { peer: None, pid }));
                 }
-                Err(error) => {
-                    let (reason, permanent) = (error.to_string(), true);
-                    ctx.notify(Failed { worker, reason, permanent });
-                }
+                Err(error) => ctx.notify(Failed { worker, error }),
             }
             return;
         }
@@ -338,6 +417,19 @@ impl Raylet {
         self.process.add_slot(&slot);
         self.workers.insert(worker, (job, Worker::Thread { slot }));
         ctx.notify(Started { worker });
+    }
+
+    /// The first worker of a job that this node knows nothing of: its program is fetched.
+    fn fetch_program(&mut self, job: JobId, worker: (WorkerId, WorkerKind), ctx: &mut Context<Self>) {
+        let waiting = self.fetching.entry(job).or_default();
+        waiting.push(worker);
+        if waiting.len() == 1 {
+            let (process, raylet) = (Arc::clone(&self.process), ctx.address());
+            self.process.spawn(async move {
+                let program = process.fetch_program(job).await;
+                raylet.do_send(ProgramHere { job, program });
+            });
+        }
     }
 
     fn stop_worker(&mut self, worker: WorkerId) {
@@ -440,6 +532,13 @@ impl Raylet {
         }
     }
 
+    fn not_started(&mut self, request: RequestId, error: Error) {
+        if let Some((run, _)) = self.placing.remove(&request) {
+            let (node, text, error) = (self.process.id.node, error.to_string(), Some(error));
+            self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error, no_room: false });
+        }
+    }
+
     fn no_room(&mut self, request: RequestId) {
         if let Some((run, _)) = self.placing.remove(&request) {
             let node = self.process.id.node;
@@ -502,23 +601,40 @@ impl Raylet {
             ToRaylet::Return { lease, reusable } => self.event(Event::ReturnLease { lease, reusable }, ctx),
             ToRaylet::Blocked { lease } => self.event(Event::Blocked { lease }, ctx),
             ToRaylet::Unblocked { lease } => self.event(Event::Unblocked { lease }, ctx),
-            ToRaylet::Hello { peer, worker, pid: _ } => {
+            ToRaylet::Hello { peer, worker, pid: _, program } => {
                 let Some(worker) = worker else { return };
-                if let Some((_, Worker::Process { peer: known, .. })) = self.workers.get_mut(&worker) {
-                    *known = Some(peer);
-                    self.event(Event::WorkerStarted { worker }, ctx);
+                let Some((job, Worker::Process { peer: known, .. })) = self.workers.get_mut(&worker) else { return };
+                let expected = self.spawner.as_ref().map(|spawner| spawner.identity(*job)).unwrap_or_default();
+                if !expected.is_empty() && expected != program {
+                    let error = Error::version_mismatch(format!(
+                        "the worker's program is {program}, and the driver's is {expected}: the file was replaced while the job runs"
+                    ))
+                    .remedy("run the driver again");
+                    if let Some(spawner) = &mut self.spawner {
+                        spawner.stop(worker);
+                    }
+                    ctx.notify(Failed { worker, error });
+                    return;
                 }
+                *known = Some(peer);
+                self.event(Event::WorkerStarted { worker }, ctx);
             }
             ToRaylet::JobStarted { row } => {
+                let offer = self.drivers.get(&row.driver.process).cloned().flatten();
                 if let Some(spawner) = &mut self.spawner {
-                    spawner.learn_job(row.id, &row.entry, row.namespace.clone());
+                    let file = offer.and_then(|offer| offer.open());
+                    spawner.learn_job(&row, file);
                 }
                 self.namespaces.insert(row.id, Arc::from(row.namespace.as_str()));
                 self.event(Event::Prestart { job: row.id, count: 1 }, ctx);
             }
             ToRaylet::JobEnded { job } => {
                 self.namespaces.remove(&job);
+                self.fetching.remove(&job);
                 self.event(Event::JobEnded { job }, ctx);
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.forget_job(job);
+                }
             }
             ToRaylet::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
             ToRaylet::PlaceActor { run, spec } => self.want_actor(run, *spec, ctx),
@@ -528,6 +644,15 @@ impl Raylet {
             ToRaylet::Dead { process } => {
                 if process == self.process.id {
                     tracing::error!(target: "actinic", "this node was declared dead by the GCS; it ends its workers");
+                    self.process.home_lost("the GCS declared this node dead");
+                    return;
+                }
+                self.tell_all(&ToOwner::ProcessDead { process });
+                self.event(Event::ProcessDied { process }, ctx);
+            }
+            ToRaylet::Tokens(tokens) => {
+                if let Some(admission) = self.process.admission.get() {
+                    admission.replace(tokens);
                 }
             }
             ToRaylet::ActorUp { run } => self.actor_up(run),
@@ -575,7 +700,10 @@ impl Raylet {
             if let Ok(endpoint) = self.process.endpoint() {
                 endpoint.declare_dead(process);
             }
+            let text = row.death.map_or_else(|| "it left the cluster".to_owned(), |death| death.to_string());
+            self.tell_all(&ToOwner::NodeDead { node, text });
         }
+        self.resources_changed(ctx);
     }
 
     fn views_changed(&mut self, views: Vec<NodeView>, ctx: &mut Context<Self>) {
@@ -590,6 +718,7 @@ impl Raylet {
                 View { total: row.total.clone(), available: view.available, queued: view.queued, draining: false };
             self.event(Event::NodeView { node, view }, ctx);
         }
+        self.resources_changed(ctx);
     }
 }
 
@@ -612,8 +741,7 @@ struct Started {
 #[rtype(result = "()")]
 struct Failed {
     worker: WorkerId,
-    reason: String,
-    permanent: bool,
+    error: Error,
 }
 
 impl Actor for Raylet {
@@ -657,9 +785,58 @@ impl Handler<Failed> for Raylet {
     type Result = ();
 
     fn handle(&mut self, message: Failed, ctx: &mut Context<Self>) {
-        let Failed { worker, reason, permanent } = message;
+        self.failed(message.worker, message.error, ctx);
+    }
+}
+
+impl Raylet {
+    /// A worker will never start, and nor would another.
+    fn failed(&mut self, worker: WorkerId, error: Error, ctx: &mut Context<Self>) {
         self.workers.remove(&worker);
-        self.event(Event::WorkerFailedToStart { worker, reason, permanent }, ctx);
+        let reason = error.to_string();
+        tracing::warn!(target: "actinic", %worker, reason, "a worker could not be started");
+        self.start_error = Some(error);
+        self.event(Event::WorkerFailedToStart { worker, reason, permanent: true }, ctx);
+        self.start_error = None;
+    }
+}
+
+impl Handler<Attach> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: Attach, _ctx: &mut Context<Self>) {
+        let answer = self.attach(&message.peer, message.offer);
+        // A driver that gave up says goodbye.
+        let _ = message.reply.answer(&answer);
+    }
+}
+
+impl Handler<ProgramHere> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: ProgramHere, ctx: &mut Context<Self>) {
+        let ProgramHere { job, program } = message;
+        let Some(waiting) = self.fetching.remove(&job) else { return };
+        let error = match program {
+            Ok(program) => {
+                self.namespaces.insert(job, Arc::from(program.namespace.as_str()));
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.learn_program(job, program);
+                }
+                None
+            }
+            Err(error) => Some(error),
+        };
+        for (worker, kind) in waiting {
+            // One that is needed no more was forgotten meanwhile.
+            if self.workers.remove(&worker).is_none() {
+                continue;
+            }
+            match &error {
+                None => self.start_worker(worker, job, kind, ctx),
+                Some(error) => self.failed(worker, error.clone(), ctx),
+            }
+        }
     }
 }
 
@@ -701,6 +878,7 @@ impl Handler<ProcessGone> for Raylet {
         match worker {
             Some(worker) => self.worker_gone(worker, &text, ctx),
             None => {
+                self.drivers.remove(&process);
                 self.process.tell_gcs(ToGcs::ProcessDied { process });
                 self.event(Event::ProcessDied { process }, ctx);
             }
@@ -713,7 +891,7 @@ impl Handler<DefaultProgram> for Raylet {
 
     fn handle(&mut self, message: DefaultProgram, _ctx: &mut Context<Self>) {
         if let Some(spawner) = &mut self.spawner {
-            spawner.default_program(message.0);
+            spawner.default_program(&message.0);
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,9 +14,14 @@ use actinic_transport::{NodeAuthority, PeerAddr};
 use crate::api::error::{Error, Result};
 use crate::ids::{JobId, WorkerId};
 use crate::process::Process;
+use crate::protocol::JobRow;
 use crate::raylet::core::WorkerKind;
 use crate::raylet::{ChildEnded, Raylet};
+use crate::start::program_file::{JobProgram, ProgramFile};
 use crate::worker::entry::{BOOT, Boot};
+
+/// Names its node in a worker's environment, so that what it starts can be found when the node is gone.
+pub(crate) const NODE: &str = "ACTINIC_NODE_ID";
 
 /// Starts the worker processes of one node.
 pub(crate) struct Spawner {
@@ -23,8 +29,8 @@ pub(crate) struct Spawner {
     authority: NodeAuthority,
     gcs: PeerAddr,
     listen: SocketAddr,
-    default: Option<PathBuf>,
-    programs: BTreeMap<JobId, (PathBuf, String)>,
+    default: Option<Arc<ProgramFile>>,
+    programs: BTreeMap<JobId, JobProgram>,
     children: BTreeMap<WorkerId, Running>,
     /// Children that have not ended, asked to or not.
     alive: Arc<AtomicUsize>,
@@ -32,6 +38,7 @@ pub(crate) struct Spawner {
 }
 
 struct Running {
+    job: JobId,
     pid: u32,
     /// Closing it asks the worker to end.
     stdin: Option<ChildStdin>,
@@ -59,15 +66,40 @@ impl Spawner {
     }
 
     /// What is started for a job that names no program.
-    pub(crate) fn default_program(&mut self, program: PathBuf) {
-        self.default = Some(program);
+    pub(crate) fn default_program(&mut self, program: &Path) {
+        match ProgramFile::open(program) {
+            Ok(file) => self.default = Some(Arc::new(file)),
+            Err(error) => tracing::warn!(program = %program.display(), %error, "the program cannot be opened"),
+        }
     }
 
-    /// The program of a job, as a file on this machine.
-    pub(crate) fn learn_job(&mut self, job: JobId, program: &str, namespace: String) {
-        let named = (!program.is_empty()).then(|| PathBuf::from(program));
-        if let Some(program) = named.or_else(|| self.default.clone()) {
-            self.programs.insert(job, (program, namespace));
+    /// The program of a job, as its driver's machine has it; one that is not here is fetched when it is needed.
+    pub(crate) fn learn_job(&mut self, row: &JobRow, file: Option<Arc<ProgramFile>>) {
+        if let Some(file) = file.or_else(|| self.default.clone()) {
+            self.process.programs.add(row.id, &file);
+            let (namespace, identity) = (row.namespace.clone(), row.program.clone());
+            self.learn_program(row.id, JobProgram { file, namespace, identity });
+        }
+    }
+
+    pub(crate) fn learn_program(&mut self, job: JobId, program: JobProgram) {
+        self.programs.insert(job, program);
+    }
+
+    pub(crate) fn knows(&self, job: JobId) -> bool {
+        self.programs.contains_key(&job)
+    }
+
+    /// What the workers of a job must report as their program.
+    pub(crate) fn identity(&self, job: JobId) -> String {
+        self.programs.get(&job).map(|program| program.identity.clone()).unwrap_or_default()
+    }
+
+    /// No driver will ask for workers of this job; its detached actors may.
+    pub(crate) fn forget_job(&mut self, job: JobId) {
+        if !self.children.values().any(|child| child.job == job) {
+            self.programs.remove(&job);
+            self.process.programs.remove(job);
         }
     }
 
@@ -78,15 +110,15 @@ impl Spawner {
 
     /// Starts a worker of a job; its pid.
     pub(crate) fn start(&mut self, worker: WorkerId, job: JobId, _kind: WorkerKind) -> Result<u32> {
-        let Some((program, namespace)) = self.programs.get(&job) else {
+        let Some(JobProgram { file, namespace, .. }) = self.programs.get(&job) else {
             return Err(Error::runtime_env_setup(format!("the program of job {job} is not known to this node")));
         };
         let boot = self.boot(worker, job, namespace.clone())?;
-        let mut command = Command::new(program);
-        command.env(BOOT, "1").env("ACTINIC_WORKER_ID", worker.to_string()).stdin(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| {
-            Error::runtime_env_setup(format!("the program {} could not be started: {error}", program.display()))
-        })?;
+        let mut command = Command::new(file.path());
+        command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
+        command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
+        let mut child = spawn(&mut command)
+            .map_err(|error| Error::runtime_env_setup(format!("the program could not be started: {error}")))?;
         let pid = child.id();
         let mut stdin = child.stdin.take();
         if let Some(pipe) = &mut stdin {
@@ -94,7 +126,7 @@ impl Spawner {
             // A child that died at once is seen by its watcher.
             let _ = pipe.write_all(&length).and_then(|()| pipe.write_all(&boot)).and_then(|()| pipe.flush());
         }
-        self.children.insert(worker, Running { pid, stdin });
+        self.children.insert(worker, Running { job, pid, stdin });
         self.watch(worker, child)?;
         Ok(pid)
     }
@@ -157,6 +189,17 @@ impl Spawner {
     pub(crate) fn stop_all(&mut self) {
         self.children.clear();
     }
+}
+
+/// A file that was written a moment ago may be open for writing in a child that another thread has just forked.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            done => return done,
+        }
+    }
+    command.spawn()
 }
 
 impl Drop for Spawner {

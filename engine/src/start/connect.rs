@@ -1,10 +1,42 @@
 //! Connecting a program to a started cluster.
 
+use actinic_transport::JoinKind;
+
 use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
+use crate::env::Env;
+use crate::start::local;
 
 /// Connects to the cluster at an address, or to the one that was started on this machine.
 pub(crate) fn connect(address: &str, token: Option<String>, namespace: Option<String>) -> Result<Cluster> {
-    let _ = (token, namespace);
-    Err(Error::connection(format!("nothing is known of a cluster at {address}")))
+    let (address, token) = find(address, token)?;
+    let running = crate::start::join_cluster(Env::real(), address, token, JoinKind::Driver)?;
+    Ok(Cluster::of(running, namespace, std::env::current_exe().ok()))
+}
+
+/// The address and the token that are meant: `auto` finds both in the state directory of this machine, and so does
+/// the address of a node of this machine find its token.
+pub(crate) fn find(address: &str, token: Option<String>) -> Result<(String, String)> {
+    let token = token.or_else(|| std::env::var("ACTINIC_TOKEN").ok()).filter(|token| !token.is_empty());
+    let base = local::base(None);
+    if address == "auto" {
+        return match local::auto(&base) {
+            Some(entry) => Ok((entry.address.to_string(), entry.token)),
+            None => Err(Error::connection(format!(
+                "no cluster was started on this machine: there is no running node in {}",
+                base.display()
+            ))
+            .remedy("start one with `actinic start --head`, or name one: `.address(\"host:port\").token(\"..\")`")),
+        };
+    }
+    if let Some(token) = token {
+        return Ok((address.to_owned(), token));
+    }
+    let here = |found: &local::Found| found.alive.then(|| found.entry.clone()).flatten();
+    let known = local::nodes(&base).iter().filter_map(here).find(|entry| entry.address.to_string() == address);
+    match known {
+        Some(entry) => Ok((entry.address.to_string(), entry.token)),
+        None => Err(Error::unauthorized(format!("there is no token for the cluster at {address}"))
+            .remedy("give `.token(\"..\")` or ACTINIC_TOKEN; `actinic token show` prints it on the head's machine")),
+    }
 }

@@ -31,11 +31,20 @@ pub struct Token {
 impl Token {
     /// A new token of that authority's cluster.
     pub fn generate(authority: &super::Authority) -> Result<Token, SecurityError> {
+        Token::of(authority.fingerprint())
+    }
+
+    /// Another token of the same cluster, with a secret of its own.
+    pub fn like(other: &Token) -> Result<Token, SecurityError> {
+        Token::of(other.authority)
+    }
+
+    fn of(authority: [u8; FINGERPRINT]) -> Result<Token, SecurityError> {
         let mut secret = [0; SECRET];
         SystemRandom::new()
             .fill(&mut secret)
             .map_err(|_| SecurityError::Certificate("the system gives no random numbers".into()))?;
-        Ok(Token { authority: authority.fingerprint(), secret })
+        Ok(Token { authority, secret })
     }
 
     /// The fingerprint of the authority whose cluster this token admits to.

@@ -1,0 +1,77 @@
+//! Joining a cluster that is known by its address and a token.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+use actinic_transport::{JoinError, JoinKind, JoinRequest, Joined, Net, Token, join};
+
+use crate::api::error::{Error, Result};
+use crate::env::Env;
+use crate::protocol::REVISION;
+
+/// A wrong address is known within this.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
+
+/// `host:port`, looked up if it is a name.
+pub(crate) async fn resolve(env: &Env, address: &str) -> Result<SocketAddr> {
+    if let Ok(address) = address.parse() {
+        return Ok(address);
+    }
+    let wrong = |why: &str| {
+        Error::connection(format!("{address:?} is no address of a cluster: {why}")).remedy(
+            "give host and port, as in 10.0.0.7:6379, or \"auto\" for the cluster that was started on this machine",
+        )
+    };
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        None => return Err(wrong("it has no port")),
+        Some(Err(_)) => return Err(wrong("its port is no number up to 65535")),
+        Some(Ok(_)) => {}
+    }
+    let (tell, hear) = tokio::sync::oneshot::channel();
+    let name = address.to_owned();
+    let started = env.thread("actinic-resolve", move || {
+        let found = name.to_socket_addrs().map(|mut all| all.next());
+        // The asker may have given up.
+        let _ = tell.send(found);
+    });
+    started.map_err(|error| wrong(&error.to_string()))?;
+    match tokio::time::timeout(DEADLINE, hear).await {
+        Ok(Ok(Ok(Some(found)))) => Ok(found),
+        Ok(Ok(Err(error))) => Err(wrong(&error.to_string())),
+        Ok(_) => Err(wrong("the name has no address")),
+        Err(_) => Err(wrong("the name was not looked up in time")),
+    }
+}
+
+/// Reads a token as a person gave it.
+pub(crate) fn token(text: &str) -> Result<Token> {
+    let read = text.parse::<Token>();
+    read.map_err(|error| {
+        Error::unauthorized(error.to_string()).remedy("`actinic token show` prints it on the head's machine")
+    })
+}
+
+/// Asks the cluster at an address to be admitted.
+pub(crate) async fn admit(at: SocketAddr, token: &Token, kind: JoinKind) -> Result<Joined> {
+    let request = JoinRequest { kind, revision: REVISION, from: None, seed: None };
+    join(&Net::Udp, at, token, request, DEADLINE).await.map_err(|error| {
+        let text = error.to_string();
+        match error {
+            JoinError::WrongToken(_) | JoinError::WrongAuthority(_) => {
+                Error::unauthorized(text).remedy("`actinic token show` prints a valid token on the head's machine")
+            }
+            JoinError::Version { .. } => Error::version_mismatch(text),
+            _ => Error::connection(text),
+        }
+    })
+}
+
+/// This machine's address as that one sees it; of nobody in particular, the default route's. Nothing is sent.
+pub(crate) fn near(other: Option<SocketAddr>) -> Option<IpAddr> {
+    let far = other.unwrap_or(SocketAddr::from(([192, 0, 2, 1], 9)));
+    let any: IpAddr = if far.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(far).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+}

@@ -1,0 +1,187 @@
+//! `actinic start`: a node in this process, or as a daemon of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use actinic::node::{Node, Resources, Role, Settings, local};
+use serde::{Deserialize, Serialize};
+
+use crate::flags::Start;
+use crate::{Result, daemon, told};
+
+const PORT: u16 = 6379;
+
+/// What a daemon tells `start` when its node runs, or why it does not.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    Started { entry: local::Entry, token: Option<String>, log: String },
+    Failed(String),
+}
+
+pub(crate) fn run(base: &Path, flags: Box<Start>) -> Result<()> {
+    for notice in notices(&flags) {
+        eprintln!("actinic: {notice}");
+    }
+    local::prepare(base).map_err(told)?;
+    local::clean(base);
+    let block = flags.block;
+    let settings = settings(base, *flags)?;
+    if block { blocking(&settings) } else { detached(&settings) }
+}
+
+/// What is understood and not there yet.
+fn notices(flags: &Start) -> Vec<String> {
+    let mut notices = Vec::new();
+    if flags.dashboard_host.is_some() || flags.dashboard_port.is_some() {
+        notices.push("there is no dashboard yet: --dashboard-host and --dashboard-port have no effect".to_owned());
+    }
+    if flags.object_manager_port.is_some() || flags.node_manager_port.is_some() {
+        notices.push(
+            "a node has one port, --port: --object-manager-port and --node-manager-port have no effect".to_owned(),
+        );
+    }
+    if let Some(storage) = &flags.storage {
+        notices.push(format!("the GCS keeps its tables in memory as yet: --storage {storage} has no effect"));
+    }
+    notices
+}
+
+fn settings(base: &Path, flags: Start) -> Result<Settings> {
+    let role = match flags.address {
+        None => Role::Head { token: flags.token, port: flags.port.unwrap_or(PORT) },
+        Some(address) => {
+            let here = |found: local::Found| found.entry.filter(|entry| entry.address.to_string() == address);
+            // On the head's own machine its token need not be said.
+            let known = || local::nodes(base).into_iter().find_map(here).and_then(|entry| head_token(&entry));
+            let token = flags.token.or_else(known).ok_or(
+                "a node joins with a token: --token T, as `actinic token show` prints it on the head's machine",
+            )?;
+            Role::Join { address, token, port: flags.port.unwrap_or(0) }
+        }
+    };
+    let resources = Resources {
+        num_cpus: flags.num_cpus,
+        num_gpus: flags.num_gpus,
+        memory: flags.memory,
+        resources: flags.resources.map(|amounts| amounts.0).unwrap_or_default(),
+        labels: flags.labels.map(|labels| labels.0).unwrap_or_default(),
+        object_store_memory: flags.object_store_memory,
+    };
+    Ok(Settings { role, resources, ip: flags.node_ip_address, base: base.to_path_buf() })
+}
+
+/// A token for other machines, asked of the head of this one.
+fn head_token(entry: &local::Entry) -> Option<String> {
+    let tool = actinic::node::Tool::join(&entry.address.to_string(), &entry.token).ok()?;
+    tool.show_tokens().ok()?.into_iter().next()
+}
+
+fn blocking(settings: &Settings) -> Result<()> {
+    let signals = daemon::Signals::block();
+    let claim = local::claim(&settings.base).map_err(told)?;
+    let node = begin(settings, claim)?;
+    print(settings, node.entry(), node.token().as_deref(), None);
+    println!("The node runs in the foreground; Ctrl-C ends it.");
+    let why = daemon::watch(&node, signals);
+    node.stop();
+    local::tidy(&settings.base);
+    match why.strip_prefix(daemon::SIGNAL) {
+        Some(_) => Ok(()),
+        None => Err(format!("the node ended: {why}")),
+    }
+}
+
+/// Starts a node; its directory goes if that fails.
+pub(crate) fn begin(settings: &Settings, claim: local::Claim) -> Result<Node> {
+    let dir = claim.dir.clone();
+    Node::start(settings, claim).map_err(|error| {
+        let _ = std::fs::remove_dir_all(dir);
+        local::tidy(&settings.base);
+        in_use(settings, told(error))
+    })
+}
+
+/// If the port is in use by a node of this machine, that is the thing to say.
+fn in_use(settings: &Settings, text: String) -> String {
+    let other = local::nodes(&settings.base)
+        .into_iter()
+        .filter(|found| found.alive)
+        .filter_map(|found| found.entry)
+        .find(|entry| text.contains(&format!("{} is in use", entry.address)));
+    match other {
+        Some(entry) => format!(
+            "{} is in use by a node that runs already (pid {}): `actinic stop` ends it, or choose another --port",
+            entry.address, entry.pid
+        ),
+        None => text,
+    }
+}
+
+fn detached(settings: &Settings) -> Result<()> {
+    let this = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
+    let mut command = Command::new(this);
+    command.arg("daemon").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    // SAFETY: setsid is safe to call between fork and exec, and touches no memory.
+    unsafe {
+        command.pre_exec(|| {
+            // The child is no group's leader, so this cannot fail: it has no terminal from now on.
+            libc::setsid();
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().map_err(|error| format!("the daemon could not be started: {error}"))?;
+    // By a pipe, so that no token is seen in a list of processes.
+    let text = serde_json::to_vec(settings).map_err(|error| error.to_string())?;
+    let written = child.stdin.take().map(|mut pipe| pipe.write_all(&text));
+    if let Some(Err(error)) = written {
+        return Err(format!("the daemon does not listen: {error}"));
+    }
+    let mut line = String::new();
+    if let Some(pipe) = child.stdout.take() {
+        BufReader::new(pipe).take(1 << 20).read_line(&mut line).map_err(|error| error.to_string())?;
+    }
+    match serde_json::from_str(&line) {
+        Ok(Report::Started { entry, token, log }) => {
+            print(settings, &entry, token.as_deref(), Some(&log));
+            Ok(())
+        }
+        Ok(Report::Failed(text)) => {
+            let _ = child.wait();
+            Err(text)
+        }
+        Err(_) => {
+            let ended = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+            Err(format!("the daemon ended before it reported: {ended}"))
+        }
+    }
+}
+
+fn print(settings: &Settings, entry: &local::Entry, token: Option<&str>, log: Option<&str>) {
+    let dir = (settings.base != local::base(None)).then(|| settings.base.display().to_string());
+    let flag = dir.as_ref().map(|dir| format!(" --state-dir {dir}")).unwrap_or_default();
+    let env = dir.as_ref().map(|dir| format!("ACTINIC_STATE_DIR={dir} ")).unwrap_or_default();
+    if entry.head {
+        println!("The head of cluster {} listens at {}.", entry.cluster, entry.address);
+    } else {
+        println!("Node {} joined the cluster at {}, and listens at {}.", entry.node, entry.head_address, entry.address);
+    }
+    println!();
+    if let (true, Some(token)) = (entry.head, token) {
+        println!("To join another machine, paste this there:");
+        println!("  actinic start --address {} --token {token}", entry.address);
+        println!();
+        println!("To connect a program from another machine:");
+        println!("  ACTINIC_ADDRESS={} ACTINIC_TOKEN={token} cargo run", entry.address);
+        println!();
+    }
+    println!("To connect a program on this machine (in code: `actinic::init().address(\"auto\")`):");
+    println!("  {env}ACTINIC_ADDRESS=auto cargo run");
+    println!();
+    println!("To stop it:    actinic{flag} stop");
+    if let Some(log) = log {
+        println!("Its log:       {log}");
+    }
+    println!("Next:          actinic{flag} status");
+}
