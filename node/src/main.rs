@@ -30,8 +30,20 @@ fn told(error: actinic::Error) -> String {
     error.to_string()
 }
 
+/// From here on a reader of the output that has gone ends this command, as it does others; not for a node, which writes
+/// to pipes of its workers.
+fn end_with_reader() {
+    // SAFETY: the default action is restored, before which nothing depends on another.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    if !matches!(flags.command, Command::Start(_) | Command::Daemon) {
+        end_with_reader();
+    }
     let base = actinic::node::local::base(flags.state_dir.as_deref());
     let done = match flags.command {
         Command::Start(start) => start::run(&base, start),

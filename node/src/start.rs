@@ -144,6 +144,7 @@ fn detached(settings: &Settings) -> Result<()> {
     }
     match serde_json::from_str(&line) {
         Ok(Report::Started { entry, token, log }) => {
+            crate::end_with_reader();
             print(settings, &entry, token.as_deref(), Some(&log));
             Ok(())
         }
