@@ -15,6 +15,7 @@
 //! }
 //! ```
 
+#[allow(unused_extern_crates, reason = "the macros' expansions name the crate, in its own tests too")]
 extern crate self as actinic;
 
 #[doc(hidden)]

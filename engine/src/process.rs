@@ -24,7 +24,7 @@ use crate::object::{Borrowed, RawRef};
 use crate::object_manager::Store;
 use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
-use crate::protocol::{GCS, LeaseId, NodeResources, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{LeaseId, NodeResources, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{RayletLink, Shape};
 use crate::start::admission::Admission;
 use crate::start::program_file::Programs;
@@ -208,7 +208,7 @@ impl Process {
                 tokio::time::sleep(crate::worker::slot::LONG).await;
                 let slots: Vec<Arc<TaskSlot>> = process.lock().slots.values().filter_map(Weak::upgrade).collect();
                 let now = process.env.now();
-                let again = slots.iter().fold(false, |again, slot| slot.look(now) || again);
+                let again = slots.iter().filter(|slot| slot.look(now)).count() > 0;
                 if !again {
                     process.slot_alarm.store(false, Ordering::Release);
                     // A job may have come between the look and the store.
@@ -759,9 +759,6 @@ impl Drop for Process {
         self.close_user();
     }
 }
-
-/// The fixed actor numbers that every process answers at.
-pub(crate) const COMPONENTS: [actinic_transport::ActorNo; 3] = [OWNER, RAYLET, GCS];
 
 /// An owner that belongs to no cluster, for refs that failed before there was one.
 pub(crate) fn nowhere() -> Arc<Owner> {

@@ -98,7 +98,7 @@ impl<T: bytemuck::Pod + Send + Sync> Array<T> {
             Ok(_) => Some(Array { bytes, element: PhantomData }),
             Err(bytemuck::PodCastError::TargetAlignmentGreaterAndInputNotAligned) => {
                 let size = size_of::<T>();
-                if size == 0 || bytes.len() % size != 0 {
+                if size == 0 || !bytes.len().is_multiple_of(size) {
                     return None;
                 }
                 let mut copy: Vec<T> = vec![T::zeroed(); bytes.len() / size];

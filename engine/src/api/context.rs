@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actinic_transport::NodeId;
 
-use crate::api::error::{Error, Result};
+use crate::api::error::Result;
 use crate::api::handle::{Actor, Handle};
 use crate::api::scope;
 use crate::ids::{ActorId, JobId, TaskId, WorkerId};
@@ -126,13 +126,11 @@ impl Context {
                 if current.as_ref().is_some_and(|current| current.job.is_cancelled()) {
                     return;
                 }
-                crate::sleep(std::time::Duration::from_millis(5)).await;
+                if crate::sleep(std::time::Duration::from_millis(5)).await.is_err() {
+                    // The cluster is gone, and with it whoever could cancel.
+                    std::future::pending::<()>().await;
+                }
             }
         }
     }
-}
-
-/// The error of what works only inside an actor.
-pub(crate) fn outside() -> Error {
-    Error::invalid_argument("this works only inside a remote call")
 }

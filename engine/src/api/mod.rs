@@ -1,15 +1,15 @@
 //! The public interface.
 
-pub mod buffer;
-pub mod cluster;
-pub mod context;
-pub mod error;
+pub(crate) mod buffer;
+pub(crate) mod cluster;
+pub(crate) mod context;
+pub(crate) mod error;
 pub mod error_kind;
-pub mod get;
-pub mod handle;
-pub mod into_arg;
-pub mod object_ref;
-pub mod op;
-pub mod options;
+pub(crate) mod get;
+pub(crate) mod handle;
+pub(crate) mod into_arg;
+pub(crate) mod object_ref;
+pub(crate) mod op;
+pub(crate) mod options;
 pub mod private_method;
 pub(crate) mod scope;

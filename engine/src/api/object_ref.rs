@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::api::error::{Error, Result};
+use crate::api::error::Result;
 use crate::api::get::{GetFuture, get_one};
 use crate::api::op::Op;
 use crate::ids::ObjectId;
@@ -243,8 +243,4 @@ impl Ref for AnyRef {
     fn raw_ref(&self) -> RawRefView<'_> {
         RawRefView(self.raw.raw())
     }
-}
-
-pub(crate) fn wrong_cluster(raw: &RawRef, process: &crate::process::Process) -> Result<(), Error> {
-    process.check_cluster(raw.id().task.owner.process)
 }

@@ -31,10 +31,6 @@ impl Counts {
     }
 }
 
-fn slot(object: &ObjectId) -> Slot {
-    Slot { seq: object.task.seq, index: object.index }
-}
-
 /// The owner that stands for a process as a borrower.
 fn borrower(process: ProcessId) -> OwnerId {
     OwnerId { process, number: 0 }

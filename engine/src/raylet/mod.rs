@@ -1,5 +1,6 @@
 //! The raylet of a node: its resources, its workers, its leases, as an Actix actor around [`core::RayletCore`].
 
+#[allow(dead_code, unused_imports, reason = "the core knows draining and explains itself, for what is to come")]
 pub(crate) mod core;
 pub(crate) mod spawn;
 
