@@ -154,6 +154,30 @@ impl<'a> TaskArgs<'a> {
             _ => Err(missing(name)),
         }
     }
+
+    /// The next argument, a string, as it lies in the message.
+    ///
+    /// # Errors
+    ///
+    /// `Serialization` if what was sent is no string.
+    pub fn next_str(&mut self, name: &'static str) -> Result<&'a str> {
+        let failed = |error| value::not_decoded::<str>(&format!("argument `{name}`"), error);
+        let (tag, rest) = self.rest.split_first().ok_or_else(|| missing(name))?;
+        match *tag {
+            HERE => {
+                let (text, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
+                self.rest = rest;
+                Ok(text)
+            }
+            DEPENDENCY => {
+                let (number, rest) = rest.split_first_chunk::<4>().ok_or_else(|| missing(name))?;
+                let value = self.dependencies.get(u32::from_le_bytes(*number) as usize).ok_or_else(|| missing(name))?;
+                self.rest = rest;
+                postcard::from_bytes(value.body.as_slice()).map_err(failed)
+            }
+            _ => Err(missing(name)),
+        }
+    }
 }
 
 fn missing(name: &str) -> Error {

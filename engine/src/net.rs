@@ -197,9 +197,12 @@ impl Ear {
     }
 
     fn tasks(&self, from: &Peer, messages: &mut Messages<'_>) {
-        let Some(slot) = self.process.slots().into_iter().next() else { return };
         for message in messages {
             let Some(tasks) = decode::<WireTasks<'_>>(from, message.body) else { continue };
+            let Some(slot) = self.process.slot(tasks.worker) else {
+                tracing::debug!(worker = %tasks.worker, "tasks for a worker that is gone; their owner hears of it from its raylet");
+                continue;
+            };
             let mut ready = Vec::with_capacity(tasks.tasks.len());
             for task in &tasks.tasks {
                 let job = RemoteJob::task(&self.process, from, tasks.owner, tasks.lease, task);

@@ -105,6 +105,7 @@ impl Node {
             labels: settings.resources.labels.clone(),
             object_store_memory: settings.resources.object_store_memory,
             processes: true,
+            early: false,
         };
         let cache = claim.dir.join("programs");
         let running = match &settings.role {

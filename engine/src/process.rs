@@ -77,6 +77,8 @@ pub(crate) struct Process {
     tables: Mutex<Tables>,
     slot_alarm: AtomicBool,
     closing: AtomicBool,
+    /// It ended as a power cut ends it: nobody is told.
+    killed: AtomicBool,
     next_owner: AtomicU32,
     /// What a worker does when its code asks to crash, or its raylet is gone.
     pub(crate) on_crash: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -138,6 +140,7 @@ impl Process {
                 tables: Mutex::default(),
                 slot_alarm: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
+                killed: AtomicBool::new(false),
                 next_owner: AtomicU32::new(0),
                 on_crash: OnceLock::new(),
                 on_home_lost: OnceLock::new(),
@@ -443,11 +446,26 @@ impl Process {
         self.lock().kept_slots.push(Arc::clone(slot));
     }
 
+    /// Whether this process has heard of a node that lives.
+    pub(crate) fn knows_node(&self, node: NodeId) -> bool {
+        self.lock().resources.contains_key(&node)
+    }
+
+    /// From here on this process is dead: nobody is told when its thread ends, and nothing that it owns comes out.
+    pub(crate) fn kill(self: &Arc<Self>) {
+        self.closing.store(true, Ordering::Release);
+        self.killed.store(true, Ordering::Release);
+        self.pool.close();
+        for owner in self.owners() {
+            owner.die("its node was killed");
+        }
+    }
+
     /// Ends the process in order: nothing is accepted any more, the network says goodbye.
     pub(crate) async fn end(self: &Arc<Self>) {
         self.closing.store(true, Ordering::Release);
         if let Some(RayletLink::Local(raylet)) = self.raylet.get() {
-            raylet.do_send(crate::raylet::Shutdown);
+            raylet.do_send(crate::raylet::Shutdown { killed: self.killed.load(Ordering::Acquire) });
             // Its children end when their pipes close; they are waited for, but not for long.
             for _ in 0..200 {
                 match raylet.send(crate::raylet::ChildrenLeft).await {

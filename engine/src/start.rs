@@ -49,6 +49,8 @@ pub(crate) struct NodeOptions {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) object_store_memory: Option<u64>,
     pub(crate) processes: bool,
+    /// Worker processes enter before their program's `main`: it is a test binary.
+    pub(crate) early: bool,
 }
 
 impl NodeOptions {
@@ -417,7 +419,7 @@ fn start_raylet(
     let _ = process.gcs_at.set(gcs.clone());
     let spawner = options.processes.then(|| {
         let listen = SocketAddr::new(place.listen.ip(), 0);
-        Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot))
+        Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot), options.early)
     });
     let raylet = Raylet::new(Arc::clone(process), row, spawner).start();
     let _ = slot.set(raylet.clone());

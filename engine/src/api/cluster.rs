@@ -165,15 +165,12 @@ impl Init {
         self.start()
     }
 
-    /// A cluster of a test's own, beside those of other tests.
-    pub(crate) fn for_test(self) -> Result<Cluster> {
-        crate::worker::entry::enter_if_worker();
-        if let Some(error) = self.error {
-            return Err(error);
+    /// What a cluster of a test's own is to be.
+    pub(crate) fn for_test(self) -> Result<(NodeOptions, Option<String>)> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok((self.options, self.namespace)),
         }
-        let env = Env::current();
-        let place = Place::of(&env);
-        Cluster::embedded(env, self.options, self.namespace, place)
     }
 
     fn start(self) -> Result<Cluster> {
@@ -289,6 +286,17 @@ impl Cluster {
         Cluster { owner, running: Mutex::new(Some(running)), ends: true }
     }
 
+    /// A test's cluster, or a further driver of one: only its scope finds it.
+    pub(crate) fn of_test(running: Running, namespace: Option<String>) -> Cluster {
+        let program = std::env::current_exe().ok();
+        if let Some(raylet) = &running.raylet {
+            raylet.do_send(crate::raylet::DefaultProgram("/proc/self/exe".into()));
+        }
+        let owner = start::begin_job(&running.process, namespace, program);
+        scope::add_test(Arc::clone(&owner));
+        Cluster { owner, running: Mutex::new(Some(running)), ends: true }
+    }
+
     fn guest(owner: Arc<Owner>) -> Cluster {
         Cluster { owner, running: Mutex::new(None), ends: false }
     }
@@ -371,7 +379,7 @@ impl Cluster {
     }
 
     /// Ends the job; what remains is to stop the process.
-    fn leave(&self) -> Option<Running> {
+    pub(crate) fn leave(&self) -> Option<Running> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         scope::remove(&self.owner);
         if self.ends {

@@ -12,9 +12,15 @@ thread_local! {
 }
 
 /// The clusters that this process is connected to.
-static ALL: Mutex<Vec<Arc<Owner>>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
-fn all() -> std::sync::MutexGuard<'static, Vec<Arc<Owner>>> {
+struct Known {
+    owner: Arc<Owner>,
+    /// It belongs to a test: others beside it do not see it.
+    test: bool,
+}
+
+fn all() -> std::sync::MutexGuard<'static, Vec<Known>> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -27,11 +33,12 @@ pub(crate) fn owner() -> Result<Arc<Owner>> {
         return Ok(owner);
     }
     let all = all();
-    match &all[..] {
-        [only] => Ok(Arc::clone(only)),
-        [] => Err(Error::connection("no cluster is connected").remedy("call `actinic::init()` first")),
-        many => {
-            Err(Error::connection(format!("{} clusters are connected, and this is in the scope of none", many.len()))
+    let mut programs = all.iter().filter(|known| !known.test);
+    match (programs.next(), programs.next(), &all[..]) {
+        (Some(only), None, _) | (None, _, [only]) => Ok(Arc::clone(&only.owner)),
+        (None, _, []) => Err(Error::connection("no cluster is connected").remedy("call `actinic::init()` first")),
+        _ => {
+            Err(Error::connection(format!("{} clusters are connected, and this is in the scope of none", all.len()))
                 .remedy("use `cluster.enter()` in sync code, or `cluster.scope(future).await`"))
         }
     }
@@ -42,15 +49,19 @@ pub(crate) fn current() -> Option<Arc<Owner>> {
     if let Some(owner) = ENTERED.with(|entered| entered.borrow().last().cloned()) {
         return Some(owner);
     }
-    all().first().cloned()
+    all().iter().find(|known| !known.test).map(|known| Arc::clone(&known.owner))
 }
 
 pub(crate) fn add(owner: Arc<Owner>) {
-    all().push(owner);
+    all().push(Known { owner, test: false });
+}
+
+pub(crate) fn add_test(owner: Arc<Owner>) {
+    all().push(Known { owner, test: true });
 }
 
 pub(crate) fn remove(owner: &Arc<Owner>) {
-    all().retain(|other| !Arc::ptr_eq(other, owner));
+    all().retain(|known| !Arc::ptr_eq(&known.owner, owner));
 }
 
 /// While it lives, this thread is in a cluster's scope.

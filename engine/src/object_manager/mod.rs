@@ -140,6 +140,12 @@ impl Store {
         self.lock().primary.iter().map(|(id, value)| (*id, value.size() as u64)).collect()
     }
 
+    /// Every object kept here, copies included.
+    pub(crate) fn all_objects(&self) -> Vec<ObjectId> {
+        let kept = self.lock();
+        kept.primary.keys().chain(kept.copies.keys()).copied().collect()
+    }
+
     /// Loses every object kept for others, as a crash of the node would.
     pub(crate) fn lose_all(&self) {
         let gone: Vec<Value> = {

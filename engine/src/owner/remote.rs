@@ -28,6 +28,7 @@ impl Owner {
             let message = WireTasks {
                 owner: self.id.number,
                 lease: link.lease,
+                worker: link.worker,
                 tasks: batch
                     .iter()
                     .zip(&inputs)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use actinic_transport::{ActorNo, PeerAddr};
 
 use crate::api::error::Error;
-use crate::ids::{JobId, ObjectId};
+use crate::ids::{JobId, ObjectId, WorkerId};
 use crate::program::FunctionId;
 use crate::protocol::LeaseId;
 use crate::value::{Blob, Extras, Value};
@@ -103,6 +103,8 @@ pub(crate) struct WireTask<'a> {
 pub(crate) struct WireTasks<'a> {
     pub(crate) owner: u32,
     pub(crate) lease: LeaseId,
+    /// Which of the process's workers: a node's threads share one process.
+    pub(crate) worker: WorkerId,
     #[serde(borrow)]
     pub(crate) tasks: Vec<WireTask<'a>>,
 }

@@ -16,8 +16,8 @@ use crate::api::error::Error;
 use crate::ids::{JobId, OwnerId, WorkerId};
 use crate::process::Process;
 use crate::protocol::{
-    ActorRun, ActorSpec, LeaseId, LeaseRequest, NodeRow, NodeView, OwnerMessage, RAYLET, RayletAnswer, RequestId,
-    ToGcs, ToOwner, ToRaylet, WORKER, WorkerAddr,
+    ActorRun, ActorSpec, AskGcs, GcsAnswer, JobRow, LeaseId, LeaseRequest, NodeRow, NodeView, OwnerMessage, RAYLET,
+    RayletAnswer, RequestId, ToGcs, ToOwner, ToRaylet, WORKER, WorkerAddr,
 };
 use crate::raylet::core::{Action, Event, Purpose, RayletCore, RefuseReason, Scheduling, View, WorkerKind};
 use crate::raylet::spawn::Spawner;
@@ -152,7 +152,15 @@ struct ProgramHere {
 /// The node ends: its workers with it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Shutdown;
+pub(crate) struct Shutdown {
+    /// At once, and nobody is told.
+    pub(crate) killed: bool,
+}
+
+/// Ends a worker's process by force; whether the node has such a worker.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct EndWorker(pub(crate) WorkerId);
 
 /// How many worker processes have not ended.
 #[derive(Message)]
@@ -397,7 +405,28 @@ impl Raylet {
 
     // ---- workers
 
+    /// A job of a driver elsewhere: the GCS knows its program and its namespace.
+    fn learn_job(&self, worker: WorkerId, job: JobId, kind: WorkerKind, ctx: &mut Context<Self>) {
+        let Some(gcs) = self.process.gcs.get().cloned() else { return };
+        let raylet = ctx.address();
+        self.process.spawn(async move {
+            let row = match gcs.ask(AskGcs::Jobs, Duration::from_secs(5)).await {
+                Ok(GcsAnswer::Jobs(rows)) => rows.into_iter().find(|row| row.id == job),
+                _ => None,
+            };
+            raylet.do_send(Learned { worker, job, kind, row });
+        });
+    }
+
     fn start_worker(&mut self, worker: WorkerId, job: JobId, kind: WorkerKind, ctx: &mut Context<Self>) {
+        // In one program (an embedded cluster's, a test's) nothing is fetched, but the job's namespace must be known.
+        let here = self.spawner.as_ref().map_or(self.namespaces.contains_key(&job), |spawner| {
+            spawner.knows(job) || !spawner.has_default()
+        });
+        if !here {
+            self.learn_job(worker, job, kind, ctx);
+            return;
+        }
         if let Some(spawner) = &mut self.spawner {
             if !spawner.knows(job) {
                 self.workers.insert(worker, (job, Worker::Process { peer: None, pid: 0 }));
@@ -688,7 +717,12 @@ impl Raylet {
                 if node != self.process.id.node {
                     self.process.set_resources(node, Some((row.total.clone(), row.total.clone())));
                 }
-                self.nodes.insert(node, row);
+                let total = row.total.clone();
+                if self.nodes.insert(node, row).is_none() && node != self.process.id.node {
+                    // Until its first view comes, all that it has counts as free.
+                    let view = View { available: total.clone(), total, queued: 0, draining: false };
+                    self.event(Event::NodeView { node, view }, ctx);
+                }
                 continue;
             }
             let process = row.process;
@@ -738,6 +772,16 @@ struct Started {
     worker: WorkerId,
 }
 
+/// What the GCS says of a job that a worker is to be started for.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Learned {
+    worker: WorkerId,
+    job: JobId,
+    kind: WorkerKind,
+    row: Option<JobRow>,
+}
+
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Failed {
@@ -779,6 +823,24 @@ impl Handler<Started> for Raylet {
 
     fn handle(&mut self, message: Started, ctx: &mut Context<Self>) {
         self.event(Event::WorkerStarted { worker: message.worker }, ctx);
+    }
+}
+
+impl Handler<Learned> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: Learned, ctx: &mut Context<Self>) {
+        let Learned { worker, job, kind, row } = message;
+        let Some(row) = row else {
+            let error = Error::runtime_env_setup(format!("the GCS does not know job {job}"));
+            ctx.notify(Failed { worker, error });
+            return;
+        };
+        if let Some(spawner) = &mut self.spawner {
+            spawner.learn_job(&row, None);
+        }
+        self.namespaces.insert(row.id, Arc::from(row.namespace.as_str()));
+        self.start_worker(worker, job, kind, ctx);
     }
 }
 
@@ -900,10 +962,29 @@ impl Handler<DefaultProgram> for Raylet {
 impl Handler<Shutdown> for Raylet {
     type Result = ();
 
-    fn handle(&mut self, _message: Shutdown, _ctx: &mut Context<Self>) {
-        self.process.tell_gcs(ToGcs::NodeLeft { node: self.process.id.node });
+    fn handle(&mut self, message: Shutdown, _ctx: &mut Context<Self>) {
+        if !message.killed {
+            self.process.tell_gcs(ToGcs::NodeLeft { node: self.process.id.node });
+        }
         if let Some(spawner) = &mut self.spawner {
+            if message.killed {
+                spawner.kill_all();
+            }
             spawner.stop_all();
+        }
+    }
+}
+
+impl Handler<EndWorker> for Raylet {
+    type Result = bool;
+
+    fn handle(&mut self, message: EndWorker, _ctx: &mut Context<Self>) -> bool {
+        match (self.workers.get(&message.0), &mut self.spawner) {
+            (Some((_, Worker::Process { .. })), Some(spawner)) => {
+                spawner.kill(message.0);
+                true
+            }
+            _ => false,
         }
     }
 }

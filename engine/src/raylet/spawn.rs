@@ -30,6 +30,8 @@ pub(crate) struct Spawner {
     gcs: PeerAddr,
     listen: SocketAddr,
     default: Option<Arc<ProgramFile>>,
+    /// Workers enter before their program's `main`: it is a test binary.
+    early: bool,
     programs: BTreeMap<JobId, JobProgram>,
     children: BTreeMap<WorkerId, Running>,
     /// Children that have not ended, asked to or not.
@@ -51,6 +53,7 @@ impl Spawner {
         gcs: PeerAddr,
         listen: SocketAddr,
         raylet: Arc<std::sync::OnceLock<actix::Addr<Raylet>>>,
+        early: bool,
     ) -> Spawner {
         Spawner {
             process,
@@ -58,6 +61,7 @@ impl Spawner {
             gcs,
             listen,
             default: None,
+            early,
             programs: BTreeMap::new(),
             children: BTreeMap::new(),
             alive: Arc::default(),
@@ -103,6 +107,11 @@ impl Spawner {
         }
     }
 
+    /// Whether jobs without a program of their own have one here.
+    pub(crate) fn has_default(&self) -> bool {
+        self.default.is_some()
+    }
+
     /// How many worker processes have not ended.
     pub(crate) fn left(&self) -> usize {
         self.alive.load(Ordering::Acquire)
@@ -117,6 +126,9 @@ impl Spawner {
         let mut command = Command::new(file.path());
         command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
+        if self.early {
+            command.env(crate::testing::EARLY, "1");
+        }
         let mut child = spawn(&mut command)
             .map_err(|error| Error::runtime_env_setup(format!("the program could not be started: {error}")))?;
         let pid = child.id();
@@ -184,6 +196,12 @@ impl Spawner {
                 libc::kill(running.pid as libc::pid_t, libc::SIGKILL);
             }
         }
+    }
+
+    /// Ends every worker at once.
+    pub(crate) fn kill_all(&mut self) {
+        let all: Vec<WorkerId> = self.children.keys().copied().collect();
+        all.into_iter().for_each(|worker| self.kill(worker));
     }
 
     pub(crate) fn stop_all(&mut self) {

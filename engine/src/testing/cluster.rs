@@ -1,0 +1,384 @@
+//! A test's cluster: its head, further nodes, further drivers, and its workers' ends.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actinic_transport::{Net, NodeId, SimNet};
+
+use crate::api::cluster::Cluster;
+use crate::api::error::{Error, Result};
+use crate::api::handle::{Actor, Handle, ask_gcs};
+use crate::api::op::Op;
+use crate::env::Env;
+use crate::ids::WorkerId;
+use crate::process::Process;
+use crate::protocol::{AskGcs, GcsAnswer};
+use crate::raylet::{EndWorker, RayletLink};
+use crate::start::{self, NodeOptions, Place};
+use crate::testing::node::JOINED;
+use crate::testing::{Node, TestOptions};
+
+/// A cluster of a test's own; it derefs to [`Cluster`].
+#[derive(Debug)]
+pub struct TestCluster {
+    cluster: Arc<Cluster>,
+    world: Arc<World>,
+}
+
+/// What the nodes of a test share.
+pub(super) struct World {
+    env: Env,
+    /// Datagrams in memory; real ones if the workers are processes.
+    net: Option<SimNet>,
+    next_ip: AtomicU8,
+    nodes: Mutex<Vec<Node>>,
+    drivers: Mutex<Vec<Arc<Process>>>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("nodes", &self.nodes()).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// Where the next process of the cluster listens.
+    fn place(&self) -> Place {
+        match &self.net {
+            None => Place::loopback(),
+            Some(net) => {
+                let host = self.next_ip.fetch_add(1, Ordering::Relaxed);
+                let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, host));
+                Place { net: Net::Sim(net.clone()), listen: SocketAddr::new(ip, 7000) }
+            }
+        }
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends a worker of any node; whether there is one of that id.
+    fn end_worker(&self, worker: WorkerId) -> impl Future<Output = bool> + Send + 'static {
+        let processes = self.processes();
+        let thread = processes.iter().any(|process| process.end_thread_worker(worker));
+        // Sent now, whether or not somebody waits for the answers.
+        let asked: Vec<_> = processes
+            .iter()
+            .filter_map(|process| match process.raylet.get() {
+                Some(RayletLink::Local(raylet)) if !thread => Some(raylet.send(EndWorker(worker))),
+                _ => None,
+            })
+            .collect();
+        async move {
+            let mut found = thread;
+            for answer in asked {
+                found |= answer.await.unwrap_or(false);
+            }
+            found
+        }
+    }
+
+    /// Every process of the cluster that lives in this one: the head first.
+    pub(super) fn processes(&self) -> Vec<Arc<Process>> {
+        let nodes = self.nodes();
+        let nodes = nodes.iter().map(|node| Arc::clone(node.process()));
+        let drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        nodes.chain(drivers).filter(|process| !process.is_closing()).collect()
+    }
+}
+
+impl Deref for TestCluster {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl Drop for TestCluster {
+    fn drop(&mut self) {
+        for node in self.world.nodes() {
+            node.drop_running();
+        }
+    }
+}
+
+impl TestCluster {
+    pub(super) fn start(options: TestOptions) -> Result<TestCluster> {
+        let (mut options, namespace) = options.init.for_test()?;
+        options.early = options.processes;
+        let env = Env::current();
+        let simulated = env.world().map(|world| world.net().clone());
+        let net = simulated.or_else(|| (!options.processes).then(SimNet::live));
+        let world = World {
+            env: env.clone(),
+            net: net.clone(),
+            next_ip: AtomicU8::new(1),
+            nodes: Mutex::default(),
+            drivers: Mutex::default(),
+        };
+        let running = start::head(env, options, world.place(), None, None)?;
+        let cluster = Arc::new(Cluster::of_test(running, namespace));
+        world.nodes.lock().unwrap_or_else(PoisonError::into_inner).push(Node::head(&cluster, net));
+        Ok(TestCluster { cluster, world: Arc::new(world) })
+    }
+
+    /// The node that the GCS lives on, and the test's driver.
+    pub fn head(&self) -> Node {
+        Node::head(&self.cluster, self.world.net.clone())
+    }
+
+    /// The nodes that were added, dead ones included, after the head.
+    pub fn test_nodes(&self) -> Vec<Node> {
+        self.world.nodes()
+    }
+
+    /// Another node: describe it, then await it.
+    pub fn add_node(&self) -> AddNode {
+        let options = NodeOptions {
+            processes: self.world.net.is_none(),
+            early: self.world.net.is_none(),
+            object_store_memory: Some(self.owner().process.store.capacity()),
+            ..NodeOptions::default()
+        };
+        AddNode { cluster: Arc::clone(&self.cluster), world: Arc::clone(&self.world), options, error: None }
+    }
+
+    /// Another job's `init` on this cluster, from an endpoint of its own.
+    pub fn driver(&self) -> Driver {
+        Driver { cluster: Arc::clone(&self.cluster), world: Arc::clone(&self.world), namespace: None }
+    }
+
+    /// Ends a worker as SIGKILL would, in thread mode too.
+    pub fn kill_worker(&self, worker: WorkerId) -> Op<()> {
+        let ended = self.world.end_worker(worker);
+        Op::new(async move {
+            if ended.await {
+                return Ok(());
+            }
+            Err(Error::invalid_argument(format!("no node of this cluster has a worker {worker}")))
+        })
+    }
+
+    /// Ends the worker of an actor as SIGKILL would; the actor restarts if it may.
+    pub fn crash_actor<A: Actor>(&self, actor: &Handle<A>) -> Op<()> {
+        let id = Handle::id(actor);
+        let process = Arc::clone(&self.owner().process);
+        let world = Arc::clone(&self.world);
+        Op::new(async move {
+            let GcsAnswer::Actors(rows) = ask_gcs(&process, AskGcs::Actors).await? else {
+                return Err(Error::connection("the GCS answered something else"));
+            };
+            let row = rows.into_iter().find(|row| row.spec.id == id);
+            let Some(worker) = row.and_then(|row| row.worker) else {
+                return Err(Error::invalid_argument(format!("actor {id} lives in no worker now")));
+            };
+            if world.end_worker(worker).await {
+                return Ok(());
+            }
+            Err(Error::invalid_argument(format!("worker {worker} of actor {id} has ended already")))
+        })
+    }
+
+    /// Waits until everything is free again: all resources available, no task, ref, borrower or actor left.
+    ///
+    /// # Errors
+    ///
+    /// What is not free after ten seconds.
+    pub fn idle(&self) -> Op<()> {
+        let world = Arc::clone(&self.world);
+        let cluster = Arc::clone(&self.cluster);
+        Op::new(async move { super::idle::idle(&cluster, &world).await })
+    }
+
+    /// Ends the cluster, and waits until nothing is left of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Cluster::shutdown`].
+    pub async fn shutdown(self) -> Result<()> {
+        for node in self.world.nodes().into_iter().skip(1) {
+            node.stop().await?;
+        }
+        self.head().stop().await
+    }
+}
+
+/// A node that was described and not started.
+#[derive(Debug)]
+#[must_use = "the node is started when this is awaited, or `.blocking()` is called"]
+pub struct AddNode {
+    cluster: Arc<Cluster>,
+    world: Arc<World>,
+    options: NodeOptions,
+    error: Option<Error>,
+}
+
+impl AddNode {
+    /// Logical CPUs; default the machine's.
+    pub fn num_cpus(mut self, amount: impl Into<f64>) -> Self {
+        self.options.num_cpus = Some(amount.into());
+        self
+    }
+
+    /// Logical GPUs; default 0.
+    pub fn num_gpus(mut self, amount: impl Into<f64>) -> Self {
+        self.options.num_gpus = Some(amount.into());
+        self
+    }
+
+    /// Bytes of memory to schedule by.
+    pub fn memory(mut self, bytes: impl Into<f64>) -> Self {
+        self.options.memory = Some(bytes.into());
+        self
+    }
+
+    /// Some of a custom resource.
+    pub fn resource(mut self, name: impl Into<String>, amount: impl Into<f64>) -> Self {
+        self.options.resources.push((name.into(), amount.into()));
+        self
+    }
+
+    /// A label.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Bytes of the object store; default as the head's.
+    pub fn object_store_memory(mut self, bytes: impl Into<f64>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_finite() && bytes >= 0.0 {
+            self.options.object_store_memory = Some(bytes as u64);
+        } else {
+            self.error
+                .get_or_insert(Error::invalid_argument(format!("object_store_memory: {bytes} is no amount of bytes")));
+        }
+        self
+    }
+
+    fn start(self) -> Result<Node> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let env = self.world.env.clone();
+        let (authority, token, gcs) = self.cluster.with_running(|running| {
+            let running = running.ok_or_else(|| Error::connection("the head has ended"))?;
+            let authority = running.authority.clone().ok_or_else(|| Error::connection("the head has no authority"))?;
+            Ok::<_, Error>((authority, running.token.clone(), running.gcs.clone()))
+        })?;
+        let id = NodeId(env.uuid());
+        let node = authority.node(id).map_err(|error| Error::unauthorized(error.to_string()))?;
+        let running = start::node(env, self.options, self.world.place(), node, token, gcs)?;
+        default_program(&running);
+        let node = Node::own(running, self.world.net.clone());
+        self.world.nodes.lock().unwrap_or_else(PoisonError::into_inner).push(node.clone());
+        Ok(node)
+    }
+
+    /// Starts it on the calling thread, and waits until the cluster knows it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for what it cannot have, `Connection` if it cannot start.
+    pub fn blocking(self) -> Result<Node> {
+        let world = Arc::clone(&self.world);
+        let node = self.start()?;
+        let joined = joined(&world, &node);
+        if super::eventually_blocking(JOINED, joined) { Ok(node) } else { Err(not_joined(&node)) }
+    }
+}
+
+impl IntoFuture for AddNode {
+    type Output = Result<Node>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Node>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let world = Arc::clone(&self.world);
+            let node = self.start()?;
+            let mut joined = joined(&world, &node);
+            for _ in 0..JOINED.as_millis() {
+                if joined() {
+                    return Ok(node);
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(not_joined(&node))
+        })
+    }
+}
+
+fn not_joined(node: &Node) -> Error {
+    Error::connection(format!("node {} was not known to every node within {JOINED:?}", node.id()))
+}
+
+/// Whether all live nodes know each other's resources.
+fn joined(world: &Arc<World>, node: &Node) -> impl FnMut() -> bool + Send + use<> {
+    let (world, id) = (Arc::clone(world), node.id());
+    let me = Arc::clone(node.process());
+    move || {
+        let nodes: Vec<_> = world.nodes().into_iter().filter(|node| !node.process().is_closing()).collect();
+        nodes.iter().all(|node| node.process().knows_node(id) && me.knows_node(node.id()))
+    }
+}
+
+/// Workers of jobs that name no program of their own are this program.
+fn default_program(running: &start::Running) {
+    if let Some(raylet) = &running.raylet {
+        raylet.do_send(crate::raylet::DefaultProgram("/proc/self/exe".into()));
+    }
+}
+
+/// Another job's `init`, described and not begun.
+#[derive(Debug)]
+#[must_use = "the driver connects when this is awaited, or `.blocking()` is called"]
+pub struct Driver {
+    cluster: Arc<Cluster>,
+    world: Arc<World>,
+    namespace: Option<String>,
+}
+
+impl Driver {
+    /// Where the job's actors' names live; default a namespace of its own.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Connects on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if the head has ended.
+    pub fn blocking(self) -> Result<Cluster> {
+        let env = self.world.env.clone();
+        let (authority, gcs) = self.cluster.with_running(|running| {
+            let running = running.ok_or_else(|| Error::connection("the head has ended"))?;
+            let authority = running.node_authority.as_ref().map(|authority| authority.issue(env.uuid()));
+            let authority = authority.ok_or_else(|| Error::connection("the head signs nobody"))?;
+            Ok::<_, Error>((authority, running.gcs.clone()))
+        })?;
+        let identity = authority.map_err(|error| Error::unauthorized(error.to_string()))?;
+        let running = start::driver(env, self.world.place(), identity, gcs.clone(), Some(gcs))?;
+        let process = Arc::clone(&running.process);
+        self.world.drivers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+        Ok(Cluster::of_test(running, self.namespace))
+    }
+}
+
+impl IntoFuture for Driver {
+    type Output = Result<Cluster>;
+    type IntoFuture = std::future::Ready<Result<Cluster>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        std::future::ready(self.blocking())
+    }
+}

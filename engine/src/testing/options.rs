@@ -1,0 +1,98 @@
+//! What `#[actinic::test(..)]` says.
+
+use std::time::Duration;
+
+use crate::api::cluster::{Init, Workers, init};
+
+/// What `#[actinic::test(..)]` says: the setters of `init()`, and the test's own.
+#[derive(Debug)]
+pub struct TestOptions {
+    pub(super) init: Init,
+    file: &'static str,
+    line: u32,
+    pub(super) timeout: Duration,
+}
+
+impl TestOptions {
+    /// The defaults, for the test at a place.
+    pub fn new(file: &'static str, line: u32) -> Self {
+        TestOptions { init: init(), file, line, timeout: Duration::from_secs(60) }
+    }
+
+    /// Where the test is written.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+
+    fn map(mut self, change: impl FnOnce(Init) -> Init) -> Self {
+        self.init = change(self.init);
+        self
+    }
+
+    /// As `Init::num_cpus`.
+    pub fn num_cpus(self, amount: impl Into<f64>) -> Self {
+        self.map(|init| init.num_cpus(amount))
+    }
+
+    /// As `Init::num_gpus`.
+    pub fn num_gpus(self, amount: impl Into<f64>) -> Self {
+        self.map(|init| init.num_gpus(amount))
+    }
+
+    /// As `Init::memory`.
+    pub fn memory(self, bytes: impl Into<f64>) -> Self {
+        self.map(|init| init.memory(bytes))
+    }
+
+    /// As `Init::resource`.
+    pub fn resource(self, name: impl Into<String>, amount: impl Into<f64>) -> Self {
+        self.map(|init| init.resource(name, amount))
+    }
+
+    /// As `Init::label`.
+    pub fn label(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.map(|init| init.label(key, value))
+    }
+
+    /// As `Init::object_store_memory`.
+    pub fn object_store_memory(self, bytes: impl Into<f64>) -> Self {
+        self.map(|init| init.object_store_memory(bytes))
+    }
+
+    /// As `Init::namespace`.
+    pub fn namespace(self, namespace: impl Into<String>) -> Self {
+        self.map(|init| init.namespace(namespace))
+    }
+
+    /// `"threads"` or `"processes"`.
+    pub fn workers(self, workers: &str) -> Self {
+        let workers = if workers == "processes" { Workers::Processes } else { Workers::Threads };
+        self.map(|init| init.workers(workers))
+    }
+
+    /// As `Init::log_level`.
+    pub fn log_level(self, level: impl Into<String>) -> Self {
+        self.map(|init| init.log_level(level))
+    }
+
+    /// As `Init::dashboard`.
+    pub fn dashboard(self, address: impl Into<String>) -> Self {
+        self.map(|init| init.dashboard(address))
+    }
+
+    /// Seconds until the test fails, naming what is pending; default 60.
+    pub fn timeout(mut self, seconds: impl Into<f64>) -> Self {
+        self.timeout = Duration::from_secs_f64(seconds.into());
+        self
+    }
+
+    /// Virtual time and faults from a seed.
+    pub fn sim(self, _sim: bool) -> Self {
+        self
+    }
+
+    /// The seed of a simulation.
+    pub fn seed(self, _seed: u64) -> Self {
+        self
+    }
+}

@@ -1,0 +1,126 @@
+//! Running a test on a cluster of its own, within its time.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use crate::api::error::Error;
+use crate::api::scope;
+use crate::env::Env;
+use crate::owner::Owner;
+use crate::testing::{TestCluster, TestOptions, early};
+
+/// A test that is late is given so long to end by itself once its refs have failed.
+const GRACE: Duration = Duration::from_secs(10);
+
+fn start(options: TestOptions) -> (TestCluster, Duration, String) {
+    early::keep();
+    let (place, timeout) = (options.place(), options.timeout);
+    match TestCluster::start(options) {
+        Ok(cluster) => (cluster, timeout, place),
+        Err(error) => panic!("the cluster of the test at {place} did not start: {error:?}"),
+    }
+}
+
+/// Runs an async test on a cluster of its own.
+pub fn run_test<F, Fut, R>(options: TestOptions, test: F) -> R
+where
+    F: FnOnce(TestCluster) -> Fut,
+    Fut: Future<Output = R>,
+{
+    let (cluster, timeout, place) = start(options);
+    let owner = Arc::clone(cluster.owner());
+    let blocking = Arc::clone(&owner);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // What the test spawns, blocking code included, is in the cluster's scope too.
+        .on_thread_start(move || std::mem::forget(scope::enter(&blocking)))
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("no tokio runtime could be started: {error}"),
+    };
+    let _entered = scope::enter(&owner);
+    let watch = Watch::start(&owner, timeout + GRACE, &place);
+    let test = test(cluster);
+    let done = runtime.block_on(async { tokio::time::timeout(timeout, test).await });
+    let late = done.is_err().then(|| pending(&owner));
+    // Blocking threads of the test that hang must not hang the harness.
+    runtime.shutdown_background();
+    drop(watch);
+    match (done, late) {
+        (Ok(done), _) => done,
+        (Err(_), late) => {
+            panic!(
+                "the test at {place} was not done within {timeout:?}; pending:\n{}",
+                late.unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// Runs a sync test on a cluster of its own.
+pub fn run_test_sync<F, R>(options: TestOptions, test: F) -> R
+where
+    F: FnOnce(TestCluster) -> R,
+{
+    let (cluster, timeout, place) = start(options);
+    let owner = Arc::clone(cluster.owner());
+    let _entered = scope::enter(&owner);
+    let watch = Watch::start(&owner, timeout, &place);
+    let done = test(cluster);
+    if let Some(late) = watch.end() {
+        panic!("the test at {place} was not done within {timeout:?}; pending:\n{late}");
+    }
+    done
+}
+
+/// Looks after a test that holds its thread: at the deadline everything that it waits for fails.
+struct Watch {
+    done: Option<Sender<()>>,
+    late: Arc<std::sync::OnceLock<String>>,
+}
+
+impl Watch {
+    fn start(owner: &Arc<Owner>, timeout: Duration, place: &str) -> Watch {
+        let (done, hear) = channel();
+        let late = Arc::new(std::sync::OnceLock::new());
+        let (owner, place, told) = (Arc::clone(owner), place.to_owned(), Arc::clone(&late));
+        let started = Env::real().thread("actinic-test-watch", move || {
+            if hear.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let text = pending(&owner);
+            let error = format!("the test at {place} was not done within {timeout:?}; pending:\n{text}");
+            // Set once, here.
+            let _ = told.set(text);
+            owner.die_of(Error::get_timeout(error.clone()));
+            if hear.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{error}\nIt did not end when its refs failed either: ending the process.");
+                std::process::abort();
+            }
+        });
+        if let Err(error) = started {
+            panic!("no thread could be started to watch a test: {error}");
+        }
+        Watch { done: Some(done), late }
+    }
+
+    /// The test is done; what was pending if it was late.
+    fn end(mut self) -> Option<String> {
+        drop(self.done.take());
+        self.late.get().cloned()
+    }
+}
+
+/// What of a job is not done, a line each.
+pub(super) fn pending(owner: &Arc<Owner>) -> String {
+    let tasks = owner.process.owners().into_iter().flat_map(|owner| owner.tasks());
+    let lines: Vec<String> = tasks
+        .filter(|task| !task.is_done() && !matches!(task.what, crate::task::What::Lifeline(_)))
+        .take(20)
+        .map(|task| format!("  {}: {}", task.describe(), task.owner.explain(&task)))
+        .collect();
+    if lines.is_empty() { "  nothing that was submitted".to_owned() } else { lines.join("\n") }
+}

@@ -1,0 +1,147 @@
+//! DEP: errors through dependents, and what waits for what.
+
+use std::time::{Duration, Instant};
+
+use actinic::prelude::*;
+use actinic::testing::TestCluster;
+
+use crate::support::*;
+
+#[actinic::remote]
+fn note(file: &str, value: i64) -> i64 {
+    count_up(file);
+    value
+}
+
+#[actinic::remote]
+fn calls_refuse(value: i64) -> actinic::Result<i64> {
+    refuse::remote(value).blocking()
+}
+
+#[actinic::remote]
+async fn awaits_refuse(value: i64) -> actinic::Result<i64> {
+    Ok(calls_refuse::remote(value).await? + 1)
+}
+
+#[actinic::remote]
+fn get_first(refs: Vec<ObjectRef<i64>>) -> actinic::Result<i64> {
+    refs[0].blocking()
+}
+
+#[actinic::remote]
+fn pass_on(refs: Vec<ObjectRef<i64>>) -> Vec<ObjectRef<i64>> {
+    refs
+}
+
+pub struct Doomed;
+
+#[actinic::remote]
+impl Doomed {
+    pub fn new() -> Self {
+        Doomed
+    }
+    pub fn crash(&mut self) -> i64 {
+        actinic::testing::crash()
+    }
+}
+
+modes! {
+    /// DEP-01: a failed argument fails the dependent with the first cause, typed, and its body never runs.
+    2 CPUs, async fn errors_pass_through_dependents(cluster) {
+        let scratch = Scratch::new();
+        let failed = refuse::remote(7);
+        let second = note::remote(scratch.file("ran"), &failed);
+        let third = add::remote(&second, 1);
+        for error in [second.await.unwrap_err(), third.await.unwrap_err()] {
+            assert!(matches!(error, Error::Task { .. }), "{error:?}");
+            assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(7)), "{error:?}");
+            assert!(error.root_cause().to_string().contains("refused: 7"), "{error:?}");
+        }
+        assert_eq!(counted(&scratch.file("ran")), 0);
+    }
+
+    /// DEP-02: an error that nested tasks do not catch keeps its kind, and names every task on its way.
+    4 CPUs, async fn errors_of_nested_tasks_name_them_all(cluster) {
+        let error = awaits_refuse::remote(9).await.unwrap_err();
+        assert!(matches!(error, Error::Task { .. }), "{error:?}");
+        assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(9)));
+        let text = format!("{error:?}");
+        for name in ["awaits_refuse", "calls_refuse", "refuse"] {
+            assert!(text.contains(name), "{name} is missing: {text}");
+        }
+    }
+
+    /// DEP-03: the first failure is raised at once, without waiting for what takes long.
+    2 CPUs, async fn get_raises_the_first_failure_at_once(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let slow = held::remote(&running, &gate, 1);
+        until_counted(&running, 1).await;
+        let begun = Instant::now();
+        let error = actinic::get(&[slow.clone(), refuse::remote(1)]).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(1)));
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        open_gate(&gate);
+        slow.await?;
+    }
+
+    /// DEP-04: a call that ends its actor's worker is `ActorDied`, and so is what depends on it.
+    2 CPUs, async fn a_dead_actor_fails_its_dependents(cluster) {
+        let actor = Doomed::remote();
+        let died = actor.crash();
+        let after = add::remote(&died, 1);
+        let error = died.await.unwrap_err();
+        assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+        let error = after.await.unwrap_err();
+        assert!(matches!(error.root_cause(), Error::ActorDied { .. } | Error::WorkerCrashed { .. }), "{error:?}");
+    }
+
+    /// DEP-07: a borrower of a task's ref learns from the owner when it completes, also through a second borrower.
+    2 CPUs, async fn borrowers_hear_of_later_completions(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let late = held::remote(&running, &gate, 1);
+        until_counted(&running, 1).await;
+        let direct = get_first::remote(vec![late.clone()]);
+        let passed = get_first::remote(pass_on::remote(vec![late.clone()]));
+        open_gate(&gate);
+        assert_eq!(direct.await?, 1);
+        assert_eq!(passed.await?, 1);
+    }
+
+    /// DEP-11: a task whose argument never comes is cancelled at once; what makes the argument goes on.
+    4 CPUs, async fn a_waiting_task_is_cancelled_at_once(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let maker = held::remote(&running, &gate, 1);
+        let waiting = add::remote(&maker, 1);
+        until_counted(&running, 1).await;
+        actinic::cancel(&waiting).await?;
+        let error = actinic::get(&waiting).timeout(Duration::from_secs(2)).await.unwrap_err();
+        assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+        open_gate(&gate);
+        assert_eq!(maker.await?, 1);
+    }
+}
+
+#[actinic::remote]
+async fn deep(n: u32) -> actinic::Result<u64> {
+    if n == 0 { Ok(0) } else { Ok(deep::remote(n - 1).await? + 1) }
+}
+
+#[actinic::remote]
+fn deep_sync(n: u32) -> actinic::Result<u64> {
+    if n == 0 { Ok(0) } else { Ok(deep_sync::remote(n - 1).blocking()? + 1) }
+}
+
+modes! {
+    /// Async tasks nest ten thousand deep, because awaiting holds no thread.
+    2 CPUs, async fn async_tasks_nest_ten_thousand_deep(cluster) {
+        assert_eq!(deep::remote(10_000).await?, 10_000);
+    }
+
+    /// Sync tasks nest sixty-four deep on one CPU, because a blocked one lends it.
+    1 CPUs, async fn sync_tasks_nest_sixty_four_deep_on_one_cpu(cluster) {
+        assert_eq!(deep_sync::remote(64).await?, 64);
+    }
+}

@@ -1,0 +1,126 @@
+//! The harness itself: what `#[actinic::test]` and `TestCluster` promise.
+
+use std::time::Duration;
+
+use actinic::prelude::*;
+use actinic::testing::{TestCluster, TestOptions, eventually, run_test, run_test_sync};
+
+use crate::support::*;
+
+/// A sync test, without a parameter.
+#[actinic::test]
+fn sync_tests_have_a_scope() {
+    assert_eq!(echo::remote(1).blocking().unwrap(), 1);
+}
+
+/// A test that spawns is in its cluster's scope there too.
+#[actinic::test]
+async fn spawned_code_is_in_the_scope(cluster: TestCluster) -> actinic::Result<()> {
+    assert_eq!(tokio::spawn(async { echo::remote(1).await }).await.unwrap()?, 1);
+    assert_eq!(tokio::task::spawn_blocking(|| echo::remote(2).clone()).await.unwrap().await?, 2);
+    cluster.idle().await
+}
+
+/// NOD-01: nodes come and go, and so do their resources.
+#[actinic::test(num_cpus = 1, resources = { "a": 1 })]
+async fn nodes_come_and_go(cluster: TestCluster) -> actinic::Result<()> {
+    assert_eq!(cluster.resources()["CPU"], 1.0);
+    let second = cluster.add_node().num_cpus(2).resource("a", 2).label("zone", "b").await?;
+    let third = cluster.add_node().num_cpus(4).num_gpus(1).await?;
+    assert_eq!((cluster.resources()["CPU"], cluster.resources()["a"]), (7.0, 3.0));
+    let (node, _) = whereabouts::options().scheduling(Scheduling::on(&second)).remote().await?;
+    assert_eq!(node, second.id());
+    let nodes = cluster.nodes().await?;
+    assert_eq!(nodes.len(), 3);
+    assert!(nodes.iter().any(|node| node.id == second.id() && node.labels["zone"] == "b"));
+    second.stop().await?;
+    assert!(eventually(Duration::from_secs(10), || cluster.resources()["CPU"] == 5.0).await);
+    third.kill().await?;
+    assert!(eventually(Duration::from_secs(10), || cluster.resources()["CPU"] == 1.0).await);
+    let nodes = cluster.nodes().await?;
+    assert_eq!(nodes.iter().filter(|node| node.alive).count(), 1);
+    cluster.idle().await
+}
+
+/// A second driver has a job of its own on the same cluster.
+#[actinic::test(num_cpus = 2)]
+async fn drivers_share_a_cluster(cluster: TestCluster) -> actinic::Result<()> {
+    let other = cluster.driver().await?;
+    let there = other.scope(async { echo::remote(1).await }).await?;
+    assert_eq!((there, echo::remote(2).await?), (1, 2));
+    let (job, mine) = (other.scope(async { actinic::context().job_id() }).await, actinic::context().job_id());
+    assert_ne!(job, mine);
+    assert_eq!(other.resources()["CPU"], 2.0);
+    other.shutdown().await?;
+    cluster.idle().await
+}
+
+/// What is not free is named.
+#[actinic::test(num_cpus = 1)]
+async fn idle_names_what_is_left(cluster: TestCluster) -> actinic::Result<()> {
+    let kept = echo::remote(1);
+    let error = cluster.idle().await.unwrap_err();
+    assert!(error.to_string().contains("echo"), "{error}");
+    drop(kept);
+    cluster.idle().await
+}
+
+/// A test that is late fails, naming what is pending.
+#[test]
+fn a_late_test_names_what_is_pending() {
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let late = |sync: bool| {
+        let (running, gate) = (running.clone(), gate.clone());
+        let options = TestOptions::new("here", 1).num_cpus(1).timeout(1.0);
+        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            if sync {
+                run_test_sync(options, |_| held::remote(&running, &gate, 1).blocking().map(drop))
+            } else {
+                run_test(options, |_| async move { held::remote(&running, &gate, 1).await.map(drop) })
+            }
+        }));
+        let text = *failed.unwrap_err().downcast::<String>().unwrap();
+        assert!(text.contains("here:1") && text.contains("held"), "{text}");
+    };
+    late(true);
+    late(false);
+    open_gate(&gate);
+}
+
+/// A paused node answers nobody, and nothing is lost when it goes on.
+#[actinic::test(num_cpus = 0)]
+async fn a_paused_node_goes_on(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    assert_eq!(echo::remote(1).await?, 1);
+    node.pause().await?;
+    let waits = echo::remote(2);
+    assert!(matches!(
+        actinic::get(&waits).timeout(Duration::from_millis(200)).await.unwrap_err(),
+        Error::GetTimeout { .. }
+    ));
+    node.resume().await?;
+    assert_eq!(waits.await?, 2);
+    Ok(())
+}
+
+#[actinic::remote(max_retries = 0)]
+fn crashes() -> i64 {
+    actinic::testing::crash()
+}
+
+#[actinic::remote]
+fn worker() -> actinic::WorkerId {
+    actinic::context().worker_id().unwrap()
+}
+
+modes! {
+    /// A worker that is killed or crashes is replaced.
+    1 CPUs, async fn killed_workers_are_replaced(cluster) {
+        let first = worker::remote().await?;
+        cluster.kill_worker(first).await?;
+        assert!(eventually(SOON, async || worker::remote().await.is_ok_and(|now| now != first)).await);
+        assert!(matches!(crashes::remote().await.unwrap_err(), Error::WorkerCrashed { .. }));
+        assert_eq!(echo::remote(1).await?, 1);
+    }
+}

@@ -1,0 +1,19 @@
+//! Whole-cluster tests, through the public interface only: one module a group of behaviours, one test a behaviour,
+//! with the id of its case in its documentation.
+
+#![allow(clippy::unwrap_used)] // a test that unwraps an error fails, which is what it is for
+
+#[macro_use]
+mod support;
+
+mod basics;
+mod dependencies;
+mod faults;
+mod harness;
+mod objects;
+mod promise;
+mod resources;
+mod returns;
+mod scheduling;
+mod values;
+mod waiting;

@@ -1,0 +1,139 @@
+//! Large objects, refs inside values, and that everything is freed.
+
+use actinic::prelude::*;
+use actinic::testing::{TestCluster, eventually};
+
+use crate::support::*;
+
+const LARGE: usize = 80_000_000;
+
+#[actinic::remote]
+fn make(size: usize) -> Buffer {
+    Buffer::from(vec![7u8; size])
+}
+
+#[actinic::remote]
+fn check(bytes: Buffer) -> usize {
+    assert!(bytes.iter().step_by(4096).all(|byte| *byte == 7));
+    bytes.len()
+}
+
+/// Refs that this task owns, inside its result.
+#[actinic::remote]
+fn make_inside(size: usize) -> actinic::Result<Vec<ObjectRef<Buffer>>> {
+    Ok(vec![make::remote(size), actinic::put(&Buffer::from(vec![7u8; size])).blocking()?])
+}
+
+#[actinic::remote]
+fn check_inside(refs: Vec<ObjectRef<Buffer>>) -> actinic::Result<usize> {
+    let sizes: Vec<usize> = actinic::get(&refs).blocking()?.iter().map(|bytes| bytes.len()).collect();
+    Ok(sizes.iter().sum())
+}
+
+/// A borrower that lends to another.
+#[actinic::remote]
+fn check_elsewhere(refs: Vec<ObjectRef<Buffer>>) -> actinic::Result<usize> {
+    check_inside::remote(refs).blocking()
+}
+
+/// Two levels: a ref to a list of refs, in a list.
+#[actinic::remote]
+fn nest(refs: Vec<ObjectRef<Buffer>>) -> actinic::Result<Vec<ObjectRef<Vec<ObjectRef<Buffer>>>>> {
+    Ok(vec![actinic::put(&refs).blocking()?])
+}
+
+pub struct Keeper {
+    kept: Vec<ObjectRef<Buffer>>,
+}
+
+#[actinic::remote]
+impl Keeper {
+    pub fn new() -> Self {
+        Keeper { kept: Vec::new() }
+    }
+    pub fn keep(&mut self, refs: Vec<ObjectRef<Buffer>>) {
+        self.kept = refs;
+    }
+    pub fn size(&mut self) -> actinic::Result<usize> {
+        Ok(self.kept[0].blocking()?.len())
+    }
+    pub fn drop_all(&mut self) {
+        self.kept.clear();
+    }
+}
+
+modes! {
+    /// BAS-21: eighty megabytes from a task, to the driver and to another task, and freed.
+    2 CPUs, async fn large_objects_travel(cluster) {
+        let large = make::remote(LARGE);
+        assert_eq!(check::remote(&large).await?, LARGE);
+        assert_eq!(large.await?.len(), LARGE);
+        let put = actinic::put(&Buffer::from(vec![7u8; LARGE])).await?;
+        assert_eq!(check::remote(&put).await?, LARGE);
+    }
+
+    /// Refs that a worker owns, inside its result, are read by the driver and by other tasks.
+    3 CPUs, async fn refs_inside_results_are_readable(cluster) {
+        for size in [10usize, 1_000_000] {
+            let refs = make_inside::remote(size).await?;
+            assert_eq!(refs[0].clone().await?.len(), size);
+            assert_eq!(check_inside::remote(refs.clone()).await?, 2 * size);
+            assert_eq!(check_inside::remote(make_inside::remote(size)).await?, 2 * size);
+        }
+    }
+
+    /// A borrower's borrower reads the value, although the first owner let it go meanwhile.
+    3 CPUs, async fn borrowers_may_lend(cluster) {
+        for size in [10usize, 1_000_000] {
+            let mine = actinic::put(&Buffer::from(vec![7u8; size])).await?;
+            let done = check_elsewhere::remote(vec![mine]);
+            assert_eq!(done.await?, size);
+            let nested = nest::remote(vec![make::remote(size)]).await?;
+            let inner = nested[0].clone().await?;
+            drop(nested);
+            assert_eq!(inner[0].clone().await?.len(), size);
+        }
+    }
+
+    /// What an actor keeps lives as long as it keeps it, and no longer.
+    2 CPUs, async fn an_actor_keeps_what_it_was_given(cluster) {
+        let keeper = Keeper::remote();
+        for size in [10usize, 1_000_000] {
+            let mine = make::remote(size);
+            let id = mine.id();
+            keeper.keep(vec![mine]).await?;
+            assert_eq!(keeper.size().await?, size);
+            keeper.drop_all().await?;
+            let gone = || cluster.test_nodes().iter().all(|node| !node.objects().contains(&id));
+            assert!(eventually(SOON, gone).await, "object {id} was not freed");
+        }
+    }
+}
+
+/// BAS-21: a small result stays with its owner; a large one lies on the node that made it, once it is there.
+#[actinic::test(num_cpus = 0)]
+async fn only_large_objects_are_stored(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let small = make::remote(10);
+    small.done().await?;
+    assert!(node.objects().is_empty() && cluster.head().objects().is_empty());
+    let large = make::remote(1_000_000);
+    large.done().await?;
+    assert_eq!(node.objects(), [large.id()]);
+    assert!(cluster.head().objects().is_empty(), "nobody asked for it yet");
+    assert_eq!(large.clone().await?.len(), 1_000_000);
+    assert_eq!(cluster.head().objects(), [large.id()]);
+    drop((small, large));
+    assert!(eventually(SOON, || node.objects().is_empty() && cluster.head().objects().is_empty()).await);
+    cluster.idle().await
+}
+
+/// An object that was lost with its only copy says so.
+#[actinic::test(num_cpus = 0)]
+async fn a_lost_put_is_an_error(cluster: TestCluster) -> actinic::Result<()> {
+    let object = actinic::put(&Buffer::from(vec![7u8; 1_000_000])).await?;
+    cluster.head().lose_objects().await?;
+    let error = object.await.unwrap_err();
+    assert!(matches!(error, Error::ObjectLost { .. } | Error::ReconstructionFailed { .. }), "{error:?}");
+    Ok(())
+}

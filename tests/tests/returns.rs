@@ -1,0 +1,71 @@
+//! RET: how many values a call returns.
+
+use actinic::prelude::*;
+
+use crate::support::*;
+
+#[actinic::remote(num_returns = 3)]
+fn mixed() -> (i64, String, bool) {
+    (1, "a".into(), true)
+}
+
+#[actinic::remote(num_returns = _)]
+fn give(count: usize) -> Vec<i64> {
+    (0..count as i64).collect()
+}
+
+#[actinic::remote(num_returns = 0)]
+fn silent(file: &str) {
+    count_up(file);
+}
+
+pub struct Pair;
+
+#[actinic::remote]
+impl Pair {
+    pub fn new() -> Self {
+        Pair
+    }
+    #[actinic::method(num_returns = 2)]
+    pub fn both(&mut self) -> (i64, i64) {
+        (1, 2)
+    }
+}
+
+modes! {
+    /// A tuple is split into one ref each.
+    1 CPUs, async fn a_tuple_is_one_ref_each(cluster) {
+        let (a, b, c) = mixed::remote();
+        assert_eq!(actinic::get((&a, &b, &c)).await?, (1, "a".to_owned(), true));
+    }
+
+    /// RET-01, RET-02: more or fewer values than the call says fail every ref, saying both numbers.
+    1 CPUs, async fn a_wrong_count_fails_every_ref(cluster) {
+        for (declared, given) in [(2u32, 3usize), (3, 2), (2, 0), (0, 1)] {
+            let refs = give::options().num_returns(declared).remote(given);
+            assert_eq!(refs.len(), declared as usize);
+            for one in refs {
+                let error = one.await.unwrap_err();
+                assert!(matches!(error, Error::Task { .. }), "{error:?}");
+                let text = error.to_string();
+                assert!(text.contains(&given.to_string()) && text.contains(&declared.to_string()), "{text}");
+            }
+        }
+        let all = give::options().num_returns(100).remote(100);
+        assert_eq!(actinic::get(&all).await?, (0..100).collect::<Vec<i64>>());
+    }
+
+    /// RET-03: a call of no returns gives no ref, and runs all the same.
+    1 CPUs, async fn a_call_without_returns_still_runs(cluster) {
+        let scratch = Scratch::new();
+        silent::remote(scratch.file("ran"));
+        until_counted(&scratch.file("ran"), 1).await;
+    }
+
+    /// RET-06: an actor's method with two returns.
+    2 CPUs, async fn a_method_returns_two_refs(cluster) {
+        let actor = Pair::remote();
+        let (a, b) = actor.both();
+        assert_eq!((a.await?, b.await?), (1, 2));
+    }
+}

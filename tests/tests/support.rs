@@ -1,0 +1,136 @@
+//! What the tests share: the same test in every mode, gates, and counters that worker processes can reach.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actinic::testing::eventually;
+
+/// A deadline for what takes milliseconds on a quiet machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// The same test on threads, on worker processes, and with all CPUs on a second node.
+macro_rules! modes {
+    ($($(#[$doc:meta])* $cpus:literal CPUs, async fn $name:ident($cluster:ident) $body:block)*) => {$(
+        $(#[$doc])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn body($cluster: &actinic::testing::TestCluster) -> actinic::Result<()> {
+                let _ = $cluster;
+                $body
+                Ok(())
+            }
+
+            #[actinic::test(num_cpus = $cpus)]
+            async fn on_threads(cluster: TestCluster) -> actinic::Result<()> {
+                body(&cluster).await?;
+                cluster.idle().await
+            }
+
+            #[actinic::test(num_cpus = $cpus, workers = "processes")]
+            async fn on_processes(cluster: TestCluster) -> actinic::Result<()> {
+                body(&cluster).await?;
+                cluster.idle().await
+            }
+
+            #[actinic::test(num_cpus = 0)]
+            async fn on_another_node(cluster: TestCluster) -> actinic::Result<()> {
+                let _node = cluster.add_node().num_cpus($cpus).await?;
+                body(&cluster).await?;
+                cluster.idle().await
+            }
+        }
+    )*};
+}
+
+/// A directory of one test, which its worker processes see too.
+pub(crate) struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("actinic-tests-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch { path }
+    }
+
+    /// A file of it, by name.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Counts one more in a file; the count is the file's length.
+pub(crate) fn count_up(file: &str) -> u64 {
+    use std::io::Write;
+    let mut open = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+    open.write_all(b"x").unwrap();
+    counted(file)
+}
+
+pub(crate) fn counted(file: &str) -> u64 {
+    std::fs::metadata(file).map_or(0, |data| data.len())
+}
+
+/// Waits until so many were counted.
+pub(crate) async fn until_counted(file: &str, count: u64) {
+    let enough = eventually(SOON, || counted(file) >= count).await;
+    assert!(enough, "{} of {count} were counted in {file}", counted(file));
+}
+
+/// Lets go whoever holds at the file.
+pub(crate) fn open_gate(file: &str) {
+    std::fs::write(file, b"open").unwrap();
+}
+
+/// Holds its thread, and so its CPU, until the gate is open.
+pub(crate) fn hold(file: &str) {
+    while !Path::new(file).exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Counts that it runs, holds its CPU until the gate is open, returns its argument.
+#[actinic::remote]
+pub(crate) fn held(running: &str, gate: &str, value: i64) -> i64 {
+    count_up(running);
+    hold(gate);
+    value
+}
+
+#[actinic::remote]
+pub(crate) fn echo(value: i64) -> i64 {
+    value
+}
+
+#[actinic::remote]
+pub(crate) fn add(a: i64, b: i64) -> i64 {
+    a + b
+}
+
+/// Fails with an error that is typed everywhere.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, thiserror::Error)]
+#[error("refused: {0}")]
+pub(crate) struct Refused(pub(crate) i64);
+
+#[actinic::remote]
+pub(crate) fn refuse(value: i64) -> Result<i64, Refused> {
+    Err(Refused(value))
+}
+
+/// The node and the process that it runs in.
+#[actinic::remote]
+pub(crate) fn whereabouts() -> (actinic::NodeId, u32) {
+    (actinic::context().node_id(), std::process::id())
+}

@@ -1,0 +1,97 @@
+//! WAI: `wait` and `as_completed`.
+
+use std::time::{Duration, Instant};
+
+use actinic::prelude::*;
+
+use crate::support::*;
+
+modes! {
+    /// WAI-01: by default one is ready; what is ready and what is not is the input, in its order.
+    4 CPUs, async fn wait_splits_its_input(cluster) {
+        let refs: Vec<_> = (0..4).map(echo::remote).collect();
+        let (ready, rest) = actinic::wait(&refs).await?;
+        assert_eq!((ready.len(), rest.len()), (1, 3));
+        let (ready, rest) = actinic::wait(&refs).num_returns(4).await?;
+        assert_eq!(ready, refs);
+        assert!(rest.is_empty());
+    }
+
+    /// WAI-02: at the timeout what is ready is returned, without an error.
+    2 CPUs, async fn wait_ends_at_its_timeout(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let refs = [echo::remote(0), held::remote(&running, &gate, 1)];
+        until_counted(&running, 1).await;
+        let begun = Instant::now();
+        let (ready, rest) = actinic::wait(&refs).num_returns(2).timeout(Duration::from_millis(500)).await?;
+        let took = begun.elapsed();
+        assert_eq!((ready, rest), (vec![refs[0].clone()], vec![refs[1].clone()]));
+        assert!(took >= Duration::from_millis(490) && took < Duration::from_secs(3), "{took:?}");
+        open_gate(&gate);
+        assert_eq!(actinic::get(&refs).await?, [0, 1]);
+    }
+
+    /// WAI-07: a failed and a cancelled ref are ready; the error shows at `get`.
+    2 CPUs, async fn failed_refs_are_ready(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let cancelled = held::remote(&running, &gate, 1);
+        until_counted(&running, 1).await;
+        actinic::cancel(&cancelled).await?;
+        let refs = [refuse::remote(1), cancelled];
+        let (ready, rest) = actinic::wait(&refs).num_returns(2).timeout(SOON).await?;
+        assert_eq!((ready.len(), rest.len()), (2, 0));
+        assert!(matches!(refs[0].clone().await.unwrap_err(), Error::Task { .. }));
+        assert!(matches!(refs[1].clone().await.unwrap_err(), Error::TaskCancelled { .. }));
+        open_gate(&gate);
+    }
+
+    /// WAI-09: what is ready is returned at once, however long one may wait.
+    4 CPUs, async fn wait_does_not_sleep_when_it_need_not(cluster) {
+        let refs: Vec<_> = (0..10).map(echo::remote).collect();
+        actinic::get(&refs).await?;
+        let begun = Instant::now();
+        for count in 1..=10 {
+            let (ready, _) = actinic::wait(&refs).num_returns(count).timeout(Duration::from_secs(60)).await?;
+            assert_eq!(ready.len(), count);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+
+    /// The order of `as_completed` is the order in which things end.
+    2 CPUs, async fn as_completed_follows_the_ends(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let late = held::remote(&running, &gate, 1);
+        until_counted(&running, 1).await;
+        let refs = [late, echo::remote(2), refuse::remote(3)];
+        let mut done = actinic::as_completed(&refs);
+        let mut first = vec![done.next().await, done.next().await];
+        first.sort_by_key(|one| one.as_ref().map(|one| one.to_string()));
+        let mut quick = vec![Some(refs[1].clone()), Some(refs[2].clone())];
+        quick.sort_by_key(|one| one.as_ref().map(|one| one.to_string()));
+        assert_eq!(first, quick);
+        open_gate(&gate);
+        assert_eq!(done.next().await, Some(refs[0].clone()));
+        assert_eq!(done.next().await, None);
+    }
+}
+
+/// WAI-03, WAI-04, WAI-05: what cannot be waited for is refused at once, each with its own message; an empty list
+/// is two empty lists.
+#[actinic::test]
+async fn wait_refuses_what_makes_no_sense() -> actinic::Result<()> {
+    let one = actinic::put(&1i64).await?;
+    let refusal = |error: Error| {
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+        error.to_string()
+    };
+    let twice = refusal(actinic::wait(&[one.clone(), one.clone()]).await.unwrap_err());
+    let zero = refusal(actinic::wait(&[one.clone()]).num_returns(0).await.unwrap_err());
+    let many = refusal(actinic::wait(&[one.clone()]).num_returns(2).await.unwrap_err());
+    assert!(twice.contains("twice") && zero.contains('0') && many.contains('2'), "{twice} / {zero} / {many}");
+    let none: Vec<ObjectRef<i64>> = Vec::new();
+    assert_eq!(actinic::wait(&none).await?, (Vec::new(), Vec::new()));
+    Ok(())
+}
