@@ -1,1 +1,54 @@
 //! Programs of Ray's tutorials in Rust, one file each; see the files beside this one.
+//!
+//! `cargo run --example NAME` runs one on threads. The same program runs with worker processes if
+//! `ACTINIC_EXAMPLE_WORKERS=processes` is set, and on a started cluster if `ACTINIC_ADDRESS` is.
+
+pub mod digits;
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use actinic::{Cluster, Error, Workers};
+
+/// `actinic::init()` with this many logical CPUs, in the mode that the environment says.
+///
+/// A started cluster has the CPUs that its nodes were given.
+pub fn init(num_cpus: u32) -> actinic::Init {
+    // Only the first call of a process installs it.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .try_init();
+    if connects() {
+        return actinic::init();
+    }
+    let processes = std::env::var("ACTINIC_EXAMPLE_WORKERS").is_ok_and(|mode| mode == "processes");
+    actinic::init().num_cpus(num_cpus).workers(if processes { Workers::Processes } else { Workers::Threads })
+}
+
+/// Whether the environment names a started cluster, which has the resources that it has.
+pub fn connects() -> bool {
+    std::env::var("ACTINIC_ADDRESS").is_ok_and(|address| !address.is_empty())
+}
+
+/// Shuts the cluster down after all that was used has been given back.
+///
+/// # Errors
+///
+/// `Error::Other` if something is still in use after a minute.
+pub async fn finish(cluster: Cluster) -> actinic::Result<()> {
+    let until = Instant::now() + Duration::from_secs(60);
+    while cluster.available_resources() != cluster.resources() {
+        if Instant::now() > until {
+            let (free, all) = (cluster.available_resources(), cluster.resources());
+            return Err(Error::other(std::io::Error::other(format!("still in use: {free:?} of {all:?}"))));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.shutdown().await
+}
+
+/// The argument at a position of the command line, or what it is by default.
+pub fn argument<T: FromStr>(position: usize, default: T) -> T {
+    std::env::args().nth(position).and_then(|text| text.parse().ok()).unwrap_or(default)
+}

@@ -1,0 +1,101 @@
+//! The stages of Ray's stress test: large results, empty tasks, layers that depend on all of the last, many calls, and
+//! how evenly tasks start.
+//!
+//! `many_tasks [DIVISOR]`; 25 is what Ray calls a smoke test, 1 the full size.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use actinic::prelude::*;
+
+const CPUS: u32 = 4;
+
+#[actinic::remote]
+fn megabyte() -> Buffer {
+    vec![1; 1_000_000].into()
+}
+
+#[actinic::remote]
+fn empty() {}
+
+#[actinic::remote]
+async fn layer(before: Vec<ObjectRef<u64>>) -> actinic::Result<u64> {
+    Ok(actinic::get(&before).await?.iter().sum::<u64>().min(1))
+}
+
+#[actinic::remote]
+fn started() -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    std::thread::sleep(Duration::from_secs(1));
+    now
+}
+
+struct Actor {
+    calls: u64,
+}
+
+#[actinic::remote(num_cpus = 0)]
+impl Actor {
+    fn new() -> Self {
+        Actor { calls: 0 }
+    }
+
+    fn call(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+}
+
+async fn layers(count: usize, width: usize) -> actinic::Result<()> {
+    let mut last = vec![actinic::put(&1).await?; 1];
+    for _ in 0..count {
+        last = (0..width).map(|_| layer::remote(&last)).collect();
+    }
+    assert_eq!(actinic::get(&last).await?, vec![1; width]);
+    Ok(())
+}
+
+#[actinic::main]
+async fn main() -> actinic::Result<()> {
+    let divisor: usize = actinic_examples::argument(1, 100);
+    let cluster = actinic_examples::init(CPUS).await?;
+
+    let start = Instant::now();
+    for _ in 0..10 {
+        let refs: Vec<ObjectRef<Buffer>> = (0..1_000 / divisor).map(|_| megabyte::remote()).collect();
+        assert!(actinic::get(&refs).await?.iter().all(|buffer| buffer.len() == 1_000_000));
+    }
+    println!("stage 0, 10 x {} MB: {:.0?}", 1_000 / divisor, start.elapsed());
+
+    let start = Instant::now();
+    for _ in 0..10 {
+        let refs: Vec<ObjectRef<()>> = (0..100_000 / divisor).map(|_| empty::remote()).collect();
+        actinic::get(&refs).await?;
+    }
+    println!("stage 1, 10 x {} empty tasks: {:.0?}", 100_000 / divisor, start.elapsed());
+
+    let start = Instant::now();
+    for _ in 0..5 {
+        layers(20, 500 / divisor).await?;
+    }
+    println!("stage 2, 5 x 20 layers of {}: {:.0?}", 500 / divisor, start.elapsed());
+
+    let start = Instant::now();
+    let actors: Vec<Handle<Actor>> = (0..200usize.div_ceil(divisor)).map(|_| Actor::remote()).collect();
+    for calls in [1_000 / divisor, 100_000 / divisor] {
+        let refs: Vec<ObjectRef<u64>> = (0..calls).flat_map(|_| actors.iter().map(|actor| actor.call())).collect();
+        assert_eq!(actinic::get(&refs).await?.len(), calls * actors.len());
+    }
+    for actor in &actors {
+        assert_eq!(actor.call().await? as usize, 1_000 / divisor + 100_000 / divisor + 1);
+    }
+    println!("stage 3, {} actors x {} calls: {:.0?}", actors.len(), 101_000 / divisor, start.elapsed());
+    drop(actors);
+
+    let cpus = cluster.resources()["CPU"] as usize;
+    let refs: Vec<ObjectRef<f64>> = (0..cpus).map(|_| started::remote()).collect();
+    let starts = actinic::get(&refs).await?;
+    let spread = starts.iter().copied().fold(f64::MIN, f64::max) - starts.iter().copied().fold(f64::MAX, f64::min);
+    println!("stage 4, {cpus} tasks started at once: {}", spread < 0.9);
+    assert!(spread < 0.9, "their starts are {spread:.2} s apart");
+    actinic_examples::finish(cluster).await
+}

@@ -1,0 +1,85 @@
+//! Counts words by map and reduce: each map splits its counts by word, one part for each reduce (W-03).
+//!
+//! `word_count [FILE..]`; without one it reads a text that comes with the example.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use actinic::prelude::*;
+
+const MAPS: usize = 3;
+const REDUCES: usize = 3;
+
+type Counts = BTreeMap<String, u64>;
+
+fn count(text: &str) -> Counts {
+    let mut counts = Counts::new();
+    for word in text.split_whitespace() {
+        *counts.entry(word.to_lowercase()).or_default() += 1;
+    }
+    counts
+}
+
+#[actinic::remote(num_returns = _)]
+fn map(text: String, parts: usize) -> Vec<Counts> {
+    let mut split = vec![Counts::new(); parts];
+    for (word, number) in count(&text) {
+        let mut hasher = DefaultHasher::new();
+        word.hash(&mut hasher);
+        split[(hasher.finish() % parts as u64) as usize].insert(word, number);
+    }
+    split
+}
+
+#[actinic::remote]
+async fn reduce(parts: Vec<ObjectRef<Counts>>) -> actinic::Result<Counts> {
+    let mut counts = Counts::new();
+    for part in parts {
+        for (word, number) in part.await? {
+            *counts.entry(word).or_default() += number;
+        }
+    }
+    Ok(counts)
+}
+
+/// Pieces of about the same size, cut between lines.
+fn cut(text: &str, pieces: usize) -> Vec<String> {
+    let mut cut = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        if cut.last().is_some_and(|piece| piece.len() >= text.len().div_ceil(pieces)) {
+            cut.push(String::new());
+        }
+        cut.last_mut().expect("there is one").push_str(line);
+    }
+    cut
+}
+
+#[actinic::main]
+async fn main() -> actinic::Result<()> {
+    let files: Vec<String> = std::env::args().skip(1).collect();
+    let mut texts = Vec::new();
+    for file in &files {
+        texts.push(std::fs::read_to_string(file).map_err(Error::other)?);
+    }
+    if files.is_empty() {
+        texts.push(include_str!("data/zen.txt").to_owned());
+    }
+    let cluster = actinic_examples::init(4).await?;
+
+    let pieces = texts.iter().flat_map(|text| cut(text, MAPS));
+    let mapped: Vec<Vec<ObjectRef<Counts>>> =
+        pieces.map(|piece| map::options().num_returns(REDUCES).remote(piece, REDUCES)).collect();
+    let reduced: Vec<ObjectRef<Counts>> =
+        (0..REDUCES).map(|r| reduce::remote(mapped.iter().map(|parts| parts[r].clone()).collect::<Vec<_>>())).collect();
+    drop(mapped); // each part goes when its reduce is done with it
+    let counts: Counts = actinic::get(&reduced).await?.into_iter().flatten().collect();
+
+    assert_eq!(counts, count(&texts.join("\n")));
+    let mut top: Vec<(&String, &u64)> = counts.iter().collect();
+    top.sort_by_key(|&(word, number)| (std::cmp::Reverse(number), word));
+    println!("{} words, {} different", counts.values().sum::<u64>(), counts.len());
+    for (word, number) in top.iter().take(6) {
+        println!("{word}: {number}");
+    }
+    actinic_examples::finish(cluster).await
+}
