@@ -1,9 +1,25 @@
 //! Starting and ending processes: a head with its GCS and raylet, further nodes, workers, drivers.
 
 pub(crate) mod admission;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
+)]
 pub(crate) mod connect;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
+)]
 pub(crate) mod join;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
+)]
 pub mod local;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
+)]
 pub(crate) mod program_file;
 
 use std::collections::{BTreeMap, BTreeSet};

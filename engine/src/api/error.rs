@@ -63,7 +63,8 @@ macro_rules! errors {
         }
 
         impl Error {
-            $(pub(crate) fn $new(message: impl Into<String>) -> Error {
+            $(#[allow(dead_code, reason = "some kinds are for what is to come")]
+            pub(crate) fn $new(message: impl Into<String>) -> Error {
                 Error::$name { detail: Arc::new(Detail { message: message.into(), ..Detail::default() }) }
             })*
 

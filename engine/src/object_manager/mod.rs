@@ -135,11 +135,6 @@ impl Store {
         }
     }
 
-    /// Objects kept for others, with their sizes.
-    pub(crate) fn objects(&self) -> Vec<(ObjectId, u64)> {
-        self.lock().primary.iter().map(|(id, value)| (*id, value.size() as u64)).collect()
-    }
-
     /// Every object kept here, copies included.
     pub(crate) fn all_objects(&self) -> Vec<ObjectId> {
         let kept = self.lock();

@@ -246,11 +246,6 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         Some(ix)
     }
 
-    /// The raylet's answer to a request is void (it was refused, or must be made elsewhere): nothing is asked for.
-    pub(crate) fn unask(&mut self, key: KeyIx) {
-        self.keys[key as usize].wanted = 0;
-    }
-
     /// Asks again for what the queue needs.
     pub(crate) fn ask_again(&mut self, key: KeyIx, out: &mut Vec<Act<T, L>>) {
         self.keys[key as usize].wanted = 0;

@@ -52,10 +52,7 @@ where
     match (done, late) {
         (Ok(done), _) => done,
         (Err(_), late) => {
-            panic!(
-                "the test at {place} was not done within {timeout:?}; pending:\n{}",
-                late.unwrap_or_default()
-            )
+            panic!("the test at {place} was not done within {timeout:?}; pending:\n{}", late.unwrap_or_default())
         }
     }
 }

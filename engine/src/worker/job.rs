@@ -69,15 +69,6 @@ impl Job {
         }
     }
 
-    /// How many values the caller holds refs for.
-    pub(crate) fn returns(&self) -> u32 {
-        match self {
-            Job::Local { task, .. } => task.meta.returns.unwrap_or(task.returns()),
-            Job::Remote(job) => job.returns,
-            Job::Constructor(_) => 1,
-        }
-    }
-
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
             Job::Local { task, .. } => task.is_cancelled(),

@@ -205,9 +205,4 @@ impl Pool {
             idle.parker.unpark();
         }
     }
-
-    /// How many threads live.
-    pub(crate) fn threads(&self) -> usize {
-        self.lock().threads
-    }
 }
