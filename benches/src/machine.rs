@@ -31,9 +31,7 @@ pub(crate) fn descendants(root: u32) -> Vec<u32> {
 /// The command line of a process, shortened.
 pub(crate) fn title(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let mut text = String::from_utf8_lossy(&line).replace('\0', " ");
-    text.truncate(text.floor_char_boundary(120));
-    text
+    String::from_utf8_lossy(&line).replace('\0', " ").chars().take(120).collect()
 }
 
 /// Resident memory of this process that is its own or shared, in bytes.

@@ -42,9 +42,14 @@ const STOP: i64 = -1;
 impl Echo {
     /// Answers the thread that calls this.
     pub(crate) fn start() -> Echo {
+        Echo::start_with(|| {})
+    }
+
+    fn start_with(first: impl FnOnce() + Send + 'static) -> Echo {
         let (asked, answered) = (Arc::new(Slot::default()), Arc::new(Slot::default()));
         let (asks, answers, caller) = (Arc::clone(&asked), Arc::clone(&answered), thread::current());
         let thread = thread::spawn(move || {
+            first();
             loop {
                 match asks.take() {
                     STOP => return,
@@ -79,5 +84,26 @@ impl Drop for Echo {
             self.asked.give(STOP, thread.thread());
             let _ = thread.join();
         }
+    }
+}
+
+/// The same with the two threads kept on two cores, so that each wake-up is of a core that sleeps.
+pub(crate) fn trips_on_two_cores(count: usize) -> Option<Trips> {
+    let asker = thread::spawn(move || {
+        pin(0);
+        let echo = Echo::start_with(|| pin(1));
+        echo.trips(count.div_ceil(10));
+        echo.trips(count)
+    });
+    asker.join().ok()
+}
+
+/// Keeps this thread on one core, if there is such a core.
+fn pin(core: usize) {
+    // SAFETY: an all-zero set is a valid empty one; the kernel only reads it, and its size is given.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
     }
 }

@@ -9,7 +9,7 @@ use super::{embedded, processes};
 use crate::measure::{Bench, Samples, check, rate, trips};
 use crate::raw::mailbox::Mailbox;
 use crate::raw::quic::{Mode, Peer};
-use crate::raw::threads::Echo as RawEcho;
+use crate::raw::threads::trips_on_two_cores;
 use crate::{Result, machine};
 
 /// Counts its calls, so that none can be lost or made twice unseen.
@@ -80,7 +80,7 @@ async fn async_calls(actor: &Handle<AsyncEcho>, count: i64) -> Result<()> {
 }
 
 pub(crate) async fn in_process(bench: &Bench<'_>) -> Result<()> {
-    let (mailbox, floor) = (Mailbox::start()?, RawEcho::start());
+    let mailbox = Mailbox::start()?;
     let cluster = embedded().await?;
     let (count, singles, span) = (bench.size(10_000, 500), bench.size(500, 50), bench.span());
     let (calls_each, size) = (count, count as usize);
@@ -90,7 +90,7 @@ pub(crate) async fn in_process(bench: &Bench<'_>) -> Result<()> {
     for _ in 0..bench.rounds() {
         raw.add(rate(span / 4, size, async || mailbox.burst(count).await).await?);
         many.add(rate(span, size, async || calls(&actor, count).await).await?);
-        two_wakes.add(floor.trips(singles).p50);
+        two_wakes.add(trips_on_two_cores(singles).ok_or("a panic while measuring")?.p50);
         p50.add(trips(singles, async |x| check(actor.echo(x).await? == x, "echo")).await?.p50);
     }
     check(actor.calls().await? > 0, "the actor has counted its calls")?;
@@ -102,7 +102,7 @@ pub(crate) async fn in_process(bench: &Bench<'_>) -> Result<()> {
     let [mut async_many, mut async_p50, mut two_wakes] = [const { Samples::new() }; 3];
     for _ in 0..bench.rounds() {
         async_many.add(rate(span, size, async || async_calls(&actor, count).await).await?);
-        two_wakes.add(floor.trips(singles).p50);
+        two_wakes.add(trips_on_two_cores(singles).ok_or("a panic while measuring")?.p50);
         async_p50.add(trips(singles, async |x| check(actor.echo(x).await? == x, "echo")).await?.p50);
     }
     bench.row("async-actor calls async, in process", async_many, Some(raw.median()));

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::measure::{Bench, Samples, Trips, check, rate, trips};
 use crate::raw::mailbox::{Channel, Inbox, Mailbox};
 use crate::raw::quic::{Mode, Peer};
-use crate::raw::threads::Echo;
+use crate::raw::threads::{Echo, trips_on_two_cores};
 
 const MANY: usize = 100_000;
 
@@ -53,22 +53,27 @@ fn blocking_trips(cluster: &Cluster, count: usize) -> Result<Trips> {
 }
 
 pub(crate) async fn embedded_sync(bench: &Bench<'_>) -> Result<()> {
-    let raw = Echo::start();
+    let (raw, channel) = (Echo::start(), Channel::start());
     let cluster = embedded().await?;
     warm(bench).await?;
     let count = bench.size(500, 50);
-    let [mut floor, mut p50, mut p99, mut blocking] = [const { Samples::new() }; 4];
+    let [mut floor, mut apart, mut awaited, mut p50, mut p99, mut blocking] = [const { Samples::new() }; 6];
     for _ in 0..bench.rounds() * 2 {
         floor.add(raw.trips(count).p50);
+        apart.add(trips_on_two_cores(count).ok_or("a panic while measuring")?.p50);
+        awaited.add(trips(count, async |_| channel.burst(1).await).await?.p50);
         let ours = trips(count, single).await?;
         p50.add(ours.p50);
         p99.add(ours.p99);
         blocking.add(blocking_trips(&cluster, count)?.p50);
     }
-    let floor = Some(floor.median());
-    bench.row("embedded: task sync, p50", p50, floor);
+    let limit = Some(apart.median());
+    bench.row("embedded: task sync, p50", p50, limit);
     bench.row("embedded: task sync, p99", p99, None);
-    bench.row("embedded: task sync, .blocking(), p50", blocking, floor);
+    bench.row("embedded: task sync, .blocking(), p50", blocking, limit);
+    bench.row("raw: two wake-ups, each of a core that sleeps, p50", apart, None);
+    bench.row("raw: two wake-ups, threads where the scheduler puts them, p50", floor, None);
+    bench.row("raw: tokio mpsc + oneshot, awaited on a tokio runtime, p50", awaited, None);
     Ok(cluster.shutdown().await?)
 }
 
