@@ -1,5 +1,4 @@
 //! Actors, through the public interface only: each promise in thread mode, and where it matters with worker processes.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -8,15 +7,6 @@ use actinic::prelude::*;
 use actinic::testing::TestCluster;
 use actinic::{ActorState, CallOptions};
 
-/// A worker process enters before the test harness runs.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static ENTER: extern "C" fn() = enter;
-
-extern "C" fn enter() {
-    actinic::__private::enter_if_worker();
-}
-
 /// Runs a test with worker threads, and again with worker processes.
 macro_rules! both {
     ($($(#[$meta:meta])* async fn $name:ident($cluster:ident) $body:block)*) => {$(
@@ -24,32 +14,30 @@ macro_rules! both {
         mod $name {
             use super::*;
 
-            async fn body($cluster: TestCluster) -> actinic::Result<()> {
-                let _ = &$cluster;
+            async fn body($cluster: &TestCluster) -> actinic::Result<()> {
+                let _ = $cluster;
                 $body
                 Ok(())
             }
 
             #[actinic::test(num_cpus = 4)]
             async fn threads(cluster: TestCluster) -> actinic::Result<()> {
-                body(cluster).await
+                body(&cluster).await?;
+                cluster.idle().await
             }
 
             #[actinic::test(num_cpus = 4, workers = "processes")]
             async fn processes(cluster: TestCluster) -> actinic::Result<()> {
-                body(cluster).await
+                body(&cluster).await?;
+                cluster.idle().await
             }
         }
     )*};
 }
 
-#[path = "actors/calls.rs"]
 mod calls;
-#[path = "actors/concurrency.rs"]
 mod concurrency;
-#[path = "actors/failures.rs"]
 mod failures;
-#[path = "actors/lifetime.rs"]
 mod lifetime;
 
 /// The plainest actor.
