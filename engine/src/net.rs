@@ -7,7 +7,7 @@ use actinic_transport::{DownReason, Endpoint, Messages, Peer, PeerEvent, Receive
 use crate::actor::host::ActorHost;
 use crate::api::error::Error;
 use crate::gcs::{Answer, Asked, Gcs, SessionLost, Told};
-use crate::object::Resolved;
+use crate::object::{Resolved, Target};
 use crate::object_manager::{ServeObjects, pull};
 use crate::owner::remote::carried_outcome_refs;
 use crate::process::Process;
@@ -17,6 +17,8 @@ use crate::protocol::{
     WORKER,
 };
 use crate::raylet::{AskState, Attach, FromPeer, ProcessGone, Raylet};
+use crate::task::What;
+use crate::value::Value;
 use crate::worker::job::Job;
 use crate::worker::remote::{Keep, RemoteJob, ToWorker};
 
@@ -109,6 +111,15 @@ impl Ear {
             let _ = from.tell(actinic_transport::Lane::Ordered, OBJECT, &answer);
             return;
         };
+        if let Target::Owned(task, _) = raw.target()
+            && matches!(task.what, What::Lifeline(_))
+        {
+            // Whoever asks gets a ref that counts.
+            let value = WireValue { body: &[], buffers: Vec::new(), refs: vec![object] };
+            let answer = ObjectAnswer { object, outcome: WireOutcome::Value(value) };
+            self.process.send_with_refs(from, OBJECT, &answer, vec![raw]);
+            return;
+        }
         let (process, peer) = (Arc::clone(&self.process), from.clone());
         let kept = raw.clone();
         crate::actor::client::when_ready(&raw, move || {
@@ -137,8 +148,13 @@ impl Ear {
         for message in messages {
             let Some(answer) = decode::<ObjectAnswer<'_>>(from, message.body) else { continue };
             let resolved = self.process.read_outcome(from, &answer.outcome);
-            if let Some(borrowed) = self.process.borrowed_if_known(answer.object) {
-                borrowed.slot.resolve(resolved);
+            let Some(borrowed) = self.process.borrowed_if_known(answer.object) else { continue };
+            match &resolved {
+                // A lifeline: it must not hold itself.
+                Resolved::Value(value) if value.refs().iter().any(|inside| inside.id() == answer.object) => {
+                    borrowed.slot.resolve(Resolved::Value(Value::default()));
+                }
+                _ => drop(borrowed.slot.resolve(resolved)),
             }
         }
     }
@@ -260,7 +276,7 @@ impl Ear {
     }
 
     fn call(&self, from: &Peer, host: &Arc<ActorHost>, owner: u32, call: &crate::protocol::calls::WireCall<'_>) {
-        let method = host.entry.methods.iter().find(|method| method.id() == call.method);
+        let method = host.entry.find_method(call.method);
         let job = RemoteJob::call(&self.process, from, owner, method, host.entry.name(), call);
         if job.is_complete() {
             let _ = host.push(Job::Remote(job));
@@ -306,7 +322,8 @@ impl Ear {
                 }
                 ToWorker::EndActor { run, kill } => match self.process.actor(crate::actor::host::number(run.actor)) {
                     Some(actor) if actor.run == run => actor.ask_end(kill),
-                    _ => {}
+                    // It is on its way: the raylet that sent it knows that it ends.
+                    _ => self.process.cancel_start(run),
                 },
                 ToWorker::StartActor { run, spec, lease } => {
                     let worker = self.process.slots().first().map(|slot| slot.host.worker);

@@ -20,11 +20,11 @@ use crate::api::options::Isolation;
 use crate::env::Env;
 use crate::gcs::GcsLink;
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId};
-use crate::object::{Borrowed, RawRef};
+use crate::object::{Borrowed, RawRef, Resolved, Target};
 use crate::object_manager::Store;
 use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
-use crate::protocol::{LeaseId, NodeResources, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{ActorNews, ActorRun, LeaseId, NodeResources, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{RayletLink, Shape};
 use crate::start::admission::Admission;
 use crate::start::program_file::Programs;
@@ -52,6 +52,10 @@ struct Tables {
     hand_outs: HashMap<(u32, HandOutId), Box<dyn FnOnce() + Send>>,
     clients: BTreeMap<ActorId, Weak<Client>>,
     running: HashMap<TaskId, Arc<Running>>,
+    /// What the constructors of actors need, and whether they may need it again.
+    creations: BTreeMap<ActorId, (Vec<RawRef>, bool)>,
+    /// Runs of actors that fetch their arguments.
+    starting: BTreeSet<ActorRun>,
     raylets: BTreeMap<NodeId, PeerAddr>,
     dead: BTreeSet<ProcessId>,
     /// What each node has, and what of it is free.
@@ -515,6 +519,7 @@ impl Process {
         match message {
             ToOwner::Actors(rows) => {
                 for news in rows {
+                    self.hear_of_creation(&news);
                     if let Some(client) = self.client(news.info.id) {
                         client.news(&news);
                     }
@@ -724,6 +729,90 @@ impl Process {
         (RawRef::adopt_borrowed(made), true)
     }
 
+    /// What the handles of an actor hold: at once, though the owner may not know of it yet.
+    pub(crate) fn ask_lifeline(self: &Arc<Self>, id: ObjectId) -> Option<RawRef> {
+        if id.task.owner.process == self.id {
+            return self.owner_numbered(id.task.owner.number)?.find(id.task, id.index);
+        }
+        let (object, _) = self.borrowed(id);
+        if let Target::Borrowed(borrowed) = object.target() {
+            Process::ask_owner(borrowed);
+        }
+        Some(object)
+    }
+
+    /// As [`Process::ask_lifeline`], after its owner has heard; none if the actor is ending.
+    pub(crate) async fn lifeline_of(self: &Arc<Self>, id: ObjectId) -> Option<RawRef> {
+        let object = self.ask_lifeline(id)?;
+        if id.task.owner.process != self.id {
+            ready(&object).await;
+            if object.slot().get().is_none_or(|resolved| resolved.is_error()) {
+                return None;
+            }
+        }
+        Some(object)
+    }
+
+    /// The value of an object, from whoever owns it.
+    pub(crate) async fn obtain(self: &Arc<Self>, id: ObjectId) -> Result<crate::value::Value> {
+        let object = if id.task.owner.process == self.id {
+            let owner = self.owner_numbered(id.task.owner.number);
+            owner.and_then(|owner| owner.find(id.task, id.index))
+        } else {
+            Some(self.borrowed(id).0)
+        };
+        let Some(object) = object else {
+            return Err(Error::object_freed(format!("object {id} is not known to its owner any more")));
+        };
+        ready(&object).await;
+        match object.slot().get() {
+            Some(Resolved::Value(value)) => Ok(value),
+            Some(Resolved::Stored(stored)) => self.fetch(id, &stored).await,
+            Some(Resolved::Error(error)) => Err(error),
+            None => Err(Error::connection("the cluster was shut down")),
+        }
+    }
+
+    // ---- constructors
+
+    /// Keeps what an actor's constructor needs: until it ran, or as long as it may run again.
+    pub(crate) fn keep_creation(&self, actor: ActorId, needs: Vec<RawRef>, again: bool) {
+        self.lock().creations.insert(actor, (needs, again));
+    }
+
+    fn hear_of_creation(&self, news: &ActorNews) {
+        use crate::gcs::core::ActorState;
+        let gone = {
+            let mut tables = self.lock();
+            let over = match (tables.creations.get(&news.info.id), news.info.state) {
+                (Some(_), ActorState::Dead) => true,
+                (Some((_, again)), ActorState::Alive) => !again,
+                _ => false,
+            };
+            if over { tables.creations.remove(&news.info.id) } else { None }
+        };
+        // They may be the last refs to something.
+        drop(gone);
+    }
+
+    /// A run fetches its arguments; it may be told to end meanwhile.
+    pub(crate) fn begin_start(&self, run: ActorRun) {
+        self.lock().starting.insert(run);
+    }
+
+    /// Whether the run may go on.
+    pub(crate) fn end_start(&self, run: ActorRun) -> bool {
+        self.lock().starting.remove(&run)
+    }
+
+    /// A run that has no actor yet shall end.
+    pub(crate) fn cancel_start(&self, run: ActorRun) {
+        if self.end_start(run) {
+            let text = "it had not begun".to_owned();
+            self.tell_raylet(self.id.node, ToRaylet::ActorGone { run, exited: false, text });
+        }
+    }
+
     /// The known borrowed object, for an answer that arrived.
     pub(crate) fn borrowed_if_known(&self, id: ObjectId) -> Option<Arc<Borrowed>> {
         self.lock().borrowed.get(&id)?.upgrade()
@@ -776,6 +865,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.close_user();
     }
+}
+
+/// Waits for an object's outcome.
+async fn ready(object: &RawRef) {
+    let (tell, hear) = tokio::sync::oneshot::channel();
+    crate::actor::client::when_ready(object, move || drop(tell.send(())));
+    // The teller is dropped untold only with the object's slot, at the end of the cluster.
+    let _ = hear.await;
 }
 
 /// An owner that belongs to no cluster, for refs that failed before there was one.

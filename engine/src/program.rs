@@ -231,7 +231,6 @@ pub struct MethodEntry {
     pub(crate) call: MethodCall,
     pub(crate) returns: NumReturns,
     pub(crate) defaults: fn() -> MethodOptions,
-    id: OnceLock<u64>,
 }
 
 impl MethodEntry {
@@ -244,12 +243,12 @@ impl MethodEntry {
         returns: NumReturns,
         defaults: fn() -> MethodOptions,
     ) -> Self {
-        MethodEntry { name, signature, params, call, returns, defaults, id: OnceLock::new() }
+        MethodEntry { name, signature, params, call, returns, defaults }
     }
 
     /// Equal in two programs if the method's name and argument shape are.
     pub(crate) fn id(&self) -> u64 {
-        *self.id.get_or_init(|| stable_hash(&[self.name.as_bytes(), self.signature.as_bytes()]))
+        stable_hash(&[self.name.as_bytes(), self.signature.as_bytes()])
     }
 }
 
@@ -261,7 +260,14 @@ pub struct ActorEntry {
     pub(crate) methods: &'static [MethodEntry],
     pub(crate) defaults: fn() -> ActorOptions,
     pub(crate) has_async: bool,
-    pub(crate) index: OnceLock<usize>,
+    methods_known: OnceLock<Box<[KnownMethod]>>,
+}
+
+/// What is computed of a method once.
+pub(crate) struct KnownMethod {
+    pub(crate) id: u64,
+    /// The options of calls that say nothing of their own.
+    pub(crate) plain: MethodOptions,
 }
 
 impl ActorEntry {
@@ -274,7 +280,7 @@ impl ActorEntry {
         defaults: fn() -> ActorOptions,
         has_async: bool,
     ) -> Self {
-        ActorEntry { origin, params, constructor, methods, defaults, has_async, index: OnceLock::new() }
+        ActorEntry { origin, params, constructor, methods, defaults, has_async, methods_known: OnceLock::new() }
     }
 
     /// The name of the type.
@@ -284,6 +290,25 @@ impl ActorEntry {
 
     pub(crate) fn id(&self) -> FunctionId {
         self.origin.id()
+    }
+
+    fn known(&self) -> &[KnownMethod] {
+        self.methods_known.get_or_init(|| {
+            let known = |method: &MethodEntry| KnownMethod { id: method.id(), plain: (method.defaults)() };
+            self.methods.iter().map(known).collect()
+        })
+    }
+
+    /// What is known of the method at a place in the table.
+    pub(crate) fn method(&self, index: u32) -> &KnownMethod {
+        // The macro counts as the table does.
+        &self.known()[index as usize]
+    }
+
+    /// The method with an id.
+    pub(crate) fn find_method(&self, id: u64) -> Option<&'static MethodEntry> {
+        let at = self.known().iter().position(|known| known.id == id)?;
+        self.methods.get(at)
     }
 }
 

@@ -123,7 +123,7 @@ impl Submitted {
 }
 
 /// A ref that failed before there was a cluster to ask.
-fn failed_ref(error: Error) -> RawRef {
+pub(crate) fn failed_ref(error: Error) -> RawRef {
     let owner = nowhere();
     let task =
         Task::resolved(Arc::clone(&owner), What::Put, Arc::clone(&owner.process.put_meta), Resolved::Error(error), 1);
@@ -136,11 +136,11 @@ fn nowhere() -> Arc<Owner> {
     Arc::clone(NOWHERE.get_or_init(crate::process::nowhere))
 }
 
-pub(crate) fn orphan_client(class: &'static str, error: Error) -> Arc<Client> {
+pub(crate) fn orphan_client(entry: &'static ActorEntry, error: Error) -> Arc<Client> {
     let limits = crate::actor::client::ClientLimits { max_concurrency: 1, max_pending: -1, max_task_retries: 0 };
     let process = Arc::clone(&nowhere().process);
     let id = crate::ids::ActorId(process.env.uuid());
-    let client = Client::new(id, class, process, limits);
+    let client = Client::new(id, entry, process, limits);
     client.die(error);
     client
 }
@@ -290,10 +290,28 @@ pub fn create_actor<A: Actor>(options: Option<ActorOptions>, args: Args) -> Hand
 }
 
 /// A handle without its class.
-#[derive(Clone)]
 pub struct RawHandle {
     pub(crate) client: Arc<Client>,
     pub(crate) options: Option<Arc<CallOptions>>,
+}
+
+impl RawHandle {
+    pub(crate) fn new(client: Arc<Client>, options: Option<Arc<CallOptions>>) -> RawHandle {
+        client.hold();
+        RawHandle { client, options }
+    }
+}
+
+impl Clone for RawHandle {
+    fn clone(&self) -> Self {
+        RawHandle::new(Arc::clone(&self.client), self.options.clone())
+    }
+}
+
+impl Drop for RawHandle {
+    fn drop(&mut self) {
+        self.client.let_go();
+    }
 }
 
 /// The state of a sync actor, with its type.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::actor::client::ActorCall;
+use crate::actor::client::{ActorCall, Client};
 use crate::api::error::Error;
 use crate::api::options::Isolation;
 use crate::ids::{ActorId, TaskId};
@@ -52,6 +52,8 @@ pub(crate) enum What {
     Put,
     /// What an actor's handles keep alive: when nobody holds it, the actor ends.
     Lifeline(ActorId),
+    /// Resolves when an actor was made, or not.
+    Ready(Arc<Client>),
     Function(&'static FunctionEntry),
     Method(Box<ActorCall>),
 }
@@ -176,6 +178,7 @@ impl Task {
         match &self.what {
             What::Put => "put".to_owned(),
             What::Lifeline(actor) => format!("actor {actor}"),
+            What::Ready(client) => format!("{}.new", client.class),
             What::Function(entry) => entry.name().to_owned(),
             What::Method(call) => call.name(),
         }
@@ -258,7 +261,7 @@ impl Task {
             return;
         }
         match &task.what {
-            What::Put | What::Lifeline(_) => {}
+            What::Put | What::Lifeline(_) | What::Ready(_) => {}
             What::Function(_) => task.owner.ready(task),
             What::Method(call) => call.client.ready(task),
         }
@@ -303,7 +306,7 @@ impl Task {
             return;
         }
         if let What::Method(call) = &task.what {
-            call.client.ended();
+            call.ended();
         }
         // The arguments' refs go after the lock: theirs may be the last.
         drop(input);

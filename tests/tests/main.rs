@@ -6,6 +6,7 @@
 #[macro_use]
 mod support;
 
+mod actors;
 mod basics;
 mod dependencies;
 mod faults;

@@ -314,7 +314,6 @@ impl Actor {
         let has_async = self.has_async();
         let setters = &self.options.setters;
         let entries = self.methods.iter().map(|method| self.method_entry(method));
-        let count = self.methods.len();
         let methods_type = self.methods_type();
         quote! {
             #[#rt::linkme::distributed_slice(#rt::ACTORS)]
@@ -323,12 +322,12 @@ impl Actor {
                 #origin,
                 #names,
                 #rt::Constructor::#constructor,
-                &__METHODS,
+                __METHODS,
                 __defaults,
                 #has_async,
             );
 
-            static __METHODS: [#rt::MethodEntry; #count] = [#(#entries),*];
+            static __METHODS: &[#rt::MethodEntry] = &[#(#entries),*];
 
             fn __defaults() -> #rt::ActorOptions {
                 #rt::ActorOptions::new()#setters

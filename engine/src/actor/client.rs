@@ -11,21 +11,21 @@
 //!   that was not sent goes to the next incarnation.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actinic_transport::{Lane, Peer};
 
 use crate::actor::host::ActorHost;
 use crate::api::error::{Error, Result};
 use crate::ids::{ActorId, OwnerId, TaskId};
-use crate::object::{RawRef, Resolved};
+use crate::object::{RawRef, Resolved, Target};
 use crate::owner::remote::{carried_refs, wire_dependencies};
 use crate::process::Process;
-use crate::program::MethodEntry;
+use crate::program::{ActorEntry, MethodEntry};
 use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireValue};
 use crate::protocol::{ActorNews, WORKER};
-use crate::task::{Input, Meta, Task, What};
+use crate::task::{Meta, Task, What};
 use crate::wait::Waiter;
 use crate::worker::job::Job;
 use crate::worker::remote::ToWorker;
@@ -34,6 +34,8 @@ use crate::worker::remote::ToWorker;
 const WINDOW: usize = 8192;
 /// How many bytes may wait for the network before calls wait here instead: far below what ends a session.
 const WINDOW_BYTES: usize = 16 << 20;
+/// One handle, in a client's count of what keeps its actor alive.
+const HANDLE: u64 = 1 << 32;
 
 /// Who calls: the order of calls is kept for each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,15 +49,26 @@ pub(crate) enum Caller {
 pub(crate) struct ActorCall {
     pub(crate) client: Arc<Client>,
     pub(crate) method: &'static MethodEntry,
+    /// The method's id: name and argument shape.
+    pub(crate) method_id: u64,
     pub(crate) caller: Caller,
     pub(crate) given_name: Option<String>,
     /// Its arguments are ready.
     pub(crate) ready: AtomicBool,
     /// It had a place in its caller's queue before its arguments were ready.
     pub(crate) queued: AtomicBool,
+    /// It counts among the client's unfinished calls.
+    pub(crate) admitted: AtomicBool,
 }
 
 impl ActorCall {
+    /// The call has ended, whichever way.
+    pub(crate) fn ended(&self) {
+        if self.admitted.swap(false, Ordering::AcqRel) {
+            self.client.ended();
+        }
+    }
+
     pub(crate) fn name(&self) -> String {
         self.given_name.clone().unwrap_or_else(|| format!("{}.{}", self.client.class, self.method.name))
     }
@@ -85,20 +98,23 @@ struct State {
 pub(crate) struct Client {
     pub(crate) id: ActorId,
     pub(crate) class: &'static str,
+    pub(crate) entry: &'static ActorEntry,
     pub(crate) process: Arc<Process>,
     /// Whether one call at a time runs, and an unready one holds up those behind it.
     in_order: bool,
     pub(crate) limits: ClientLimits,
     /// The options of a call that says nothing of its own.
     pub(crate) plain_meta: Arc<Meta>,
-    unfinished: AtomicI64,
+    /// Handles in this process (the upper half) and unfinished calls (the lower): while there are any, the actor lives.
+    alive: AtomicU64,
+    /// After the calls already made nothing more is called.
+    stopping: AtomicBool,
     state: Mutex<State>,
-    /// What every handle keeps alive: the object whose last ref ends the actor. None for a detached one.
-    pub(crate) lifeline: OnceLock<RawRef>,
-    /// Resolves when the actor was made, or not.
-    pub(crate) ready: OnceLock<RawRef>,
-    /// The constructor's arguments, which a restart needs again.
-    pub(crate) creation: Mutex<Option<Input>>,
+    /// The object whose last ref ends the actor, while there are handles or unfinished calls here. None for a detached
+    /// one.
+    lifeline: Mutex<Option<RawRef>>,
+    /// Resolves when the actor was made, or not; whoever asks later gets one that is resolved.
+    ready: Mutex<Option<RawRef>>,
     closed: Mutex<Vec<Box<dyn FnOnce(Error) + Send>>>,
 }
 
@@ -111,15 +127,17 @@ pub(crate) struct ClientLimits {
 }
 
 impl Client {
-    pub(crate) fn new(id: ActorId, class: &'static str, process: Arc<Process>, limits: ClientLimits) -> Arc<Client> {
+    pub(crate) fn new(id: ActorId, entry: &'static ActorEntry, process: Arc<Process>, limits: ClientLimits) -> Arc<Client> {
         Arc::new(Client {
             id,
-            class,
+            class: entry.name(),
+            entry,
             process,
             in_order: limits.max_concurrency <= 1,
             limits,
-            plain_meta: Arc::new(crate::api::handle::call_meta(limits.max_task_retries, 1, None)),
-            unfinished: AtomicI64::new(0),
+            plain_meta: crate::api::handle::plain_meta(limits.max_task_retries),
+            alive: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
             state: Mutex::new(State {
                 at: At::Nowhere,
                 incarnation: 0,
@@ -127,9 +145,8 @@ impl Client {
                 flying: BTreeMap::new(),
                 state: crate::gcs::core::ActorState::PendingCreation,
             }),
-            lifeline: OnceLock::new(),
-            ready: OnceLock::new(),
-            creation: Mutex::new(None),
+            lifeline: Mutex::new(None),
+            ready: Mutex::new(None),
             closed: Mutex::new(Vec::new()),
         })
     }
@@ -147,11 +164,48 @@ impl Client {
         self.lock().state
     }
 
+    // ---- what keeps the actor alive
+
+    /// One more handle in this process.
+    pub(crate) fn hold(&self) {
+        self.alive.fetch_add(HANDLE, Ordering::AcqRel);
+    }
+
+    /// One handle less.
+    pub(crate) fn let_go(&self) {
+        if self.alive.fetch_sub(HANDLE, Ordering::AcqRel) == HANDLE {
+            self.unheld();
+        }
+    }
+
+    /// What the handles here keep alive; only while there is one.
+    pub(crate) fn set_lifeline(&self, lifeline: RawRef) {
+        let _surplus = {
+            let mut known = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_none() { known.replace(lifeline) } else { Some(lifeline) }
+        };
+    }
+
+    pub(crate) fn lifeline(&self) -> Option<RawRef> {
+        self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn unheld(&self) {
+        let _last = {
+            let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+            // A handle may have arrived meanwhile.
+            if self.alive.load(Ordering::Acquire) == 0 { lifeline.take() } else { None }
+        };
+    }
+
     /// Whether one more call is allowed now.
     pub(crate) fn admit(&self) -> Result<()> {
-        let before = self.unfinished.fetch_add(1, Ordering::AcqRel);
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Error::actor_died(format!("{} was stopped (intended exit)", self.describe())));
+        }
+        let before = (self.alive.fetch_add(1, Ordering::AcqRel) & (HANDLE - 1)) as i64;
         if self.limits.max_pending >= 0 && before >= self.limits.max_pending {
-            self.unfinished.fetch_sub(1, Ordering::AcqRel);
+            self.ended();
             return Err(Error::actor_pending_calls_limit(format!(
                 "{} has {before} unfinished calls, and max_pending_calls is {}",
                 self.describe(),
@@ -162,9 +216,34 @@ impl Client {
         Ok(())
     }
 
-    /// A call has ended, whichever way.
-    pub(crate) fn ended(&self) {
-        self.unfinished.fetch_sub(1, Ordering::AcqRel);
+    fn ended(&self) {
+        let before = self.alive.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 {
+            self.unheld();
+        }
+        if before & (HANDLE - 1) == 1 && self.stopping.load(Ordering::Acquire) {
+            self.tell_stop();
+        }
+    }
+
+    /// Ends the actor after the calls already made here; later ones fail.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        if self.alive.load(Ordering::Acquire) & (HANDLE - 1) == 0 {
+            self.tell_stop();
+        }
+    }
+
+    fn tell_stop(&self) {
+        self.process.tell_gcs(crate::protocol::ToGcs::StopActor { actor: self.id });
+    }
+
+    /// The actor was told to end: calls made from now on wait for what the GCS says of it.
+    pub(crate) fn expect_end(&self) {
+        let mut state = self.lock();
+        if !matches!(state.at, At::Dead(_)) {
+            state.at = At::Nowhere;
+        }
     }
 
     fn call(task: &Task) -> &ActorCall {
@@ -207,6 +286,22 @@ impl Client {
             return;
         }
         self.pump(&mut state, call.caller);
+    }
+
+    /// A call shall run again: before the calls of its caller that were not sent.
+    pub(crate) fn retry(self: &Arc<Self>, task: &Arc<Task>) {
+        let call = Client::call(task);
+        {
+            let mut state = self.lock();
+            if !matches!(state.at, At::Dead(_)) {
+                call.queued.store(true, Ordering::Release);
+                state.waiting.entry(call.caller).or_default().push_front(Arc::clone(task));
+                self.pump(&mut state, call.caller);
+                return;
+            }
+        }
+        // It fails as every call of a dead actor does.
+        self.ready(task);
     }
 
     /// Sends what may be sent of a caller's queue.
@@ -278,7 +373,7 @@ impl Client {
         let wire = WireCall {
             seq: task.seq,
             attempt: task.attempt(),
-            method: call.method.id(),
+            method: call.method_id,
             name: &name,
             returns: task.meta.returns.unwrap_or(task.returns()),
             depth: task.depth,
@@ -315,14 +410,7 @@ impl Client {
     }
 
     /// Cancels a call, wherever it is.
-    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Result<()> {
-        if force {
-            return Err(Error::invalid_argument(format!(
-                "{} is an actor's call and cannot be ended by force",
-                task.describe()
-            ))
-            .remedy("use `actinic::kill` to end the actor"));
-        }
+    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>) {
         let caller = Client::call(task).caller;
         let mut state = self.lock();
         drop_waiting(&mut state, caller, task);
@@ -338,13 +426,20 @@ impl Client {
             }
             _ => {}
         }
-        Ok(())
     }
 
     /// What the GCS says of the actor.
     pub(crate) fn news(self: &Arc<Self>, news: &ActorNews) {
         use crate::gcs::core::ActorState;
         let info = &news.info;
+        if let Some(real) = news.lifeline.and_then(|id| self.process.ask_lifeline(id)) {
+            // It is another's actor, which the handles here keep alive from now on.
+            let before = {
+                let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+                if self.alive.load(Ordering::Acquire) == 0 { Some(real) } else { lifeline.replace(real) }
+            };
+            drop(before);
+        }
         let mut state = self.lock();
         if info.incarnation < state.incarnation || matches!(state.at, At::Dead(_)) {
             return;
@@ -437,7 +532,7 @@ impl Client {
     }
 
     /// A call that its actor did not finish, because the incarnation ended under it.
-    pub(crate) fn lost_here(self: &Arc<Self>, calls: Vec<Arc<Task>>, why: &str) {
+    pub(crate) fn lost_here(self: &Arc<Self>, incarnation: u32, calls: Vec<Arc<Task>>, why: &str) {
         let mut state = self.lock();
         if let At::Dead(error) = &state.at {
             let error = error.clone();
@@ -445,6 +540,12 @@ impl Client {
             for task in calls {
                 Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
             }
+            return;
+        }
+        if incarnation < state.incarnation {
+            // The GCS has given its word already.
+            self.retry_or_fail(&mut state, calls, why);
+            self.pump_all(&mut state);
             return;
         }
         state.at = At::Nowhere;
@@ -465,7 +566,6 @@ impl Client {
             flying.chain(std::mem::take(&mut state.waiting).into_values().flatten()).collect()
         };
         self.made(Err(error.clone()));
-        drop(self.creation.lock().unwrap_or_else(PoisonError::into_inner).take());
         for task in all {
             Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
         }
@@ -476,16 +576,36 @@ impl Client {
     }
 
     fn made(&self, how: Result<()>) {
-        if let Some(ready) = self.ready.get() {
-            let outcome = match how {
-                Ok(()) => match crate::value::encode(&(), "nothing") {
-                    Ok(value) => Resolved::Value(value),
-                    Err(error) => Resolved::Error(error),
-                },
-                Err(error) => Resolved::Error(error),
-            };
-            ready.slot().resolve(outcome);
+        let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let outcome = match how.and_then(|()| crate::value::encode(&(), "nothing")) {
+            Ok(value) => Resolved::Value(value),
+            Err(error) => Resolved::Error(error),
+        };
+        if let Target::Owned(task, _) = ready.target() {
+            Task::finish_all(task, outcome);
         }
+        self.let_go();
+    }
+
+    /// A ref that is ready when the actor is made; until then it keeps it alive.
+    pub(crate) fn ready_ref(self: &Arc<Self>) -> RawRef {
+        let made = {
+            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*ready {
+                Some(known) => known.clone(),
+                None => {
+                    let Some(owner) = self.process.owner_numbered(0) else {
+                        return crate::rt::failed_ref(Error::connection("the cluster was shut down"));
+                    };
+                    self.hold();
+                    let made = owner.open_ref(What::Ready(Arc::clone(self)));
+                    *ready = Some(made.clone());
+                    made
+                }
+            }
+        };
+        self.made_already();
+        made
     }
 
     /// Tells a `ready` ref that was asked for after the actor was made, or not.
@@ -521,14 +641,6 @@ impl Client {
         let mut state = self.lock();
         if matches!(&state.at, At::There { peer, .. } if peer.id() == process) {
             state.at = At::Nowhere;
-        }
-    }
-
-    /// Where calls go now, for tests and `state`.
-    pub(crate) fn is_dead(&self) -> Option<Error> {
-        match &self.lock().at {
-            At::Dead(error) => Some(error.clone()),
-            _ => None,
         }
     }
 }

@@ -13,11 +13,10 @@ use std::time::Duration;
 use crate::actor::local::LocalActor;
 use crate::api::error::{Error, Result};
 use crate::call::TaskArgs;
-use crate::ids::{TaskId, WorkerId};
-use crate::object::{Resolved, Stored};
+use crate::ids::{ObjectId, TaskId, WorkerId};
 use crate::process::Process;
 use crate::program::{ActorEntry, ActorState, Constructor, MethodCall, MethodEntry, SharedState};
-use crate::protocol::calls::{WireCreation, WireDependency};
+use crate::protocol::calls::{WireCreation, WirePart};
 use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
 use crate::task::{Task, What};
 use crate::value::Value;
@@ -356,7 +355,7 @@ impl ActorHost {
             _ => None,
         });
         if let Some(client) = client {
-            client.lost_here(tasks, why);
+            client.lost_here(self.run.incarnation, tasks, why);
         }
     }
 
@@ -415,7 +414,7 @@ impl ActorHost {
                 if task.owner.answered(&task, attempt, outcome, self.host.process.id.node)
                     && let What::Method(call) = &task.what
                 {
-                    call.client.ready(&task);
+                    call.client.retry(&task);
                 }
             }
             Job::Remote(job) => replies.push(remote::Reply { job, outcome, ns }),
@@ -496,48 +495,89 @@ fn call_shared(state: &dyn SharedState, method: &'static MethodEntry, job: &Job)
 
 /// Begins a run in this process: its arguments are fetched, its constructor runs.
 pub(crate) fn begin(process: &Arc<Process>, run: ActorRun, spec: ActorSpec, lease: LeaseId, worker: WorkerId) {
+    let creation = spec.creation.clone();
+    let (entry, input, dependencies) = match read_creation(&creation) {
+        Ok(read) => read,
+        Err(error) => return fail(process, run, error),
+    };
+    if let (Part::Here(input), Some(dependencies)) = (&input, all_here(&dependencies)) {
+        return go(process, entry, run, spec, lease, worker, (input.clone(), dependencies));
+    }
+    process.begin_start(run);
     let process = Arc::clone(process);
     process.clone().spawn(async move {
-        let node = process.id.node;
-        match prepare(&process, run, spec, lease, worker).await {
-            Ok(actor) => {
-                process.add_actor(&actor);
-                actor.start();
-            }
-            Err(error) => {
-                let text = error.to_string();
-                process.tell_raylet(node, ToRaylet::ActorFailed { run, text, error });
-            }
+        let fetched = fetch(&process, input, dependencies).await;
+        if !process.end_start(run) {
+            return;
+        }
+        match fetched {
+            Ok(args) => go(&process, entry, run, spec, lease, worker, args),
+            Err(error) => fail(&process, run, error),
         }
     });
 }
 
-async fn prepare(
+fn go(
     process: &Arc<Process>,
+    entry: &'static ActorEntry,
     run: ActorRun,
     spec: ActorSpec,
     lease: LeaseId,
     worker: WorkerId,
-) -> Result<Arc<ActorHost>> {
-    let bad =
-        |error: postcard::Error| Error::serialization(format!("the actor's arguments cannot be decoded: {error}"));
-    let creation: WireCreation<'_> = postcard::from_bytes(&spec.creation).map_err(bad)?;
-    let entry = crate::program::program().actor(creation.class)?;
-    let owner = spec.owner.process;
-    let input = creation.input.read(|id| process.borrow_from(*id, owner));
-    let mut dependencies = Vec::with_capacity(creation.dependencies.len());
-    for dependency in &creation.dependencies {
-        dependencies.push(match dependency {
-            WireDependency::Value(value) => value.read(|id| process.borrow_from(*id, owner)),
-            WireDependency::Stored { object, size, at, refs } => {
-                let refs = refs.iter().map(|id| process.borrow_from(*id, owner)).collect();
-                process.fetch(*object, &Arc::new(Stored { size: *size, at: at.clone(), refs })).await?
-            }
-        });
-    }
+    args: (Value, Vec<Value>),
+) {
     let namespace = Arc::from(spec.namespace.as_str());
     let host = Host::new(Arc::clone(process), worker, spec.job, namespace, Some((run.actor, run.incarnation)));
-    Ok(ActorHost::new(host, entry, run, spec, lease, (input, dependencies)))
+    let actor = ActorHost::new(host, entry, run, spec, lease, args);
+    process.add_actor(&actor);
+    actor.start();
+}
+
+fn fail(process: &Arc<Process>, run: ActorRun, error: Error) {
+    let text = error.to_string();
+    process.tell_raylet(process.id.node, ToRaylet::ActorFailed { run, text, error });
+}
+
+/// A part of a constructor's arguments.
+enum Part {
+    Here(Value),
+    Elsewhere(ObjectId),
+}
+
+fn read_creation(creation: &[u8]) -> Result<(&'static ActorEntry, Part, Vec<Part>)> {
+    let creation: WireCreation<'_> = postcard::from_bytes(creation)
+        .map_err(|error| Error::serialization(format!("the actor's arguments cannot be decoded: {error}")))?;
+    let entry = crate::program::program().actor(creation.class)?;
+    let read = |part: &WirePart<'_>| match part {
+        // Values with refs in them are always asked for.
+        WirePart::Value(value) if !value.refs.is_empty() => {
+            Err(Error::serialization("the actor's arguments have refs that nobody gave"))
+        }
+        WirePart::Value(value) => Ok(Part::Here(value.read(|_| unreachable!("there are no refs, as was checked")))),
+        WirePart::Object(id) => Ok(Part::Elsewhere(*id)),
+    };
+    let dependencies: Result<Vec<Part>> = creation.dependencies.iter().map(read).collect();
+    Ok((entry, read(&creation.input)?, dependencies?))
+}
+
+fn all_here(parts: &[Part]) -> Option<Vec<Value>> {
+    let here = parts.iter().map(|part| match part {
+        Part::Here(value) => Some(value.clone()),
+        Part::Elsewhere(_) => None,
+    });
+    here.collect()
+}
+
+async fn fetch(process: &Arc<Process>, input: Part, dependencies: Vec<Part>) -> Result<(Value, Vec<Value>)> {
+    let mut values = Vec::with_capacity(dependencies.len() + 1);
+    for part in std::iter::once(input).chain(dependencies) {
+        values.push(match part {
+            Part::Here(value) => value,
+            Part::Elsewhere(id) => process.obtain(id).await?,
+        });
+    }
+    let input = values.remove(0);
+    Ok((input, values))
 }
 
 /// The number that an actor answers at in its process.
@@ -655,9 +695,4 @@ impl Strand for ActorHost {
     fn is_urgent(&self) -> bool {
         false
     }
-}
-
-/// Fails a call of an actor that is not here.
-pub(crate) fn refuse(task: &Arc<Task>, error: Error) {
-    Task::finish_all(task, Resolved::Error(error));
 }

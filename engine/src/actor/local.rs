@@ -4,7 +4,7 @@
 //! methods and sync ones have the actor to themselves, async `&self` methods overlap up to `max_concurrency`.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -117,11 +117,16 @@ struct Loop {
     shared: Arc<Shared>,
     active: Cell<usize>,
     ended: Notify,
+    /// Answers for other processes, sent together.
+    replies: RefCell<Vec<remote::Reply>>,
 }
+
+/// So many answers wait for more at most.
+const REPLIES_MAX: usize = 64;
 
 async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
     let width = host.spec.max_concurrency.max(1) as usize;
-    let this = Rc::new(Loop { host, cell, shared, active: Cell::new(0), ended: Notify::new() });
+    let this = Rc::new(Loop { host, cell, shared, active: Cell::new(0), ended: Notify::new(), replies: RefCell::default() });
     loop {
         if this.host.dead.load(Ordering::Acquire) {
             break;
@@ -244,12 +249,29 @@ impl Loop {
         }
     }
 
-    fn answer(&self, job: Job, ended: Option<Ended>) {
-        let ended = ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("the actor's state was in use"))));
-        let mut replies = Vec::new();
-        self.host.answered(job, ended, 0, &mut replies);
+    fn flush(&self) {
+        let replies = self.replies.take();
         if !replies.is_empty() {
             remote::send_replies(&self.host.host, replies);
+        }
+    }
+
+    fn answer(self: &Rc<Self>, job: Job, ended: Option<Ended>) {
+        let ended = ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("the actor's state was in use"))));
+        let mut replies = self.replies.borrow_mut();
+        let before = replies.len();
+        self.host.answered(job, ended, 0, &mut replies);
+        let (now, dead) = (replies.len(), self.host.dead.load(Ordering::Acquire));
+        drop(replies);
+        if now >= REPLIES_MAX || dead {
+            self.flush();
+        } else if before == 0 && now > 0 {
+            // Those that end in the same turn of the thread go with it.
+            let this = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                tokio::task::yield_now().await;
+                this.flush();
+            });
         }
         if self.host.dead.load(Ordering::Acquire) {
             self.shared.wake.notify_one();

@@ -347,7 +347,7 @@ fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
             crate::task::What::Function(_) => task.owner.explain(task),
             crate::task::What::Method(call) => format!("its actor is {}", call.client.state()),
             crate::task::What::Put => "it was put".to_owned(),
-            crate::task::What::Lifeline(_) => "its actor is not made yet".to_owned(),
+            crate::task::What::Lifeline(_) | crate::task::What::Ready(_) => "its actor is not made yet".to_owned(),
         },
         Target::Borrowed(object) => format!("its owner {} has not answered", object.id.task.owner),
     };

@@ -23,15 +23,14 @@ use crate::gcs::core as gcs;
 use crate::ids::{ActorId, OwnerId};
 use crate::object::{RawRef, Resolved};
 use crate::owner::Owner;
-use crate::owner::remote::{carried_refs, wire_dependencies};
 use crate::process::Process;
 use crate::program::{ActorEntry, MethodEntry, NumReturns};
-use crate::protocol::calls::{WireCreation, WireValue};
+use crate::protocol::calls::{WireCreation, WirePart, WireValue};
 use crate::protocol::{ActorSpec, AskGcs, GcsAnswer, ToGcs};
 use crate::raylet::Shape;
 use crate::resources::ResourceSet;
 use crate::rt::{RawHandle, Submitted};
-use crate::task::{Meta, What};
+use crate::task::{Input, Meta, What};
 use crate::worker::host;
 
 /// An actor class: what `#[actinic::remote]` on an `impl` makes of a type.
@@ -81,7 +80,7 @@ impl<A: Actor> Handle<A> {
 
     /// Ends the actor after the calls already made.
     pub fn stop(this: &Self) -> Op<()> {
-        this.raw.client.process.tell_gcs(ToGcs::StopActor { actor: this.raw.client.id });
+        this.raw.client.stop();
         Op::ready(Ok(()))
     }
 
@@ -92,7 +91,7 @@ impl<A: Actor> Handle<A> {
 
     /// The actor's methods, to be called with options of their own.
     pub fn with(this: &Self, options: CallOptions) -> With<A> {
-        let raw = RawHandle { client: Arc::clone(&this.raw.client), options: Some(Arc::new(options)) };
+        let raw = RawHandle::new(Arc::clone(&this.raw.client), Some(Arc::new(options)));
         With { methods: A::Methods::from(raw) }
     }
 
@@ -234,14 +233,15 @@ impl<A: Actor> Serialize for Handle<A> {
             return Err(serde::ser::Error::custom("a Handle can only be serialized by Actinic"));
         }
         let client = &self.raw.client;
+        let lifeline = client.lifeline();
         let wire = WireHandle {
             actor: client.id,
-            owner: client.lifeline.get().map(|lifeline| lifeline.id().task.owner),
+            owner: lifeline.as_ref().map(|lifeline| lifeline.id().task.owner),
             class: A::entry().id().0,
             max_concurrency: client.limits.max_concurrency,
             max_pending: client.limits.max_pending,
             max_task_retries: client.limits.max_task_retries,
-            lifeline: client.lifeline.get().cloned().map(Lifeline),
+            lifeline: lifeline.map(Lifeline),
         };
         wire.serialize(serializer)
     }
@@ -264,31 +264,32 @@ impl<'de, A: Actor> Deserialize<'de> for Handle<A> {
             max_task_retries: wire.max_task_retries,
         };
         let lifeline = wire.lifeline.map(|lifeline| lifeline.0);
-        let client = client_for(&process, wire.actor, A::entry().name(), limits, lifeline, wire.owner);
-        Ok(Handle::new(RawHandle { client, options: None }))
+        Ok(Handle::new(handle_for(&process, wire.actor, A::entry(), limits, lifeline, wire.owner)))
     }
 }
 
-/// The client of an actor in this process, new or known.
-fn client_for(
+/// A handle of an actor whose client in this process is new or known.
+fn handle_for(
     process: &Arc<Process>,
     actor: ActorId,
-    class: &'static str,
+    entry: &'static ActorEntry,
     limits: ClientLimits,
     lifeline: Option<RawRef>,
     owner: Option<OwnerId>,
-) -> Arc<Client> {
-    if let Some(known) = process.client(actor) {
-        return known;
-    }
-    let client = Client::new(actor, class, Arc::clone(process), limits);
+) -> RawHandle {
+    let (client, new) = match process.client(actor) {
+        Some(known) => (known, false),
+        None => (Client::new(actor, entry, Arc::clone(process), limits), true),
+    };
+    let handle = RawHandle::new(Arc::clone(&client), None);
     if let Some(lifeline) = lifeline {
-        // The client is new: nobody else has set it.
-        let _ = client.lifeline.set(lifeline);
+        client.set_lifeline(lifeline);
     }
-    process.add_client(&client);
-    process.tell_gcs(ToGcs::Subscribe { actor, owner, to: process.address() });
-    client
+    if new {
+        process.add_client(&client);
+        process.tell_gcs(ToGcs::Subscribe { actor, owner, to: process.address() });
+    }
+    handle
 }
 
 // ---- creating
@@ -298,7 +299,7 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
     let options = options.unwrap_or_else(entry.defaults);
     let owner = match scope::owner() {
         Ok(owner) => owner,
-        Err(error) => return RawHandle::orphan(entry.name(), error),
+        Err(error) => return RawHandle::orphan(entry, error),
     };
     let process = &owner.process;
     let id = ActorId(process.env.uuid());
@@ -308,14 +309,15 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
         max_pending: options.max_pending_calls.unwrap_or(-1),
         max_task_retries: options.max_task_retries.unwrap_or(0),
     };
-    let client = Client::new(id, entry.name(), Arc::clone(process), limits);
+    let client = Client::new(id, entry, Arc::clone(process), limits);
+    let handle = RawHandle::new(Arc::clone(&client), None);
     process.add_client(&client);
     let prepared = options.check().and_then(|()| prepare(&owner, entry, &options, id, max_concurrency));
     match (prepared, args.error.clone()) {
         (Ok(spec), None) => begin(&owner, &client, entry, spec, args),
         (Err(error), _) | (_, Some(error)) => client.die(error),
     }
-    RawHandle { client, options: None }
+    handle
 }
 
 fn prepare(
@@ -347,7 +349,8 @@ fn prepare(
         id,
         job: owner.job,
         owner: owner.id,
-        root_detached: None,
+        root_detached: root_of(owner),
+        lifeline: None,
         class: entry.name().to_owned(),
         program: String::new(),
         name: options.name.clone(),
@@ -366,30 +369,37 @@ fn prepare(
     })
 }
 
+/// The detached actor above an owner, which what it makes outlives the job with.
+fn root_of(owner: &Owner) -> Option<ActorId> {
+    let maker = owner.process.actor(crate::actor::host::number(owner.actor?))?;
+    if maker.spec.detached { Some(maker.run.actor) } else { maker.spec.root_detached }
+}
+
 /// Waits for the constructor's arguments, then asks the GCS for the actor.
-fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, spec: ActorSpec, args: Args) {
-    let lifeline = owner.open_ref(What::Lifeline(client.id));
+fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec, args: Args) {
     if !spec.detached {
-        // The client is new: nobody else has set it.
-        let _ = client.lifeline.set(lifeline);
+        let lifeline = owner.open_ref(What::Lifeline(client.id));
+        spec.lifeline = Some(lifeline.id());
+        client.set_lifeline(lifeline);
     }
     let input = match owner.input(args) {
         Ok(input) => input,
         Err(error) => return client.die(error),
     };
+    if input.dependencies.is_empty() {
+        return ask_for(owner, client, entry, spec, &input);
+    }
     let dependencies = input.dependencies.clone();
-    *client.creation.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
     let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(dependencies.len() + 1));
-    let client = Arc::downgrade(client);
-    let process = Arc::clone(&owner.process);
-    let spec = Arc::new(std::sync::Mutex::new(Some(spec)));
+    let (client, owner) = (Arc::clone(client), Arc::clone(owner));
+    let asked = Arc::new(std::sync::Mutex::new(Some((spec, input))));
     let ask = move || {
         if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) != 1 {
             return;
         }
-        let taken = spec.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(client), Some(spec)) = (client.upgrade(), taken) {
-            ask_for(&process, &client, entry, spec);
+        let taken = asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((spec, input)) = taken {
+            ask_for(&owner, &client, entry, spec, &input);
         }
     };
     for dependency in &dependencies {
@@ -398,8 +408,10 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, s
     ask();
 }
 
-fn ask_for(process: &Arc<Process>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec) {
-    let input = client.creation.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+fn ask_for(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec, input: &Input) {
+    let process = &owner.process;
+    // What the host asks owners for when it begins, so that they know of it; kept as long as it may be needed.
+    let mut kept = Vec::new();
     let mut resolved = Vec::with_capacity(input.dependencies.len());
     for dependency in &input.dependencies {
         match dependency.slot().get() {
@@ -411,17 +423,35 @@ fn ask_for(process: &Arc<Process>, client: &Arc<Client>, entry: &'static ActorEn
             None => return,
         }
     }
-    let creation = WireCreation {
-        class: entry.id(),
-        input: WireValue::of(&input.inline),
-        dependencies: wire_dependencies(&input.dependencies, &resolved),
+    let part = if input.inline.refs().is_empty() {
+        WirePart::Value(WireValue::of(&input.inline))
+    } else {
+        match owner.put(input.inline.clone()) {
+            Ok(object) => {
+                let id = object.id();
+                kept.push(object);
+                WirePart::Object(id)
+            }
+            Err(error) => return client.die(error),
+        }
     };
+    let parts = input.dependencies.iter().zip(&resolved).map(|(dependency, resolved)| match resolved {
+        Resolved::Value(value) if value.size() <= crate::call::INLINE_LIMIT && value.refs().is_empty() => {
+            WirePart::Value(WireValue::of(value))
+        }
+        _ => {
+            kept.push(dependency.clone());
+            WirePart::Object(dependency.id())
+        }
+    });
+    let creation = WireCreation { class: entry.id(), dependencies: parts.collect(), input: part };
     spec.creation = match postcard::to_stdvec(&creation) {
         Ok(bytes) => bytes.into(),
         Err(error) => return client.die(Error::serialization(format!("the actor's arguments: {error}"))),
     };
-    // Whoever hosts the actor asks this process for the refs inside, which the client keeps until the actor is dead.
-    drop(carried_refs(&input, &resolved));
+    if !kept.is_empty() {
+        process.keep_creation(client.id, kept, spec.max_restarts != 0);
+    }
     process.tell_gcs(ToGcs::CreateActor { spec: Box::new(spec), from: process.address() });
 }
 
@@ -429,7 +459,7 @@ fn ask_for(process: &Arc<Process>, client: &Arc<Client>, entry: &'static ActorEn
 
 impl RawHandle {
     /// Calls a method; what goes wrong is the error of the refs.
-    pub fn call(&self, method: &'static MethodEntry, _index: u32, args: Args) -> Submitted {
+    pub fn call(&self, method: &'static MethodEntry, index: u32, args: Args) -> Submitted {
         let owner = match scope::owner() {
             Ok(owner) => owner,
             Err(_) => match self.client.process.owner_numbered(0) {
@@ -438,48 +468,50 @@ impl RawHandle {
                 None => return Submitted::failed(Error::connection("the cluster was shut down"), method.returns),
             },
         };
-        let defaults;
-        let options = match &self.options {
-            Some(options) => Some(&**options),
-            None => {
-                defaults = (method.defaults)();
-                Some(&defaults)
-            }
-        };
-        let returns = match (method.returns, options.and_then(|options| options.num_returns)) {
+        let known = self.client.entry.method(index);
+        let plain = &known.plain;
+        let options = self.options.as_deref();
+        let returns = match (method.returns, options.and_then(|options| options.num_returns).or(plain.num_returns)) {
             (NumReturns::Fixed(count), _) => count,
             (NumReturns::PerCall, Some(count)) => count,
             (NumReturns::PerCall, None) => {
                 return Submitted::failed(crate::rt::returns_not_said(method.name), NumReturns::Fixed(1));
             }
         };
-        let error = options.and_then(|options| options.check().err()).or_else(|| self.client.admit().err());
+        let mut args = args;
+        if args.error.is_none() {
+            args.error = plain.check().err().or_else(|| options.and_then(|options| options.check().err()));
+        }
+        let admitted = args.error.is_none() && self.client.admit().map_err(|error| args.error = Some(error)).is_ok();
         let (depth, caller) = host::with_current(|current| match current {
             Some(current) if current.host.actor.is_none() => (current.job.depth() + 1, Caller::Task(current.task_id())),
             Some(current) => (current.job.depth() + 1, Caller::Owner(owner.id)),
             None => (0, Caller::Owner(owner.id)),
         });
-        let retries =
-            options.and_then(|options| options.max_task_retries).unwrap_or(self.client.limits.max_task_retries);
-        let meta = self.client.meta(retries, returns, options.and_then(|options| options.name.clone()));
+        let retries = options
+            .and_then(|options| options.max_task_retries)
+            .or(plain.max_task_retries)
+            .unwrap_or(self.client.limits.max_task_retries);
+        // The attribute's word on errors travels with them; only a call's own is the caller's to know.
+        let retry_errors = options.and_then(|options| options.retry_errors);
+        let name = options.and_then(|options| options.name.clone());
+        let meta = self.client.meta(retries, returns, name.clone(), retry_errors);
         let call = ActorCall {
             client: Arc::clone(&self.client),
             method,
+            method_id: known.id,
             caller,
-            given_name: options.and_then(|options| options.name.clone()),
+            given_name: name,
             ready: AtomicBool::new(false),
             queued: AtomicBool::new(false),
+            admitted: AtomicBool::new(admitted),
         };
-        let mut args = args;
-        if let Some(error) = error {
-            args.error.get_or_insert(error);
-        }
         let task = owner.submit(What::Method(Box::new(call)), meta, args, returns.max(1), depth);
         Submitted::new(task, returns)
     }
 
-    fn orphan(class: &'static str, error: Error) -> RawHandle {
-        RawHandle { client: crate::rt::orphan_client(class, error), options: None }
+    fn orphan(entry: &'static ActorEntry, error: Error) -> RawHandle {
+        RawHandle::new(crate::rt::orphan_client(entry, error), None)
     }
 }
 
@@ -538,11 +570,7 @@ impl<A: Actor> GetActor<A> {
                 return Err(Error::connection("the GCS answered something else"));
             };
             let Some((news, spec)) = found else {
-                return Err(Error::invalid_argument(format!(
-                    "no actor is named {:?} in namespace {namespace:?}",
-                    self.name
-                ))
-                .remedy("check the name and the namespace; an actor that is not detached ends with its last handle"));
+                return Err(not_found(&self.name, &namespace));
             };
             if spec.class != A::entry().name() {
                 return Err(Error::invalid_argument(format!(
@@ -552,15 +580,19 @@ impl<A: Actor> GetActor<A> {
                     A::entry().name()
                 )));
             }
-            let limits = ClientLimits {
-                max_concurrency: spec.max_concurrency,
-                max_pending: spec.max_pending_calls,
-                max_task_retries: spec.max_task_retries,
-            };
             let process = &owner.process;
-            let client = client_for(process, news.info.id, A::entry().name(), limits, None, Some(spec.owner));
-            client.news(&news);
-            Ok(Handle::new(RawHandle { client, options: None }))
+            let limits = limits_of(&spec);
+            let lifeline = match spec.lifeline {
+                None => None,
+                Some(id) => match process.lifeline_of(id).await {
+                    Some(lifeline) => Some(lifeline),
+                    None => return Err(not_found(&self.name, &namespace)),
+                },
+            };
+            let id = news.info.id;
+            let handle = handle_for(process, id, A::entry(), limits, lifeline, Some(spec.owner));
+            handle.client.news(&news);
+            Ok(Handle::new(handle))
         })
     }
 
@@ -571,6 +603,19 @@ impl<A: Actor> GetActor<A> {
     /// Those of `get_actor`, and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<Handle<A>> {
         self.op().blocking()
+    }
+}
+
+fn not_found(name: &str, namespace: &str) -> Error {
+    Error::invalid_argument(format!("no actor is named {name:?} in namespace {namespace:?}"))
+        .remedy("check the name and the namespace; an actor that is not detached ends with its last handle")
+}
+
+fn limits_of(spec: &ActorSpec) -> ClientLimits {
+    ClientLimits {
+        max_concurrency: spec.max_concurrency,
+        max_pending: spec.max_pending_calls,
+        max_task_retries: spec.max_task_retries,
     }
 }
 
@@ -626,7 +671,14 @@ impl Kill {
     fn op(self) -> Op<()> {
         Op::new(async move {
             let question = AskGcs::Kill { actor: self.client.id, no_restart: self.no_restart };
-            ask_gcs(&self.client.process, question).await.map(drop)
+            // What is called from now on must not reach the incarnation that ends.
+            self.client.expect_end();
+            let done = ask_gcs(&self.client.process, question).await.map(drop);
+            if done.is_err() {
+                let (actor, to) = (self.client.id, self.client.process.address());
+                self.client.process.tell_gcs(ToGcs::Subscribe { actor, owner: None, to });
+            }
+            done
         })
     }
 
@@ -659,28 +711,26 @@ pub fn exit_actor() -> ! {
 }
 
 impl Client {
-    /// A ref that is ready when the actor is made.
-    pub(crate) fn ready_ref(self: &Arc<Self>) -> RawRef {
-        let made = self.ready.get_or_init(|| match self.process.owner_numbered(0) {
-            Some(owner) => owner.open_ref(What::Lifeline(self.id)),
-            None => unreachable!("a process with clients has an owner"),
-        });
-        let known = made.clone();
-        self.made_already();
-        known
-    }
-
     /// What calls of the actor share.
-    pub(crate) fn meta(&self, retries: i64, returns: u32, name: Option<String>) -> Arc<Meta> {
-        if retries == self.limits.max_task_retries && returns == 1 && name.is_none() {
+    pub(crate) fn meta(&self, retries: i64, returns: u32, name: Option<String>, retry_errors: Option<bool>) -> Arc<Meta> {
+        if retries == self.limits.max_task_retries && returns == 1 && name.is_none() && retry_errors.is_none() {
             return Arc::clone(&self.plain_meta);
         }
-        Arc::new(call_meta(retries, returns, name))
+        Arc::new(call_meta(retries, returns, name, retry_errors))
     }
 }
 
+/// The options of calls that say nothing, of actors with so many retries: shared by most actors of a program.
+pub(crate) fn plain_meta(retries: i64) -> Arc<Meta> {
+    static NO_RETRIES: std::sync::OnceLock<Arc<Meta>> = std::sync::OnceLock::new();
+    if retries == 0 {
+        return Arc::clone(NO_RETRIES.get_or_init(|| Arc::new(call_meta(0, 1, None, None))));
+    }
+    Arc::new(call_meta(retries, 1, None, None))
+}
+
 /// The options of a call, as a task has them.
-pub(crate) fn call_meta(retries: i64, returns: u32, name: Option<String>) -> Meta {
+fn call_meta(retries: i64, returns: u32, name: Option<String>, retry_errors: Option<bool>) -> Meta {
     Meta {
         name,
         shape: Shape::none(),
@@ -689,7 +739,7 @@ pub(crate) fn call_meta(retries: i64, returns: u32, name: Option<String>) -> Met
         isolation: crate::api::options::Isolation::default(),
         fail_infeasible: false,
         task_events: true,
-        retry_errors: None,
+        retry_errors,
     }
 }
 
@@ -700,11 +750,7 @@ pub(crate) fn handle_here<A: Actor>(process: &Arc<Process>, id: ActorId) -> Opti
         return None;
     }
     let spec = &actor.spec;
-    let limits = ClientLimits {
-        max_concurrency: spec.max_concurrency,
-        max_pending: spec.max_pending_calls,
-        max_task_retries: spec.max_task_retries,
-    };
-    let client = client_for(process, id, A::entry().name(), limits, None, Some(spec.owner));
-    Some(Handle::new(RawHandle { client, options: None }))
+    // The caller of what runs now holds the actor until it is answered, and its owner hears of this handle before.
+    let lifeline = spec.lifeline.and_then(|id| process.ask_lifeline(id));
+    Some(Handle::new(handle_for(process, id, A::entry(), limits_of(spec), lifeline, Some(spec.owner))))
 }

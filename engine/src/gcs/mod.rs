@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "the core has rows and events for what the state API and draining will ask")]
 pub(crate) mod core;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +97,10 @@ pub(crate) struct Gcs {
     pending: BTreeMap<u64, Pending>,
     next_reply: u64,
     tick: Option<SpawnHandle>,
+    /// Events of the messages that were handled in one go.
+    gathered: Vec<Event>,
+    /// The drivers of jobs, whose sessions are their lives.
+    drivers: BTreeSet<ProcessId>,
 }
 
 impl Gcs {
@@ -110,6 +114,8 @@ impl Gcs {
             pending: BTreeMap::new(),
             next_reply: 0,
             tick: None,
+            gathered: Vec::new(),
+            drivers: BTreeSet::new(),
         }
     }
 
@@ -119,10 +125,24 @@ impl Gcs {
         ReplyId(self.next_reply)
     }
 
+    /// An event: it is taken in together with those of the messages that wait behind this one.
     fn event(&mut self, event: Event, ctx: &mut Context<Self>) {
+        if self.gathered.is_empty() {
+            ctx.notify(Settle);
+        }
+        self.gathered.push(event);
+        if self.gathered.len() >= GATHERED_MAX {
+            self.settle(ctx);
+        }
+    }
+
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        if self.gathered.is_empty() {
+            return;
+        }
         let mut out = Vec::new();
         let now = self.process.env.now();
-        self.core.handle(now, event, &mut out);
+        self.core.handle_all(now, std::mem::take(&mut self.gathered), &mut out);
         for action in out {
             self.act(action, ctx);
         }
@@ -175,7 +195,7 @@ impl Gcs {
 
     fn news(&self, info: ActorInfo) -> ActorNews {
         let peer = info.address.and_then(|address| self.peers.get(&address.process).cloned());
-        ActorNews { info, peer }
+        ActorNews { info, peer, lifeline: None }
     }
 
     fn reply(&mut self, to: ReplyId, reply: Reply) {
@@ -185,8 +205,8 @@ impl Gcs {
                 let news = self.news(ActorInfo { id: asked, ..info });
                 self.tell_process(owner.process, ToOwner::Actors(vec![news]));
             }
-            (Pending::Create(owner, asked), Reply::Existing { info, .. }) => {
-                let news = self.news(ActorInfo { id: asked, ..info });
+            (Pending::Create(owner, asked), Reply::Existing { info, spec }) => {
+                let news = ActorNews { lifeline: spec.lifeline, ..self.news(ActorInfo { id: asked, ..info }) };
                 self.tell_process(owner.process, ToOwner::Actors(vec![news]));
             }
             (Pending::Create(owner, asked), Reply::Refused(cause)) => {
@@ -259,6 +279,7 @@ impl Gcs {
             ToGcs::NodeLeft { node } => self.event(Event::NodeLeft { node }, ctx),
             ToGcs::NodeSuspected { node } => self.event(Event::NodeSuspected { node }, ctx),
             ToGcs::JobStarted { row, driver } => {
+                self.drivers.insert(driver.id);
                 self.peers.insert(driver.id, driver);
                 self.event(Event::JobStarted { row }, ctx);
             }
@@ -323,6 +344,17 @@ impl Gcs {
                 let reply = Some(self.reply_id(Pending::Ask(answer)));
                 self.event(Event::KillActor { actor, no_restart, reply }, ctx);
             }
+            other => {
+                // What was said before it counts.
+                self.settle(ctx);
+                self.list(other, answer);
+            }
+        }
+    }
+
+    fn list(&self, question: AskGcs, answer: Answer) {
+        match question {
+            AskGcs::GetActor { .. } | AskGcs::ListNamed { .. } | AskGcs::Kill { .. } => {}
             AskGcs::Nodes => {
                 let rows = self.core.nodes(None).cloned().collect();
                 answer.give(&GcsAnswer::Nodes(rows, self.core.views().cloned().collect()));
@@ -376,6 +408,22 @@ fn dead_info(id: crate::ids::ActorId, cause: DeathCause) -> ActorInfo {
         node: cause.node,
         address: None,
         death: Some(Box::new(cause)),
+    }
+}
+
+/// So many events are taken in together at most.
+const GATHERED_MAX: usize = 1024;
+
+/// The messages that waited are handled: their events are taken in.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Settle;
+
+impl Handler<Settle> for Gcs {
+    type Result = ();
+
+    fn handle(&mut self, _message: Settle, ctx: &mut Context<Self>) {
+        self.settle(ctx);
     }
 }
 
@@ -438,7 +486,8 @@ impl Handler<SessionLost> for Gcs {
     type Result = ();
 
     fn handle(&mut self, message: SessionLost, ctx: &mut Context<Self>) {
-        let node = self.raylets.iter().find(|(_, process)| **process == message.0).map(|(node, _)| *node);
+        let process = message.0;
+        let node = self.raylets.iter().find(|(_, raylet)| **raylet == process).map(|(node, _)| *node);
         match node {
             // It said goodbye or is gone: it does not come back under this name.
             Some(node) if message.1 => {
@@ -446,7 +495,9 @@ impl Handler<SessionLost> for Gcs {
                 self.event(Event::NodeDead { node, cause: NodeDeath::Unreachable { detail } }, ctx);
             }
             Some(node) => self.event(Event::NodeSuspected { node }, ctx),
-            None => self.event(Event::ProcessDied { process: message.0 }, ctx),
+            None if self.drivers.remove(&process) => self.event(Event::ProcessDied { process }, ctx),
+            // A worker's: its raylet sees the process itself, and says when it ends.
+            None => tracing::debug!(%process, "a worker's session with the GCS ended"),
         }
     }
 }

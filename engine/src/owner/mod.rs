@@ -191,6 +191,9 @@ impl Owner {
     }
 
     fn submit_failed(self: &Arc<Self>, what: What, meta: Arc<Meta>, error: Error, returns: u32) -> Arc<Task> {
+        if let What::Method(call) = &what {
+            call.ended();
+        }
         let task = Task::resolved(Arc::clone(self), what, meta, Resolved::Error(error), returns);
         self.lock().tasks.insert(task.seq, Arc::clone(&task));
         task
@@ -596,12 +599,19 @@ impl Owner {
         if task.is_done() {
             return Ok(());
         }
+        if force && matches!(task.what, What::Method(_)) {
+            return Err(Error::invalid_argument(format!(
+                "{} is an actor's call and cannot be ended by force",
+                task.describe()
+            ))
+            .remedy("use `actinic::kill` to end the actor"));
+        }
         task.set_cancelled();
         let error = Error::task_cancelled(format!("{} was cancelled", task.describe()));
         if let What::Method(call) = &task.what {
-            let done = call.client.cancel(task, force);
+            call.client.cancel(task);
             Task::finish_all(task, Resolved::Error(error));
-            return done;
+            return Ok(());
         }
         let key = task.key.load(Ordering::Relaxed);
         if key != KeyIx::MAX {

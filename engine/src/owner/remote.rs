@@ -81,7 +81,7 @@ impl Owner {
         }
         for task in again {
             match &task.what {
-                What::Method(call) => call.client.ready(&task),
+                What::Method(call) => call.client.retry(&task),
                 _ => self.ready(&task),
             }
         }

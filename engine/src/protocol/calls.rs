@@ -141,9 +141,19 @@ pub(crate) struct WireCalls<'a> {
 pub(crate) struct WireCreation<'a> {
     pub(crate) class: FunctionId,
     #[serde(borrow)]
-    pub(crate) input: WireValue<'a>,
+    pub(crate) input: WirePart<'a>,
     #[serde(borrow)]
-    pub(crate) dependencies: Vec<WireDependency<'a>>,
+    pub(crate) dependencies: Vec<WirePart<'a>>,
+}
+
+/// A part of a constructor's arguments.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum WirePart<'a> {
+    /// The value; no refs are in it.
+    #[serde(borrow)]
+    Value(WireValue<'a>),
+    /// Its owner is asked for it when the actor begins, and so knows who has the refs in it.
+    Object(ObjectId),
 }
 
 /// How an object came out, as it travels.

@@ -129,6 +129,8 @@ pub(crate) struct ActorNews {
     pub(crate) info: ActorInfo,
     /// How to reach its process, while it is alive.
     pub(crate) peer: Option<PeerAddr>,
+    /// What handles shall hold instead of their own, if the actor is another's that `get_if_exists` found.
+    pub(crate) lifeline: Option<ObjectId>,
 }
 
 /// To a node's raylet.

@@ -594,7 +594,10 @@ impl Raylet {
         match self.workers.get(&worker) {
             Some((_, Worker::Thread { .. })) => match self.process.actor(crate::actor::host::number(run.actor)) {
                 Some(actor) if actor.run == run => actor.ask_end(kill),
-                _ => self.actor_gone(run, false, "it had ended", ctx),
+                _ => {
+                    self.process.end_start(run);
+                    self.actor_gone(run, false, "it had ended", ctx);
+                }
             },
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
                 if let Ok(endpoint) = self.process.endpoint() {
@@ -943,7 +946,10 @@ impl Handler<ProcessGone> for Raylet {
             Some(worker) => self.worker_gone(worker, &text, ctx),
             None => {
                 self.drivers.remove(&process);
-                self.process.tell_gcs(ToGcs::ProcessDied { process });
+                // Of other nodes' processes their own raylets tell, and of raylets the GCS.
+                if process.node == self.process.id.node && process != self.process.id {
+                    self.process.tell_gcs(ToGcs::ProcessDied { process });
+                }
                 self.event(Event::ProcessDied { process }, ctx);
             }
         }

@@ -149,6 +149,8 @@ pub(crate) struct ActorSpec {
     pub(crate) namespace: String,
     /// Whether it outlives its owner and its handles.
     pub(crate) detached: bool,
+    /// What its handles hold; none if it is detached.
+    pub(crate) lifeline: Option<crate::ids::ObjectId>,
     /// Whether the actor that has the name already will do.
     pub(crate) get_if_exists: bool,
     /// How often it may be restarted after system faults; -1 is without limit.

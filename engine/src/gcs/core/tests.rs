@@ -116,6 +116,7 @@ fn spec(n: u128) -> ActorSpec {
         scheduling: Scheduling::Default,
         isolation: Isolation::Process,
         creation: Bytes::from_static(b"args"),
+        lifeline: None,
     }
 }
 

@@ -1,0 +1,286 @@
+//! Which calls of an actor overlap.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+/// An async actor that knows how many of its calls overlap.
+#[derive(Default)]
+pub struct Crowd {
+    now: AtomicUsize,
+    peak: AtomicUsize,
+    order: std::sync::Mutex<Vec<String>>,
+}
+
+struct Inside<'a>(&'a Crowd);
+
+impl Crowd {
+    fn enter(&self) -> Inside<'_> {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(now, Ordering::SeqCst);
+        Inside(self)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[actinic::remote]
+impl Crowd {
+    pub fn new() -> Self {
+        Crowd::default()
+    }
+
+    pub async fn shared(&self, millis: u64) {
+        let _inside = self.enter();
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    pub async fn alone(&mut self, name: String) {
+        let _inside = self.enter();
+        self.order.lock().unwrap().push(format!("start {name}"));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.order.lock().unwrap().push(format!("end {name}"));
+    }
+
+    pub async fn step(&self, name: String) {
+        self.order.lock().unwrap().push(format!("start {name}"));
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.order.lock().unwrap().push(format!("end {name}"));
+    }
+
+    pub fn order(&mut self) -> Vec<String> {
+        std::mem::take(&mut *self.order.lock().unwrap())
+    }
+
+    pub fn peak(&mut self) -> usize {
+        self.peak.swap(0, Ordering::SeqCst)
+    }
+
+    pub async fn add(&self, a: i64, b: i64) -> i64 {
+        a + b
+    }
+
+    pub async fn local(&self) -> i64 {
+        // A future that is not `Send`.
+        let shared = std::rc::Rc::new(5);
+        tokio::task::yield_now().await;
+        *shared
+    }
+}
+
+/// Calls meet at an event.
+#[derive(Default)]
+pub struct Meeting {
+    values: std::sync::Mutex<Vec<i64>>,
+    all: tokio::sync::Notify,
+}
+
+#[actinic::remote]
+impl Meeting {
+    pub fn new() -> Self {
+        Meeting::default()
+    }
+
+    pub async fn add(&self, x: i64) -> Vec<i64> {
+        let met = {
+            let mut values = self.values.lock().unwrap();
+            values.push(x);
+            values.len() == 3
+        };
+        if met {
+            self.all.notify_waiters();
+        } else {
+            self.all.notified().await;
+        }
+        self.values.lock().unwrap().clone()
+    }
+}
+
+/// Sync methods that overlap.
+#[derive(Default)]
+pub struct Threaded {
+    now: AtomicUsize,
+    peak: AtomicUsize,
+    met: std::sync::Mutex<usize>,
+    all: std::sync::Condvar,
+}
+
+#[actinic::remote(max_concurrency = 3)]
+impl Threaded {
+    pub fn new() -> Self {
+        Threaded::default()
+    }
+
+    pub fn meet(&self) -> bool {
+        let mut met = self.met.lock().unwrap();
+        *met += 1;
+        self.all.notify_all();
+        let (met, late) = self.all.wait_timeout_while(met, Duration::from_secs(10), |met| *met < 3).unwrap();
+        drop(met);
+        !late.timed_out()
+    }
+
+    pub fn work(&self) -> usize {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(now, Ordering::SeqCst);
+        std::thread::yield_now();
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        now
+    }
+
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::SeqCst)
+    }
+
+    pub fn wait_for(&self, path: String, after: i64) -> i64 {
+        wait_for_file(&path);
+        after
+    }
+
+    pub fn with(&self, x: i64) -> i64 {
+        x
+    }
+}
+
+/// Calls that do not overlap, though `&self`.
+#[derive(Default)]
+pub struct Plain {
+    now: AtomicUsize,
+}
+
+#[actinic::remote]
+impl Plain {
+    pub fn new() -> Self {
+        Plain::default()
+    }
+
+    pub fn work(&self) -> usize {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        std::thread::sleep(Duration::from_millis(2));
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        now
+    }
+}
+
+pub struct Sleeper;
+
+#[actinic::remote(num_cpus = 0)]
+impl Sleeper {
+    pub fn new() -> Self {
+        Sleeper
+    }
+
+    pub fn sleep(&mut self, millis: u64) {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+}
+
+#[actinic::remote]
+fn call_many(threaded: Handle<Threaded>, calls: usize) -> actinic::Result<usize> {
+    let refs: Vec<_> = (0..calls).map(|_| threaded.work()).collect();
+    Ok(actinic::get(&refs).blocking()?.into_iter().max().unwrap_or(0))
+}
+
+both! {
+    /// ASY-01: async calls of one actor meet.
+    async fn async_calls_overlap(cluster) {
+        let meeting = Meeting::remote();
+        let refs: Vec<_> = (1..=3).map(|x| meeting.add(x)).collect();
+        for values in actinic::get(&refs).await? {
+            assert_eq!(values, [1, 2, 3]);
+        }
+    }
+
+    /// ASY-02, ASY-16: with max_concurrency 1 async calls run one after another, in the order they were made.
+    async fn max_concurrency_one_makes_async_calls_alternate(cluster) {
+        let crowd = Crowd::options().max_concurrency(1).remote();
+        let refs: Vec<_> = (0..50).map(|i| crowd.step(format!("{i}"))).collect();
+        actinic::get(&refs).await?;
+        let expected: Vec<String> = (0..50).flat_map(|i| [format!("start {i}"), format!("end {i}")]).collect();
+        assert_eq!(crowd.order().await?, expected);
+    }
+
+    /// An async method that takes `&mut self` is alone from start to end.
+    async fn exclusive_async_calls_do_not_overlap(cluster) {
+        let crowd = Crowd::remote();
+        let before: Vec<_> = (0..5).map(|_| crowd.shared(5)).collect();
+        let refs: Vec<_> = (0..10).map(|i| crowd.alone(format!("{i}"))).collect();
+        actinic::get(&before).await?;
+        actinic::get(&refs).await?;
+        let expected: Vec<String> = (0..10).flat_map(|i| [format!("start {i}"), format!("end {i}")]).collect();
+        assert_eq!(crowd.order().await?, expected);
+        assert_eq!(crowd.local().await?, 5);
+    }
+
+    /// ASY-03: a thousand async calls overlap, and not one more; with max_concurrency 2, two.
+    async fn the_peak_of_overlapping_calls_is_exact(cluster) {
+        let crowd = Crowd::remote();
+        let refs: Vec<_> = (0..1200).map(|_| crowd.shared(300)).collect();
+        actinic::get(&refs).await?;
+        assert_eq!(crowd.peak().await?, 1000);
+        let pair = Crowd::options().max_concurrency(2).remote();
+        let refs: Vec<_> = (0..20).map(|_| pair.shared(5)).collect();
+        actinic::get(&refs).await?;
+        assert_eq!(pair.peak().await?, 2);
+    }
+
+    /// ASY-04: sync calls overlap where the attribute says so, on no more threads than it says.
+    async fn sync_calls_overlap_with_the_attribute(cluster) {
+        let threaded = Threaded::remote();
+        let refs: Vec<_> = (0..3).map(|_| threaded.meet()).collect();
+        assert_eq!(actinic::get(&refs).await?, [true, true, true]);
+        let tasks: Vec<_> = (0..30).map(|_| call_many::remote(&threaded, 300)).collect();
+        assert!(actinic::get(&tasks).await?.into_iter().all(|peak| peak <= 3));
+        assert!(threaded.peak().await? <= 3);
+    }
+
+    /// Without the attribute sync `&self` calls run one at a time.
+    async fn plain_calls_do_not_overlap(cluster) {
+        let plain = Plain::options().max_concurrency(8).remote();
+        let refs: Vec<_> = (0..30).map(|_| plain.work()).collect();
+        assert!(actinic::get(&refs).await?.into_iter().all(|now| now == 1));
+    }
+
+    /// ASY-11: where calls overlap, one that waits for its argument holds nobody up.
+    async fn a_waiting_argument_blocks_nobody_where_calls_overlap(cluster) {
+        let (threaded, gate) = (Threaded::options().max_concurrency(2).remote(), Gate::new());
+        let slow = Threaded::remote().wait_for(gate.path(), 9);
+        let first = threaded.with(&slow);
+        let second = threaded.with(2);
+        assert_eq!(actinic::get(&second).timeout(Duration::from_secs(5)).await?, 2);
+        let crowd = Crowd::remote();
+        let (late, early) = (crowd.add(&slow, 1), crowd.add(1, 1));
+        assert_eq!(actinic::get(&early).timeout(Duration::from_secs(5)).await?, 2);
+        gate.open();
+        assert_eq!((first.await?, late.await?), (9, 10));
+    }
+
+    /// Where calls do not overlap, it holds the caller's later calls up.
+    async fn a_waiting_argument_blocks_later_calls_of_its_caller(cluster) {
+        let (counter, gate) = (Counter::remote(0), Gate::new());
+        let slow = Counter::remote(5).wait_for(gate.path());
+        let (first, second) = (counter.add(&slow), counter.add(1));
+        assert!(actinic::get(&second).timeout(Duration::from_millis(200)).await.is_err());
+        // Another caller is not held up.
+        assert_eq!(add_in_task::remote(&counter, 100).await?, 100);
+        gate.open();
+        assert_eq!((first.await?, second.await?), (105, 106));
+    }
+}
+
+/// A thousand sleeping actors all progress.
+#[actinic::test(num_cpus = 4)]
+async fn a_thousand_sleeping_actors_all_progress() -> actinic::Result<()> {
+    let actors: Vec<_> = (0..1000).map(|_| Sleeper::options().isolation(Isolation::Shared).remote()).collect();
+    actinic::get(&actors.iter().map(Handle::ready).collect::<Vec<_>>()).await?;
+    let start = Instant::now();
+    let refs: Vec<_> = actors.iter().map(|actor| actor.sleep(200)).collect();
+    actinic::get(&refs).await?;
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    Ok(())
+}
