@@ -15,5 +15,6 @@ mod promise;
 mod resources;
 mod returns;
 mod scheduling;
+mod simulation;
 mod values;
 mod waiting;

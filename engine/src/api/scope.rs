@@ -37,10 +37,8 @@ pub(crate) fn owner() -> Result<Arc<Owner>> {
     match (programs.next(), programs.next(), &all[..]) {
         (Some(only), None, _) | (None, _, [only]) => Ok(Arc::clone(&only.owner)),
         (None, _, []) => Err(Error::connection("no cluster is connected").remedy("call `actinic::init()` first")),
-        _ => {
-            Err(Error::connection(format!("{} clusters are connected, and this is in the scope of none", all.len()))
-                .remedy("use `cluster.enter()` in sync code, or `cluster.scope(future).await`"))
-        }
+        _ => Err(Error::connection(format!("{} clusters are connected, and this is in the scope of none", all.len()))
+            .remedy("use `cluster.enter()` in sync code, or `cluster.scope(future).await`")),
     }
 }
 

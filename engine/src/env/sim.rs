@@ -73,6 +73,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Runs `body` and everything it starts in a simulation.
 pub(crate) fn run<F: Future>(seed: u64, body: impl FnOnce(super::Env) -> F) -> F::Output {
+    // A test's output is shown if it fails.
+    eprintln!("SEED={seed}");
     let system = actix_rt::System::with_tokio_rt(|| {
         match tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build() {
             Ok(runtime) => runtime,
@@ -106,10 +108,7 @@ pub(crate) fn run<F: Future>(seed: u64, body: impl FnOnce(super::Env) -> F) -> F
     });
     match done {
         Ok(done) => done,
-        Err(panic) => {
-            eprintln!("SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
@@ -156,10 +155,7 @@ where
     match ended {
         Ok(body) => Some(body),
         Err(panic) if crate::worker::job::is_crash(&*panic) => None,
-        Err(panic) => {
-            eprintln!("SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

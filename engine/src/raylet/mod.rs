@@ -420,9 +420,10 @@ impl Raylet {
 
     fn start_worker(&mut self, worker: WorkerId, job: JobId, kind: WorkerKind, ctx: &mut Context<Self>) {
         // In one program (an embedded cluster's, a test's) nothing is fetched, but the job's namespace must be known.
-        let here = self.spawner.as_ref().map_or(self.namespaces.contains_key(&job), |spawner| {
-            spawner.knows(job) || !spawner.has_default()
-        });
+        let here = self
+            .spawner
+            .as_ref()
+            .map_or(self.namespaces.contains_key(&job), |spawner| spawner.knows(job) || !spawner.has_default());
         if !here {
             self.learn_job(worker, job, kind, ctx);
             return;

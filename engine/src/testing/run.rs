@@ -9,12 +9,12 @@ use crate::api::error::Error;
 use crate::api::scope;
 use crate::env::Env;
 use crate::owner::Owner;
-use crate::testing::{TestCluster, TestOptions, early};
+use crate::testing::{TestCluster, TestOptions, early, sim};
 
 /// A test that is late is given so long to end by itself once its refs have failed.
 const GRACE: Duration = Duration::from_secs(10);
 
-fn start(options: TestOptions) -> (TestCluster, Duration, String) {
+pub(super) fn start(options: TestOptions) -> (TestCluster, Duration, String) {
     early::keep();
     let (place, timeout) = (options.place(), options.timeout);
     match TestCluster::start(options) {
@@ -29,6 +29,9 @@ where
     F: FnOnce(TestCluster) -> Fut,
     Fut: Future<Output = R>,
 {
+    if let Some(seed) = options.simulated() {
+        return sim::run(seed, options, test);
+    }
     let (cluster, timeout, place) = start(options);
     let owner = Arc::clone(cluster.owner());
     let blocking = Arc::clone(&owner);
@@ -52,10 +55,7 @@ where
     match (done, late) {
         (Ok(done), _) => done,
         (Err(_), late) => {
-            panic!(
-                "the test at {place} was not done within {timeout:?}; pending:\n{}",
-                late.unwrap_or_default()
-            )
+            panic!("the test at {place} was not done within {timeout:?}; pending:\n{}", late.unwrap_or_default())
         }
     }
 }
@@ -65,6 +65,9 @@ pub fn run_test_sync<F, R>(options: TestOptions, test: F) -> R
 where
     F: FnOnce(TestCluster) -> R,
 {
+    if let Some(seed) = options.simulated() {
+        return sim::run_sync(seed, options, test);
+    }
     let (cluster, timeout, place) = start(options);
     let owner = Arc::clone(cluster.owner());
     let _entered = scope::enter(&owner);
