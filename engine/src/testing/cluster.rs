@@ -341,7 +341,11 @@ fn joined(world: &Arc<World>, node: &Node) -> impl FnMut() -> bool + Send + use<
     let (world, id) = (Arc::clone(world), node.id());
     let me = Arc::clone(node.process());
     move || {
-        let nodes: Vec<_> = world.nodes().into_iter().filter(|node| !node.process().is_closing()).collect();
+        let mut nodes = world.nodes();
+        // One that the head knows no more is dead, whatever it thinks itself.
+        let head = nodes.first().map(|node| Arc::clone(node.process()));
+        let lost = |node: &Node| head.as_ref().is_some_and(|head| !head.knows_node(node.id()));
+        nodes.retain(|node| node.id() == id || !(node.process().is_closing() || lost(node)));
         nodes.iter().all(|node| node.process().knows_node(id) && me.knows_node(node.id()))
     }
 }
