@@ -139,6 +139,10 @@ impl TestCluster {
         Node::head(&self.cluster, self.world.net.clone())
     }
 
+    pub(super) fn world(&self) -> Arc<World> {
+        Arc::clone(&self.world)
+    }
+
     /// The simulation that the test runs in.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ use crate::api::error::Error;
 use crate::api::scope;
 use crate::env::Env;
 use crate::owner::Owner;
+use crate::process::Process;
 use crate::testing::{TestCluster, TestOptions, early, sim};
 
 /// A test that is late is given so long to end by itself once its refs have failed.
@@ -119,7 +120,12 @@ impl Watch {
 
 /// What of a job is not done, a line each.
 pub(super) fn pending(owner: &Arc<Owner>) -> String {
-    let tasks = owner.process.owners().into_iter().flat_map(|owner| owner.tasks());
+    pending_in(&[Arc::clone(&owner.process)])
+}
+
+/// What the owners of these processes have not done, a line each.
+pub(super) fn pending_in(processes: &[Arc<Process>]) -> String {
+    let tasks = processes.iter().flat_map(|process| process.owners()).flat_map(|owner| owner.tasks());
     let lines: Vec<String> = tasks
         .filter(|task| !task.is_done() && !matches!(task.what, crate::task::What::Lifeline(_)))
         .take(20)

@@ -11,8 +11,8 @@ pub use actinic_transport::LinkFaults;
 use crate::api::scope;
 use crate::env::Env;
 use crate::env::sim as env;
-use crate::owner::Owner;
-use crate::testing::run::{pending, start};
+use crate::testing::cluster::World;
+use crate::testing::run::{pending_in, start};
 use crate::testing::{Node, TestCluster, TestOptions};
 
 /// The simulation that a test runs in: its clock, and the faults of its network.
@@ -126,11 +126,13 @@ where
 {
     env::run(seed, |_| async {
         let (cluster, timeout, place) = start(options);
-        let owner = Arc::clone(cluster.owner());
-        let _entered = scope::enter(&owner);
-        match tokio::time::timeout(timeout, test(cluster)).await {
+        let world = cluster.world();
+        let _entered = scope::enter(cluster.owner());
+        let mut test = std::pin::pin!(test(cluster));
+        match tokio::time::timeout(timeout, &mut test).await {
             Ok(done) => done,
-            Err(_) => late(&place, timeout, &pending(&owner)),
+            // The test still holds what it waits for.
+            Err(_) => late(&place, timeout, &pending_in(&world.processes())),
         }
     })
 }
@@ -141,21 +143,20 @@ where
     F: FnOnce(TestCluster) -> R,
 {
     let (timeout, place) = (options.timeout, options.place());
-    let known: Arc<Mutex<Option<Arc<Owner>>>> = Arc::default();
+    let known: Arc<Mutex<Option<Arc<World>>>> = Arc::default();
     let left = Arc::new(OnceLock::new());
     let (watched, told) = (Arc::clone(&known), Arc::clone(&left));
     let body = |_: Env| {
         let (cluster, ..) = start(options);
-        let owner = Arc::clone(cluster.owner());
-        *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&owner));
-        let _entered = scope::enter(&owner);
+        *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster.world());
+        let _entered = scope::enter(&Arc::clone(cluster.owner()));
         test(cluster)
     };
     let watch = move |done| async move {
         if tokio::time::timeout(timeout, done).await.is_err() {
-            let owner = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let world = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // Set once, here.
-            let _ = told.set(owner.map(|owner| pending(&owner)).unwrap_or_default());
+            let _ = told.set(world.map(|world| pending_in(&world.processes())).unwrap_or_default());
         }
     };
     match env::run_sync(seed, body, watch) {
