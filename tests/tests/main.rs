@@ -16,5 +16,6 @@ mod promise;
 mod resources;
 mod returns;
 mod scheduling;
+mod simulation;
 mod values;
 mod waiting;

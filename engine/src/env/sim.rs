@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use actinic_transport::SimNet;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -73,6 +73,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Runs `body` and everything it starts in a simulation.
 pub(crate) fn run<F: Future>(seed: u64, body: impl FnOnce(super::Env) -> F) -> F::Output {
+    // A test's output is shown if it fails.
+    eprintln!("SEED={seed}");
     let system = actix_rt::System::with_tokio_rt(|| {
         match tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build() {
             Ok(runtime) => runtime,
@@ -106,10 +108,54 @@ pub(crate) fn run<F: Future>(seed: u64, body: impl FnOnce(super::Env) -> F) -> F
     });
     match done {
         Ok(done) => done,
-        Err(panic) => {
-            eprintln!("SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Runs sync code in a simulation: the calling thread is one of its threads of user code, and another one simulates.
+/// The simulation ends when `watch` does, which is told when `body` is done; `None` if that was before its time.
+pub(crate) fn run_sync<R, F>(
+    seed: u64,
+    body: impl FnOnce(super::Env) -> R,
+    watch: impl FnOnce(oneshot::Receiver<()>) -> F + Send + 'static,
+) -> Option<R>
+where
+    F: Future<Output = ()>,
+{
+    let (tell, hear) = std::sync::mpsc::channel();
+    let (done, is_done) = oneshot::channel();
+    let (gone, is_gone) = std::sync::mpsc::channel();
+    let started = super::thread("actinic-sim", move || {
+        run(seed, |env| async move {
+            if let Some(world) = env.world() {
+                // The caller waits for it, and is put among the threads before anything runs.
+                let baton = world.baton("the test");
+                let _ = tell.send((env.clone(), baton));
+            }
+            watch(is_done).await;
+        });
+        let _ = gone.send(());
+    });
+    if let Err(error) = started {
+        panic!("no thread could be started for a simulation: {error}");
+    }
+    let (env, baton) = match hear.recv() {
+        Ok(begun) => begun,
+        Err(_) => panic!("the simulation did not begin"),
+    };
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        baton.run(|| {
+            let body = body(env);
+            let _ = done.send(());
+            body
+        })
+    }));
+    // Its thread has panicked if it says nothing, and has said so itself.
+    let _ = is_gone.recv();
+    match ended {
+        Ok(body) => Some(body),
+        Err(panic) if crate::worker::job::is_crash(&*panic) => None,
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
@@ -223,20 +269,31 @@ impl World {
     // ---- threads of user code
 
     pub(super) fn thread(self: &Arc<Self>, name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let (tell, hear) = std::sync::mpsc::channel::<Arc<Baton>>();
+        super::thread(name, move || {
+            if let Ok(baton) = hear.recv() {
+                baton.run(body);
+            }
+        })?;
+        // The thread waits for it.
+        let _ = tell.send(self.baton(name));
+        Ok(())
+    }
+
+    /// The baton of a new thread, which is among those that may run.
+    fn baton(self: &Arc<Self>, name: &str) -> Arc<Baton> {
         let baton = Arc::new(Baton {
             name: name.to_owned(),
             world: Arc::clone(self),
             state: Mutex::new(BatonState { phase: Phase::Ready, token: false, timer: None }),
             go: Condvar::new(),
         });
-        let own = Arc::clone(&baton);
-        super::thread(name, move || own.run(body))?;
         let mut batons = lock(&self.batons);
         batons.retain(|baton| baton.strong_count() > 0);
         batons.push(Arc::downgrade(&baton));
         drop(batons);
-        self.enqueue(baton);
-        Ok(())
+        self.enqueue(Arc::clone(&baton));
+        baton
     }
 
     fn enqueue(&self, baton: Arc<Baton>) {
@@ -347,10 +404,12 @@ impl Baton {
     }
 
     /// The thread's body, from its first turn to its end.
-    fn run(self: Arc<Self>, body: impl FnOnce()) {
+    fn run<R>(self: Arc<Self>, body: impl FnOnce() -> R) -> R {
         struct End(Arc<Baton>);
         impl Drop for End {
             fn drop(&mut self) {
+                let own = BATON.with(|baton| baton.borrow_mut().take());
+                drop(own);
                 lock(&self.0.state).phase = Phase::Ended;
                 self.0.world.give_back();
             }
@@ -360,8 +419,7 @@ impl Baton {
         let _entered = Entered::new(&self.world);
         let _clock = self.world.runtime.enter();
         BATON.with(|baton| *baton.borrow_mut() = Some(Arc::clone(&self)));
-        body();
-        BATON.with(|baton| baton.borrow_mut().take());
+        body()
     }
 
     /// Lets it run.

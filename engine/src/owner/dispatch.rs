@@ -14,6 +14,7 @@
 //!   [`IDLE_TICKS`] ticks.
 //! - DISPATCH-4: tasks of a key leave its queue in the order in which they became ready, except that what was given
 //!   back goes to the front.
+//! - DISPATCH-5: while tasks of a key wait, leases for it are asked for.
 //!
 //! No clock: idleness is counted in ticks that the shell makes while [`Dispatch::wants_tick`] holds.
 
@@ -177,11 +178,14 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         let mut best: Option<(u64, LeaseIx)> = None;
         for &ix in &self.keys[key as usize].leases {
             let Some(lease) = &self.leases[ix as usize] else { continue };
+            if lease.yielding {
+                continue;
+            }
             if lease.flight.is_empty() {
                 return Some(ix);
             }
             let ahead = lease.ahead_ns + u64::from(estimate);
-            if !lease.yielding && ahead <= AHEAD_NS && best.is_none_or(|(least, _)| ahead < least) {
+            if ahead <= AHEAD_NS && best.is_none_or(|(least, _)| ahead < least) {
                 best = Some((ahead, ix));
             }
         }
@@ -243,6 +247,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         self.keys[key as usize].leases.push(ix);
         self.idle += 1;
         self.fill(ix, out);
+        self.ask(key, out);
         Some(ix)
     }
 
@@ -291,6 +296,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     fn close(&mut self, ix: LeaseIx, out: &mut Vec<Act<T, L>>) {
         if let Some(lease) = self.remove(ix) {
             out.push(Act::Return { link: lease.link });
+            self.ask(lease.key, out);
         }
     }
 
@@ -394,8 +400,9 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     }
 
     /// The worker is gone: what was in its flight, in order; the lease is no more.
-    pub(crate) fn lost(&mut self, ix: LeaseIx) -> Vec<T> {
+    pub(crate) fn lost(&mut self, ix: LeaseIx, out: &mut Vec<Act<T, L>>) -> Vec<T> {
         let Some(lease) = self.remove(ix) else { return Vec::new() };
+        self.ask(lease.key, out);
         lease.flight.into_iter().map(|(task, _)| task).collect()
     }
 
@@ -482,3 +489,6 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

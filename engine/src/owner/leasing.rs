@@ -156,14 +156,15 @@ impl Owner {
     }
 
     fn grant(self: &Arc<Self>, request: RequestId, lease: LeaseId, worker: &WorkerAddr, open: u32) {
-        let key = {
+        let (key, closed) = {
             let mut core = self.lock();
             let key = core.requests.open.get(&request).map(|(key, _)| *key);
+            let closed = open == 0 && key.is_some_and(|key| core.requests.by_key.get(&key) == Some(&request));
             core.requests.infeasible.remove(&request);
             if open == 0 {
                 core.requests.close(request);
             }
-            key
+            (key, closed)
         };
         let link = if worker.peer.id == self.process.id {
             self.process.slot(worker.worker).map(|slot| Link::Local(Arc::new(LocalLink { slot, lease })))
@@ -174,7 +175,13 @@ impl Owner {
             })
         };
         match (key, link) {
-            (Some(key), Some(link)) => self.granted(key, link),
+            (Some(key), Some(link)) => {
+                self.granted(key, link);
+                if closed {
+                    // What was asked for since then reached a raylet that had closed the request already.
+                    self.ask_again(key);
+                }
+            }
             // The request was withdrawn meanwhile, or the worker is gone already.
             _ => self.process.return_lease(lease, true),
         }

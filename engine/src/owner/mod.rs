@@ -363,21 +363,20 @@ impl Owner {
 
     /// A worker is gone. The task that ran there has lost an attempt; those behind it had not begun.
     pub(crate) fn worker_lost(self: &Arc<Self>, worker: WorkerId, why: &Error) {
-        let (flights, parked) = {
-            let mut core = self.lock();
+        let (flights, parked) = self.change(|core, out| {
             let gone = core.dispatch.leases_where(|link| link.worker() == worker);
             let mut flights = Vec::new();
             for ix in gone {
                 if let Some(lease) = core.dispatch.link(ix).map(Link::lease) {
                     core.leases.remove(&lease);
                 }
-                flights.push(core.dispatch.lost(ix));
+                flights.push(core.dispatch.lost(ix, out));
             }
             let parked: Vec<u64> =
                 core.parked.iter().filter(|(_, (_, at))| *at == worker).map(|(seq, _)| *seq).collect();
             let parked: Vec<_> = parked.into_iter().filter_map(|seq| core.parked.remove(&seq)).collect();
             (flights, parked)
-        };
+        });
         let began = flights.iter().filter_map(|flight| flight.first()).chain(parked.iter().map(|(task, _)| task));
         for task in began {
             if task.is_done() {

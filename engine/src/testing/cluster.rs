@@ -22,7 +22,7 @@ use crate::protocol::{AskGcs, GcsAnswer};
 use crate::raylet::{EndWorker, RayletLink};
 use crate::start::{self, NodeOptions, Place};
 use crate::testing::node::JOINED;
-use crate::testing::{Node, TestOptions};
+use crate::testing::{Node, Sim, TestOptions};
 
 /// A cluster of a test's own; it derefs to [`Cluster`].
 #[derive(Debug)]
@@ -115,6 +115,10 @@ impl TestCluster {
         let (mut options, namespace) = options.init.for_test()?;
         options.early = options.processes;
         let env = Env::current();
+        if options.processes && env.world().is_some() {
+            return Err(Error::invalid_argument("worker processes cannot be simulated")
+                .remedy("leave out `sim`, or `workers = \"processes\"`"));
+        }
         let simulated = env.world().map(|world| world.net().clone());
         let net = simulated.or_else(|| (!options.processes).then(SimNet::live));
         let world = World {
@@ -133,6 +137,22 @@ impl TestCluster {
     /// The node that the GCS lives on, and the test's driver.
     pub fn head(&self) -> Node {
         Node::head(&self.cluster, self.world.net.clone())
+    }
+
+    pub(super) fn world(&self) -> Arc<World> {
+        Arc::clone(&self.world)
+    }
+
+    /// The simulation that the test runs in.
+    ///
+    /// # Panics
+    ///
+    /// If it runs in none.
+    pub fn sim(&self) -> Sim {
+        match Sim::of(&self.world.env) {
+            Some(sim) => sim,
+            None => panic!("this test is not simulated: write `#[actinic::test(sim)]`"),
+        }
     }
 
     /// The nodes that were added, dead ones included, after the head.
@@ -325,7 +345,11 @@ fn joined(world: &Arc<World>, node: &Node) -> impl FnMut() -> bool + Send + use<
     let (world, id) = (Arc::clone(world), node.id());
     let me = Arc::clone(node.process());
     move || {
-        let nodes: Vec<_> = world.nodes().into_iter().filter(|node| !node.process().is_closing()).collect();
+        let mut nodes = world.nodes();
+        // One that the head knows no more is dead, whatever it thinks itself.
+        let head = nodes.first().map(|node| Arc::clone(node.process()));
+        let lost = |node: &Node| head.as_ref().is_some_and(|head| !head.knows_node(node.id()));
+        nodes.retain(|node| node.id() == id || !(node.process().is_closing() || lost(node)));
         nodes.iter().all(|node| node.process().knows_node(id) && me.knows_node(node.id()))
     }
 }

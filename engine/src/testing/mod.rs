@@ -2,7 +2,8 @@
 //!
 //! `#[actinic::test]` gives each test a [`TestCluster`] of its own. By default its nodes are endpoints of this process
 //! over datagrams in memory, in real time; with `workers = "processes"` they use real UDP on the loopback address, and
-//! their workers are processes: this test binary, started again.
+//! their workers are processes: this test binary, started again. With `(sim, seed = N)` the whole cluster runs on one
+//! thread in virtual time, over a network with faults, and the same seed gives the same run: [`Sim`].
 //!
 //! ```no_run
 //! use actinic::prelude::*;
@@ -29,6 +30,7 @@ mod idle;
 mod node;
 mod options;
 mod run;
+mod sim;
 
 pub(crate) use early::EARLY;
 
@@ -37,6 +39,7 @@ pub use eventually::{Condition, eventually, eventually_blocking};
 pub use node::Node;
 pub use options::TestOptions;
 pub use run::{run_test, run_test_sync};
+pub use sim::{LinkFaults, Sim};
 
 /// Ends the worker that runs this as SIGKILL would, in thread mode too.
 pub fn crash() -> ! {

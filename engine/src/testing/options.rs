@@ -11,12 +11,14 @@ pub struct TestOptions {
     file: &'static str,
     line: u32,
     pub(super) timeout: Duration,
+    sim: bool,
+    seed: Option<u64>,
 }
 
 impl TestOptions {
     /// The defaults, for the test at a place.
     pub fn new(file: &'static str, line: u32) -> Self {
-        TestOptions { init: init(), file, line, timeout: Duration::from_secs(60) }
+        TestOptions { init: init(), file, line, timeout: Duration::from_secs(60), sim: false, seed: None }
     }
 
     /// Where the test is written.
@@ -86,13 +88,21 @@ impl TestOptions {
         self
     }
 
-    /// Virtual time and faults from a seed.
-    pub fn sim(self, _sim: bool) -> Self {
+    /// Virtual time, a simulated network, and all chance from a seed.
+    pub fn sim(mut self, sim: bool) -> Self {
+        self.sim = sim;
         self
     }
 
-    /// The seed of a simulation.
-    pub fn seed(self, _seed: u64) -> Self {
+    /// The seed of a simulation; default `ACTINIC_SEED`, or else 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
+    }
+
+    /// The seed, if the test is a simulation.
+    pub(super) fn simulated(&self) -> Option<u64> {
+        let said = || std::env::var("ACTINIC_SEED").ok()?.parse().ok();
+        self.sim.then(|| self.seed.or_else(said).unwrap_or_default())
     }
 }

@@ -9,12 +9,13 @@ use crate::api::error::Error;
 use crate::api::scope;
 use crate::env::Env;
 use crate::owner::Owner;
-use crate::testing::{TestCluster, TestOptions, early};
+use crate::process::Process;
+use crate::testing::{TestCluster, TestOptions, early, sim};
 
 /// A test that is late is given so long to end by itself once its refs have failed.
 const GRACE: Duration = Duration::from_secs(10);
 
-fn start(options: TestOptions) -> (TestCluster, Duration, String) {
+pub(super) fn start(options: TestOptions) -> (TestCluster, Duration, String) {
     early::keep();
     let (place, timeout) = (options.place(), options.timeout);
     match TestCluster::start(options) {
@@ -29,6 +30,9 @@ where
     F: FnOnce(TestCluster) -> Fut,
     Fut: Future<Output = R>,
 {
+    if let Some(seed) = options.simulated() {
+        return sim::run(seed, options, test);
+    }
     let (cluster, timeout, place) = start(options);
     let owner = Arc::clone(cluster.owner());
     let blocking = Arc::clone(&owner);
@@ -62,6 +66,9 @@ pub fn run_test_sync<F, R>(options: TestOptions, test: F) -> R
 where
     F: FnOnce(TestCluster) -> R,
 {
+    if let Some(seed) = options.simulated() {
+        return sim::run_sync(seed, options, test);
+    }
     let (cluster, timeout, place) = start(options);
     let owner = Arc::clone(cluster.owner());
     let _entered = scope::enter(&owner);
@@ -113,7 +120,12 @@ impl Watch {
 
 /// What of a job is not done, a line each.
 pub(super) fn pending(owner: &Arc<Owner>) -> String {
-    let tasks = owner.process.owners().into_iter().flat_map(|owner| owner.tasks());
+    pending_in(&[Arc::clone(&owner.process)])
+}
+
+/// What the owners of these processes have not done, a line each.
+pub(super) fn pending_in(processes: &[Arc<Process>]) -> String {
+    let tasks = processes.iter().flat_map(|process| process.owners()).flat_map(|owner| owner.tasks());
     let lines: Vec<String> = tasks
         .filter(|task| !task.is_done() && !matches!(task.what, crate::task::What::Lifeline(_)))
         .take(20)

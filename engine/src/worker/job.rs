@@ -188,6 +188,11 @@ pub(crate) fn unwind_thread() -> ! {
     std::panic::resume_unwind(Box::new(Crash))
 }
 
+/// Whether a panic is the one of [`crash_thread`].
+pub(crate) fn is_crash(panic: &(dyn Any + Send)) -> bool {
+    panic.is::<Crash>()
+}
+
 /// Ends the calling thread's actor on purpose.
 pub(crate) fn exit_thread() -> ! {
     panic_any(Exit)

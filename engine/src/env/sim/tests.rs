@@ -150,3 +150,50 @@ fn a_virtual_hour_is_short() {
     });
     println!("a virtual hour took {:?}", begun.elapsed());
 }
+
+#[test]
+fn sync_code_runs_in_virtual_time() {
+    let run = || {
+        let body = |env: Env| {
+            let cluster = head(&env, 2.0);
+            let _scope = cluster.enter();
+            assert_eq!(nap::remote(Duration::from_secs(30)).blocking().unwrap(), 7);
+            let late = actinic::get(&nap::remote(Duration::from_secs(60))).timeout(Duration::from_secs(20)).blocking();
+            assert!(matches!(late, Err(Error::GetTimeout { .. })));
+            assert_eq!(env.now().as_secs(), 50);
+            cluster.shutdown_blocking().unwrap();
+            env.random()
+        };
+        sim::run_sync(5, body, |done| async { drop(done.await) })
+    };
+    assert_eq!(run().unwrap(), run().unwrap());
+}
+
+#[test]
+fn a_sync_test_that_is_late_is_unwound() {
+    let done = sim::run_sync(
+        6,
+        |env| {
+            let cluster = head(&env, 2.0);
+            let _scope = cluster.enter();
+            nap::remote(Duration::from_secs(1000)).blocking()
+        },
+        |done| async { drop(tokio::time::timeout(Duration::from_secs(100), done).await) },
+    );
+    assert!(done.is_none());
+}
+
+/// As many long tasks as there are CPUs run at the same time, on however many leases they were asked for.
+#[test]
+fn long_tasks_use_all_cpus() {
+    sim::run(7, |env| async move {
+        let cluster = head(&env, 8.0);
+        cluster
+            .scope(async {
+                let naps: Vec<_> = (0..7).map(|_| nap::remote(Duration::from_secs(10))).collect();
+                actinic::get(&naps).await.unwrap();
+            })
+            .await;
+        assert!(env.now() < Duration::from_secs(11), "{:?}", env.now());
+    });
+}

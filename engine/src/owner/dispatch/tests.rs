@@ -1,0 +1,393 @@
+//! The dispatcher against an oracle, over random sequences of what may happen to it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::raylet::core::Scheduling;
+use crate::resources::ResourceSet;
+
+const KEYS: usize = 3;
+const FUNCTIONS: usize = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Work {
+    seq: u64,
+    function: usize,
+    bytes: u32,
+}
+
+impl Unit for Work {
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+    fn function(&self) -> usize {
+        self.function
+    }
+    fn bytes(&self) -> u32 {
+        self.bytes
+    }
+}
+
+/// What happens; numbers choose among what there is.
+#[derive(Clone, Debug)]
+enum Op {
+    Ready {
+        key: usize,
+        function: usize,
+        bytes: u32,
+    },
+    /// A raylet grants a lease that was asked for, if one was.
+    Granted {
+        key: usize,
+    },
+    /// A raylet grants a lease that nobody wants any more.
+    Late {
+        key: usize,
+    },
+    /// A worker finishes so many of its tasks, in order.
+    Completed {
+        lease: usize,
+        count: usize,
+        ns: u32,
+    },
+    Parked {
+        lease: usize,
+    },
+    /// A worker gives back all that it has not begun, but for so many.
+    Returned {
+        lease: usize,
+        keep: usize,
+    },
+    Recall {
+        lease: usize,
+        yield_now: bool,
+    },
+    Lost {
+        lease: usize,
+    },
+    Cancel {
+        task: usize,
+    },
+    Tick,
+    CloseIdle,
+    Drain {
+        key: usize,
+    },
+    AskAgain {
+        key: usize,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = 0..KEYS;
+    let lease = 0..8usize;
+    let ns = prop_oneof![1..2_000u32, 1..400_000u32, 900_000..3_000_000u32];
+    let bytes = prop_oneof![3 => Just(0u32), 1 => 0..400_000u32];
+    prop_oneof![
+        8 => (key.clone(), 0..FUNCTIONS, bytes).prop_map(|(key, function, bytes)| Op::Ready { key, function, bytes }),
+        4 => key.clone().prop_map(|key| Op::Granted { key }),
+        1 => key.clone().prop_map(|key| Op::Late { key }),
+        6 => (lease.clone(), 0..6usize, ns).prop_map(|(lease, count, ns)| Op::Completed { lease, count, ns }),
+        1 => lease.clone().prop_map(|lease| Op::Parked { lease }),
+        2 => (lease.clone(), 0..3usize).prop_map(|(lease, keep)| Op::Returned { lease, keep }),
+        2 => (lease.clone(), any::<bool>()).prop_map(|(lease, yield_now)| Op::Recall { lease, yield_now }),
+        1 => lease.prop_map(|lease| Op::Lost { lease }),
+        1 => any::<usize>().prop_map(|task| Op::Cancel { task }),
+        2 => Just(Op::Tick),
+        1 => Just(Op::CloseIdle),
+        1 => key.clone().prop_map(|key| Op::Drain { key }),
+        1 => key.prop_map(|key| Op::AskAgain { key }),
+    ]
+}
+
+/// A lease as the oracle knows it.
+#[derive(Debug)]
+struct Known {
+    key: usize,
+    link: u32,
+    /// Each with the least that its estimate can have been.
+    flight: Vec<(Work, u64)>,
+    used: bool,
+    recalled: bool,
+    yielding: bool,
+    idle_ticks: u8,
+}
+
+struct Oracle {
+    dispatch: Dispatch<Work, u32>,
+    queues: [VecDeque<Work>; KEYS],
+    leases: BTreeMap<LeaseIx, Known>,
+    /// What raylets were asked for and have not granted.
+    asked: [u32; KEYS],
+    /// The quickest run of each function.
+    least: [Option<u32>; FUNCTIONS],
+    gone: BTreeSet<u64>,
+    next_seq: u64,
+    next_link: u32,
+}
+
+fn shape(key: usize) -> Shape {
+    let scheduling = if key == 2 { Scheduling::Spread } else { Scheduling::Default };
+    Shape::new(ResourceSet::from_options(key as f64, 0.0, 0.0, []).unwrap(), scheduling)
+}
+
+impl Oracle {
+    fn new() -> Oracle {
+        let mut dispatch = Dispatch::new();
+        for key in 0..KEYS {
+            assert_eq!(dispatch.key(&shape(key)) as usize, key);
+        }
+        Oracle {
+            dispatch,
+            queues: Default::default(),
+            leases: BTreeMap::new(),
+            asked: [0; KEYS],
+            least: [None; FUNCTIONS],
+            gone: BTreeSet::new(),
+            next_seq: 0,
+            next_link: 0,
+        }
+    }
+
+    fn one_by_one(key: usize) -> bool {
+        key == 2
+    }
+
+    /// The least that the dispatcher can take a task to cost.
+    fn floor(&self, work: &Work) -> u64 {
+        u64::from(self.least[work.function].unwrap_or(UNKNOWN_NS)) + u64::from(work.bytes)
+    }
+
+    fn nth(&self, lease: usize) -> Option<LeaseIx> {
+        self.leases.keys().nth(lease % self.leases.len().max(1)).copied()
+    }
+
+    fn run(&mut self, op: &Op) {
+        let mut out = Vec::new();
+        match *op {
+            Op::Ready { key, function, bytes } => {
+                let work = Work { seq: self.next_seq, function, bytes };
+                self.next_seq += 1;
+                self.queues[key].push_back(work);
+                self.dispatch.ready(work, key as KeyIx, &mut out);
+            }
+            Op::Granted { key } if self.asked[key] == 0 => {}
+            Op::Granted { key } => {
+                self.asked[key] -= 1;
+                self.grant(key, &mut out);
+            }
+            Op::Late { key } => self.grant(key, &mut out),
+            Op::Completed { lease, count, ns } => {
+                let Some(ix) = self.nth(lease) else { return };
+                let known = self.leases.get_mut(&ix).unwrap();
+                let count = count.min(known.flight.len());
+                let done: Vec<_> = known.flight.drain(..count).map(|(work, _)| work).collect();
+                for work in &done {
+                    self.gone.insert(work.seq);
+                    let least = &mut self.least[work.function];
+                    *least = Some(least.map_or(ns.max(1), |least| least.min(ns.max(1))));
+                }
+                self.dispatch.completed(ix, done.iter().map(|work| (work.seq, ns)), &mut out);
+            }
+            Op::Parked { lease } => {
+                let Some(ix) = self.nth(lease) else { return };
+                let known = self.leases.get_mut(&ix).unwrap();
+                if known.flight.is_empty() {
+                    return;
+                }
+                let (work, _) = known.flight.remove(0);
+                self.gone.insert(work.seq);
+                self.dispatch.parked(ix, work.seq, &mut out);
+            }
+            Op::Returned { lease, keep } => {
+                let Some(ix) = self.nth(lease) else { return };
+                let known = self.leases.get_mut(&ix).unwrap();
+                let back = known.flight.split_off(keep.min(known.flight.len()));
+                for (_, floor) in &mut known.flight {
+                    *floor = (*floor).max(AHEAD_NS);
+                }
+                for (work, _) in back.iter().rev() {
+                    self.queues[known.key].push_front(*work);
+                }
+                let seqs: Vec<u64> = back.iter().map(|(work, _)| work.seq).collect();
+                self.dispatch.returned(ix, &seqs, &mut out);
+            }
+            Op::Recall { lease, yield_now } => {
+                let Some(ix) = self.nth(lease) else { return };
+                let known = self.leases.get_mut(&ix).unwrap();
+                known.recalled = true;
+                known.yielding |= yield_now;
+                self.dispatch.recall(ix, yield_now, &mut out);
+            }
+            Op::Lost { lease } => {
+                let Some(ix) = self.nth(lease) else { return };
+                let known = self.leases.remove(&ix).unwrap();
+                let lost = self.dispatch.lost(ix, &mut out);
+                assert_eq!(lost, known.flight.iter().map(|(work, _)| *work).collect::<Vec<_>>());
+                // None is tried again.
+                self.gone.extend(lost.iter().map(|work| work.seq));
+            }
+            Op::Cancel { task } => {
+                if self.next_seq == 0 {
+                    return;
+                }
+                self.cancel(task as u64 % self.next_seq);
+            }
+            Op::Tick => {
+                for known in self.leases.values_mut().filter(|known| known.flight.is_empty()) {
+                    known.idle_ticks += 1;
+                }
+                self.dispatch.tick(&mut out);
+            }
+            Op::CloseIdle => {
+                self.dispatch.close_idle(&mut out);
+                let idle = self.leases.values().filter(|known| known.flight.is_empty()).count();
+                assert_eq!(out.len(), idle);
+            }
+            Op::Drain { key } => {
+                let drained = self.dispatch.drain(key as KeyIx);
+                assert_eq!(drained, Vec::from(std::mem::take(&mut self.queues[key])));
+                self.gone.extend(drained.iter().map(|work| work.seq));
+                self.asked[key] = 0;
+            }
+            Op::AskAgain { key } => {
+                self.asked[key] = 0;
+                self.dispatch.ask_again(key as KeyIx, &mut out);
+            }
+        }
+        for act in out {
+            self.act(act);
+        }
+        self.check();
+    }
+
+    fn grant(&mut self, key: usize, out: &mut Vec<Act<Work, u32>>) {
+        let link = self.next_link;
+        self.next_link += 1;
+        let taken = self.dispatch.granted(key as KeyIx, link, out);
+        assert_eq!(taken.is_some(), !self.queues[key].is_empty(), "a lease is taken if there is work for it");
+        match taken {
+            Some(ix) => {
+                let known = Known {
+                    key,
+                    link,
+                    flight: Vec::new(),
+                    used: false,
+                    recalled: false,
+                    yielding: false,
+                    idle_ticks: 0,
+                };
+                assert!(self.leases.insert(ix, known).is_none());
+            }
+            None => {
+                let back = out.iter().position(|act| *act == Act::Return { link }).expect("it goes back");
+                out.remove(back);
+            }
+        }
+    }
+
+    fn cancel(&mut self, seq: u64) {
+        for key in 0..KEYS {
+            let found = self.dispatch.cancel(seq, key as KeyIx);
+            let queued = self.queues[key].iter().position(|work| work.seq == seq);
+            let flying = |known: &Known| known.key == key && known.flight.iter().any(|(work, _)| work.seq == seq);
+            let flying = self.leases.iter().find(|(_, known)| flying(known));
+            match (queued, flying) {
+                (Some(at), _) => {
+                    let work = self.queues[key].remove(at).unwrap();
+                    assert_eq!(found, Found::Queued(work));
+                    self.gone.insert(seq);
+                }
+                (None, Some((ix, known))) => assert_eq!(found, Found::InFlight(*ix, known.link)),
+                (None, None) => assert_eq!(found, Found::Nowhere),
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act<Work, u32>) {
+        match act {
+            Act::Push { lease, link, task } => {
+                let floor = self.floor(&task);
+                let known = self.leases.get_mut(&lease).expect("a push goes to a lease");
+                assert_eq!(known.link, link);
+                assert_eq!(self.queues[known.key].pop_front(), Some(task), "DISPATCH-4");
+                assert!(!known.yielding, "nothing is pushed to a lease that was recalled for others");
+                assert!(!(known.used && Self::one_by_one(known.key)), "such a lease runs one task");
+                if !known.flight.is_empty() {
+                    let ahead: u64 = known.flight.iter().map(|(_, floor)| floor).sum();
+                    assert!(ahead + floor <= AHEAD_NS, "DISPATCH-2: {ahead} + {floor}");
+                }
+                known.flight.push((task, floor));
+                known.used = true;
+                known.idle_ticks = 0;
+            }
+            Act::Backlog { key, wanted } => {
+                assert_eq!(wanted as usize, self.queues[key as usize].len().min(BACKLOG_MAX as usize));
+                self.asked[key as usize] = wanted;
+            }
+            Act::Return { link } => {
+                let ix = self.leases.iter().find(|(_, known)| known.link == link).map(|(ix, _)| *ix);
+                let known = ix.and_then(|ix| self.leases.remove(&ix)).expect("only a lease is returned");
+                assert!(known.flight.is_empty(), "what is returned runs nothing");
+            }
+            Act::TakeBack { lease, link } => {
+                let known = &self.leases[&lease];
+                assert!(known.link == link && known.yielding && known.flight.len() > 1);
+            }
+        }
+    }
+
+    fn check(&self) {
+        let queued: usize = self.queues.iter().map(VecDeque::len).sum();
+        let flying: usize = self.leases.values().map(|known| known.flight.len()).sum();
+        assert_eq!(self.dispatch.load(), (queued, flying), "DISPATCH-1");
+        assert_eq!(queued + flying + self.gone.len(), self.next_seq as usize, "DISPATCH-1");
+        assert_eq!(self.dispatch.wants_tick(), self.leases.values().any(|known| known.flight.is_empty()));
+        let live: Vec<LeaseIx> = self.leases.keys().copied().collect();
+        assert_eq!(self.dispatch.leases_where(|_| true), live);
+        for (key, queue) in self.queues.iter().enumerate() {
+            assert_eq!(self.dispatch.head(key as KeyIx), queue.front());
+            let mut own = self.leases.values().filter(|known| known.key == key);
+            if !queue.is_empty() {
+                assert!(own.all(|known| !known.flight.is_empty()), "no lease is idle while tasks of its key wait");
+                assert!(self.asked[key] > 0, "DISPATCH-5");
+            }
+        }
+        for known in self.leases.values().filter(|known| known.flight.is_empty()) {
+            assert!(!known.recalled && !known.yielding, "DISPATCH-3");
+            assert!(known.idle_ticks < IDLE_TICKS, "DISPATCH-3");
+            assert!(!(known.used && Self::one_by_one(known.key)), "such a lease runs one task");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_invariants_hold(ops in prop::collection::vec(op(), 1..120)) {
+        let mut oracle = Oracle::new();
+        for op in &ops {
+            oracle.run(op);
+        }
+    }
+}
+
+/// Leases for all tasks that wait are asked for, however they came.
+#[test]
+fn every_task_may_have_a_lease_of_its_own() {
+    for tasks in 1..40 {
+        let mut oracle = Oracle::new();
+        for _ in 0..tasks {
+            oracle.run(&Op::Ready { key: 1, function: 0, bytes: 0 });
+        }
+        for _ in 0..tasks {
+            oracle.run(&Op::Granted { key: 1 });
+        }
+        assert_eq!(oracle.leases.len(), tasks, "of {tasks} long tasks each runs on a lease");
+    }
+}

@@ -1,0 +1,226 @@
+//! Clusters in virtual time: equal seeds are equal runs, and faults do not change results.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use actinic::prelude::*;
+use actinic::testing::{LinkFaults, TestOptions, eventually, run_test};
+
+#[actinic::remote]
+fn add(a: i64, b: i64) -> i64 {
+    a + b
+}
+
+/// Counts the leaves of a tree of tasks that wait for each other.
+#[actinic::remote(num_cpus = 1)]
+fn leaves(depth: u32) -> actinic::Result<u64> {
+    if depth == 0 {
+        return Ok(1);
+    }
+    let below = [leaves::remote(depth - 1), leaves::remote(depth - 1)];
+    Ok(actinic::get(&below).blocking()?.iter().sum())
+}
+
+#[actinic::remote]
+fn nap(time: Duration) -> actinic::Result<u64> {
+    actinic::sleep(time).blocking()?;
+    Ok(7)
+}
+
+#[actinic::remote]
+fn filled(byte: u8, size: usize) -> Vec<u8> {
+    vec![byte; size]
+}
+
+#[actinic::remote]
+fn total(bytes: Vec<u8>) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte)).sum()
+}
+
+struct Counter {
+    value: u64,
+}
+
+#[actinic::remote]
+impl Counter {
+    fn new(value: u64) -> Counter {
+        Counter { value }
+    }
+    fn increment(&mut self) -> u64 {
+        self.value += 1;
+        self.value
+    }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn lossy(loss: f64) -> LinkFaults {
+    LinkFaults { loss, delay: ms(3), jitter: ms(4), ..LinkFaults::default() }
+}
+
+/// Tasks, a put, an actor and objects above the inline limit, from the driver on the head.
+async fn work(rounds: u64) -> actinic::Result<()> {
+    let counter = Counter::remote(100);
+    for round in 0..rounds {
+        let three = add::remote(1, 2);
+        assert_eq!(add::remote(&three, &three).await?, 6);
+        assert_eq!(leaves::remote(3).await?, 8);
+        let counts: Vec<_> = (0..10).map(|_| counter.increment()).collect();
+        let first = 101 + 10 * round;
+        assert_eq!(actinic::get(&counts).await?, (first..first + 10).collect::<Vec<_>>());
+        let words = actinic::put(&vec!["one".to_owned(), "two".to_owned()]).await?;
+        assert_eq!(actinic::get(&words).await?, ["one", "two"]);
+        let totals: Vec<_> = (1..4).map(|byte| total::remote(filled::remote(byte, 200_000))).collect();
+        assert_eq!(actinic::get(&totals).await?, [200_000, 400_000, 600_000]);
+    }
+    Ok(())
+}
+
+/// A run's datagrams, in a number.
+fn trace(seed: u64) -> u64 {
+    let options = TestOptions::new(file!(), line!()).num_cpus(1).sim(true).seed(seed);
+    run_test(options, |cluster| async move {
+        let sim = cluster.sim();
+        sim.faults(lossy(0.05));
+        for _ in 0..2 {
+            cluster.add_node().num_cpus(2).await.unwrap();
+        }
+        work(2).await.unwrap();
+        assert!(sim.datagrams() > 100, "{} datagrams", sim.datagrams());
+        sim.trace_hash()
+    })
+}
+
+#[test]
+fn equal_seeds_are_equal_runs() {
+    let first = trace(1);
+    assert_eq!(first, trace(1));
+    assert_ne!(first, trace(2));
+}
+
+/// Runs one test of this program in another process.
+fn elsewhere(test: &str) -> String {
+    let program = std::env::current_exe().unwrap();
+    let ran = Command::new(program).args(["--exact", test, "--ignored", "--nocapture"]).output().unwrap();
+    String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr)
+}
+
+#[test]
+fn equal_seeds_are_equal_in_other_processes() {
+    let said = elsewhere("simulation::says_its_trace");
+    let expected = format!("TRACE={:x}", trace(3));
+    assert!(said.contains(&expected), "not {expected}:\n{said}");
+}
+
+#[test]
+#[ignore = "another test runs it in a process of its own"]
+fn says_its_trace() {
+    println!("TRACE={:x}", trace(3));
+}
+
+#[test]
+fn a_failing_test_says_its_seed() {
+    let said = elsewhere("simulation::fails");
+    assert!(said.contains("SEED=42"), "{said}");
+}
+
+#[actinic::test(sim, seed = 42)]
+#[ignore = "another test runs it in a process of its own"]
+async fn fails(_cluster: TestCluster) {
+    panic!("as it should");
+}
+
+#[test]
+fn a_virtual_hour_takes_no_second() {
+    let begun = Instant::now();
+    let options = TestOptions::new(file!(), line!()).num_cpus(1).timeout(7200).sim(true);
+    run_test(options, |cluster| async move {
+        assert_eq!(nap::remote(Duration::from_secs(3600)).await.unwrap(), 7);
+        assert!(cluster.sim().now() >= Duration::from_secs(3600));
+    });
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+/// Loss and delay all the time; each node is cut off for a while in its turn.
+#[test]
+fn faults_do_not_change_results() {
+    for seed in 2..3 {
+        let options = TestOptions::new(file!(), line!()).num_cpus(1).sim(true).seed(seed).timeout(600);
+        run_test(options, |cluster| async move {
+            let sim = cluster.sim();
+            sim.faults(lossy(0.1));
+            let mut nodes = vec![cluster.head()];
+            for _ in 0..2 {
+                nodes.push(cluster.add_node().num_cpus(2).await.unwrap());
+            }
+            let cuts = async {
+                for cut in 0..6 {
+                    actinic::sleep(ms(20 + sim.random() % 200)).await.unwrap();
+                    let (alone, others) = nodes.split_at(1);
+                    sim.partition(&[&alone[0]], &others.iter().collect::<Vec<_>>());
+                    actinic::sleep(ms(200 + sim.random() % 1000)).await.unwrap();
+                    sim.heal();
+                    nodes.rotate_left(1 + cut % 2);
+                }
+                std::future::pending::<()>().await
+            };
+            let cut = std::pin::pin!(cuts);
+            let work = std::pin::pin!(work(3));
+            let first = Either { work, cut };
+            first.await.unwrap();
+        });
+    }
+}
+
+/// The work, while the cuts go on beside it.
+struct Either<'a, W, C> {
+    work: std::pin::Pin<&'a mut W>,
+    cut: std::pin::Pin<&'a mut C>,
+}
+
+impl<W: Future, C: Future> Future for Either<'_, W, C> {
+    type Output = W::Output;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<W::Output> {
+        let _ = self.cut.as_mut().poll(cx);
+        self.work.as_mut().poll(cx)
+    }
+}
+
+#[actinic::test(sim, num_cpus = 1, seed = 5)]
+async fn a_killed_nodes_task_runs_again_elsewhere(cluster: TestCluster) -> actinic::Result<()> {
+    let first = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    let nap = nap::options().resource("there", 1).remote(Duration::from_secs(5));
+    actinic::sleep(Duration::from_secs(1)).await?;
+    first.kill().await?;
+    let _second = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    assert_eq!(nap.await?, 7);
+    Ok(())
+}
+
+/// The machine is silent: only time tells that it is gone.
+#[actinic::test(sim, num_cpus = 1, seed = 6, timeout = 600)]
+async fn an_unplugged_nodes_task_runs_again_elsewhere(cluster: TestCluster) -> actinic::Result<()> {
+    let first = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    let nap = nap::options().resource("there", 1).remote(Duration::from_secs(5));
+    actinic::sleep(Duration::from_secs(1)).await?;
+    cluster.sim().unplug(&first);
+    let dead = || async { cluster.nodes().await.is_ok_and(|nodes| nodes.iter().any(|node| !node.alive)) };
+    assert!(eventually(Duration::from_secs(120), dead).await, "it is declared dead");
+    let _second = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    assert_eq!(nap.await?, 7);
+    Ok(())
+}
+
+#[actinic::test(sim, num_cpus = 2, seed = 8)]
+fn sync_tests_live_in_virtual_time(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(2).blocking()?;
+    let there = nap::options().scheduling(Scheduling::on(&node)).remote(Duration::from_secs(20));
+    let late = actinic::get(&there).timeout(Duration::from_secs(10)).blocking();
+    assert!(matches!(late, Err(Error::GetTimeout { .. })));
+    assert_eq!(there.blocking()?, 7);
+    assert!(cluster.sim().now() < Duration::from_secs(21));
+    actinic::sleep(Duration::from_secs(10)).blocking()
+}
