@@ -95,11 +95,10 @@ async fn survive(cluster: &Cluster) -> actinic::Result<()> {
     let far = cluster.nodes().await?.into_iter().find(|node| !node.head && node.alive).map(|node| node.id);
     let Some(far) = far else { panic!("there is no second node") };
     let scheduling = Scheduling::NodeAffinity { node: far, soft: true };
-    let task = nap::options().scheduling(scheduling.clone()).remote(600_000);
     let actor = Place::options().resource("remote", 1).remote();
     assert_eq!(actor.call(vec![]).await?.1, far.to_string());
-    actinic::get(&where_am_i::options().resource("remote", 1).remote(0)).await?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let task = nap::options().scheduling(scheduling).remote(600_000);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     say("running");
     let mut line = String::new();
     let _ = std::io::stdin().read_line(&mut line);
