@@ -37,7 +37,8 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
     // Workers end with their node by themselves; what a task has started may not.
     let names: Vec<String> = nodes.iter().filter_map(|found| Some(found.entry.as_ref()?.node.clone())).collect();
     let left = end_workers(&names, force);
-    let cleaned = local::clean(base).len();
+    let cleaned = nodes.len() - alive.len();
+    local::clean(base);
     local::tidy(base);
     if alive.is_empty() && cleaned == 0 {
         println!("No node runs on this machine ({}).", base.display());
@@ -50,7 +51,7 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
     if left > 0 {
         line.push_str(&format!(" {left} process(es) that they had left were killed."));
     }
-    if cleaned > 0 && !force && killed == 0 {
+    if cleaned > 0 {
         line.push_str(&format!(" {cleaned} leftover(s) of dead nodes were removed."));
     }
     println!("{line}");

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test that unwraps an error fails, which is what it is for
 
 #[macro_use]
+mod daemons;
 mod support;
 
 mod actors;

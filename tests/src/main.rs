@@ -1,0 +1,162 @@
+//! The program that the tests of daemons run: one part of it at a time, named on its command line.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use actinic::prelude::*;
+
+#[actinic::remote]
+fn where_am_i(millis: u64) -> String {
+    std::thread::sleep(Duration::from_millis(millis));
+    actinic::context().node_id().to_string()
+}
+
+#[actinic::remote]
+fn make(length: usize) -> Vec<u8> {
+    vec![7; length]
+}
+
+#[actinic::remote]
+fn sum(bytes: Vec<u8>) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte)).sum()
+}
+
+/// Takes its time the first time, and is quick when it is run again.
+#[actinic::remote(max_retries = 3)]
+fn nap(millis: u64) -> String {
+    if actinic::context().attempt() == 0 {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+    actinic::context().node_id().to_string()
+}
+
+#[actinic::remote]
+fn pid() -> u32 {
+    std::process::id()
+}
+
+pub struct Place {
+    calls: u32,
+}
+
+#[actinic::remote]
+impl Place {
+    pub fn new() -> Self {
+        Place { calls: 0 }
+    }
+
+    pub fn call(&mut self, bytes: Vec<u8>) -> (u32, String, usize) {
+        self.calls += 1;
+        (self.calls, actinic::context().node_id().to_string(), bytes.len())
+    }
+}
+
+fn say(text: &str) {
+    println!("{text}");
+    // The test reads it by a pipe; if that is gone, so is the test.
+    let _ = std::io::stdout().flush();
+}
+
+/// Tasks, actors and objects on two nodes, one of which has the resource `remote`.
+async fn two_nodes(cluster: &Cluster) -> actinic::Result<()> {
+    let nodes = cluster.nodes().await?;
+    assert_eq!(nodes.iter().filter(|node| node.alive).count(), 2, "{nodes:?}");
+    assert_eq!(cluster.resources()["CPU"], 4.0);
+    assert_eq!(cluster.resources()["remote"], 4.0);
+
+    // The second node fetches this program first, and that may take longer than all these tasks on one node.
+    where_am_i::options().resource("remote", 1).remote(0).await?;
+    let refs: Vec<ObjectRef<String>> = (0..8).map(|_| where_am_i::remote(1000)).collect();
+    let places: BTreeSet<String> = actinic::get(&refs).await?.into_iter().collect();
+    assert_eq!(places.len(), 2, "eight tasks on four CPUs use both nodes");
+
+    let here = make::options().remote(1 << 20);
+    let there = make::options().resource("remote", 1).remote(3 << 20);
+    assert_eq!(sum::options().resource("remote", 1).remote(&here).await?, 7 << 20);
+    assert_eq!(sum::remote(&there).await?, 21 << 20);
+    assert_eq!(there.await?.len(), 3 << 20);
+
+    let put = actinic::put(&vec![1u8; 2 << 20]).await?;
+    let near = Place::remote();
+    let far = Place::options().resource("remote", 1).remote();
+    let (one, near_node, length) = near.call(&put).await?;
+    let (_, far_node, _) = far.call(&put).await?;
+    assert_eq!((one, length), (1, 2 << 20));
+    assert_eq!(far.call(vec![]).await?.0, 2);
+    let far_id = nodes.iter().find(|node| node.resources.contains_key("remote")).map(|node| node.id.to_string());
+    assert_eq!(Some(far_node), far_id);
+    say(&format!("near {near_node}"));
+    say("ok");
+    Ok(())
+}
+
+/// A node is killed while a task runs there: the task runs again elsewhere, and an actor there is dead.
+async fn survive(cluster: &Cluster) -> actinic::Result<()> {
+    let far = cluster.nodes().await?.into_iter().find(|node| !node.head && node.alive).map(|node| node.id);
+    let Some(far) = far else { panic!("there is no second node") };
+    let scheduling = Scheduling::NodeAffinity { node: far, soft: true };
+    let actor = Place::options().resource("remote", 1).remote();
+    assert_eq!(actor.call(vec![]).await?.1, far.to_string());
+    let task = nap::options().scheduling(scheduling).remote(600_000);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    say("running");
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    let killed = std::time::Instant::now();
+    let error = actor.call(vec![]).await;
+    say(&format!("actor {:?} after {} ms", error.map_err(|error| error.kind()), killed.elapsed().as_millis()));
+    while cluster.nodes().await?.iter().filter(|node| node.alive).count() > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    say(&format!("dead after {}", killed.elapsed().as_millis()));
+    let place = task.await?;
+    assert_ne!(place, far.to_string());
+    assert!(!cluster.resources().contains_key("remote"), "{:?}", cluster.resources());
+    say("ok");
+    Ok(())
+}
+
+/// Leaves work behind: the test kills this process.
+async fn linger() -> actinic::Result<()> {
+    let actor = Place::remote();
+    actor.call(vec![]).await?;
+    let refs: Vec<ObjectRef<String>> = (0..4).map(|_| nap::remote(600_000)).collect();
+    actinic::wait(&refs).timeout(Duration::from_millis(300)).await?;
+    say("running");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    Ok(())
+}
+
+/// Says its workers' pids, and then wants another worker when it is told that the file has been replaced.
+async fn rebuilt() -> actinic::Result<()> {
+    pid::remote().await?;
+    say("running");
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    let actors: Vec<Handle<Place>> = (0..3).map(|_| Place::remote()).collect();
+    for actor in &actors {
+        actor.call(vec![]).await?;
+    }
+    let far = Place::options().resource("remote", 1).remote();
+    far.call(vec![]).await?;
+    say("ok");
+    Ok(())
+}
+
+#[actinic::main]
+async fn main() -> actinic::Result<()> {
+    let part = std::env::args().nth(1).unwrap_or_default();
+    let cluster = actinic::init().await?;
+    say("connected");
+    match part.as_str() {
+        "two_nodes" => two_nodes(&cluster).await?,
+        "survive" => survive(&cluster).await?,
+        "linger" => linger().await?,
+        "rebuilt" => rebuilt().await?,
+        _ => {
+            pid::remote().await?;
+            say("ok");
+        }
+    }
+    cluster.shutdown().await
+}

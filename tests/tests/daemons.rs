@@ -1,0 +1,419 @@
+//! Real daemons, real programs: what `actinic start`, `stop` and `status` do, and programs that run against them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_actinic-test-program");
+/// What one step of a test may take on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The `actinic` command, built if need be: cargo names the binaries of this package only.
+fn actinic() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = Path::new(PROGRAM).parent().expect("a binary lies in a folder");
+        let target = folder.parent().expect("a profile's folder lies in the target folder");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked", "--package", "actinic-node", "--bin", "actinic"]);
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        build.env("CARGO_TARGET_DIR", target).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        assert!(build.status().expect("cargo runs").success(), "the command could not be built");
+        folder.join("actinic")
+    })
+}
+
+/// A machine's state directory; whatever runs in it ends with the test.
+struct Machine {
+    dir: PathBuf,
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Machine {
+    fn new(name: &str) -> Machine {
+        let dir = std::env::temp_dir().join(format!("actinic-test-{}-{name}", std::process::id()));
+        Machine { dir }
+    }
+
+    fn command(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).env("ACTINIC_STATE_DIR", &self.dir);
+        for name in ["ACTINIC_ADDRESS", "ACTINIC_TOKEN", "XDG_RUNTIME_DIR"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(actinic(), args).output().expect("the command runs")
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let out = self.run(args);
+        assert!(out.status.success(), "{args:?}: {}{}\n{}", text(&out.stdout), text(&out.stderr), self.logs());
+        text(&out.stdout)
+    }
+
+    /// It fails with exit code 1 and one line, which is returned.
+    fn fails(&self, args: &[&str]) -> String {
+        let out = self.run(args);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{args:?}: {}{said}", text(&out.stdout));
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        said
+    }
+
+    fn head(&self) -> String {
+        self.ok(&["start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0", "--num-cpus", "2"]);
+        self.entry("address")
+    }
+
+    fn join(&self, head: &str, token: &str) {
+        let node = ["--num-cpus", "2", "--resources", r#"{"remote": 4}"#];
+        self.ok(&[&["start", "--address", head, "--token", token][..], &node].concat());
+    }
+
+    fn token(&self) -> String {
+        self.ok(&["token", "show"]).lines().next().unwrap_or_default().to_owned()
+    }
+
+    fn nodes(&self) -> Vec<PathBuf> {
+        let dirs = std::fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        dirs.filter(|path| path.join("node.json").exists()).collect()
+    }
+
+    /// A field of what the only node here says of itself.
+    fn entry(&self, field: &str) -> String {
+        let node = self.nodes().pop().expect("a node runs");
+        let entry = std::fs::read_to_string(node.join("node.json")).expect("it says so");
+        let entry: serde_json::Value = serde_json::from_str(&entry).expect("JSON");
+        entry[field].as_str().map_or_else(|| entry[field].to_string(), ToOwned::to_owned)
+    }
+
+    fn logs(&self) -> String {
+        self.nodes().iter().filter_map(|node| std::fs::read_to_string(node.join("log")).ok()).collect()
+    }
+
+    /// The pids of everything that runs for the only node here, itself first.
+    fn pids(&self) -> Vec<u32> {
+        let daemon = self.entry("pid").parse().expect("a pid");
+        let mark = format!("ACTINIC_NODE_ID={}", self.entry("node"));
+        std::iter::once(daemon).chain(marked(&mark)).collect()
+    }
+
+    fn start(&self, part: &str) -> Program {
+        self.start_at(Path::new(PROGRAM), part)
+    }
+
+    fn start_at(&self, program: &Path, part: &str) -> Program {
+        Program::new(self.command(program, &[part]).env("ACTINIC_ADDRESS", "auto"))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}: {}", self.dir.display(), self.logs());
+        }
+        self.run(&["stop", "--force"]);
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The processes that have a line in their environment.
+fn marked(mark: &str) -> Vec<u32> {
+    let pids = std::fs::read_dir("/proc").expect("there is /proc").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let has = |pid: &u32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|line| line == mark.as_bytes())
+    };
+    pids.filter(has).collect()
+}
+
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+fn kill(pid: u32) {
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill runs").success());
+}
+
+fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < within, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    start.elapsed()
+}
+
+/// A running program, and its lines.
+struct Program {
+    child: Child,
+    input: ChildStdin,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    fn new(command: &mut Command) -> Program {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
+        let input = child.stdin.take().expect("it is piped");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        Program { child, input, lines }
+    }
+
+    fn line(&mut self) -> String {
+        self.lines.next().expect("the program says something").expect("in UTF-8")
+    }
+
+    fn until(&mut self, wanted: &str) {
+        while self.line() != wanted {}
+    }
+
+    fn go_on(&mut self) {
+        self.input.write_all(b"\n").expect("the program listens");
+    }
+
+    fn ends(mut self) {
+        eventually("the program ends", LONG, || self.child.try_wait().expect("it can be waited for").is_some());
+        assert!(self.child.wait().expect("it ended").success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_head_starts_answers_and_stops_and_leaves_nothing() {
+    let machine = Machine::new("head");
+    let said = machine.ok(&["start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0", "--num-cpus", "2"]);
+    let (address, token) = (machine.entry("address"), machine.token());
+    for wanted in
+        [format!("actinic start --address {address} --token {token}"), "auto".into(), "stop".into(), "status".into()]
+    {
+        assert!(said.contains(&wanted), "{wanted}: {said}");
+    }
+    let status = machine.ok(&["status"]);
+    assert!(status.contains("1 alive") && status.contains("0 of 2 CPU") && status.contains("none waits"), "{status}");
+    let json: serde_json::Value = serde_json::from_str(&machine.ok(&["status", "--format", "json"])).expect("JSON");
+    assert_eq!(json["resources"]["CPU"], 2.0);
+    machine.start("one").ends();
+    let jobs: serde_json::Value = serde_json::from_str(&machine.ok(&["list", "jobs", "--format", "json"])).expect("JSON");
+    assert_eq!(jobs[0]["state"], "ENDED", "{jobs}");
+    let pids = machine.pids();
+    let began = Instant::now();
+    assert!(machine.ok(&["stop"]).contains("Stopped 1 node."));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(!pids.iter().any(|pid| runs(*pid)), "{pids:?}");
+    assert!(!machine.dir.exists(), "something is left in {}", machine.dir.display());
+}
+
+#[test]
+fn keys_and_tokens_are_for_their_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let machine = Machine::new("modes");
+    machine.head();
+    let node = machine.nodes().pop().expect("a node runs");
+    let mode = |path: &Path| std::fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
+    assert_eq!([mode(&machine.dir), mode(&node)], [0o700, 0o700]);
+    assert_eq!([mode(&node.join("node.json")), mode(&node.join("log"))], [0o600, 0o600]);
+    let cmdline = std::fs::read(format!("/proc/{}/cmdline", machine.entry("pid"))).expect("it runs");
+    assert!(!text(&cmdline).contains("actinic1-"), "no token in a list of processes");
+}
+
+#[test]
+fn what_goes_wrong_is_said_in_one_line_with_exit_code_1() {
+    let (machine, other) = (Machine::new("wrong"), Machine::new("wrong-other"));
+    assert!(machine.fails(&["status"]).contains("actinic start --head"));
+    assert!(machine.ok(&["stop"]).contains("No node runs"), "stopping nothing is no failure");
+    let address = machine.head();
+    let port = address.rsplit_once(':').expect("host and port").1;
+    let second = ["start", "--head", "--node-ip-address", "127.0.0.1", "--port", port];
+    let said = machine.fails(&second);
+    assert!(said.contains("in use") && said.contains("actinic stop"), "{said}");
+    assert!(other.fails(&second).contains("in use"), "in another directory too");
+    assert!(!other.dir.exists(), "a node that did not start leaves nothing");
+    assert_eq!(machine.nodes().len(), 1, "the first one is unharmed");
+
+    let token = machine.token();
+    let tail = if token.ends_with('0') { '1' } else { '0' };
+    let mistyped = format!("{}{tail}", &token[..token.len() - 1]);
+    assert!(other.fails(&["start", "--address", &address, "--token", &mistyped]).contains("mistyped"));
+    assert!(other.fails(&["start", "--address", &address]).contains("--token"));
+    machine.ok(&["token", "create"]);
+    machine.ok(&["token", "revoke", &token]);
+    assert!(other.fails(&["start", "--address", &address, "--token", &token]).contains("refused the token"));
+    assert!(machine.fails(&["token", "revoke", &token]).contains("does not know"));
+
+    let nobody = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let at = nobody.local_addr().expect("an address").to_string();
+    drop(nobody);
+    let began = Instant::now();
+    let said = other.fails(&["status", "--address", &at, "--token", &machine.token()]);
+    assert!(said.contains("nobody listens") && began.elapsed() < Duration::from_secs(3), "{said}");
+    // A port that answers nothing is known within the deadline as well.
+    let mute = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let at = mute.local_addr().expect("an address").to_string();
+    let began = Instant::now();
+    let said = other.fails(&["status", "--address", &at, "--token", &machine.token()]);
+    assert!(said.contains("no answer") && began.elapsed() < Duration::from_secs(4), "{said}");
+    machine.ok(&["status"]);
+}
+
+#[test]
+fn a_program_is_told_why_it_cannot_connect() {
+    let (machine, other) = (Machine::new("refused"), Machine::new("refused-other"));
+    let stderr = |machine: &Machine, variables: &[(&str, &str)]| {
+        let mut command = machine.command(Path::new(PROGRAM), &["one"]);
+        let out = command.envs(variables.iter().copied()).output().expect("the program runs");
+        assert!(!out.status.success());
+        text(&out.stderr)
+    };
+    let said = stderr(&machine, &[("ACTINIC_ADDRESS", "auto")]);
+    assert!(said.contains("Connection") && said.contains("actinic start --head"), "{said}");
+    let address = machine.head();
+    other.head();
+    let said = stderr(&machine, &[("ACTINIC_ADDRESS", &address), ("ACTINIC_TOKEN", &other.token())]);
+    assert!(said.contains("Unauthorized") && said.contains("token show"), "{said}");
+    let said = stderr(&other, &[("ACTINIC_ADDRESS", &address)]);
+    assert!(said.contains("Unauthorized") && said.contains("ACTINIC_TOKEN"), "{said}");
+    for wrong in ["127.0.0.1", "127.0.0.1:port", "no such host:6379"] {
+        let said = stderr(&machine, &[("ACTINIC_ADDRESS", wrong), ("ACTINIC_TOKEN", &machine.token())]);
+        assert!(said.contains("Connection") && said.contains("no address of a cluster"), "{said}");
+    }
+    let out = machine
+        .command(Path::new(PROGRAM), &["one"])
+        .envs([("ACTINIC_ADDRESS", &address), ("ACTINIC_TOKEN", &machine.token())])
+        .output()
+        .expect("the program runs");
+    assert!(out.status.success(), "address and token: {}", text(&out.stderr));
+}
+
+#[test]
+fn garbage_at_the_port_of_a_node_harms_nobody() {
+    let machine = Machine::new("garbage");
+    let address = machine.head();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for length in (0..4000usize).map(|turn| turn * 7 % 1500) {
+        let datagram: Vec<u8> = (0..length)
+            .map(|at| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Some of them look like QUIC's long header of version 1 at first.
+                if at == 0 { 0xc3 } else if at < 5 && length % 2 == 0 { [0, 0, 0, 1][at - 1] } else { (state >> 56) as u8 }
+            })
+            .collect();
+        let _ = socket.send_to(&datagram, &address);
+    }
+    machine.ok(&["status"]);
+    machine.start("one").ends();
+}
+
+#[test]
+fn tasks_actors_and_objects_use_both_of_two_nodes() {
+    let (head, second) = (Machine::new("two"), Machine::new("two-second"));
+    let address = head.head();
+    second.join(&address, &head.token());
+    head.start("two_nodes").ends();
+    // The same, by a driver that is attached to the second node.
+    second.start("two_nodes").ends();
+    let fetched = std::fs::read_dir(second.nodes().pop().expect("a node").join("programs")).expect("a cache").count();
+    assert_eq!(fetched, 1, "the program was fetched once, and the second time it was there");
+    let pids = second.pids();
+    second.ok(&["stop"]);
+    assert!(!pids.iter().any(|pid| runs(*pid)), "{pids:?}");
+    assert!(head.ok(&["status"]).contains("1 alive, 1 dead"));
+    // A node ends with its cluster.
+    second.join(&address, &head.token());
+    let pids = second.pids();
+    head.ok(&["stop"]);
+    eventually("the second node ends with its head", LONG, || !pids.iter().any(|pid| runs(*pid)));
+}
+
+#[test]
+fn work_of_a_killed_node_is_done_elsewhere() {
+    let (head, second) = (Machine::new("kill"), Machine::new("kill-second"));
+    let address = head.head();
+    second.join(&address, &head.token());
+    let mut program = head.start("survive");
+    program.until("running");
+    let pids = second.pids();
+    assert!(pids.len() > 1, "it has workers: {pids:?}");
+    kill(pids[0]);
+    program.go_on();
+    let actor = program.line();
+    assert!(actor.contains("ActorDied") || actor.contains("ActorUnavailable"), "{actor}");
+    let dead = program.line();
+    let after: u64 = dead.strip_prefix("dead after ").and_then(|millis| millis.parse().ok()).expect("milliseconds");
+    assert!(after < 3000, "{after} ms");
+    eventually("its workers end with it", Duration::from_secs(5), || !pids.iter().any(|pid| runs(*pid)));
+    program.until("ok");
+    program.ends();
+    println!("{actor}; the node was known dead after {after} ms");
+    // What it left is cleaned by the next command that ends or starts nodes there.
+    second.join(&address, &head.token());
+    assert_eq!(second.nodes().len(), 1);
+}
+
+#[test]
+fn the_work_of_a_killed_driver_ends() {
+    let machine = Machine::new("driver");
+    machine.head();
+    let mut program = machine.start("linger");
+    program.until("running");
+    assert!(machine.ok(&["status"]).contains("2 of 2 CPU"));
+    let workers = machine.pids()[1..].to_vec();
+    assert!(workers.len() >= 2, "{workers:?}");
+    kill(program.child.id());
+    let after = eventually("its workers end", LONG, || !workers.iter().any(|pid| runs(*pid)));
+    eventually("its CPUs are free", LONG, || machine.ok(&["status"]).contains("0 of 2 CPU"));
+    println!("workers were gone after {after:?}");
+    let jobs = machine.ok(&["list", "jobs"]);
+    assert!(jobs.contains("ENDED") && !jobs.contains("RUNNING"), "{jobs}");
+    let actors = machine.ok(&["list", "actors"]);
+    assert!(actors.contains("DEAD") && !actors.contains("ALIVE"), "{actors}");
+}
+
+#[test]
+fn a_program_that_is_rebuilt_meanwhile_goes_on_as_it_was() {
+    let (head, second) = (Machine::new("rebuilt"), Machine::new("rebuilt-second"));
+    let address = head.head();
+    second.join(&address, &head.token());
+    let copy = std::env::temp_dir().join(format!("actinic-test-program-{}", std::process::id()));
+    std::fs::copy(PROGRAM, &copy).expect("copied");
+    let mut program = head.start_at(&copy, "rebuilt");
+    program.until("running");
+    std::fs::remove_file(&copy).expect("removed");
+    std::fs::write(&copy, "another program").expect("replaced");
+    program.go_on();
+    program.until("ok");
+    program.ends();
+    std::fs::remove_file(&copy).expect("removed");
+}
+
+#[test]
+fn a_node_in_the_foreground_ends_by_a_signal() {
+    let machine = Machine::new("block");
+    let args = ["start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0", "--block"];
+    let mut node = Program::new(&mut machine.command(actinic(), &args));
+    while !node.line().contains("Ctrl-C") {}
+    machine.ok(&["status"]);
+    let status = Command::new("kill").arg(node.child.id().to_string()).status();
+    assert!(status.expect("kill runs").success());
+    node.ends();
+    assert!(!machine.dir.exists());
+}
