@@ -61,7 +61,7 @@ impl Args {
         let (buffers, refs) = (self.extras.buffers.len(), self.extras.refs.len());
         self.body.push(HERE);
         if let Err(error) = value::encode_into(value, &mut self.body, &mut self.extras) {
-            let error = value::not_encoded::<T>(&format!("argument `{name}`"), error);
+            let error = value::not_encoded(value, &format!("argument `{name}`"), error);
             self.error.get_or_insert(error);
             return;
         }

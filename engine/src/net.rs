@@ -216,7 +216,11 @@ impl Ear {
         for message in messages {
             let Some(tasks) = decode::<WireTasks<'_>>(from, message.body) else { continue };
             let Some(slot) = self.process.slot(tasks.worker) else {
-                tracing::debug!(worker = %tasks.worker, "tasks for a worker that is gone; their owner hears of it from its raylet");
+                tracing::debug!(worker = %tasks.worker, "tasks for a worker that is gone; its raylet tells their owner");
+                for task in &tasks.tasks {
+                    // The refs in it were handed over, and are dropped here.
+                    drop(RemoteJob::task(&self.process, from, tasks.owner, tasks.lease, task));
+                }
                 continue;
             };
             let mut ready = Vec::with_capacity(tasks.tasks.len());
@@ -267,6 +271,10 @@ impl Ear {
                     actor = calls.actor,
                     "calls for an actor that is not here; their caller hears from the GCS"
                 );
+                for call in &calls.calls {
+                    // The refs in it were handed over, and are dropped here.
+                    drop(RemoteJob::call(&self.process, from, calls.owner, None, "", call));
+                }
                 continue;
             };
             for call in &calls.calls {

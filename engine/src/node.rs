@@ -113,7 +113,9 @@ impl Node {
                 let ip = settings.ip.or_else(|| start::join::near(None)).unwrap_or(Ipv4Addr::LOCALHOST.into());
                 let place = Place { net: Net::Udp, listen: SocketAddr::new(ip, *port) };
                 let admits = token.as_deref().map(|token| known_authority(&settings.base, token)).transpose()?;
-                start::head(env, options, place, admits, Some(cache))?
+                let running = start::head(env, options, place, admits, Some(cache))?;
+                start::own_borrower(&running.process);
+                running
             }
             Role::Join { address, token, port } => {
                 let listen = settings.ip.map(|ip| SocketAddr::new(ip, *port));

@@ -42,6 +42,9 @@ pub(crate) struct Settings {
     pub(crate) store_bytes: u64,
 }
 
+/// Sends a message that waited.
+type Leave = Box<dyn FnOnce() + Send>;
+
 #[derive(Default)]
 struct Tables {
     owners: Vec<Option<Arc<Owner>>>,
@@ -49,7 +52,8 @@ struct Tables {
     slots: BTreeMap<crate::ids::WorkerId, Weak<TaskSlot>>,
     /// By their numbers in this process.
     actors: BTreeMap<u64, Arc<ActorHost>>,
-    hand_outs: HashMap<(u32, HandOutId), Box<dyn FnOnce() + Send>>,
+    /// Messages that wait for an owner's word; or the word that came before its message waited.
+    hand_outs: HashMap<(u32, HandOutId), Option<Leave>>,
     clients: BTreeMap<ActorId, Weak<Client>>,
     running: HashMap<TaskId, Arc<Running>>,
     /// What the constructors of actors need, and whether they may need it again.
@@ -347,9 +351,9 @@ impl Process {
     }
 
     /// An object of this process's owners is needed by nobody: its copies elsewhere go.
-    pub(crate) fn free_stored(&self, object: ObjectId, stored: &crate::object::Stored) {
+    pub(crate) fn free_stored(&self, object: ObjectId, stored_at: &[PeerAddr]) {
         self.store.drop_copy(&object);
-        for at in &stored.at {
+        for at in stored_at {
             if at.id == self.id {
                 self.store.remove(&object);
             } else if let Ok(endpoint) = self.endpoint() {
@@ -827,13 +831,34 @@ impl Process {
         }
     }
 
-    /// A message with refs leaves when their owners know its receiver.
-    pub(crate) fn wait_hand_out(&self, owner: OwnerId, id: HandOutId, leave: Box<dyn FnOnce() + Send>) {
-        self.lock().hand_outs.insert((owner.number, id), leave);
+    /// A message with refs leaves when their owners know its receiver: now, if the word of it came first.
+    pub(crate) fn wait_hand_out(&self, owner: OwnerId, id: HandOutId, leave: Leave) {
+        let now = {
+            let mut tables = self.lock();
+            match tables.hand_outs.remove(&(owner.number, id)) {
+                Some(_) => Some(leave),
+                None => {
+                    tables.hand_outs.insert((owner.number, id), Some(leave));
+                    None
+                }
+            }
+        };
+        if let Some(leave) = now {
+            leave();
+        }
     }
 
     pub(crate) fn hand_out_ready(&self, owner: OwnerId, id: HandOutId) {
-        let leave = self.lock().hand_outs.remove(&(owner.number, id));
+        let leave = {
+            let mut tables = self.lock();
+            match tables.hand_outs.remove(&(owner.number, id)) {
+                Some(leave) => leave,
+                None => {
+                    tables.hand_outs.insert((owner.number, id), None);
+                    None
+                }
+            }
+        };
         if let Some(leave) = leave {
             leave();
         }

@@ -351,6 +351,7 @@ fn make_node(
 ) -> Result<Made> {
     let identity = node_authority.issue(env.uuid()).map_err(security)?;
     let (process, endpoint) = new_process(env, options, place, identity)?;
+    own_borrower(&process);
     let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&gcs)));
     // A daemon ends with its cluster; the nodes of a test end with their test.
     let home = cache.is_some().then_some(gcs.id);
@@ -401,6 +402,11 @@ fn new_process(
     let process = Process::new(&settings, env.clone());
     process.set_endpoint(endpoint.clone(), vec![endpoint.local_addr()]);
     Ok((process, endpoint))
+}
+
+/// The owner that stands for a process as a borrower (number 0), where no driver or worker is one from the start.
+pub(crate) fn own_borrower(process: &Arc<Process>) {
+    process.new_owner(JobId(uuid::Uuid::nil()), Arc::from(""), None);
 }
 
 fn start_raylet(

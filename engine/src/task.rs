@@ -310,8 +310,10 @@ impl Task {
         }
         // The arguments' refs go after the lock: theirs may be the last.
         drop(input);
-        if task.slots().all(|slot| slot.holds() == 0) {
-            task.owner.forget(task);
+        for index in 0..task.returns() {
+            if task.slot(index).holds() == 0 {
+                task.owner.settle(task, index);
+            }
         }
     }
 

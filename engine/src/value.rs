@@ -239,14 +239,31 @@ impl Extras {
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, what: &str) -> Result<Value> {
     let mut body = BlobWriter::default();
     let mut extras = Extras::default();
-    encode_into(value, &mut body, &mut extras).map_err(|error| not_encoded::<T>(what, error))?;
+    encode_into(value, &mut body, &mut extras).map_err(|error| not_encoded(value, what, error))?;
     Ok(Value::new(body.finish(), extras))
 }
 
-pub(crate) fn not_encoded<T: ?Sized>(what: &str, error: postcard::Error) -> Error {
+#[cold]
+pub(crate) fn not_encoded<T: Serialize + ?Sized>(value: &T, what: &str, error: postcard::Error) -> Error {
     let type_name = std::any::type_name::<T>();
+    let said = (error == postcard::Error::SerdeSerCustom).then(|| what_serialize_says(value)).flatten();
+    let error = said.unwrap_or_else(|| error.to_string());
     Error::serialization(format!("{what} of type `{type_name}` could not be encoded: {error}"))
         .remedy("its `Serialize` must succeed for every value, and a sequence or map must know its length")
+}
+
+/// The words of a `Serialize` that refused, which postcard does not keep.
+fn what_serialize_says<T: Serialize + ?Sized>(value: &T) -> Option<String> {
+    CONTEXT.with(|context| {
+        let outer = context.encoding.replace(true);
+        let held = std::mem::take(&mut *context.collected.borrow_mut());
+        let said = serde_json::to_writer(std::io::sink(), value).err().map(|error| error.to_string());
+        context.encoding.set(outer);
+        // The refs of this try are dropped after the borrow ends.
+        let tried = std::mem::replace(&mut *context.collected.borrow_mut(), held);
+        drop(tried);
+        said
+    })
 }
 
 /// Runs `read` with the value's extras offered to the `Deserialize` of refs and buffers.

@@ -75,9 +75,12 @@ fn a_late_test_names_what_is_pending() {
         let options = TestOptions::new("here", 1).num_cpus(1).timeout(1.0);
         let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
             if sync {
-                run_test_sync(options, |_| held::remote(&running, &gate, 1).blocking().map(drop))
+                run_test_sync(options, |_cluster| held::remote(&running, &gate, 1).blocking().map(drop))
             } else {
-                run_test(options, |_| async move { held::remote(&running, &gate, 1).await.map(drop) })
+                run_test(options, |cluster| async move {
+                    held::remote(&running, &gate, 1).await?;
+                    cluster.idle().await
+                })
             }
         }));
         let text = *failed.unwrap_err().downcast::<String>().unwrap();

@@ -17,6 +17,7 @@ use crate::call::INLINE_LIMIT;
 use crate::ids::ObjectId;
 use crate::object::{Resolved, Stored};
 use crate::process::Process;
+use crate::protocol::{OwnerMessage, ToOwner};
 use crate::protocol::calls::{Fetch, FetchHeader, aligned};
 use crate::value::{Blob, Extras, Value};
 
@@ -68,14 +69,30 @@ impl Store {
         }
         let size = size as u64;
         let take = |used: u64| (used + size <= self.capacity).then_some(used + size);
-        match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
-            Ok(_) => Ok(()),
-            Err(used) => Err(Error::object_store_full(format!(
+        loop {
+            let Err(used) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) else { return Ok(()) };
+            if self.evict_one() {
+                continue;
+            }
+            return Err(Error::object_store_full(format!(
                 "an object of {size} bytes does not fit: {used} of {} bytes of the object store are in use",
                 self.capacity
             ))
-            .remedy("drop refs that are not needed any more, or raise `object_store_memory`")),
+            .remedy("drop refs that are not needed any more, or raise `object_store_memory`"));
         }
+    }
+
+    /// Drops a copy of what lies elsewhere too; `false` if there is none. Readers keep what they read.
+    fn evict_one(&self) -> bool {
+        let gone = {
+            let mut kept = self.lock();
+            let any = kept.copies.keys().next().copied();
+            any.and_then(|any| kept.copies.remove(&any))
+        };
+        if let Some(value) = &gone {
+            self.discharge(value.size());
+        }
+        gone.is_some()
     }
 
     /// Counts a value that is no longer kept.
@@ -195,6 +212,12 @@ impl Process {
         for tell in waiting {
             // One that waits no more needs no answer.
             let _ = tell.send(fetched.clone());
+        }
+        let owner = object.task.owner;
+        if fetched.is_ok() && owner.process != self.id {
+            // It frees the copy with the object.
+            let copied = OwnerMessage::Copied { seq: object.task.seq, index: object.index, at: self.address() };
+            self.tell_owner(owner.process, ToOwner::To { owner: owner.number, message: copied });
         }
         fetched.map(|value| with_refs(value, stored))
     }

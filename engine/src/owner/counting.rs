@@ -1,9 +1,10 @@
 //! The shell of the reference-counting core: which table knows of which object, and what its actions mean here.
 //!
 //! Inside a process refs are counted where they are (`RawRef`); only what crosses to another process enters a
-//! [`RefTable`]. Each owner's table has the objects of that owner that were ever given to another process; the first
-//! owner's table also has what this process borrows.
+//! [`RefTable`]. Each owner's table has the objects of that owner that were ever given to another process; the
+//! table of the process's own owner (number 0) also has what this process borrows.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actinic_transport::{Peer, ProcessId};
@@ -11,7 +12,7 @@ use actinic_transport::{Peer, ProcessId};
 use crate::ids::{ObjectId, OwnerId};
 use crate::object::{Borrowed, RawRef, Target};
 use crate::owner::Owner;
-use crate::owner::refs::{Hold, RefAction, RefMessage, RefTable, Slot};
+use crate::owner::refs::{HandOut, HandOutId, Hold, RefAction, RefMessage, RefTable, Slot};
 use crate::process::Process;
 use crate::protocol::{OwnerMessage, ToOwner};
 use crate::task::Task;
@@ -54,7 +55,7 @@ impl Owner {
                 RefAction::Ready(id) => self.process.hand_out_ready(self.id, id),
                 RefAction::Free(freed) => {
                     if let Some(task) = self.task(freed.seq) {
-                        self.unlent(&task, freed.index);
+                        self.settle(&task, freed.index);
                     }
                 }
                 RefAction::Forget(_) => {}
@@ -68,41 +69,45 @@ impl Owner {
         self.count(|table, out| table.message(from, message, out));
     }
 
-    /// The last ref in this process is gone; `true` if other processes still hold the object.
-    pub(super) fn lent(self: &Arc<Self>, task: &Arc<Task>, index: u32) -> bool {
-        if !task.is_shared() {
-            return false;
-        }
+    /// The last ref in this process is gone; others may hold the object.
+    pub(super) fn unhold(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
         let object = Slot { seq: task.seq, index };
         let mut out = Vec::new();
-        let lent = {
+        {
             let mut table = self.counts.lock(self.id);
             let id = ObjectId { task: task.id(), index };
-            // Somebody may have taken a new ref from the table meanwhile.
+            // Somebody may have taken a new ref meanwhile.
             if task.slot(index).holds() == 0 && table.counts(id).is_some_and(|counts| counts.local > 0) {
                 table.release_mine(object, Hold::Local, &mut out);
             }
-            out.retain(
-                |action| !matches!(action, RefAction::Free(freed) | RefAction::Forget(freed) if *freed == object),
-            );
-            table.counts(id).is_some_and(|counts| !counts.borrowers.is_empty() || counts.pins > 0)
-        };
+        }
+        // The caller settles this one.
+        out.retain(|action| !matches!(action, RefAction::Free(freed) | RefAction::Forget(freed) if *freed == object));
         self.carry_out(out);
-        lent
+    }
+
+    /// Whether other processes hold a return, or a message that carries it is under way.
+    pub(super) fn is_lent(&self, task: &Task, index: u32) -> bool {
+        let id = ObjectId { task: task.id(), index };
+        let lent = || {
+            let counts = self.counts.if_any()?.counts(id)?;
+            Some(!counts.borrowers.is_empty() || counts.pins > 0)
+        };
+        task.is_shared() && lent() == Some(true)
     }
 
     /// Makes the table know an object that is about to be given away.
     fn share(table: &mut RefTable, task: &Task, index: u32) {
         let id = ObjectId { task: task.id(), index };
-        if table.counts(id).is_none() {
-            table.own(task.seq, task.returns(), true);
-            task.set_shared();
-            for other in (0..task.returns()).filter(|other| *other != index && task.slot(*other).holds() == 0) {
-                // Its refs were dropped before the table knew of it: nothing to carry out.
-                table.release_mine(Slot { seq: task.seq, index: other }, Hold::Local, &mut Vec::new());
+        match table.counts(id) {
+            None => {
+                table.own_more(task.seq, index, 1, true);
+                task.set_shared();
             }
-        } else if table.counts(id).is_some_and(|counts| counts.local == 0) {
-            table.hold(id, Hold::Local);
+            Some(counts) if counts.local == 0 => {
+                table.hold(id, Hold::Local);
+            }
+            Some(_) => {}
         }
     }
 }
@@ -116,7 +121,8 @@ impl Process {
     /// hear of the new borrower first.
     pub(crate) fn hand_out(self: &Arc<Self>, refs: Vec<RawRef>, to: ProcessId, send: impl FnOnce() + Send + 'static) {
         let mut mine: Vec<(Arc<Owner>, Vec<ObjectId>)> = Vec::new();
-        let mut borrowed = Vec::new();
+        // By whom they are for: what goes home goes to its owner, the rest to the receiver's borrower.
+        let mut borrowed: BTreeMap<OwnerId, Vec<ObjectId>> = BTreeMap::new();
         for object in &refs {
             match object.target() {
                 Target::Owned(task, index) => {
@@ -127,33 +133,43 @@ impl Process {
                         None => mine.push((Arc::clone(&task.owner), vec![id])),
                     }
                 }
-                Target::Borrowed(object) => borrowed.push(object.id),
+                // One that was lost on its way home has no owner to ask.
+                Target::Borrowed(object) if object.id.task.owner.process == self.id => {}
+                Target::Borrowed(object) => {
+                    let owner = object.id.task.owner;
+                    let receiver = if owner.process == to { owner } else { borrower(to) };
+                    borrowed.entry(receiver).or_default().push(object.id);
+                }
             }
         }
-        let to = borrower(to);
         for (owner, ids) in mine {
             // What is mine is registered at once, and leaves with this message.
-            let id = owner.count(|table, out| table.hand_out(&ids, to, out)).id;
+            let id = owner.count(|table, out| table.hand_out(&ids, borrower(to), out)).id;
             owner.count(|table, out| table.delivered(id, out));
         }
         let Some(first) = self.borrowing_owner().filter(|_| !borrowed.is_empty()) else {
             send();
             return;
         };
-        let handed = first.count(|table, out| table.hand_out(&borrowed, to, out));
-        let process = Arc::clone(self);
+        let handed: Vec<HandOut> = borrowed
+            .iter()
+            .map(|(receiver, ids)| first.count(|table, out| table.hand_out(ids, *receiver, out)))
+            .collect();
         let owner = Arc::clone(&first);
         // The refs themselves stay alive until the message is under way.
         let kept = refs;
+        let ids: Vec<HandOutId> = handed.iter().map(|handed| handed.id).collect();
         let leave = move || {
             send();
-            owner.count(|table, out| table.delivered(handed.id, out));
+            for id in ids {
+                owner.count(|table, out| table.delivered(id, out));
+            }
             drop(kept);
         };
-        if handed.ready {
-            leave();
-        } else {
-            process.wait_hand_out(first.id, handed.id, Box::new(leave));
+        // At most the one to the receiver's borrower waits.
+        match handed.iter().find(|handed| !handed.ready) {
+            None => leave(),
+            Some(handed) => self.wait_hand_out(first.id, handed.id, Box::new(leave)),
         }
     }
 

@@ -61,6 +61,8 @@ pub(crate) enum Act<T, L> {
     Return {
         link: L,
     },
+    /// The task has left the dispatcher; dropped outside the lock, for it may be the last to know of it.
+    Gone(T),
     /// Ask the worker for the lent tasks that it has not begun.
     TakeBack {
         lease: LeaseIx,
@@ -320,6 +322,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         for (seq, ns) in done {
             if let Some(task) = self.land(ix, seq) {
                 self.measured(task.function(), ns);
+                out.push(Act::Gone(task));
             }
         }
         self.fill(ix, out);
@@ -327,7 +330,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
 
     /// A task that waits without holding its worker: the lease is free for the next.
     pub(crate) fn parked(&mut self, ix: LeaseIx, seq: u64, out: &mut Vec<Act<T, L>>) {
-        self.land(ix, seq);
+        out.extend(self.land(ix, seq).map(Act::Gone));
         self.fill(ix, out);
     }
 

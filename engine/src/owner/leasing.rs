@@ -136,6 +136,7 @@ impl Owner {
                 tracing::warn!(target: "actinic", "{text}");
                 self.lock().requests.infeasible.insert(request, text);
             }
+            OwnerMessage::Copied { seq, index, at } => self.copied(seq, index, at),
             OwnerMessage::Parked { lease, seq } => {
                 if let Some(ix) = self.lease_ix(lease) {
                     self.parked(ix, seq);

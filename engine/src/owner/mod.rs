@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use actinic_transport::{NodeId, Peer};
+use actinic_transport::{NodeId, Peer, PeerAddr};
 
 use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency, Returns};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
-use crate::object::{RawRef, Resolved, State};
+use crate::object::{RawRef, Resolved, State, Stored};
 use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
 use crate::owner::table::Table;
 use crate::process::Process;
@@ -89,6 +89,8 @@ pub(crate) struct Owner {
     seq: AtomicU64,
     core: Mutex<Core>,
     counts: counting::Counts,
+    /// Where copies lie of the large values that this process itself holds.
+    copies: Mutex<HashMap<(u64, u32), Vec<PeerAddr>>>,
     ticking: AtomicBool,
     dead: OnceLock<Error>,
 }
@@ -123,6 +125,7 @@ impl Owner {
                 requests: leasing::Requests::default(),
             }),
             counts: counting::Counts::default(),
+            copies: Mutex::default(),
             ticking: AtomicBool::new(false),
             dead: OnceLock::new(),
         })
@@ -284,6 +287,7 @@ impl Owner {
                     }
                     self.send_tasks(lease, &link, tasks);
                 }
+                Act::Gone(task) => drop(task),
                 Act::Backlog { key, wanted } => self.ask_lease(key, wanted),
                 Act::Return { link } => self.process.return_lease(link.lease(), true),
                 Act::TakeBack { lease, link } => match &link {
@@ -469,8 +473,14 @@ impl Owner {
             if core.parked.is_empty() {
                 core.dispatch.completed(lease, done, out);
             } else {
-                let done: Vec<(u64, u32)> =
-                    done.into_iter().filter(|(seq, _)| core.parked.remove(seq).is_none()).collect();
+                let mut flying = Vec::new();
+                for (seq, ns) in done {
+                    match core.parked.remove(&seq) {
+                        Some((task, _)) => out.push(Act::Gone(task)),
+                        None => flying.push((seq, ns)),
+                    }
+                }
+                let done = flying;
                 core.dispatch.completed(lease, done, out);
             }
         });
@@ -484,11 +494,10 @@ impl Owner {
     /// A task awaits without holding its worker.
     pub(crate) fn parked(self: &Arc<Self>, lease: LeaseIx, seq: u64) {
         self.change(|core, out| {
-            if let (Some(task), Some(worker)) =
-                (core.tasks.get(seq).cloned(), core.dispatch.link(lease).map(Link::worker))
+            if let (Some(task), Some(worker)) = (core.tasks.get(seq), core.dispatch.link(lease).map(Link::worker))
                 && !task.is_done()
             {
-                core.parked.insert(seq, (task, worker));
+                core.parked.insert(seq, (Arc::clone(task), worker));
             }
             core.dispatch.parked(lease, seq, out);
         });
@@ -498,51 +507,109 @@ impl Owner {
 
     /// The last ref in this process to a return is gone.
     pub(crate) fn released(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
-        if !self.lent(task, index) {
-            self.free(task, index);
+        if task.is_shared() {
+            self.unhold(task, index);
         }
+        self.settle(task, index);
     }
 
-    /// No other process holds the return any more.
-    fn unlent(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
-        if task.slot(index).holds() == 0 {
-            self.free(task, index);
-        }
-    }
-
-    /// Nobody anywhere can ask for the value: it goes, here and wherever it is stored.
-    fn free(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
-        let slot = task.slot(index);
-        let stored = match &*slot.lock() {
-            State::Ready(Resolved::Value(value)) => {
-                self.process.store.discharge(value.size());
-                None
+    /// Frees a return that nobody anywhere can ask for, once: its value goes, here and wherever it is stored.
+    ///
+    /// A ref that comes back from elsewhere is found under the same lock; what is settled here stays so.
+    pub(crate) fn settle(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
+        let wanted = |index: u32| task.slot(index).holds() > 0 || self.is_lent(task, index);
+        let (gone, cleared) = {
+            let mut core = self.lock();
+            if wanted(index) {
+                return;
             }
-            State::Ready(Resolved::Stored(stored)) => Some(Arc::clone(stored)),
-            _ => None,
+            let ends = task.is_done() || matches!(task.what, What::Lifeline(_));
+            if !ends {
+                // Its end settles it.
+                return;
+            }
+            if task.returns() == 1 {
+                (core.tasks.remove(task.seq), None)
+            } else {
+                let cleared = task.slot(index).clear();
+                let last = (0..task.returns()).all(|index| !wanted(index));
+                (if last { core.tasks.remove(task.seq) } else { None }, Some(cleared))
+            }
         };
-        if let Some(stored) = stored {
-            self.process.free_stored(ObjectId { task: task.id(), index }, &stored);
-        }
         if let What::Lifeline(actor) = &task.what {
-            self.forget(task);
-            self.process.tell_gcs(ToGcs::HandlesGone { actor: *actor });
+            if gone.is_some() {
+                self.process.tell_gcs(ToGcs::HandlesGone { actor: *actor });
+            }
             return;
         }
-        if task.is_done() {
-            if task.returns() > 1 {
-                drop(slot.clear());
+        match cleared {
+            Some(State::Ready(outcome)) => self.free(task, index, &outcome),
+            Some(State::Pending(_)) => {}
+            None if gone.is_some() => {
+                let stored = match &*task.slot(0).lock() {
+                    State::Ready(Resolved::Value(value)) => {
+                        self.free_value(task, 0, value.size());
+                        None
+                    }
+                    State::Ready(stored @ Resolved::Stored(_)) => Some(stored.clone()),
+                    _ => None,
+                };
+                if let Some(stored) = stored {
+                    self.free(task, 0, &stored);
+                }
             }
-            if task.slots().all(|slot| slot.holds() == 0) {
-                self.forget(task);
-            }
+            None => {}
         }
     }
 
-    /// Nothing can ask for the task any more.
-    pub(crate) fn forget(self: &Arc<Self>, task: &Arc<Task>) {
-        let gone = self.lock().tasks.remove(task.seq);
-        drop(gone);
+    fn free(&self, task: &Task, index: u32, outcome: &Resolved) {
+        match outcome {
+            Resolved::Value(value) => self.free_value(task, index, value.size()),
+            Resolved::Stored(stored) => self.process.free_stored(ObjectId { task: task.id(), index }, &stored.at),
+            Resolved::Error(_) => {}
+        }
+    }
+
+    /// A value of this process is freed, and the copies that others fetched.
+    fn free_value(&self, task: &Task, index: u32, size: usize) {
+        self.process.store.discharge(size);
+        if size > crate::call::INLINE_LIMIT {
+            let copies = self.copies().remove(&(task.seq, index)).unwrap_or_default();
+            self.process.free_stored(ObjectId { task: task.id(), index }, &copies);
+        }
+    }
+
+    fn copies(&self) -> MutexGuard<'_, HashMap<(u64, u32), Vec<PeerAddr>>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another process has fetched an object: it is told when the object is freed, which may have been meanwhile.
+    pub(crate) fn copied(self: &Arc<Self>, seq: u64, index: u32, at: PeerAddr) {
+        let known = {
+            let core = self.lock();
+            match core.tasks.get(seq).filter(|task| task.has_slot(index)) {
+                None => None,
+                Some(task) => {
+                    let before = match &mut *task.slot(index).lock() {
+                        State::Ready(Resolved::Value(_)) => {
+                            self.copies().entry((seq, index)).or_default().push(at.clone());
+                            Some(None)
+                        }
+                        State::Ready(Resolved::Stored(stored)) => {
+                            let mut more = Stored { size: stored.size, at: stored.at.clone(), refs: stored.refs.clone() };
+                            more.at.push(at.clone());
+                            Some(Some(std::mem::replace(stored, Arc::new(more))))
+                        }
+                        _ => None,
+                    };
+                    before.map(|before| (Arc::clone(task), before))
+                }
+            }
+        };
+        if known.is_none() {
+            let task = TaskId { owner: self.id, seq };
+            self.process.free_stored(ObjectId { task, index }, &[at]);
+        }
     }
 
     /// A ref to an object of this owner, for somebody who knows its id.

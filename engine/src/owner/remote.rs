@@ -6,6 +6,7 @@ use actinic_transport::{ActorNo, Lane, Peer};
 
 use crate::api::error::Error;
 use crate::call::{ReturnValue, Returns};
+use crate::ids::{ObjectId, TaskId};
 use crate::object::{RawRef, Resolved, Stored};
 use crate::owner::dispatch::LeaseIx;
 use crate::owner::{Owner, RemoteLink};
@@ -63,10 +64,11 @@ impl Owner {
         let mut again = Vec::new();
         for (reply, task) in replies.iter().zip(self.tasks_numbered(replies.iter().map(|reply| reply.seq))) {
             done.push((reply.seq, reply.ns));
-            let Some(task) = task else { continue };
-            if task.attempt() != reply.attempt || task.is_done() {
+            let wanted = task.filter(|task| task.attempt() == reply.attempt && !task.is_done());
+            let Some(task) = wanted else {
+                self.unwanted(from, reply);
                 continue;
-            }
+            };
             if self.reply(from, &task, reply) {
                 again.push(Arc::clone(&task));
             }
@@ -83,6 +85,19 @@ impl Owner {
             match &task.what {
                 What::Method(call) => call.client.retry(&task),
                 _ => self.ready(&task),
+            }
+        }
+    }
+
+    /// An answer that nobody waits for (after a cancellation, of a stale attempt): what it brought is given up.
+    #[cold]
+    fn unwanted(self: &Arc<Self>, from: &Peer, reply: &WireReply<'_>) {
+        for (index, outcome) in reply.outcomes.iter().enumerate() {
+            // The refs in it were handed over with it, and are dropped here.
+            let outcome = self.process.read_outcome(from, outcome);
+            if let (Resolved::Stored(stored), None) = (&outcome, self.task(reply.seq)) {
+                let task = TaskId { owner: self.id, seq: reply.seq };
+                self.process.free_stored(ObjectId { task, index: index as u32 }, &stored.at);
             }
         }
     }

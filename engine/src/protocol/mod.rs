@@ -105,6 +105,12 @@ pub(crate) enum OwnerMessage {
         request: RequestId,
         text: String,
     },
+    /// Another process fetched a copy of an object, and keeps it until it is freed.
+    Copied {
+        seq: u64,
+        index: u32,
+        at: PeerAddr,
+    },
     /// An async task waits without holding its worker.
     Parked {
         lease: LeaseId,

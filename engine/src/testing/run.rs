@@ -47,8 +47,9 @@ where
     };
     let _entered = scope::enter(&owner);
     let watch = Watch::start(&owner, timeout + GRACE, &place);
-    let test = test(cluster);
-    let done = runtime.block_on(async { tokio::time::timeout(timeout, test).await });
+    // Kept until it is known what is pending: what it holds would end with it.
+    let mut test = Box::pin(test(cluster));
+    let done = runtime.block_on(async { tokio::time::timeout(timeout, &mut test).await });
     let late = done.is_err().then(|| pending(&owner));
     // Blocking threads of the test that hang must not hang the harness.
     runtime.shutdown_background();
