@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used)] // a test that unwraps an error fails, which is what it is for
 
 #[macro_use]
-mod daemons;
 mod support;
 
 mod actors;
 mod basics;
+mod daemons;
 mod dependencies;
 mod faults;
 mod harness;
