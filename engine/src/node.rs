@@ -131,7 +131,7 @@ impl Node {
         let first = |at: &PeerAddr| at.addrs.first().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
         let local = process.admission.get().and_then(|admission| admission.local().map(ToString::to_string));
         let entry = local::Entry {
-            pid: std::process::id(),
+            pid: process.env.pid(),
             head: matches!(settings.role, Role::Head { .. }),
             address: first(&process.address()),
             head_address: first(&running.gcs),

@@ -67,6 +67,9 @@ struct Tables {
     kept_slots: Vec<Arc<TaskSlot>>,
 }
 
+/// Hears why.
+type Told = Box<dyn Fn(&str) + Send + Sync>;
+
 /// See the module.
 pub(crate) struct Process {
     pub(crate) id: ProcessId,
@@ -91,7 +94,7 @@ pub(crate) struct Process {
     /// What a worker does when its code asks to crash, or its raylet is gone.
     pub(crate) on_crash: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// What a node's daemon does when it has lost its cluster.
-    pub(crate) on_home_lost: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
+    pub(crate) on_home_lost: OnceLock<Told>,
     /// Where the GCS is.
     pub(crate) gcs_at: OnceLock<PeerAddr>,
     /// By whom this process is reached where it cannot be dialled.

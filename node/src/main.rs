@@ -10,6 +10,9 @@
 //!
 //! Exit codes: 0 done; 1 it failed, and one line on standard error says what and how to mend it; 2 a wrong command line.
 
+// A command looks at the clock, sleeps and reads files; nothing of it is simulated.
+#![allow(clippy::disallowed_methods)]
+
 mod daemon;
 mod flags;
 mod show;

@@ -212,7 +212,8 @@ fn a_head_starts_answers_and_stops_and_leaves_nothing() {
     let json: serde_json::Value = serde_json::from_str(&machine.ok(&["status", "--format", "json"])).expect("JSON");
     assert_eq!(json["resources"]["CPU"], 2.0);
     machine.start("one").ends();
-    let jobs: serde_json::Value = serde_json::from_str(&machine.ok(&["list", "jobs", "--format", "json"])).expect("JSON");
+    let jobs: serde_json::Value =
+        serde_json::from_str(&machine.ok(&["list", "jobs", "--format", "json"])).expect("JSON");
     assert_eq!(jobs[0]["state"], "ENDED", "{jobs}");
     let pids = machine.pids();
     let began = Instant::now();
@@ -314,7 +315,13 @@ fn garbage_at_the_port_of_a_node_harms_nobody() {
             .map(|at| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 // Some of them look like QUIC's long header of version 1 at first.
-                if at == 0 { 0xc3 } else if at < 5 && length % 2 == 0 { [0, 0, 0, 1][at - 1] } else { (state >> 56) as u8 }
+                if at == 0 {
+                    0xc3
+                } else if at < 5 && length % 2 == 0 {
+                    [0, 0, 0, 1][at - 1]
+                } else {
+                    (state >> 56) as u8
+                }
             })
             .collect();
         let _ = socket.send_to(&datagram, &address);
