@@ -127,7 +127,12 @@ pub(crate) struct ClientLimits {
 }
 
 impl Client {
-    pub(crate) fn new(id: ActorId, entry: &'static ActorEntry, process: Arc<Process>, limits: ClientLimits) -> Arc<Client> {
+    pub(crate) fn new(
+        id: ActorId,
+        entry: &'static ActorEntry,
+        process: Arc<Process>,
+        limits: ClientLimits,
+    ) -> Arc<Client> {
         Arc::new(Client {
             id,
             class: entry.name(),

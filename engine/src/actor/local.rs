@@ -126,7 +126,8 @@ const REPLIES_MAX: usize = 64;
 
 async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
     let width = host.spec.max_concurrency.max(1) as usize;
-    let this = Rc::new(Loop { host, cell, shared, active: Cell::new(0), ended: Notify::new(), replies: RefCell::default() });
+    let this =
+        Rc::new(Loop { host, cell, shared, active: Cell::new(0), ended: Notify::new(), replies: RefCell::default() });
     loop {
         if this.host.dead.load(Ordering::Acquire) {
             break;

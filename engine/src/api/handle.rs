@@ -712,7 +712,13 @@ pub fn exit_actor() -> ! {
 
 impl Client {
     /// What calls of the actor share.
-    pub(crate) fn meta(&self, retries: i64, returns: u32, name: Option<String>, retry_errors: Option<bool>) -> Arc<Meta> {
+    pub(crate) fn meta(
+        &self,
+        retries: i64,
+        returns: u32,
+        name: Option<String>,
+        retry_errors: Option<bool>,
+    ) -> Arc<Meta> {
         if retries == self.limits.max_task_retries && returns == 1 && name.is_none() && retry_errors.is_none() {
             return Arc::clone(&self.plain_meta);
         }

@@ -253,6 +253,11 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         Some(ix)
     }
 
+    /// How many leases the raylets were told could be used, less what they have granted since.
+    pub(crate) fn wanted(&self, key: KeyIx) -> u32 {
+        self.keys[key as usize].wanted
+    }
+
     /// Asks again for what the queue needs.
     pub(crate) fn ask_again(&mut self, key: KeyIx, out: &mut Vec<Act<T, L>>) {
         self.keys[key as usize].wanted = 0;

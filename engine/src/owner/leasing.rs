@@ -1,6 +1,6 @@
 //! The owner's side of leases: asking raylets, and what they answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actinic_transport::{NodeId, ProcessId};
@@ -37,6 +37,13 @@ impl Requests {
             self.by_key.remove(&key);
         }
         Some(key)
+    }
+
+    /// Closes what a node was asked for; the keys that it was for.
+    pub(super) fn close_at(&mut self, node: NodeId) -> BTreeSet<KeyIx> {
+        let there = |(id, (_, at)): (&RequestId, &(KeyIx, NodeId))| (*at == node).then_some(*id);
+        let gone: Vec<RequestId> = self.open.iter().filter_map(there).collect();
+        gone.into_iter().filter_map(|id| self.close(id)).collect()
     }
 
     pub(super) fn of_key(&self, key: KeyIx) -> impl Iterator<Item = &RequestId> {
@@ -189,10 +196,11 @@ impl Owner {
     }
 
     fn spill(self: &Arc<Self>, request: RequestId, node: NodeId, count: u32, open: u32) {
-        let message = {
+        let (message, again) = {
             let mut core = self.lock();
             let Some(&(key, _)) = core.requests.open.get(&request) else { return };
-            let spilled = if core.requests.by_key.get(&key) == Some(&request) { 1 } else { 2 };
+            let first = core.requests.by_key.get(&key) == Some(&request);
+            let spilled = if first { 1 } else { 2 };
             if open == 0 {
                 core.requests.close(request);
             }
@@ -200,9 +208,14 @@ impl Owner {
             core.requests.open.insert(id, (key, node));
             let head = core.dispatch.head(key).cloned();
             let shape = core.dispatch.shape(key).clone();
-            ToRaylet::Request(self.lease_request(id, &shape, count, head.as_ref(), spilled))
+            // What was asked for since then reached a raylet that had closed the request already.
+            let again = (first && open == 0 && core.dispatch.wanted(key) > count).then_some(key);
+            (ToRaylet::Request(self.lease_request(id, &shape, count, head.as_ref(), spilled)), again)
         };
         self.process.tell_raylet(node, message);
+        if let Some(key) = again {
+            self.ask_again(key);
+        }
     }
 
     pub(crate) fn lease_ix(&self, lease: LeaseId) -> Option<LeaseIx> {

@@ -412,6 +412,11 @@ impl Owner {
         for worker in workers {
             self.worker_lost(worker, why);
         }
+        // What was asked of its raylet is asked for elsewhere.
+        let keys = self.lock().requests.close_at(node);
+        for key in keys {
+            self.ask_again(key);
+        }
     }
 
     // ---- what workers say

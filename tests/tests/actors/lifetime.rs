@@ -410,7 +410,8 @@ async fn a_hundred_thousand_shared_actors() -> actinic::Result<()> {
     let n = 100_000;
     let before = rss();
     let start = Instant::now();
-    let actors: Vec<_> = (0..n).map(|i| Counter::options().isolation(Isolation::Shared).num_cpus(0).remote(i)).collect();
+    let actors: Vec<_> =
+        (0..n).map(|i| Counter::options().isolation(Isolation::Shared).num_cpus(0).remote(i)).collect();
     let submitted = start.elapsed();
     let refs: Vec<_> = actors.iter().map(|actor| actor.add(1)).collect();
     let called = start.elapsed();
@@ -419,7 +420,10 @@ async fn a_hundred_thousand_shared_actors() -> actinic::Result<()> {
     drop(refs);
     let after = rss();
     assert_eq!(sum, n * (n + 1) / 2);
-    println!("created {submitted:?}, called {called:?}, answered {done:?}, {} bytes each", (after - before) / n as usize);
+    println!(
+        "created {submitted:?}, called {called:?}, answered {done:?}, {} bytes each",
+        (after - before) / n as usize
+    );
     drop(actors);
     println!("dropped {:?}", start.elapsed());
     Ok(())
