@@ -311,7 +311,12 @@ impl Task {
         // The arguments' refs go after the lock: theirs may be the last.
         drop(input);
         if task.slots().all(|slot| slot.holds() == 0) {
-            task.owner.forget(task);
+            if task.is_shared() {
+                // Other processes may hold what this one does not.
+                (0..task.returns()).for_each(|index| task.owner.released(task, index));
+            } else {
+                task.owner.forget(task);
+            }
         }
     }
 

@@ -58,7 +58,16 @@ pub(crate) fn test(attr: TokenStream, item: TokenStream) -> Result<TokenStream> 
     let inner = inner(&item);
     let is_async = item.sig.asyncness.is_some();
     let body = match cluster.map(|cluster| signature::plain(&cluster.ty)) {
-        None => quote!(|_: #rt::TestCluster| #name()),
+        None if is_async => quote!(|__cluster: #rt::TestCluster| async move {
+            let __done = #name().await;
+            ::core::mem::drop(__cluster);
+            __done
+        }),
+        None => quote!(|__cluster: #rt::TestCluster| {
+            let __done = #name();
+            ::core::mem::drop(__cluster);
+            __done
+        }),
         Some(Type::Reference(reference)) => {
             let mutability = reference.mutability;
             if is_async {
