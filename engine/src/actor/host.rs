@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,7 +54,8 @@ struct Inbox {
 enum Mode {
     /// Not constructed.
     None,
-    Single(Box<dyn Any + Send>),
+    /// Beside, behind a lock of its own.
+    Single,
     Shared(Arc<dyn SharedState>),
     Local(LocalActor),
 }
@@ -69,6 +71,8 @@ pub(crate) struct ActorHost {
     creation: Mutex<Option<(Value, Vec<Value>)>>,
     inbox: Mutex<Inbox>,
     mode: Mutex<Mode>,
+    /// The state of a sync actor whose calls do not overlap: locked while one runs.
+    single: Mutex<Option<Box<dyn Any + Send>>>,
     pub(crate) dead: AtomicBool,
 }
 
@@ -101,6 +105,7 @@ impl ActorHost {
                 running: Vec::new(),
             }),
             mode: Mutex::new(Mode::None),
+            single: Mutex::new(None),
             dead: AtomicBool::new(false),
         })
     }
@@ -195,7 +200,10 @@ impl ActorHost {
             ActorState::Single { state, into_cell } if self.entry.has_async => {
                 Mode::Local(LocalActor::start(Arc::clone(self), state, into_cell))
             }
-            ActorState::Single { state, .. } => Mode::Single(state),
+            ActorState::Single { state, .. } => {
+                *self.single.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+                Mode::Single
+            }
             ActorState::Shared(state) => Mode::Shared(state),
         }
     }
@@ -332,13 +340,26 @@ impl ActorHost {
         if let Mode::Local(local) = &*self.mode() {
             local.wake();
         }
-        // The state of a sync actor goes when the thread that runs it lets go of it.
-        if let Ok(mut mode) = self.mode.try_lock()
-            && matches!(*mode, Mode::Single(_) | Mode::Shared(_))
-        {
-            *mode = Mode::None;
-        }
+        let state = {
+            let mut mode = self.mode();
+            match &*mode {
+                // It ends itself.
+                Mode::Local(_) => None,
+                _ => Some(std::mem::replace(&mut *mode, Mode::None)),
+            }
+        };
+        self.drop_state(state);
         calls
+    }
+
+    /// Drops the state of an actor that has ended, where no call runs on it; else the thread that runs the call does.
+    fn drop_state(&self, shared: Option<Mode>) {
+        let single = self.single.try_lock().ok().and_then(|mut single| single.take());
+        if single.is_none() && !matches!(shared, Some(Mode::Shared(_))) {
+            return;
+        }
+        // Destructors are user code, and this may be the thread that answers the network.
+        self.pool.schedule(Arc::new(Garbage(Mutex::new(Some((single, shared))))));
     }
 
     /// Calls that this incarnation will not answer. Local ones wait at their clients for the word of the GCS;
@@ -444,18 +465,34 @@ impl ActorHost {
             return call_shared(&*state, method, job);
         }
         // One thread at a time runs a strand: the lock is never waited for, and a panic inside is caught inside.
-        let mut mode = self.mode();
-        match (&mut *mode, method.call) {
-            (Mode::Single(state), MethodCall::SyncMut(call)) => {
-                let state: &mut dyn Any = &mut **state;
-                with_input(job, |args| call(state, args))
-            }
-            (Mode::Single(state), MethodCall::SyncRef(call)) => {
-                let state: &dyn Any = &**state;
-                with_input(job, |args| call(state, args))
-            }
+        let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = match (single.as_deref_mut(), method.call) {
+            (Some(state), MethodCall::SyncMut(call)) => with_input(job, |args| call(state, args)),
+            (Some(state), MethodCall::SyncRef(call)) => with_input(job, |args| call(&*state, args)),
             _ => Ended::Answered(Err(Error::actor_died("the actor has ended"))),
+        };
+        if self.dead.load(Ordering::Acquire) {
+            // It ended while the call ran.
+            drop(single.take());
         }
+        ended
+    }
+}
+
+/// The state of an actor that has ended, to be dropped where user code may run.
+struct Garbage(Mutex<Option<(Option<Box<dyn Any + Send>>, Option<Mode>)>>);
+
+impl Strand for Garbage {
+    fn drain(self: Arc<Self>) -> bool {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if catch_unwind(AssertUnwindSafe(|| drop(state))).is_err() {
+            tracing::warn!("the destructor of an actor's state panicked");
+        }
+        false
+    }
+
+    fn is_urgent(&self) -> bool {
+        false
     }
 }
 

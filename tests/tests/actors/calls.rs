@@ -159,7 +159,7 @@ both! {
         let error = counter.panics().await.unwrap_err();
         let text = format!("{error:?}");
         assert!(matches!(error, Error::Task { .. }), "{text}");
-        assert!(text.contains("the actor's 41") && text.contains("actors.rs"), "{text}");
+        assert!(text.contains("the actor's 41") && text.contains("mod.rs"), "{text}");
         assert_eq!(counter.add(1).await?, 42);
     }
 

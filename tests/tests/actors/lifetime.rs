@@ -171,6 +171,7 @@ both! {
         actinic::kill(&back).no_restart(false).await?;
         let found = actinic::get_actor::<Counter>("back").await?;
         assert_eq!(found.get().await?, 4);
+        actinic::kill(&found).await?;
     }
 
     /// ACT-25: calls that were made before the last handle went are answered; then the actor ends.
@@ -354,7 +355,9 @@ both! {
         actinic::kill(&keeper).await?;
         assert!(dies(&keeper).await);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(actinic::get_actor::<Counter>("child").await?.get().await?, 8);
+        let child = actinic::get_actor::<Counter>("child").await?;
+        assert_eq!(child.get().await?, 8);
+        actinic::kill(&child).await?;
     }
 
     /// Process actors have a process each, shared ones one for all.
