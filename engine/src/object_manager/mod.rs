@@ -17,8 +17,8 @@ use crate::call::INLINE_LIMIT;
 use crate::ids::ObjectId;
 use crate::object::{Resolved, Stored};
 use crate::process::Process;
-use crate::protocol::{OwnerMessage, ToOwner};
 use crate::protocol::calls::{Fetch, FetchHeader, aligned};
+use crate::protocol::{OwnerMessage, ToOwner};
 use crate::value::{Blob, Extras, Value};
 
 #[derive(Default)]

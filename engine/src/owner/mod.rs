@@ -601,7 +601,8 @@ impl Owner {
                             Some(None)
                         }
                         State::Ready(Resolved::Stored(stored)) => {
-                            let mut more = Stored { size: stored.size, at: stored.at.clone(), refs: stored.refs.clone() };
+                            let mut more =
+                                Stored { size: stored.size, at: stored.at.clone(), refs: stored.refs.clone() };
                             more.at.push(at.clone());
                             Some(Some(std::mem::replace(stored, Arc::new(more))))
                         }
