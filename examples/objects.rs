@@ -26,7 +26,7 @@ fn main() -> actinic::Result<()> {
 
     // A tuple of refs gives a tuple of values.
     let greeting = actinic::put("hello").blocking()?;
-    let (text, count) = actinic::get((&greeting, &sum::remote(&[1, 2, 3]))).blocking()?;
+    let (text, count) = actinic::get((&greeting, sum::remote([1, 2, 3]))).blocking()?;
     println!("a tuple: {text:?}, {count}");
     assert_eq!((text.as_str(), count), ("hello", 6));
 
@@ -41,5 +41,5 @@ fn main() -> actinic::Result<()> {
     let error = actinic::get(&refs[1]).timeout(Duration::from_millis(20)).blocking();
     assert!(matches!(error, Err(Error::GetTimeout { .. })));
     println!("20 ms were too short; waiting gives {}", refs[1].blocking()?);
-    cluster.shutdown_blocking()
+    cluster.shutdown().blocking()
 }

@@ -16,7 +16,7 @@ use crate::protocol::{
     AskGcs, AskRaylet, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, RAYLET, RayletAnswer, ToGcs, ToOwner, ToRaylet,
     WORKER,
 };
-use crate::raylet::{AskState, Attach, FromPeer, ProcessGone, Raylet};
+use crate::raylet::{AskState, Attach, Heard, ProcessGone, Raylet};
 use crate::task::What;
 use crate::value::Value;
 use crate::worker::job::Job;
@@ -168,7 +168,7 @@ impl Ear {
                 }
             } else if let (Some(raylet), Some(told)) = (&self.components.raylet, decode::<ToRaylet>(from, message.body))
             {
-                raylet.do_send(FromPeer(from.clone(), told));
+                raylet.do_send(Heard(told));
             }
         }
     }
@@ -205,7 +205,7 @@ impl Ear {
                 },
                 None => {
                     if let Some(told) = decode::<ToGcs>(from, message.body) {
-                        gcs.do_send(Told(Some(from.clone()), told));
+                        gcs.do_send(Told(told));
                     }
                 }
             }

@@ -898,7 +898,10 @@ impl Drop for Process {
 /// Waits for an object's outcome.
 async fn ready(object: &RawRef) {
     let (tell, hear) = tokio::sync::oneshot::channel();
-    crate::actor::client::when_ready(object, move || drop(tell.send(())));
+    crate::actor::client::when_ready(object, move || {
+        // Whoever waited may have gone.
+        let _ = tell.send(());
+    });
     // The teller is dropped untold only with the object's slot, at the end of the cluster.
     let _ = hear.await;
 }

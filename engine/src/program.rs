@@ -28,7 +28,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub type LocalBoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// How a remote function is called on a worker.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Call {
     /// A plain function, run on an executor thread.
     Sync(fn(&mut TaskArgs<'_>) -> Outcome),
@@ -97,7 +97,6 @@ impl Origin {
 /// A remote function, as the macro registers it.
 pub struct FunctionEntry {
     pub(crate) origin: Origin,
-    pub(crate) params: &'static [&'static str],
     pub(crate) call: Call,
     pub(crate) returns: NumReturns,
     pub(crate) defaults: fn() -> TaskOptions,
@@ -108,16 +107,9 @@ pub struct FunctionEntry {
 
 impl FunctionEntry {
     /// Describes a function; the macro's expansion is the only caller.
-    pub const fn new(
-        origin: Origin,
-        params: &'static [&'static str],
-        call: Call,
-        returns: NumReturns,
-        defaults: fn() -> TaskOptions,
-    ) -> Self {
+    pub const fn new(origin: Origin, call: Call, returns: NumReturns, defaults: fn() -> TaskOptions) -> Self {
         FunctionEntry {
             origin,
-            params,
             call,
             returns,
             defaults,
@@ -146,7 +138,7 @@ impl FunctionEntry {
 }
 
 /// How an actor is constructed on its worker.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Constructor {
     /// A plain constructor.
     Sync(fn(&mut TaskArgs<'_>) -> Result<ActorState, Error>),
@@ -211,7 +203,7 @@ impl<A: Send + Sync + 'static> SharedState for RwLock<A> {
 }
 
 /// How a method is called on its actor.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum MethodCall {
     /// `fn(&mut self)`: alone from start to end.
     SyncMut(fn(&mut dyn Any, &mut TaskArgs<'_>) -> Outcome),
@@ -227,7 +219,6 @@ pub enum MethodCall {
 pub struct MethodEntry {
     pub(crate) name: &'static str,
     pub(crate) signature: &'static str,
-    pub(crate) params: &'static [&'static str],
     pub(crate) call: MethodCall,
     pub(crate) returns: NumReturns,
     pub(crate) defaults: fn() -> MethodOptions,
@@ -238,12 +229,11 @@ impl MethodEntry {
     pub const fn new(
         name: &'static str,
         signature: &'static str,
-        params: &'static [&'static str],
         call: MethodCall,
         returns: NumReturns,
         defaults: fn() -> MethodOptions,
     ) -> Self {
-        MethodEntry { name, signature, params, call, returns, defaults }
+        MethodEntry { name, signature, call, returns, defaults }
     }
 
     /// Equal in two programs if the method's name and argument shape are.
@@ -255,7 +245,6 @@ impl MethodEntry {
 /// A remote actor class, as the macro registers it.
 pub struct ActorEntry {
     pub(crate) origin: Origin,
-    pub(crate) params: &'static [&'static str],
     pub(crate) constructor: Constructor,
     pub(crate) methods: &'static [MethodEntry],
     pub(crate) defaults: fn() -> ActorOptions,
@@ -274,13 +263,12 @@ impl ActorEntry {
     /// Describes an actor class; the macro's expansion is the only caller.
     pub const fn new(
         origin: Origin,
-        params: &'static [&'static str],
         constructor: Constructor,
         methods: &'static [MethodEntry],
         defaults: fn() -> ActorOptions,
         has_async: bool,
     ) -> Self {
-        ActorEntry { origin, params, constructor, methods, defaults, has_async, methods_known: OnceLock::new() }
+        ActorEntry { origin, constructor, methods, defaults, has_async, methods_known: OnceLock::new() }
     }
 
     /// The name of the type.

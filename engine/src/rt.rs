@@ -215,12 +215,8 @@ pub fn return_split<T: Split>(value: T) -> Outcome {
 }
 
 /// Submits a call of a function; without options, with those of its attribute.
-pub fn submit(
-    entry: &'static FunctionEntry,
-    options: Option<TaskOptions>,
-    args: Args,
-    returns: NumReturns,
-) -> Submitted {
+pub fn submit(entry: &'static FunctionEntry, options: Option<TaskOptions>, args: Args) -> Submitted {
+    let returns = entry.returns;
     let owner = match scope::owner() {
         Ok(owner) => owner,
         Err(error) => return Submitted::failed(error, returns),

@@ -35,6 +35,7 @@ fn pid() -> u32 {
     std::process::id()
 }
 
+#[derive(Default)]
 pub struct Place {
     calls: u32,
 }
@@ -42,7 +43,7 @@ pub struct Place {
 #[actinic::remote]
 impl Place {
     pub fn new() -> Self {
-        Place { calls: 0 }
+        Place::default()
     }
 
     pub fn call(&mut self, bytes: Vec<u8>) -> (u32, String, usize) {

@@ -16,7 +16,7 @@
 //! | `security` | authority, certificates, token |
 //! | `net`, `tuning` | datagrams, real and simulated; the QUIC settings |
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 mod accept;
 mod asks;

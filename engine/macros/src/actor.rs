@@ -90,7 +90,7 @@ pub(crate) fn expand(attr: TokenStream, mut block: ItemImpl) -> Result<TokenStre
 
         #(#cfg)*
         #(#allow)*
-        #[allow(clippy::impl_trait_in_params)]
+        #[allow(unreachable_pub, clippy::impl_trait_in_params)]
         const _: () = {
             #expanded
         };
@@ -305,7 +305,6 @@ impl Actor {
     fn entry(&self) -> TokenStream {
         let (rt, ty) = (&self.options.rt, &self.ty);
         let origin = origin(rt, &self.name, &ty.to_token_stream(), &self.signature);
-        let names = signature::names(&self.constructor.params);
         let constructor = if self.constructor.is_async {
             quote!(Async(|__args| ::std::boxed::Box::pin(__construct(__args))))
         } else {
@@ -320,7 +319,6 @@ impl Actor {
             #[linkme(crate = #rt::linkme)]
             static __ENTRY: #rt::ActorEntry = #rt::ActorEntry::new(
                 #origin,
-                #names,
                 #rt::Constructor::#constructor,
                 __METHODS,
                 __defaults,
@@ -354,7 +352,6 @@ impl Actor {
         let cfg = method.cfg();
         let name = method.ident.unraw().to_string();
         let signature = method.signature.to_token_stream().to_string();
-        let names = signature::names(&method.params);
         let kind = match (method.is_async, method.is_mut) {
             (false, true) => quote!(SyncMut),
             (false, false) => quote!(SyncRef),
@@ -365,7 +362,7 @@ impl Actor {
         let (call, defaults) = (method.call_name(), method.defaults_name());
         quote! {
             #(#cfg)*
-            #rt::MethodEntry::new(#name, #signature, #names, #rt::MethodCall::#kind(#call), #returns, #defaults)
+            #rt::MethodEntry::new(#name, #signature, #rt::MethodCall::#kind(#call), #returns, #defaults)
         }
     }
 

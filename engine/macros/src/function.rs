@@ -76,7 +76,7 @@ impl Function<'_> {
 
             #(#cfg)*
             #(#allow)*
-            #[allow(clippy::impl_trait_in_params)]
+            #[allow(unreachable_pub, clippy::impl_trait_in_params)]
             const _: () = {
                 #entry
                 #call
@@ -90,7 +90,6 @@ impl Function<'_> {
     fn entry(&self) -> TokenStream {
         let (rt, name) = (&self.options.rt, &self.name);
         let origin = origin(rt, &name.unraw().to_string(), &name.to_token_stream(), &self.item.sig.to_token_stream());
-        let names = signature::names(&self.params);
         let returns = self.output.num_returns(rt);
         let setters = &self.options.setters;
         let kind = if self.item.sig.asyncness.is_some() { quote!(Async) } else { quote!(Sync) };
@@ -98,7 +97,7 @@ impl Function<'_> {
             #[#rt::linkme::distributed_slice(#rt::FUNCTIONS)]
             #[linkme(crate = #rt::linkme)]
             static __ENTRY: #rt::FunctionEntry =
-                #rt::FunctionEntry::new(#origin, #names, #rt::Call::#kind(__call), #returns, __defaults);
+                #rt::FunctionEntry::new(#origin, #rt::Call::#kind(__call), #returns, __defaults);
 
             fn __defaults() -> #rt::TaskOptions {
                 #rt::TaskOptions::new()#setters
@@ -147,12 +146,10 @@ impl Function<'_> {
         let builder = format_ident!("__{}_options", name.unraw(), span = at(name.span()));
         let declare: Vec<_> = self.params.iter().map(|param| param.declare(rt)).collect();
         let args = signature::encode(rt, &self.params);
-        let returns = self.output.num_returns(rt);
-        let (refs, plain) =
-            self.output.refs(rt, quote!(#rt::submit(&__ENTRY, ::core::option::Option::None, #args, #returns)));
+        let (refs, plain) = self.output.refs(rt, quote!(#rt::submit(&__ENTRY, ::core::option::Option::None, #args)));
         let (_, with_options) = self.output.refs(
             rt,
-            quote!(#rt::submit(&__ENTRY, ::core::option::Option::Some(::core::clone::Clone::clone(&self.__options)), #args, #returns)),
+            quote!(#rt::submit(&__ENTRY, ::core::option::Option::Some(::core::clone::Clone::clone(&self.__options)), #args)),
         );
         let num_returns = self.output.per_call().then(|| {
             quote! {

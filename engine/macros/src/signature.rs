@@ -562,12 +562,6 @@ pub(crate) fn owned_reads(reads: &[TokenStream]) -> TokenStream {
     }
 }
 
-/// The names of the parameters, as a slice.
-pub(crate) fn names(params: &[Param]) -> TokenStream {
-    let names = params.iter().map(|param| &param.text);
-    quote!(&[#(#names),*])
-}
-
 /// A type without the parentheses and invisible groups around it.
 pub(crate) fn plain(ty: &Type) -> &Type {
     match ty {

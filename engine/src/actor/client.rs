@@ -94,6 +94,9 @@ struct State {
     state: crate::gcs::core::ActorState,
 }
 
+/// Hears why an actor is dead for good.
+type OnClosed = Box<dyn FnOnce(Error) + Send>;
+
 /// One actor, as this process knows it.
 pub(crate) struct Client {
     pub(crate) id: ActorId,
@@ -115,7 +118,7 @@ pub(crate) struct Client {
     lifeline: Mutex<Option<RawRef>>,
     /// Resolves when the actor was made, or not; whoever asks later gets one that is resolved.
     ready: Mutex<Option<RawRef>>,
-    closed: Mutex<Vec<Box<dyn FnOnce(Error) + Send>>>,
+    closed: Mutex<Vec<OnClosed>>,
 }
 
 /// What a handle must know of its actor, wherever it goes.
@@ -380,7 +383,6 @@ impl Client {
             attempt: task.attempt(),
             method: call.method_id,
             name: &name,
-            returns: task.meta.returns.unwrap_or(task.returns()),
             depth: task.depth,
             input: WireValue::of(&input.inline),
             dependencies: wire_dependencies(&input.dependencies, &resolved),
@@ -630,7 +632,7 @@ impl Client {
     }
 
     /// Calls `tell` when the actor is dead for good.
-    pub(crate) fn on_closed(&self, tell: Box<dyn FnOnce(Error) + Send>) {
+    pub(crate) fn on_closed(&self, tell: OnClosed) {
         let dead = match &self.lock().at {
             At::Dead(error) => Some(error.clone()),
             _ => None,

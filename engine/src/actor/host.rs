@@ -479,8 +479,11 @@ impl ActorHost {
     }
 }
 
+/// What is left of an actor that has ended: the state of a strand's, and how others were run.
+type Remains = (Option<Box<dyn Any + Send>>, Option<Mode>);
+
 /// The state of an actor that has ended, to be dropped where user code may run.
-struct Garbage(Mutex<Option<(Option<Box<dyn Any + Send>>, Option<Mode>)>>);
+struct Garbage(Mutex<Option<Remains>>);
 
 impl Strand for Garbage {
     fn drain(self: Arc<Self>) -> bool {

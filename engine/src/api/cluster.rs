@@ -356,26 +356,17 @@ impl Cluster {
     /// # Errors
     ///
     /// None today; what cannot be ended cleanly is ended anyway.
-    pub async fn shutdown(self) -> Result<()> {
-        if let Some(mut running) = self.leave() {
-            running.ask_stop();
-            if let Some(ended) = running.take_ended() {
-                std::future::poll_fn(|cx| if ended.poll(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }).await;
+    pub fn shutdown(self) -> Op<()> {
+        Op::new(async move {
+            if let Some(mut running) = self.leave() {
+                running.ask_stop();
+                if let Some(ended) = running.take_ended() {
+                    std::future::poll_fn(|cx| if ended.poll(cx.waker()) { Poll::Ready(()) } else { Poll::Pending })
+                        .await;
+                }
             }
-        }
-        Ok(())
-    }
-
-    /// As [`Cluster::shutdown`], on the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// None today.
-    pub fn shutdown_blocking(self) -> Result<()> {
-        if let Some(mut running) = self.leave() {
-            running.stop();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Ends the job; what remains is to stop the process.

@@ -64,11 +64,8 @@ pub trait Put {
     /// What is stored.
     type Stored;
     #[doc(hidden)]
-    fn encode_stored(&self) -> Result<Encoded>;
+    fn encode_stored(&self) -> Result<PutValue>;
 }
-
-/// An encoded value; opaque.
-pub type Encoded = PutValue;
 
 /// An encoded value on its way into the store.
 #[derive(Clone)]
@@ -88,7 +85,7 @@ impl From<PutValue> for Value {
 
 impl<T: Serialize> Put for T {
     type Stored = T;
-    fn encode_stored(&self) -> Result<Encoded> {
+    fn encode_stored(&self) -> Result<PutValue> {
         let type_name = std::any::type_name::<T>();
         if type_name.starts_with("actinic::api::object_ref::") {
             return Err(Error::invalid_argument("put: a ref cannot be put by itself")
@@ -100,14 +97,14 @@ impl<T: Serialize> Put for T {
 
 impl Put for str {
     type Stored = String;
-    fn encode_stored(&self) -> Result<Encoded> {
+    fn encode_stored(&self) -> Result<PutValue> {
         value::encode(self, "the value to put").map(PutValue)
     }
 }
 
 impl<T: Serialize> Put for [T] {
     type Stored = Vec<T>;
-    fn encode_stored(&self) -> Result<Encoded> {
+    fn encode_stored(&self) -> Result<PutValue> {
         value::encode(self, "the value to put").map(PutValue)
     }
 }

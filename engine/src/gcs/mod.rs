@@ -30,7 +30,7 @@ pub(crate) enum GcsLink {
 impl GcsLink {
     pub(crate) fn tell(&self, message: ToGcs) {
         match self {
-            GcsLink::Local(gcs) => gcs.do_send(Told(None, message)),
+            GcsLink::Local(gcs) => gcs.do_send(Told(message)),
             GcsLink::Remote(peer) => {
                 if let Err(error) = peer.tell(Lane::Ordered, GCS, &message) {
                     tracing::debug!(%error, "a message to the GCS was not sent");
@@ -55,10 +55,10 @@ impl GcsLink {
     }
 }
 
-/// A message, and who sent it if another process did.
+/// A message, from this process or another.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Told(pub(crate) Option<Peer>, pub(crate) ToGcs);
+pub(crate) struct Told(pub(crate) ToGcs);
 
 /// A question, and where its answer goes.
 #[derive(Message)]
@@ -454,7 +454,7 @@ impl Handler<Told> for Gcs {
     type Result = ();
 
     fn handle(&mut self, message: Told, ctx: &mut Context<Self>) {
-        self.told(message.1, ctx);
+        self.told(message.0, ctx);
     }
 }
 

@@ -140,11 +140,6 @@ impl Owner {
         self.seq.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Why nothing can be submitted here any more.
-    pub(crate) fn dead(&self) -> Option<&Error> {
-        self.dead.get()
-    }
-
     // ---- submitting
 
     /// Submits a call; never blocks, never fails: what is wrong becomes the error of its refs.

@@ -175,7 +175,6 @@ pub(crate) fn wire_task<'a>(task: &'a Task, input: &'a Input, resolved: &'a [Res
         attempt: task.attempt(),
         function,
         name: task.meta.name.as_deref(),
-        returns: task.meta.returns.unwrap_or(task.returns()),
         depth: task.depth,
         resources: wire_resources(task),
         input: WireValue::of(&input.inline),

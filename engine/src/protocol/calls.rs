@@ -87,7 +87,6 @@ pub(crate) struct WireTask<'a> {
     pub(crate) attempt: u32,
     pub(crate) function: FunctionId,
     pub(crate) name: Option<&'a str>,
-    pub(crate) returns: u32,
     pub(crate) depth: u32,
     /// What it asked for beyond one CPU.
     #[serde(borrow)]
@@ -117,7 +116,6 @@ pub(crate) struct WireCall<'a> {
     /// The method's id: name and argument shape.
     pub(crate) method: u64,
     pub(crate) name: &'a str,
-    pub(crate) returns: u32,
     pub(crate) depth: u32,
     #[serde(borrow)]
     pub(crate) input: WireValue<'a>,

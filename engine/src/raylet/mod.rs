@@ -90,7 +90,7 @@ pub(crate) enum RayletLink {
 impl RayletLink {
     pub(crate) fn tell(&self, message: ToRaylet) {
         match self {
-            RayletLink::Local(raylet) => raylet.do_send(FromOwner(message)),
+            RayletLink::Local(raylet) => raylet.do_send(Heard(message)),
             RayletLink::Remote(peer) => {
                 if let Err(error) = peer.tell(Lane::Ordered, RAYLET, &message) {
                     tracing::debug!(%error, "a message to the raylet was not sent");
@@ -100,15 +100,10 @@ impl RayletLink {
     }
 }
 
-/// A message from this process.
+/// A message, from this process or another.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct FromOwner(ToRaylet);
-
-/// A message from another process.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct FromPeer(pub(crate) Peer, pub(crate) ToRaylet);
+pub(crate) struct Heard(pub(crate) ToRaylet);
 
 /// A worker thread crashed.
 #[derive(Message)]
@@ -806,19 +801,11 @@ impl Actor for Raylet {
     }
 }
 
-impl Handler<FromOwner> for Raylet {
+impl Handler<Heard> for Raylet {
     type Result = ();
 
-    fn handle(&mut self, message: FromOwner, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: Heard, ctx: &mut Context<Self>) {
         self.hear(message.0, ctx);
-    }
-}
-
-impl Handler<FromPeer> for Raylet {
-    type Result = ();
-
-    fn handle(&mut self, message: FromPeer, ctx: &mut Context<Self>) {
-        self.hear(message.1, ctx);
     }
 }
 

@@ -12,9 +12,6 @@
 //!     programs/               binaries of jobs, by content hash
 //! ```
 
-// Nodes that others find by files are daemons; nothing here is simulated.
-#![allow(clippy::disallowed_methods)]
-
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::fd::AsRawFd;

@@ -4,9 +4,6 @@
 //! means. A node that has no such file asks those who have it (the raylet that the driver is attached to, or the driver)
 //! for its content hash, and fetches it unless it lies in its cache. Nothing that came by the wire is used as a path.
 
-// Programs are files; a simulation has none.
-#![allow(clippy::disallowed_methods)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;

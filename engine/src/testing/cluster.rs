@@ -223,11 +223,13 @@ impl TestCluster {
     /// # Errors
     ///
     /// Those of [`Cluster::shutdown`].
-    pub async fn shutdown(self) -> Result<()> {
-        for node in self.world.nodes().into_iter().skip(1) {
-            node.stop().await?;
-        }
-        self.head().stop().await
+    pub fn shutdown(self) -> Op<()> {
+        Op::new(async move {
+            for node in self.world.nodes().into_iter().skip(1) {
+                node.stop().await?;
+            }
+            self.head().stop().await
+        })
     }
 }
 

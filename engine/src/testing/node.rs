@@ -30,7 +30,7 @@ pub(super) struct Inner {
 enum Life {
     /// The head lives as long as its cluster.
     Head(Weak<Cluster>),
-    Own(Mutex<Option<Running>>),
+    Own(Box<Mutex<Option<Running>>>),
 }
 
 impl fmt::Debug for Node {
@@ -53,7 +53,7 @@ impl Node {
 
     pub(super) fn own(running: Running, net: Option<SimNet>) -> Node {
         let process = Arc::clone(&running.process);
-        Node { inner: Arc::new(Inner { process, net, life: Life::Own(Mutex::new(Some(running))) }) }
+        Node { inner: Arc::new(Inner { process, net, life: Life::Own(Box::new(Mutex::new(Some(running)))) }) }
     }
 
     pub(super) fn process(&self) -> &Arc<Process> {

@@ -64,10 +64,6 @@ impl Host {
     pub(crate) fn owner_if_any(&self) -> Option<&Arc<Owner>> {
         self.owner.get()
     }
-
-    pub(crate) fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Acquire)
-    }
 }
 
 /// An async call that has begun and not ended.

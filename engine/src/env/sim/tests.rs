@@ -161,7 +161,7 @@ fn sync_code_runs_in_virtual_time() {
             let late = actinic::get(&nap::remote(Duration::from_secs(60))).timeout(Duration::from_secs(20)).blocking();
             assert!(matches!(late, Err(Error::GetTimeout { .. })));
             assert_eq!(env.now().as_secs(), 50);
-            cluster.shutdown_blocking().unwrap();
+            cluster.shutdown().blocking().unwrap();
             env.random()
         };
         sim::run_sync(5, body, |done| async { drop(done.await) })

@@ -325,6 +325,7 @@ impl Oracle {
                 known.used = true;
                 known.idle_ticks = 0;
             }
+            Act::Gone(task) => assert!(self.gone.contains(&task.seq), "what is let go has ended or waits elsewhere"),
             Act::Backlog { key, wanted } => {
                 assert_eq!(wanted as usize, self.queues[key as usize].len().min(BACKLOG_MAX as usize));
                 self.asked[key as usize] = wanted;
