@@ -96,15 +96,9 @@ impl GcsCore {
         if view.version <= node.view.version {
             return;
         }
-        node.free = view.available.clone();
-        for number in &node.in_flight {
-            if let Some(actor) = self.actors.get(*number) {
-                node.free.sub(&actor.row.spec.hold);
-            }
-        }
         node.view = view;
         self.changed_views.insert(id);
-        self.retry = true;
+        self.count_free(Some(id));
     }
 
     pub(super) fn suspect_node(&mut self, id: NodeId) {

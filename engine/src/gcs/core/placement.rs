@@ -164,12 +164,25 @@ impl GcsCore {
                 self.retry = true;
             }
         }
-        if std::mem::take(&mut actor.on_node)
-            && let Some(node) = actor.row.node.and_then(|id| self.nodes.get_mut(&id))
-        {
+        let on = actor.row.node.filter(|_| std::mem::take(&mut actor.on_node));
+        if let Some(node) = on.and_then(|id| self.nodes.get_mut(&id)) {
             node.actors.remove(&number);
             node.in_flight.remove(&number);
+            self.count_free(on);
         }
+    }
+
+    /// What is free on a node, as far as is known: what it last said, less what is on its way there. Counted anew when
+    /// an actor leaves: if it never took anything there, the node has nothing new to say.
+    pub(super) fn count_free(&mut self, id: Option<NodeId>) {
+        let Some(node) = id.and_then(|id| self.nodes.get_mut(&id)) else { return };
+        node.free = node.view.available.clone();
+        for number in &node.in_flight {
+            if let Some(actor) = self.actors.get(*number) {
+                node.free.sub(&actor.row.spec.hold);
+            }
+        }
+        self.retry = true;
     }
 
     /// Tries those that wait for a node, if anything changed that may make room (GCS-8).

@@ -143,10 +143,9 @@ fn a_kill_before_the_start_leaks_nothing() {
     assert!(world.placed().is_empty(), "what is on its way to a node counts as held");
     world.kill(1, true);
     assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);
+    let (_, second) = world.placed()[0];
     assert_eq!(world.ready(node, run).ended(), [(node, run, EndHow::Kill)], "a late start is ended again");
-    world.view(1, 1, cpus(4));
-    let (node, run) = world.placed()[0];
-    world.ready(node, run);
+    world.ready(node, second);
     assert_eq!(world.row(2).state, ActorState::Alive);
     world.create(whole(3));
     world.kill(3, true);

@@ -33,6 +33,19 @@ fn default_actors_hold_nothing() {
     assert!(world.view(1, 2, cpus(1)).placed().len() == 1);
 }
 
+/// ACT-30: one that is killed on its way leaves what it would have held, though its node has nothing new to say.
+#[test]
+fn what_an_actor_never_took_is_free_again() {
+    let mut world = World::new(1);
+    for n in 1..=3 {
+        world.create(holding(n, 4));
+        assert_eq!(world.placed().len(), 1);
+        world.tell(Event::KillActor { actor: actor_id(n), no_restart: true, reply: None });
+    }
+    world.create(holding(4, 4));
+    assert_eq!(world.placed().len(), 1);
+}
+
 /// A7: spread goes where the fewest actors are.
 #[test]
 fn spread_uses_all_nodes() {
