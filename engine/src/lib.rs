@@ -41,6 +41,7 @@ mod process;
 mod program;
 mod protocol;
 mod raylet;
+mod reach;
 mod resources;
 use __private as rt;
 mod start;

@@ -7,6 +7,7 @@ use actinic_transport::{DownReason, Endpoint, Messages, Peer, PeerEvent, Receive
 use crate::actor::host::ActorHost;
 use crate::api::error::Error;
 use crate::gcs::{Answer, Asked, Gcs, SessionLost, Told};
+use crate::ids::{OwnerId, TaskId};
 use crate::object::{Resolved, Target};
 use crate::object_manager::{ServeObjects, pull};
 use crate::owner::remote::carried_outcome_refs;
@@ -186,6 +187,16 @@ impl Ear {
                     }
                 });
             }
+            (AskRaylet::Where { process: id }, Some(_)) => {
+                let process = Arc::clone(&self.process);
+                self.process.spawn(async move {
+                    match process.where_is(id).await {
+                        // The asker may have gone.
+                        Ok(found) => drop(reply.answer(&RayletAnswer::Where(found))),
+                        Err(error) => reply.refuse(error.to_string()),
+                    }
+                });
+            }
             (AskRaylet::Gcs, Some(_)) => {
                 let gcs = self.process.gcs_at.get().cloned().unwrap_or_else(|| self.process.address());
                 // The asker may have gone.
@@ -308,25 +319,20 @@ impl Ear {
                         slot.give_back_lease(lease);
                     }
                 }
-                ToWorker::Cancel { owner, seq, force, .. } => {
-                    let id =
-                        crate::ids::TaskId { owner: crate::ids::OwnerId { process: from.id(), number: owner }, seq };
-                    let waiting = self.process.slots().iter().any(|slot| slot.cancel(id));
-                    let dropped = self.process.cancel_async(id);
-                    if force && !waiting && !dropped && self.process.slots().iter().any(|slot| slot.runs(id)) {
-                        self.process.crash_for("a task was cancelled by force");
-                    }
+                ToWorker::Cancel { owner, seq, force } => {
+                    self.cancel_task(TaskId { owner: OwnerId { process: from.id(), number: owner }, seq }, force);
                 }
                 ToWorker::CancelCall { owner, seq, actor } => {
-                    let id =
-                        crate::ids::TaskId { owner: crate::ids::OwnerId { process: from.id(), number: owner }, seq };
-                    if let Some(actor) = self.process.actor(actor) {
-                        actor.cancel(id);
+                    let id = TaskId { owner: OwnerId { process: from.id(), number: owner }, seq };
+                    if let Some(actor) = self.process.actor(actor)
+                        && !actor.cancel(id)
+                    {
+                        self.process.tombstones.leave(id);
                     }
                 }
                 ToWorker::CancelChildren { owner, seq } => {
-                    let owner = crate::ids::OwnerId { process: from.id(), number: owner };
-                    self.process.cancel_children(crate::ids::TaskId { owner, seq });
+                    let owner = OwnerId { process: from.id(), number: owner };
+                    drop(self.process.cancel_children(TaskId { owner, seq }));
                 }
                 ToWorker::EndActor { run, kill } => match self.process.actor(crate::actor::host::number(run.actor)) {
                     Some(actor) if actor.run == run => actor.ask_end(kill),
@@ -341,6 +347,22 @@ impl Ear {
                 }
                 ToWorker::Exit => self.process.home_lost("its raylet ended it"),
             }
+            if let Some(reply) = message.reply {
+                // Whoever asked may not wait.
+                let _ = reply.answer(&());
+            }
+        }
+    }
+
+    fn cancel_task(&self, id: TaskId, force: bool) {
+        let slots = self.process.slots();
+        if slots.iter().any(|slot| slot.cancel(id)) || self.process.cancel_async(id) {
+            return;
+        }
+        if !slots.iter().any(|slot| slot.runs(id)) {
+            self.process.tombstones.leave(id);
+        } else if force {
+            self.process.crash_for("a task was cancelled by force");
         }
     }
 

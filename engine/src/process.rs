@@ -24,7 +24,7 @@ use crate::object::{Borrowed, RawRef, Resolved, Target};
 use crate::object_manager::Store;
 use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
-use crate::protocol::{ActorNews, ActorRun, LeaseId, NodeResources, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{ActorNews, ActorRun, LeaseId, NodeResources, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{RayletLink, Shape};
 use crate::start::admission::Admission;
 use crate::start::program_file::Programs;
@@ -32,6 +32,7 @@ use crate::task::Meta;
 use crate::worker::host::{Host, Running};
 use crate::worker::pool::Pool;
 use crate::worker::slot::TaskSlot;
+use crate::worker::tombstones::Tombstones;
 
 /// What a process is started with.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ struct Tables {
     starting: BTreeSet<ActorRun>,
     raylets: BTreeMap<NodeId, PeerAddr>,
     dead: BTreeSet<ProcessId>,
+    /// What is said to processes that are looked for.
+    reaching: BTreeMap<ProcessId, Vec<ToOwner>>,
     /// What each node has, and what of it is free.
     resources: BTreeMap<NodeId, (crate::resources::ResourceSet, crate::resources::ResourceSet)>,
     kept_slots: Vec<Arc<TaskSlot>>,
@@ -99,6 +102,8 @@ pub(crate) struct Process {
     pub(crate) gcs_at: OnceLock<PeerAddr>,
     /// By whom this process is reached where it cannot be dialled.
     pub(crate) relay: OnceLock<(ProcessId, SocketAddr)>,
+    /// What was cancelled before it came.
+    pub(crate) tombstones: Tombstones,
     /// The binaries of jobs.
     pub(crate) programs: Programs,
     /// Who is admitted, if this process admits anybody.
@@ -157,6 +162,7 @@ impl Process {
                 on_home_lost: OnceLock::new(),
                 gcs_at: OnceLock::new(),
                 relay: OnceLock::new(),
+                tombstones: Tombstones::default(),
                 programs: Programs::default(),
                 admission: OnceLock::new(),
             }
@@ -326,22 +332,44 @@ impl Process {
         }
     }
 
-    /// Tells the owners of a process something.
-    pub(crate) fn tell_owner(self: &Arc<Self>, process: ProcessId, message: ToOwner) {
-        if process == self.id {
-            self.deliver(message);
-            return;
+    /// Leaves a message with those that wait for the same process; gives it back if none do.
+    pub(crate) fn wait_with_others(&self, process: ProcessId, message: ToOwner) -> Option<ToOwner> {
+        match self.lock().reaching.get_mut(&process) {
+            Some(waiting) => {
+                waiting.push(message);
+                None
+            }
+            None => Some(message),
         }
-        let sent = match self.endpoint() {
-            Ok(endpoint) => match endpoint.known(process) {
-                Some(peer) => peer.tell(Lane::Ordered, OWNER, &message).map_err(|error| error.to_string()),
-                None => Err("no session with it".to_owned()),
-            },
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = sent {
-            tracing::debug!(%process, error, "a message to an owner was not sent");
+    }
+
+    /// A message waits until its process is found; `true` if nobody looks for that one yet.
+    pub(crate) fn begin_reaching(&self, process: ProcessId, message: ToOwner) -> bool {
+        let mut tables = self.lock();
+        let waiting = tables.reaching.entry(process).or_default();
+        waiting.push(message);
+        waiting.len() == 1
+    }
+
+    /// What waits for a process that was found; none, and nothing waits for it any more, if nothing does.
+    pub(crate) fn next_reached(&self, process: ProcessId) -> Option<Vec<ToOwner>> {
+        let mut tables = self.lock();
+        match tables.reaching.get_mut(&process) {
+            Some(waiting) if !waiting.is_empty() => Some(std::mem::take(waiting)),
+            _ => {
+                tables.reaching.remove(&process);
+                None
+            }
         }
+    }
+
+    /// What waited for a process that is nowhere.
+    pub(crate) fn end_reaching(&self, process: ProcessId) -> Vec<ToOwner> {
+        self.lock().reaching.remove(&process).unwrap_or_default()
+    }
+
+    pub(crate) fn is_dead(&self, process: ProcessId) -> bool {
+        self.lock().dead.contains(&process)
     }
 
     /// Asks the owner of a borrowed object how it came out; the answer resolves the slot.

@@ -96,12 +96,24 @@ impl Peer {
         message: &M,
         deadline: Duration,
     ) -> Answer<R> {
-        let begun = self.begin_ask(to, deadline, |out| wire::encode(message, out));
+        self.ask_on(Lane::Ordered, to, message, deadline)
+    }
+
+    /// As [`Peer::ask`], on a lane: an urgent question passes what is told in order.
+    pub fn ask_on<M: Serialize + ?Sized, R: DeserializeOwned + Send + 'static>(
+        &self,
+        lane: Lane,
+        to: ActorNo,
+        message: &M,
+        deadline: Duration,
+    ) -> Answer<R> {
+        let begun = self.begin_ask(lane, to, deadline, |out| wire::encode(message, out));
         Answer { begun: begun.map_err(Some), process: self.0.id, actor: to, deadline, value: PhantomData }
     }
 
     fn begin_ask(
         &self,
+        lane: Lane,
         to: ActorNo,
         deadline: Duration,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
@@ -113,7 +125,7 @@ impl Peer {
         if earliest {
             self.0.asks_changed.notify_one();
         }
-        self.push(Lane::Ordered, wire::ASK, to.0, |out| {
+        self.push(lane, wire::ASK, to.0, |out| {
             out.extend_from_slice(&question.to_le_bytes());
             encode(out)
         })?;

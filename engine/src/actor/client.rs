@@ -20,7 +20,7 @@ use crate::actor::host::ActorHost;
 use crate::api::error::{Error, Result};
 use crate::ids::{ActorId, OwnerId, TaskId};
 use crate::object::{RawRef, Resolved, Target};
-use crate::owner::remote::{carried_refs, wire_dependencies};
+use crate::owner::remote::{CANCEL_WITHIN, Cancelling, carried_refs, wire_dependencies};
 use crate::process::Process;
 use crate::program::{ActorEntry, MethodEntry};
 use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireValue};
@@ -416,23 +416,28 @@ impl Client {
         self.pump(&mut state, caller);
     }
 
-    /// Cancels a call, wherever it is.
-    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>) {
+    /// Cancels a call, wherever it is: nothing waits for its answer any more.
+    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>) -> Option<Cancelling> {
         let caller = Client::call(task).caller;
         let mut state = self.lock();
         drop_waiting(&mut state, caller, task);
+        let flew = state.flying.remove(&(task.owner.id.number, task.seq)).is_some();
+        let mut cancelling = None;
         match &state.at {
             At::Here(host) => {
                 let host = Arc::clone(host);
                 drop(state);
                 host.cancel(task.id());
+                return None;
             }
-            At::There { peer, actor, .. } if state.flying.contains_key(&(task.owner.id.number, task.seq)) => {
+            At::There { peer, actor, .. } if flew => {
                 let message = ToWorker::CancelCall { owner: task.owner.id.number, seq: task.seq, actor: *actor };
-                let _ = peer.tell(Lane::Urgent, WORKER, &message);
+                cancelling = Some(peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN));
             }
             _ => {}
         }
+        self.pump_all(&mut state);
+        cancelling
     }
 
     /// What the GCS says of the actor.

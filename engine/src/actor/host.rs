@@ -380,17 +380,20 @@ impl ActorHost {
         }
     }
 
-    /// Cancels a call: one that waits is never run, an async one is dropped at its next await.
-    pub(crate) fn cancel(&self, id: TaskId) {
-        let mut inbox = self.lock();
-        inbox.calls.retain(|call| call.id() != id);
-        for job in inbox.running.iter().filter(|job| job.id() == id) {
-            if let Job::Remote(job) = job {
+    /// Cancels a call: one that waits is never run, an async one is dropped at its next await. `false` if it is not
+    /// here.
+    pub(crate) fn cancel(&self, id: TaskId) -> bool {
+        let (waited, runs) = {
+            let mut inbox = self.lock();
+            let waited = inbox.calls.iter().position(|call| call.id() == id);
+            let waited = waited.and_then(|at| inbox.calls.remove(at));
+            let runs = inbox.running.iter().find(|job| job.id() == id);
+            if let Some(Job::Remote(job)) = runs {
                 job.cancel();
             }
-        }
-        drop(inbox);
-        self.host.process.cancel_async(id);
+            (waited.is_some(), runs.is_some())
+        };
+        self.host.process.cancel_async(id) || waited || runs
     }
 
     pub(crate) fn began(&self, job: &Job) {

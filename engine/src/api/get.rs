@@ -1,6 +1,5 @@
 //! `put`, `get`, `wait`, `cancel`, `as_completed`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -15,10 +14,11 @@ use serde::de::DeserializeOwned;
 
 use crate::api::error::{Error, Result};
 use crate::api::object_ref::{ObjectRef, Ref};
-use crate::api::op::{Op, check_may_block, wait_for};
+use crate::api::op::{Op, block_on, check_may_block, wait_for};
 use crate::api::scope;
 use crate::ids::ObjectId;
 use crate::object::{RawRef, Resolved, State, Target};
+use crate::owner::remote::Cancelling;
 use crate::process::Process;
 use crate::protocol::{OwnerMessage, ToOwner};
 use crate::value::{self, Value};
@@ -756,6 +756,9 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
 
 /// Cancels the task or actor call that makes an object; a finished one keeps its value.
 ///
+/// The refs fail at once. When the operation is done, what had not begun never will, and what runs has been told: an
+/// async function is dropped at its next await, a sync one sees it by [`crate::Context::is_cancelled`].
+///
 /// # Errors
 ///
 /// `InvalidArgument` for what cannot be ended by force.
@@ -785,40 +788,50 @@ impl Cancel {
         self
     }
 
-    fn now(self) -> Result<()> {
+    fn begin(self) -> Result<Vec<Cancelling>> {
+        let mut cancelling = Vec::new();
         match self.object.target() {
             Target::Owned(task, _) => {
                 if self.recursive {
-                    task.owner.process.cancel_children(task.id());
-                    task.owner.cancel_children_away(task);
+                    cancelling.extend(task.owner.process.cancel_children(task.id()));
+                    cancelling.extend(task.owner.cancel_children_away(task));
                 }
-                task.owner.cancel(task, self.force)
+                cancelling.extend(task.owner.cancel(task, self.force)?);
             }
             Target::Borrowed(borrowed) => {
                 let id = borrowed.id.task;
                 let message = OwnerMessage::Cancel { seq: id.seq, force: self.force, recursive: self.recursive };
                 borrowed.process.tell_owner(id.owner.process, ToOwner::To { owner: id.owner.number, message });
-                Ok(())
             }
         }
+        Ok(cancelling)
+    }
+
+    async fn run(self) -> Result<()> {
+        for told in self.begin()? {
+            // A worker that cannot be asked is gone, and what it ran with it.
+            let _ = told.await;
+        }
+        Ok(())
     }
 
     /// Cancels on the calling thread.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` for what cannot be ended by force.
+    /// `InvalidArgument` for what cannot be ended by force, and on a thread of an async runtime.
     pub fn blocking(self) -> Result<()> {
-        self.now()
+        check_may_block()?;
+        block_on(Box::pin(self.run()))
     }
 }
 
 impl IntoFuture for Cancel {
     type Output = Result<()>;
-    type IntoFuture = std::future::Ready<Result<()>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        std::future::ready(self.now())
+        Box::pin(self.run())
     }
 }
 
@@ -834,7 +847,7 @@ pub fn as_completed<L: WaitList>(refs: L) -> AsCompleted<L::Ref> {
             waiter.notify(failed);
         }
     }
-    AsCompleted { refs: refs.into_iter().map(Some).collect(), shared }
+    AsCompleted { left: refs.len(), refs: refs.into_iter().map(Some).collect(), shared }
 }
 
 #[derive(Default)]
@@ -858,13 +871,14 @@ impl Finished {
 
 /// A stream of refs in the order in which they finish.
 pub struct AsCompleted<R> {
-    refs: std::collections::VecDeque<Option<R>>,
+    refs: Vec<Option<R>>,
+    left: usize,
     shared: Arc<Finished>,
 }
 
 impl<R> fmt::Debug for AsCompleted<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AsCompleted({} left)", self.refs.iter().flatten().count())
+        write!(f, "AsCompleted({} left)", self.left)
     }
 }
 
@@ -877,8 +891,7 @@ impl<R: Ref + Unpin> AsCompleted<R> {
     /// The refs as an iterator that waits on the calling thread.
     pub fn blocking(self) -> impl Iterator<Item = R> {
         let mut this = self;
-        let all: BTreeSet<usize> = (0..this.refs.len()).collect();
-        all.into_iter().map_while(move |_| {
+        (0..this.refs.len()).map_while(move |_| {
             let wake = Arc::new(NextWaker { parker: crate::env::Parker::current() });
             let waker = Waker::from(wake);
             let mut cx = Context::from_waker(&waker);
@@ -897,9 +910,10 @@ impl<R: Ref + Unpin> AsCompleted<R> {
         let mut order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = order.0.pop_front() {
             drop(order);
+            self.left -= 1;
             return Poll::Ready(self.refs[index].take());
         }
-        if self.refs.iter().all(Option::is_none) {
+        if self.left == 0 {
             return Poll::Ready(None);
         }
         order.1 = Some(cx.waker().clone());
@@ -935,18 +949,21 @@ impl<R: Ref + Unpin> futures_core::Stream for AsCompleted<R> {
 
 impl Process {
     /// Cancels what a task submitted from this process. Children are cancelled as the parent is, but never by force.
-    pub(crate) fn cancel_children(&self, parent: crate::ids::TaskId) {
+    pub(crate) fn cancel_children(&self, parent: crate::ids::TaskId) -> Vec<Cancelling> {
         let mark = parent.mark();
+        let mut cancelling = Vec::new();
         for owner in self.owners() {
             for task in owner.tasks() {
                 if task.parent == mark && !task.is_done() {
-                    self.cancel_children(task.id());
-                    task.owner.cancel_children_away(&task);
-                    if let Err(error) = owner.cancel(&task, false) {
-                        tracing::debug!(%error, "a child was not cancelled");
+                    cancelling.extend(self.cancel_children(task.id()));
+                    cancelling.extend(task.owner.cancel_children_away(&task));
+                    match owner.cancel(&task, false) {
+                        Ok(told) => cancelling.extend(told),
+                        Err(error) => tracing::debug!(%error, "a child was not cancelled"),
                     }
                 }
             }
         }
+        cancelling
     }
 }

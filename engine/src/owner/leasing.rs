@@ -153,8 +153,8 @@ impl Owner {
             OwnerMessage::Cancel { seq, force, recursive } => {
                 let Some(task) = self.task(seq) else { return };
                 if recursive {
-                    self.process.cancel_children(task.id());
-                    self.cancel_children_away(&task);
+                    drop(self.process.cancel_children(task.id()));
+                    drop(self.cancel_children_away(&task));
                 }
                 if let Err(error) = self.cancel(&task, force) {
                     tracing::warn!(target: "actinic", %error, "a cancellation was refused");

@@ -24,6 +24,7 @@ use crate::call::{Args, Dependency, Returns};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
 use crate::object::{RawRef, Resolved, State, Stored};
 use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
+use crate::owner::remote::Cancelling;
 use crate::owner::table::Table;
 use crate::process::Process;
 use crate::program::Outcome;
@@ -662,9 +663,10 @@ impl Owner {
     // ---- cancelling and ending
 
     /// Cancels a task wherever it is; `force` ends the worker that runs it.
-    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Result<()> {
+    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Result<Option<Cancelling>> {
+        let mut cancelling = None;
         if task.is_done() {
-            return Ok(());
+            return Ok(cancelling);
         }
         if force && matches!(task.what, What::Method(_)) {
             return Err(Error::invalid_argument(format!(
@@ -676,9 +678,9 @@ impl Owner {
         task.set_cancelled();
         let error = Error::task_cancelled(format!("{} was cancelled", task.describe()));
         if let What::Method(call) = &task.what {
-            call.client.cancel(task);
+            let cancelling = call.client.cancel(task);
             Task::finish_all(task, Resolved::Error(error));
-            return Ok(());
+            return Ok(cancelling);
         }
         let key = task.key.load(Ordering::Relaxed);
         if key != KeyIx::MAX {
@@ -696,14 +698,14 @@ impl Owner {
                         .remedy("give it a process of its own with `.isolation(Isolation::Process)` and `init().workers(Workers::Processes)`, or let it look at `context().is_cancelled()`"));
                     }
                 }
-                Found::InFlight(lease, Link::Remote(link)) => self.send_cancel(lease, &link, task, force),
+                Found::InFlight(_, Link::Remote(link)) => cancelling = Some(self.send_cancel(&link, task, force)),
                 Found::Nowhere => {
                     self.process.cancel_async(task.id());
                 }
             }
         }
         Task::finish_all(task, Resolved::Error(error));
-        Ok(())
+        Ok(cancelling)
     }
 
     /// The submitter is dead: whoever waits for what it owned hears so, and nothing new begins.

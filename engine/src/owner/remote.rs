@@ -1,8 +1,9 @@
 //! The owner's side of workers in other processes: pushing, taking back, reading replies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use actinic_transport::{ActorNo, Lane, Peer};
+use actinic_transport::{ActorNo, Answer, Lane, Peer};
 
 use crate::api::error::Error;
 use crate::call::{ReturnValue, Returns};
@@ -17,6 +18,12 @@ use crate::protocol::calls::{
 use crate::protocol::{LeaseId, WORKER};
 use crate::task::{Input, Task, What};
 use crate::worker::remote::ToWorker;
+
+/// A worker's word that what was cancelled will not begin. Whoever cancels may wait for it; the ref has failed before.
+pub(crate) type Cancelling = Answer<()>;
+
+/// A worker that does not answer in time is about to be found dead.
+pub(crate) const CANCEL_WITHIN: Duration = Duration::from_secs(5);
 
 impl Owner {
     /// Pushes tasks to a worker in another process, as one message (several if they are large).
@@ -45,17 +52,16 @@ impl Owner {
         let _ = link.peer.tell(Lane::Urgent, WORKER, &ToWorker::TakeBack { lease: link.lease });
     }
 
-    pub(super) fn send_cancel(self: &Arc<Self>, _lease: LeaseIx, link: &RemoteLink, task: &Task, force: bool) {
-        let message = ToWorker::Cancel { owner: self.id.number, seq: task.seq, force, lease: Some(link.lease) };
-        let _ = link.peer.tell(Lane::Urgent, WORKER, &message);
+    pub(super) fn send_cancel(self: &Arc<Self>, link: &RemoteLink, task: &Task, force: bool) -> Cancelling {
+        let message = ToWorker::Cancel { owner: self.id.number, seq: task.seq, force };
+        link.peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN)
     }
 
     /// Asks the worker that runs a task, if it is in another process, to cancel what the task submitted there.
-    pub(crate) fn cancel_children_away(self: &Arc<Self>, task: &Task) {
+    pub(crate) fn cancel_children_away(self: &Arc<Self>, task: &Task) -> Vec<Cancelling> {
         let message = ToWorker::CancelChildren { owner: self.id.number, seq: task.seq };
-        for peer in self.flying_at(task) {
-            let _ = peer.tell(Lane::Urgent, WORKER, &message);
-        }
+        let ask = |peer: Peer| peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN);
+        self.flying_at(task).into_iter().map(ask).collect()
     }
 
     /// Answers from a worker in another process.

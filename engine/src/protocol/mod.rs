@@ -223,6 +223,8 @@ pub(crate) enum AskRaylet {
     Program { job: JobId },
     /// Where the GCS is.
     Gcs,
+    /// Where a process is that may be on the raylet's node.
+    Where { process: ProcessId },
     /// For `state`.
     State,
 }
@@ -233,6 +235,7 @@ pub(crate) enum RayletAnswer {
     Attached { gcs: PeerAddr, nodes: Vec<NodeResources> },
     Program(ProgramInfo),
     Gcs(PeerAddr),
+    Where(Option<PeerAddr>),
     State(RayletState),
 }
 

@@ -162,6 +162,22 @@ pub(crate) struct EndWorker(pub(crate) WorkerId);
 #[rtype(result = "usize")]
 pub(crate) struct ChildrenLeft;
 
+/// Where is this process?
+#[derive(Message)]
+#[rtype(result = "Found")]
+pub(crate) struct FindProcess(pub(crate) ProcessId);
+
+/// Where a process is, as far as a raylet knows.
+#[derive(actix::MessageResponse)]
+pub(crate) enum Found {
+    /// On this node; none if it is there no more.
+    Here(Option<PeerAddr>),
+    /// On the node of this raylet.
+    Node(PeerAddr),
+    /// On a node that the raylet has not heard of.
+    Unknown,
+}
+
 /// What the raylet is asked for `state`.
 #[derive(Message)]
 #[rtype(result = "RayletState")]
@@ -217,7 +233,7 @@ pub(crate) struct Raylet {
     total: ResourceSet,
     available: ResourceSet,
     /// Drivers in processes of their own, and what they say of their programs.
-    drivers: BTreeMap<ProcessId, Option<Offer>>,
+    drivers: BTreeMap<ProcessId, (PeerAddr, Option<Offer>)>,
     /// Whether they will be told of resources soon.
     telling: bool,
     /// Workers that cannot start before their job's program is here.
@@ -384,10 +400,28 @@ impl Raylet {
     }
 
     fn attach(&mut self, peer: &PeerAddr, offer: Option<Offer>) -> RayletAnswer {
-        self.drivers.insert(peer.id, offer);
+        self.drivers.insert(peer.id, (peer.clone(), offer));
         self.process.watch(peer);
         let gcs = self.process.gcs_at.get().cloned().unwrap_or_else(|| self.process.address());
         RayletAnswer::Attached { gcs, nodes: self.process.node_resources() }
+    }
+
+    fn find(&self, id: ProcessId) -> Found {
+        if id == self.process.id {
+            return Found::Here(Some(self.process.address()));
+        }
+        if id.node != self.process.id.node {
+            let node = self.nodes.get(&id.node);
+            return node.map_or(Found::Unknown, |row| {
+                Found::Node(PeerAddr { id: row.process, addrs: row.addrs.clone(), relay: None })
+            });
+        }
+        let workers = self.workers.values().filter_map(|(_, worker)| match worker {
+            Worker::Process { peer, .. } => peer.as_ref(),
+            Worker::Thread { .. } => None,
+        });
+        let drivers = self.drivers.values().map(|(peer, _)| peer);
+        Found::Here(workers.chain(drivers).find(|peer| peer.id == id).cloned())
     }
 
     fn worker_addr(&self, worker: WorkerId) -> Option<WorkerAddr> {
@@ -649,7 +683,7 @@ impl Raylet {
                 self.event(Event::WorkerStarted { worker }, ctx);
             }
             ToRaylet::JobStarted { row } => {
-                let offer = self.drivers.get(&row.driver.process).cloned().flatten();
+                let offer = self.drivers.get(&row.driver.process).and_then(|(_, offer)| offer.clone());
                 if let Some(spawner) = &mut self.spawner {
                     let file = offer.and_then(|offer| offer.open());
                     spawner.learn_job(&row, file);
@@ -980,6 +1014,14 @@ impl Handler<EndWorker> for Raylet {
             }
             _ => false,
         }
+    }
+}
+
+impl Handler<FindProcess> for Raylet {
+    type Result = Found;
+
+    fn handle(&mut self, message: FindProcess, _ctx: &mut Context<Self>) -> Found {
+        self.find(message.0)
     }
 }
 

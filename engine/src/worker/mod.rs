@@ -6,3 +6,4 @@ pub(crate) mod job;
 pub(crate) mod pool;
 pub(crate) mod remote;
 pub(crate) mod slot;
+pub(crate) mod tombstones;

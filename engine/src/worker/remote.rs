@@ -20,7 +20,7 @@ use crate::protocol::{LeaseId, OBJECTS, OWNER, OwnerMessage, ToOwner};
 use crate::value::Value;
 use crate::worker::host::Host;
 
-/// To the workers of a process, on the urgent lane.
+/// To the workers of a process, on the urgent lane. What cancels is asked: the answer says that it is done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
     /// Send back what was lent under a lease and has not begun.
@@ -32,7 +32,6 @@ pub(crate) enum ToWorker {
         owner: u32,
         seq: u64,
         force: bool,
-        lease: Option<LeaseId>,
     },
     CancelCall {
         owner: u32,
@@ -112,14 +111,15 @@ impl RemoteJob {
             Ok(entry) => Target::Function(entry),
             Err(error) => Target::Unknown(task.function, error),
         };
+        let id = TaskId { owner: OwnerId { process: from.id(), number: owner }, seq: task.seq };
         Arc::new(RemoteJob {
-            id: TaskId { owner: OwnerId { process: from.id(), number: owner }, seq: task.seq },
+            id,
             attempt: task.attempt,
             target,
             given_name: task.name.map(str::to_owned),
             depth: task.depth,
             lease: Some(lease),
-            cancelled: AtomicBool::new(false),
+            cancelled: AtomicBool::new(process.tombstones.take(id)),
             owner: from.clone(),
             resources: task.resources.iter().map(|(name, amount)| ((*name).to_owned(), *amount)).collect(),
             input: process.read_value(from, &task.input),
@@ -148,14 +148,15 @@ impl RemoteJob {
                 Target::Unknown(FunctionId(call.method), error)
             }
         };
+        let id = TaskId { owner: OwnerId { process: from.id(), number: owner }, seq: call.seq };
         Arc::new(RemoteJob {
-            id: TaskId { owner: OwnerId { process: from.id(), number: owner }, seq: call.seq },
+            id,
             attempt: call.attempt,
             target,
             given_name: Some(call.name.to_owned()),
             depth: call.depth,
             lease: None,
-            cancelled: AtomicBool::new(false),
+            cancelled: AtomicBool::new(process.tombstones.take(id)),
             owner: from.clone(),
             resources: Vec::new(),
             input: process.read_value(from, &call.input),

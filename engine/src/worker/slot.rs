@@ -119,6 +119,9 @@ impl TaskSlot {
 
     /// A job whose arguments came from elsewhere, or did not.
     pub(crate) fn push_fetched(self: &Arc<Self>, job: Arc<remote::RemoteJob>, fetched: crate::api::error::Result<()>) {
+        if self.host.process.tombstones.take(job.id) {
+            job.cancel();
+        }
         match fetched {
             Ok(()) => drop(self.push([Job::Remote(job)])),
             Err(error) => remote::send_replies(&self.host, vec![remote::Reply { job, outcome: Err(error), ns: 0 }]),

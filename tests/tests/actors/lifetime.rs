@@ -430,3 +430,14 @@ async fn a_hundred_thousand_shared_actors() -> actinic::Result<()> {
     println!("dropped {:?}", start.elapsed());
     Ok(())
 }
+
+both! {
+    /// DEP-07: a process that never spoke with the owner of a ref reads the value all the same.
+    async fn a_stranger_reads_what_an_actor_made(cluster) {
+        let keeper = Keeper::remote(Vec::new());
+        let made = keeper.makes("mine").await?;
+        assert_eq!(get_text::remote(vec![made.clone()]).await?, "mine");
+        let nested = Keeper::remote(vec![made]);
+        assert_eq!(nested.read(0).await?, "mine");
+    }
+}
