@@ -26,7 +26,7 @@ impl Digits {
         let labels: Vec<u8> = (0..count).map(|_| rng.random_range(0..CLASSES as u8)).collect();
         let pixel = |label: u8, at: usize, rng: &mut SmallRng| {
             let noise = rng.random::<f32>() * 2.0 - 1.0;
-            0.25 * shapes[usize::from(label) * PIXELS + at] + noise
+            0.5 * shapes[usize::from(label) * PIXELS + at] + noise
         };
         let pictures = labels.iter().flat_map(|&label| (0..PIXELS).map(move |at| (label, at))).collect::<Vec<_>>();
         let pictures = pictures.into_iter().map(|(label, at)| pixel(label, at, &mut rng)).collect();

@@ -142,7 +142,6 @@ impl Process {
                     max_retries: 0,
                     returns: None,
                     isolation: Isolation::default(),
-                    fail_infeasible: false,
                     task_events: false,
                     retry_errors: None,
                 }),

@@ -303,6 +303,11 @@ impl ResourceSet {
         Self::cpus(self.cpu())
     }
 
+    /// Whether it has anything but CPU, which a waiting task does not lend.
+    pub fn has_more_than_cpu(&self) -> bool {
+        *self != self.cpu_part()
+    }
+
     /// Every resource of which there is more or less than nothing, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&ResourceName, Quantity)> {
         self.0.iter().map(|(name, amount)| (name, *amount))

@@ -270,11 +270,10 @@ fn meta(options: TaskOptions) -> Result<Meta> {
     };
     Ok(Meta {
         name: options.name.clone(),
-        shape: Shape::new(resources, scheduling),
+        shape: Shape::new(resources, scheduling, options.on_infeasible == Some(OnInfeasible::Fail)),
         max_retries: options.max_retries.unwrap_or(3),
         returns: None,
         isolation: options.isolation.unwrap_or_default(),
-        fail_infeasible: options.on_infeasible == Some(OnInfeasible::Fail),
         task_events: options.task_events.unwrap_or(true),
         retry_errors: options.retry_errors,
     })

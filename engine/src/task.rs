@@ -25,7 +25,6 @@ pub(crate) struct Meta {
     pub(crate) max_retries: i64,
     pub(crate) returns: Option<u32>,
     pub(crate) isolation: Isolation,
-    pub(crate) fail_infeasible: bool,
     pub(crate) task_events: bool,
     /// Overrides what the worker says of an error: all are retried, or none.
     pub(crate) retry_errors: Option<bool>,
@@ -39,7 +38,6 @@ impl Meta {
             max_retries: self.max_retries,
             returns: Some(returns),
             isolation: self.isolation,
-            fail_infeasible: self.fail_infeasible,
             task_events: self.task_events,
             retry_errors: self.retry_errors,
         }

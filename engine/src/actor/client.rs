@@ -491,7 +491,11 @@ impl Client {
             ActorState::Dead => {
                 let cause =
                     info.death.as_ref().map_or_else(|| "for an unknown cause".to_owned(), |death| death.to_string());
-                let mut error = Error::actor_died(cause).subject(self.describe());
+                let mut error = match &info.death {
+                    Some(death) if death.reason.is_infeasible() => Error::infeasible(cause),
+                    _ => Error::actor_died(cause),
+                };
+                error = error.subject(self.describe());
                 if let Some(cause) = info.death.as_ref().and_then(|death| constructor_error(death)) {
                     error = error.caused_by(cause);
                 }

@@ -16,7 +16,7 @@ use crate::actor::client::{ActorCall, Caller, Client, ClientLimits};
 use crate::api::error::{Error, Result};
 use crate::api::object_ref::{ObjectRef, deserialize_ref, serialize_ref};
 use crate::api::op::Op;
-use crate::api::options::{ActorOptions, CallOptions, Lifetime, Scheduling};
+use crate::api::options::{ActorOptions, CallOptions, Lifetime, OnInfeasible, Scheduling};
 use crate::api::scope;
 use crate::call::Args;
 use crate::gcs::core as gcs;
@@ -364,6 +364,7 @@ fn prepare(
         shape,
         hold,
         scheduling,
+        fails: options.on_infeasible == Some(OnInfeasible::Fail),
         isolation,
         creation: bytes::Bytes::new(),
     })
@@ -743,7 +744,6 @@ fn call_meta(retries: i64, returns: u32, name: Option<String>, retry_errors: Opt
         max_retries: retries,
         returns: Some(returns),
         isolation: crate::api::options::Isolation::default(),
-        fail_infeasible: false,
         task_events: true,
         retry_errors,
     }

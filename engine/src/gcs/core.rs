@@ -20,7 +20,7 @@
 //!   of its owners. No actor at all is created after their deaths.
 //! - **GCS-7** One warning a node's death; none for one that leaves.
 //! - **GCS-8** An actor that waits for a node is tried whenever views or nodes change, oldest first among equals, and whoever
-//!   waits longer than `warn_after` is warned about once.
+//!   waits longer than `warn_after` (`warn_busy_after` if it waits for busy nodes) is warned about once.
 //! - **GCS-9** Tables of the dead are bounded.
 //! - **GCS-10** A subscriber gets every change that is not overtaken by a later one in the same call, and the last one.
 
@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) view_interval: Duration,
     /// Actors that wait for a node are warned about after this long.
     pub(crate) warn_after: Duration,
+    /// How long one waits for busy nodes before it is warned about.
+    pub(crate) warn_busy_after: Duration,
     /// How many dead actors are remembered.
     pub(crate) dead_actors_max: usize,
     /// How many dead nodes, ended jobs, dead owners and early kills are remembered, of each.
@@ -80,6 +82,7 @@ impl Default for Config {
             silent_after: Duration::from_secs(5),
             view_interval: Duration::from_millis(20),
             warn_after: Duration::from_millis(500),
+            warn_busy_after: Duration::from_secs(30),
             dead_actors_max: 100_000,
             dead_others_max: 10_000,
             crash_delay_min: Duration::from_millis(100),

@@ -189,7 +189,7 @@ impl Gcs {
                 let news = rows.into_iter().map(|info| self.news(info)).collect();
                 self.tell_process(to, ToOwner::Actors(news));
             }
-            Action::Warn(warning) => tracing::warn!(target: "actinic", "{warning:?}"),
+            Action::Warn(warning) => tracing::warn!(target: "actinic", "{warning}"),
         }
     }
 

@@ -94,6 +94,7 @@ impl Owner {
             backlog,
             depth: head.map_or(0, |task| task.depth),
             scheduling: shape.scheduling(),
+            fails: shape.fails(),
             locality: head.map(|task| locality(task)).unwrap_or_default(),
             spilled,
             purpose: Purpose::Tasks,
@@ -128,20 +129,14 @@ impl Owner {
                     self.worker_lost(worker, &Error::worker_crashed(format!("worker {worker} ended")));
                 }
             }
-            OwnerMessage::Infeasible { request, text } => {
-                let key = self.lock().requests.open.get(&request).map(|(key, _)| *key);
-                let Some(key) = key else { return };
-                if self.lock().dispatch.head(key).is_some_and(|task| task.meta.fail_infeasible) {
-                    self.lock().requests.close(request);
-                    self.process.tell_raylet(
-                        self.process.id.node,
-                        ToRaylet::Backlog { from: self.id, id: request, backlog: 0 },
-                    );
-                    self.refused(key, &Error::infeasible(text));
-                    return;
+            OwnerMessage::Infeasible { request, text, first } => {
+                if first {
+                    tracing::warn!(target: "actinic", "{text}");
                 }
-                tracing::warn!(target: "actinic", "{text}");
-                self.lock().requests.infeasible.insert(request, text);
+                let mut core = self.lock();
+                if core.requests.open.contains_key(&request) {
+                    core.requests.infeasible.insert(request, text);
+                }
             }
             OwnerMessage::Copied { seq, index, at } => self.copied(seq, index, at),
             OwnerMessage::Parked { lease, seq } => {

@@ -100,10 +100,11 @@ pub(crate) enum OwnerMessage {
         lease: LeaseId,
         worker: WorkerId,
     },
-    /// Nothing in the cluster can fulfil the request; it stays.
+    /// Nothing in the cluster can fulfil the request; it stays. The first of its kind is warned of.
     Infeasible {
         request: RequestId,
         text: String,
+        first: bool,
     },
     /// Another process fetched a copy of an object, and keeps it until it is freed.
     Copied {

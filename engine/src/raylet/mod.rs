@@ -38,18 +38,20 @@ pub(crate) struct Shape {
 struct ShapeInner {
     resources: ResourceSet,
     scheduling: Scheduling,
+    /// Whether what can run nowhere fails, instead of waiting for a node that can run it.
+    fails: bool,
 }
 
 impl Shape {
-    pub(crate) fn new(resources: ResourceSet, scheduling: Scheduling) -> Shape {
-        let text = format!("{resources}{scheduling:?}");
+    pub(crate) fn new(resources: ResourceSet, scheduling: Scheduling, fails: bool) -> Shape {
+        let text = format!("{resources}{scheduling:?}{fails}");
         let hash = crate::program::stable_hash(&[text.as_bytes()]);
-        Shape { inner: Arc::new(ShapeInner { resources, scheduling }), hash }
+        Shape { inner: Arc::new(ShapeInner { resources, scheduling, fails }), hash }
     }
 
     /// For what never runs.
     pub(crate) fn none() -> Shape {
-        Shape::new(ResourceSet::new(), Scheduling::Default)
+        Shape::new(ResourceSet::new(), Scheduling::Default, false)
     }
 
     pub(crate) fn resources(&self) -> &ResourceSet {
@@ -58,6 +60,10 @@ impl Shape {
 
     pub(crate) fn scheduling(&self) -> Scheduling {
         self.inner.scheduling
+    }
+
+    pub(crate) fn fails(&self) -> bool {
+        self.inner.fails
     }
 
     /// Whether every task wants a lease of its own, so that the next can go elsewhere.
@@ -329,16 +335,12 @@ impl Raylet {
             Action::LeaseLost { lease, to, worker } if to != self.me() => {
                 self.tell(to, OwnerMessage::LeaseLost { lease, worker });
             }
-            Action::Infeasible { request, to, shape } => {
+            Action::Infeasible { request, to, shape, first } => {
                 let text = format!(
                     "no node of the cluster has {shape}, which a task asks for; this node has {}. It stays pending until one joins",
                     self.total
                 );
-                if to == self.me() {
-                    tracing::warn!(target: "actinic", "{text}");
-                } else {
-                    self.tell(to, OwnerMessage::Infeasible { request, text });
-                }
+                self.tell(to, OwnerMessage::Infeasible { request, text, first });
             }
             Action::Recall { .. } | Action::LeaseLost { .. } => {}
             Action::ReportView(view) => self.report(view, ctx),
@@ -561,6 +563,7 @@ impl Raylet {
             backlog: 1,
             depth: 1,
             scheduling: Scheduling::NodeAffinity { node: self.process.id.node, soft: false },
+            fails: true,
             locality: Vec::new(),
             spilled: 0,
             purpose: Purpose::Actor { actor: spec.id, hold: spec.hold.clone(), host, detached: spec.detached },
@@ -706,6 +709,10 @@ impl Raylet {
             ToRaylet::Views(views) => self.views_changed(views, ctx),
             ToRaylet::Dead { process } => {
                 if process == self.process.id {
+                    if self.process.is_closing() {
+                        // It has left, and what it still said crossed the word of it.
+                        return;
+                    }
                     tracing::error!(target: "actinic", "this node was declared dead by the GCS; it ends its workers");
                     self.process.home_lost("the GCS declared this node dead");
                     return;

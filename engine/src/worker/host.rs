@@ -70,8 +70,12 @@ impl Host {
 #[derive(Default)]
 pub(crate) struct Running {
     pub(crate) stop: AtomicBool,
-    /// It has waited for a ref, and gave its slot away then.
-    pub(crate) parked: AtomicBool,
+    /// It has waited for a ref.
+    parked: AtomicBool,
+    /// It gave its slot away when it first waited: it holds nothing but CPU.
+    pub(crate) left: AtomicBool,
+    /// The lease that it keeps, with its CPU lent, since it holds more.
+    lends: OnceLock<LeaseId>,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -81,6 +85,13 @@ impl Running {
         let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());
+        }
+    }
+
+    /// It has ended: its lease has its CPU again, for the next.
+    pub(crate) fn take_back(&self, host: &Host) {
+        if let Some(lease) = self.lends.get().copied() {
+            host.process.tell_raylet(lease.node, ToRaylet::Unblocked { lease });
         }
     }
 
@@ -191,15 +202,26 @@ impl Current {
         Blocked { host, lease }
     }
 
-    /// An async call waits for a ref: the first time, it gives its slot away for good.
+    /// An async call waits for a ref: the first time, it gives its CPU away for good; and its slot, unless it holds
+    /// what only its end gives back.
     pub(crate) fn park(&self) {
         let Some(running) = &self.running else { return };
         if running.parked.swap(true, Ordering::AcqRel) {
             return;
         }
-        if let Some(slot) = self.host.slot.get().and_then(Weak::upgrade) {
-            self.job.tell_parked(&self.host);
-            slot.resume();
+        let Some(slot) = self.host.slot.get().and_then(Weak::upgrade) else { return };
+        match self.job.lease().filter(|_| self.job.keeps_lease()) {
+            Some(lease) => {
+                if running.lends.set(lease).is_ok() {
+                    self.host.process.tell_raylet(lease.node, ToRaylet::Blocked { lease });
+                }
+                slot.give_back();
+            }
+            None => {
+                running.left.store(true, Ordering::Release);
+                self.job.tell_parked(&self.host);
+                slot.resume();
+            }
         }
     }
 

@@ -113,6 +113,15 @@ impl Job {
         }
     }
 
+    /// Whether it holds what is not lent while it waits for a ref.
+    pub(crate) fn keeps_lease(&self) -> bool {
+        match self {
+            Job::Local { task, .. } => task.meta.shape.resources().has_more_than_cpu(),
+            Job::Remote(job) => job.resources.iter().any(|(name, amount)| name != "CPU" && *amount > 0.0),
+            Job::Constructor(_) => false,
+        }
+    }
+
     /// The lease under which it runs.
     pub(crate) fn lease(&self) -> Option<LeaseId> {
         match self {

@@ -244,10 +244,11 @@ impl TaskSlot {
             let process = &slot.host.process;
             process.async_ended(job.id());
             let ns = process.env.now().saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
-            let parked = running.parked.load(Ordering::Acquire);
+            running.take_back(&slot.host);
+            let left = running.left.load(Ordering::Acquire);
             let alive = slot.done(job, ended, ns);
             slot.flush();
-            if alive && !parked {
+            if alive && !left {
                 slot.resume();
             }
         });

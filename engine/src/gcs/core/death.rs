@@ -144,6 +144,11 @@ impl DeathReason {
         )
     }
 
+    /// Whether there is no node that could run it.
+    pub(crate) fn is_infeasible(&self) -> bool {
+        matches!(self, DeathReason::Unschedulable { .. } | DeathReason::Refused { why: Refusal::Infeasible { .. } })
+    }
+
     /// Whether somebody meant it, so that nobody has to be warned.
     pub(crate) fn is_intended(&self) -> bool {
         !matches!(

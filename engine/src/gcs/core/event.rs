@@ -1,5 +1,6 @@
 //! What the core is told, and what it asks for.
 
+use std::fmt;
 use std::sync::Arc;
 
 use actinic_transport::{Address, NodeId, ProcessId};
@@ -159,9 +160,23 @@ pub(crate) enum Warning {
     /// A node died.
     NodeDied { node: NodeId, hostname: String, cause: NodeDeath, actors: usize },
     /// Actors have waited for a node for a while: `job` and `actor` name the first.
-    ActorsPending { job: JobId, actor: ActorId, count: usize, text: String },
+    ActorsPending { job: JobId, actor: ActorId, class: String, count: usize, text: String },
     /// An actor died, and nobody meant it.
     ActorDied { job: JobId, cause: Box<DeathCause> },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::NodeDied { node, hostname, cause, actors } => {
+                write!(f, "node {node} ({hostname}) is dead: {cause}; it had {actors} actors")
+            }
+            Warning::ActorsPending { job, actor, class, count, text } => {
+                write!(f, "{count} actors like {class} ({actor}) of job {job} wait for a node: {text}")
+            }
+            Warning::ActorDied { job, cause } => write!(f, "of job {job}, {cause}"),
+        }
+    }
 }
 
 impl From<Refusal> for super::death::DeathReason {

@@ -87,7 +87,13 @@ impl GcsCore {
                 .min_by_key(|node| (node.actors.len(), node.row.id))
                 .map(|node| node.row.id),
         };
-        found.map_or(Choice::Wait, Choice::Node)
+        match found {
+            Some(node) => Choice::Node(node),
+            None if spec.fails && !self.nodes.values().any(|node| could_ever_take(node, spec)) => {
+                Choice::Never(self.why_waits(spec))
+            }
+            None => Choice::Wait,
+        }
     }
 
     /// The requester's node if it has room, else the one with the most.
@@ -232,15 +238,26 @@ impl GcsCore {
         }
     }
 
+    /// When a class of those who wait is to be warned of: soon if no node could ever run it, late if all are busy.
+    fn warn_at(&self, pending: &PendingClass) -> Option<Duration> {
+        let first = pending.members.first().filter(|_| !pending.warned)?;
+        let spec = &self.actors.get(*first)?.row.spec;
+        let busy = self.nodes.values().any(|node| could_ever_take(node, spec));
+        Some(pending.since + if busy { self.config.warn_busy_after } else { self.config.warn_after })
+    }
+
     pub(super) fn next_warning(&self) -> Option<Duration> {
-        let unwarned = self.pending.values().filter(|pending| !pending.warned);
-        unwarned.map(|pending| pending.since + self.config.warn_after).min()
+        self.pending.values().filter_map(|pending| self.warn_at(pending)).min()
     }
 
     pub(super) fn warn_pending(&mut self) {
-        let (now, after) = (self.now, self.config.warn_after);
+        let due = |(class, pending): (&ClassKey, &PendingClass)| {
+            self.warn_at(pending).is_some_and(|at| at <= self.now).then(|| class.clone())
+        };
+        let classes: Vec<ClassKey> = self.pending.iter().filter_map(due).collect();
         let mut due = Vec::new();
-        for pending in self.pending.values_mut().filter(|pending| !pending.warned && now >= pending.since + after) {
+        for class in classes {
+            let Some(pending) = self.pending.get_mut(&class) else { continue };
             pending.warned = true;
             due.extend(pending.members.first().map(|first| (*first, pending.members.len())));
         }
@@ -249,7 +266,8 @@ impl GcsCore {
             let Some(actor) = self.actors.get(number) else { continue };
             let spec = &actor.row.spec;
             let text = self.why_waits(spec);
-            self.out.push(Action::Warn(Warning::ActorsPending { job: spec.job, actor: spec.id, count, text }));
+            let (job, actor, class) = (spec.job, spec.id, spec.class.clone());
+            self.out.push(Action::Warn(Warning::ActorsPending { job, actor, class, count, text }));
         }
     }
 

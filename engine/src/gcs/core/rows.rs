@@ -167,6 +167,8 @@ pub(crate) struct ActorSpec {
     pub(crate) hold: ResourceSet,
     /// Where it may be placed.
     pub(crate) scheduling: Scheduling,
+    /// Whether it is refused if no node could ever run it, instead of waiting for one.
+    pub(crate) fails: bool,
     /// Whether it has a process of its own.
     pub(crate) isolation: Isolation,
     /// The encoded constructor call; dropped when the actor is dead.

@@ -114,6 +114,7 @@ fn spec(n: u128) -> ActorSpec {
         shape: cpus(1),
         hold: ResourceSet::default(),
         scheduling: Scheduling::Default,
+        fails: false,
         isolation: Isolation::Process,
         creation: Bytes::from_static(b"args"),
         lifeline: None,

@@ -132,7 +132,7 @@ struct Oracle {
 
 fn shape(key: usize) -> Shape {
     let scheduling = if key == 2 { Scheduling::Spread } else { Scheduling::Default };
-    Shape::new(ResourceSet::from_options(key as f64, 0.0, 0.0, []).unwrap(), scheduling)
+    Shape::new(ResourceSet::from_options(key as f64, 0.0, 0.0, []).unwrap(), scheduling, false)
 }
 
 impl Oracle {

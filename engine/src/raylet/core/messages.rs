@@ -35,6 +35,8 @@ pub(crate) struct LeaseRequest {
     /// How deep the submitting task is nested; 0 is a driver. Deeper goes first: something is blocked on it.
     pub(crate) depth: u32,
     pub(crate) scheduling: Scheduling,
+    /// Whether it is refused if no node has what it asks, instead of waiting for one.
+    pub(crate) fails: bool,
     /// Where the arguments lie, in bytes.
     pub(crate) locality: Vec<(NodeId, u64)>,
     /// How many raylets have sent it on.
@@ -215,11 +217,12 @@ pub(crate) enum Action {
         to: OwnerId,
         worker: WorkerId,
     },
-    /// No node has what it asks; said once a job and shape. The request stays.
+    /// No node has what it asks: said once of a request, which stays. The first of its job and shape is to be warned of.
     Infeasible {
         request: RequestId,
         to: OwnerId,
         shape: ResourceSet,
+        first: bool,
     },
     /// This node's state, for the others.
     ReportView(View),
@@ -236,6 +239,8 @@ pub(crate) enum RefuseReason {
     NodeDraining { node: NodeId },
     #[error("node {node}, which was asked for, has {has} and can never give {needs}")]
     NodeTooSmall { node: NodeId, needs: ResourceSet, has: ResourceSet },
+    #[error("no node of the cluster has {needs}; node {node} comes nearest, with {has}")]
+    Infeasible { needs: ResourceSet, node: NodeId, has: ResourceSet },
     #[error("no worker could be started: {reason}")]
     WorkerStart { reason: String },
     #[error("its job has ended")]

@@ -359,7 +359,7 @@ impl RayletCore {
         request.waits = why;
         match why {
             Waits::Infeasible => _ = request.infeasible_since.get_or_insert(now),
-            _ => request.infeasible_since = None,
+            _ => (request.infeasible_since, request.told_infeasible) = (None, false),
         }
     }
 

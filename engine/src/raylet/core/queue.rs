@@ -56,6 +56,8 @@ pub(super) struct Request {
     pub(super) helped: Option<Duration>,
     pub(super) waits: Waits,
     pub(super) infeasible_since: Option<Duration>,
+    /// Its owner knows that no node has what it asks.
+    pub(super) told_infeasible: bool,
 }
 
 impl Request {
@@ -123,6 +125,7 @@ impl Queue {
             helped: None,
             waits: Waits::New,
             infeasible_since: None,
+            told_infeasible: false,
             ask,
         };
         self.requests.insert(key, request);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actinic_transport::NodeId;
 
 use super::RayletCore;
-use super::messages::{Action, LeaseId, RequestId, RequestKey, View, WorkerKind};
+use super::messages::{Action, LeaseId, RefuseReason, RequestId, RequestKey, View, WorkerKind};
 use super::pool::WorkerState;
 use super::queue::Waits;
 use crate::ids::{ActorId, JobId, OwnerId, WorkerId};
@@ -15,6 +15,8 @@ use crate::resources::ResourceSet;
 
 /// How long a request is given before it is called infeasible: a node that could run it may be about to join.
 const WARN_AFTER: Duration = Duration::from_millis(500);
+/// How long one that is to fail then is given: this node may be about to hear of the others.
+const FAIL_AFTER: Duration = Duration::from_millis(50);
 /// Changes of the view are gathered so long.
 const REPORT_EVERY: Duration = Duration::from_millis(10);
 
@@ -120,18 +122,21 @@ impl RayletCore {
             Waits::Workers => Some(PendingReason::StartingWorkers { count: request.starting }),
             Waits::Node { node, .. } => Some(PendingReason::UnknownNode { node }),
             Waits::Infeasible => {
-                let here = (self.node, self.ledger.total());
-                let peers = self.cluster.peers.iter().map(|(node, peer)| (*node, &peer.view.total));
-                let most =
-                    peers.fold(
-                        here,
-                        |best, next| {
-                            if most_of(&needs, next.1) > most_of(&needs, best.1) { next } else { best }
-                        },
-                    );
-                Some(PendingReason::Infeasible { needs, most: (most.0, most.1.clone()) })
+                let most = self.nearest(&needs);
+                Some(PendingReason::Infeasible { needs, most })
             }
         }
+    }
+
+    /// The node that comes nearest to having this.
+    fn nearest(&self, needs: &ResourceSet) -> (NodeId, ResourceSet) {
+        let here = (self.node, self.ledger.total());
+        let peers = self.cluster.peers.iter().map(|(node, peer)| (*node, &peer.view.total));
+        let nearer = |best: (NodeId, _), next: (NodeId, _)| {
+            if most_of(needs, next.1) > most_of(needs, best.1) { next } else { best }
+        };
+        let (node, has) = peers.fold(here, nearer);
+        (node, has.clone())
     }
 
     /// Everything at this moment, for the state interface.
@@ -188,26 +193,30 @@ impl RayletCore {
         (total.to_map(), available.to_map_of(total))
     }
 
-    /// Say once a job and shape that no node has what it asks. Returns when there may be more to say.
+    /// Say of requests, once of each, that no node has what they ask, or refuse them. Returns when there may be more to
+    /// say.
     pub(super) fn warn(&mut self, out: &mut Vec<Action>) -> Option<Duration> {
-        let mut due = None;
-        for (key, request) in self.queue.iter() {
-            let Some(since) = request.infeasible_since.filter(|_| request.waiting > 0) else {
-                continue;
-            };
-            let about = (request.ask.job, request.ask.shape.clone());
-            if self.warned.contains(&about) {
-                continue;
+        let untold = |request: &super::queue::Request| {
+            let since = request.infeasible_since.filter(|_| request.waiting > 0 && !request.told_infeasible)?;
+            Some(since + if request.ask.fails { FAIL_AFTER } else { WARN_AFTER })
+        };
+        let due: Vec<(Duration, RequestKey)> =
+            self.queue.iter().filter_map(|(key, request)| Some((untold(request)?, *key))).collect();
+        let now = self.now;
+        for (_, key) in due.iter().filter(|(at, _)| *at <= now) {
+            let Some(request) = self.queue.get_mut(key) else { continue };
+            request.told_infeasible = true;
+            let (job, shape, fails) = (request.ask.job, request.ask.shape.clone(), request.ask.fails);
+            if fails {
+                let needs = request.need.clone();
+                let (node, has) = self.nearest(&needs);
+                self.refuse(key, RefuseReason::Infeasible { needs, node, has }, out);
+            } else {
+                let first = self.warned.insert((job, shape.clone()));
+                out.push(Action::Infeasible { request: key.1, to: key.0, shape, first });
             }
-            let at = since + WARN_AFTER;
-            if at > self.now {
-                due = Some(due.map_or(at, |due: Duration| due.min(at)));
-                continue;
-            }
-            out.push(Action::Infeasible { request: key.1, to: key.0, shape: about.1.clone() });
-            self.warned.insert(about);
         }
-        due
+        due.into_iter().map(|(at, _)| at).filter(|at| *at > now).min()
     }
 
     /// Tell the others what changed, gathered. Returns when what changed since is due.

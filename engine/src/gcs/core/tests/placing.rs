@@ -86,6 +86,19 @@ fn hard_affinity_waits_or_is_refused() {
     assert!(matches!(world.reason(2), DeathReason::Unschedulable { .. }), "it waited for a node that died");
 }
 
+/// One that asked to fail is refused at once if no node could ever hold it, and waits for a busy one.
+#[test]
+fn what_no_node_can_hold_is_refused_if_it_is_to_fail() {
+    let mut world = World::new(1);
+    let failing = |n, cpu| ActorSpec { fails: true, ..holding(n, cpu) };
+    let Reply::Refused(death) = world.create(failing(1, 8)) else { panic!("too large") };
+    assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::Infeasible { .. } }));
+    world.create(failing(2, 4));
+    assert_eq!(world.placed().len(), 1);
+    world.create(failing(3, 4));
+    assert!(world.placed().is_empty() && world.row(3).state == ActorState::PendingCreation);
+}
+
 /// A2: what no node can hold is warned about once within a second, and runs when a node joins.
 #[test]
 fn an_infeasible_actor_is_warned_about_and_runs_later() {

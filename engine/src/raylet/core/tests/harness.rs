@@ -52,6 +52,7 @@ pub(super) fn ask(from: OwnerId, id: u64, backlog: u32) -> LeaseRequest {
         backlog,
         depth: 0,
         scheduling: Scheduling::Default,
+        fails: false,
         locality: Vec::new(),
         spilled: 0,
         purpose: Purpose::Tasks,

@@ -216,7 +216,8 @@ fn what_no_node_has_waits_and_is_warned_of_once() {
         assert!(bench.ask(LeaseRequest { shape: set(&[("pin", 1.0)]), ..ask(owner(1), id, 1) }).is_empty());
     }
     bench.pass(ms(5_000));
-    assert_eq!(bench.count(|action| matches!(action, Action::Infeasible { .. })), 1);
+    assert_eq!(bench.count(|action| matches!(action, Action::Infeasible { first: true, .. })), 1);
+    assert_eq!(bench.count(|action| matches!(action, Action::Infeasible { first: false, .. })), 2);
     assert!(bench.refused().is_empty());
     let reason = bench.core.explain(owner(1), RequestId(2)).expect("it waits").to_string();
     assert!(reason.starts_with("needs pin: 1, which no node has"), "{reason}");
@@ -225,6 +226,20 @@ fn what_no_node_has_waits_and_is_warned_of_once() {
     bench.ask(LeaseRequest { shape: set(&[("own", 1.0)]), ..ask(owner(1), 9, 1) });
     bench.tell(Event::TotalChanged { total: set(&[("CPU", 1.0), ("own", 1.0)]) });
     assert_eq!(bench.granted().len(), 1);
+}
+
+/// What was asked to fail does, while others that need the same wait.
+#[test]
+fn what_no_node_has_is_refused_if_it_is_to_fail() {
+    let mut bench = Bench::new(cpus(1));
+    let pin = |id, fails| LeaseRequest { shape: set(&[("pin", 1.0)]), fails, ..ask(owner(1), id, 1) };
+    bench.ask(pin(1, false));
+    bench.pass(ms(1_000));
+    bench.ask(pin(2, true));
+    bench.pass(ms(100));
+    assert!(matches!(bench.refused()[..], [RefuseReason::Infeasible { .. }]));
+    assert!(bench.core.explain(owner(1), RequestId(1)).is_some());
+    assert!(bench.core.explain(owner(1), RequestId(2)).is_none());
 }
 
 #[test]
