@@ -58,11 +58,13 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a node's lock is free, or its directory gone.
+/// Waits until a node's lock is free, or its directory gone, and then its process too.
 fn gone(base: &Path, found: &local::Found, patience: Duration) -> bool {
     let end = Instant::now() + patience;
     loop {
-        if !local::nodes(base).iter().any(|other| other.dir == found.dir && other.alive) {
+        if !local::nodes(base).iter().any(|other| other.dir == found.dir && other.alive)
+            && found.entry.as_ref().is_none_or(|entry| !runs(entry.pid))
+        {
             return true;
         }
         if Instant::now() > end {
@@ -70,6 +72,12 @@ fn gone(base: &Path, found: &local::Found, patience: Duration) -> bool {
         }
         std::thread::sleep(STEP);
     }
+}
+
+/// Whether a process has not ended; one that waits to be reaped has.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn signal(pid: u32, signal: i32) {
