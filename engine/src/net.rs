@@ -345,6 +345,13 @@ impl Ear {
                         crate::actor::host::begin(&self.process, run, *spec, lease, worker);
                     }
                 }
+                ToWorker::IsNeeded => {
+                    if let Some(reply) = message.reply {
+                        // The raylet asks again.
+                        let _ = reply.answer(&self.process.owns_anything());
+                    }
+                    continue;
+                }
                 ToWorker::Exit => self.process.home_lost("its raylet ended it"),
             }
             if let Some(reply) = message.reply {

@@ -79,6 +79,14 @@ impl Slot {
         matches!(*self.lock(), State::Ready(_))
     }
 
+    /// Whether it failed, if it has an outcome.
+    pub(crate) fn outcome(&self) -> Option<bool> {
+        match &*self.lock() {
+            State::Ready(resolved) => Some(resolved.is_error()),
+            State::Pending(_) => None,
+        }
+    }
+
     pub(crate) fn get(&self) -> Option<Resolved> {
         match &*self.lock() {
             State::Ready(resolved) => Some(resolved.clone()),

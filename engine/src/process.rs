@@ -541,6 +541,11 @@ impl Process {
         self.lock().owners.iter().flatten().cloned().collect()
     }
 
+    /// Whether an owner of this process has a task or an object that somebody may ask for.
+    pub(crate) fn owns_anything(&self) -> bool {
+        self.owners().iter().any(|owner| owner.load().0 > 0)
+    }
+
     /// An owner of this process ends: what it owned fails, and others are told.
     pub(crate) fn end_owner(self: &Arc<Self>, owner: &Arc<Owner>, why: &str) {
         owner.die(why);

@@ -103,9 +103,13 @@ impl Context {
         self.current.as_ref().is_some_and(|current| current.host.actor.is_some() && current.host.restarts > 0)
     }
 
-    /// The resources that the task asked for; empty in a driver.
+    /// The resources that the task asked for, or that the actor holds for life; empty in a driver.
     pub fn assigned_resources(&self) -> BTreeMap<String, f64> {
-        self.current.as_ref().map(|current| current.job.resources()).unwrap_or_default()
+        let of_call = |current: &Current| {
+            let actor = current.host.actor.and_then(|id| self.owner.process.actor(crate::actor::host::number(id)));
+            actor.map_or_else(|| current.job.resources(), |actor| actor.spec.hold.to_map())
+        };
+        self.current.as_ref().map(of_call).unwrap_or_default()
     }
 
     /// The ids of the GPUs assigned; GPUs are counted, and not yet assigned one by one.

@@ -271,6 +271,7 @@ impl<V: Send + 'static> Get<V> {
     pub fn blocking(self) -> Result<V> {
         let RefList { refs, lengths } = self.list;
         check_may_block()?;
+        let bound = Bound::new(&refs, self.timeout);
         let countdown = countdown_for(&refs, refs.len(), true);
         if let Some(countdown) = &countdown
             && self.timeout != Some(Duration::ZERO)
@@ -280,7 +281,7 @@ impl<V: Send + 'static> Get<V> {
         }
         let values = match take_values(&refs, self.timeout)? {
             Some(values) => values,
-            None => crate::api::op::block_on(Box::pin(fetch_values(refs.clone(), self.timeout)))?,
+            None => block_on(Box::pin(fetch_values(refs.clone(), bound)))?,
         };
         read(self.read, refs, lengths, values)
     }
@@ -304,7 +305,14 @@ fn check_cancelled() -> Result<()> {
 
 /// One waiter for all refs that are not ready; `None` if none is missing. One failure ends it if `fail_fast`.
 fn countdown_for(refs: &[RawRef], needed: usize, fail_fast: bool) -> Option<Arc<Countdown>> {
-    let pending: Vec<&RawRef> = refs.iter().filter(|object| !object.slot().is_ready()).collect();
+    let mut pending = Vec::new();
+    for object in refs {
+        match object.slot().outcome() {
+            None => pending.push(object),
+            Some(failed) if failed && fail_fast => return None,
+            Some(_) => {}
+        }
+    }
     let ready = refs.len() - pending.len();
     if ready >= needed {
         return None;
@@ -323,6 +331,7 @@ fn take_values(refs: &[RawRef], timeout: Option<Duration>) -> Result<Option<Vec<
     let mut values = Vec::with_capacity(refs.len());
     let mut missing = None;
     let mut away = false;
+    // A failure counts before what is not there yet.
     for object in refs {
         match &*object.slot().lock() {
             State::Ready(Resolved::Value(value)) => values.push(value.clone()),
@@ -352,31 +361,65 @@ fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
         .remedy("wait longer, or look at `actinic status` for what is missing")
 }
 
-/// The values, fetched from where they lie.
-async fn fetch_values(refs: Vec<RawRef>, timeout: Option<Duration>) -> Result<Vec<Value>> {
-    let fetch = async {
-        let mut values = Vec::with_capacity(refs.len());
-        for object in &refs {
-            values.push(match object.slot().get() {
-                Some(Resolved::Value(value)) => value,
-                Some(Resolved::Error(error)) => return Err(error),
-                Some(Resolved::Stored(stored)) => fetch_on_system(object, stored).await?,
-                None => return Err(late(object, timeout)),
-            });
-        }
-        Ok(values)
-    };
-    fetch.await
+/// How long a `get` or a `wait` may take, transfers included.
+#[derive(Clone, Copy)]
+struct Bound {
+    timeout: Option<Duration>,
+    /// By the process's clock.
+    until: Option<Duration>,
 }
 
-/// The transfer runs on the system's thread, whatever runtime asks for it.
-async fn fetch_on_system(object: &RawRef, stored: Arc<crate::object::Stored>) -> Result<Value> {
+impl Bound {
+    const NONE: Bound = Bound { timeout: None, until: None };
+
+    fn new(refs: &[RawRef], timeout: Option<Duration>) -> Bound {
+        let now = || refs.first().map_or(Duration::ZERO, |object| object.process().env.now());
+        Bound { timeout, until: timeout.map(|time| now().saturating_add(time)) }
+    }
+}
+
+/// The values, fetched from where they lie.
+async fn fetch_values(refs: Vec<RawRef>, bound: Bound) -> Result<Vec<Value>> {
+    let mut values = Vec::with_capacity(refs.len());
+    for object in &refs {
+        values.push(match object.slot().get() {
+            Some(Resolved::Value(value)) => value,
+            Some(Resolved::Error(error)) => return Err(error),
+            Some(Resolved::Stored(stored)) => fetch_on_system(object, stored, bound).await?,
+            None => return Err(late(object, bound.timeout)),
+        });
+    }
+    Ok(values)
+}
+
+/// The transfer runs on the system's thread, whatever runtime asks for it; it goes on when nobody waits for it any more.
+async fn fetch_on_system(object: &RawRef, stored: Arc<crate::object::Stored>, bound: Bound) -> Result<Value> {
     let (tell, hear) = tokio::sync::oneshot::channel();
     let process = Arc::clone(object.process());
-    let id = object.id();
+    let (id, size) = (object.id(), stored.size);
     process.clone().spawn(async move {
-        // Whoever waits may have gone.
-        let _ = tell.send(process.fetch(id, &stored).await);
+        let fetching = tokio::task::spawn({
+            let process = Arc::clone(&process);
+            async move { process.fetch(id, &stored).await }
+        });
+        let fetched = match bound.until {
+            None => fetching.await.ok(),
+            Some(until) => {
+                let left = until.saturating_sub(process.env.now());
+                match tokio::time::timeout(left, fetching).await {
+                    Ok(fetched) => fetched.ok(),
+                    Err(_) => {
+                        let time = bound.timeout.unwrap_or_default();
+                        let text = format!("the {size} bytes of object {id} did not arrive within {time:?}");
+                        Some(Err(Error::get_timeout(text).remedy("wait longer: the transfer goes on")))
+                    }
+                }
+            }
+        };
+        if let Some(fetched) = fetched {
+            // Whoever waits may have gone.
+            let _ = tell.send(fetched);
+        }
     });
     hear.await.map_err(|_| Error::connection("the cluster was shut down"))?
 }
@@ -414,6 +457,7 @@ impl Future for Down {
 }
 
 async fn get_values(refs: Vec<RawRef>, timeout: Option<Duration>) -> Result<(Vec<RawRef>, Vec<Value>)> {
+    let bound = Bound::new(&refs, timeout);
     if let Some(countdown) = countdown_for(&refs, refs.len(), true) {
         match timeout {
             Some(Duration::ZERO) => {}
@@ -427,7 +471,7 @@ async fn get_values(refs: Vec<RawRef>, timeout: Option<Duration>) -> Result<(Vec
     match take_values(&refs, timeout)? {
         Some(values) => Ok((refs, values)),
         None => {
-            let values = fetch_values(refs.clone(), timeout).await?;
+            let values = fetch_values(refs.clone(), bound).await?;
             Ok((refs, values))
         }
     }
@@ -485,7 +529,7 @@ impl<T: DeserializeOwned> Future for GetFuture<T> {
                 Some(Resolved::Error(error)) => return Poll::Ready(Err(error)),
                 Some(Resolved::Stored(stored)) => {
                     let object = self.object.clone();
-                    self.fetch = Some(Box::pin(async move { fetch_on_system(&object, stored).await }));
+                    self.fetch = Some(Box::pin(async move { fetch_on_system(&object, stored, Bound::NONE).await }));
                 }
                 None => {
                     let countdown = Countdown::new(1, false);
@@ -509,6 +553,7 @@ pub(crate) fn get_blocking<T: DeserializeOwned + Send + 'static>(
     timeout: Option<Duration>,
 ) -> Result<T> {
     check_may_block()?;
+    let bound = Bound::new(std::slice::from_ref(object), timeout);
     if !object.slot().is_ready() {
         let countdown = Countdown::new(1, false);
         if object.subscribe(Waiter::Count(Arc::clone(&countdown))).is_ok() {
@@ -522,7 +567,7 @@ pub(crate) fn get_blocking<T: DeserializeOwned + Send + 'static>(
         Some(Resolved::Error(error)) => Err(error),
         Some(Resolved::Stored(stored)) => {
             let raw = object.clone();
-            let value = crate::api::op::block_on(Box::pin(async move { fetch_on_system(&raw, stored).await }))?;
+            let value = block_on(Box::pin(async move { fetch_on_system(&raw, stored, bound).await }))?;
             decode(object, &value)
         }
         None => Err(late(object, timeout)),
@@ -682,6 +727,13 @@ impl<R: Ref> Wait<R> {
         countdown_for(&refs, self.num_returns, false)
     }
 
+    fn bound(&self) -> Bound {
+        match self.timeout {
+            None => Bound::NONE,
+            timeout => Bound::new(std::slice::from_ref(self.refs[0].raw_ref().0), timeout),
+        }
+    }
+
     /// The ready refs whose values are elsewhere.
     fn away(&self) -> Vec<RawRef> {
         if !self.fetch_local {
@@ -703,6 +755,7 @@ impl<R: Ref> Wait<R> {
             return Ok((Vec::new(), Vec::new()));
         }
         self.check_unique()?;
+        let bound = self.bound();
         if self.timeout != Some(Duration::ZERO)
             && let Some(countdown) = self.countdown()
         {
@@ -711,7 +764,7 @@ impl<R: Ref> Wait<R> {
         }
         let away = self.away();
         if !away.is_empty() {
-            crate::api::op::block_on(Box::pin(bring(away)));
+            block_on(Box::pin(bring(away, bound)));
         }
         check_cancelled()?;
         Ok(self.split())
@@ -719,10 +772,10 @@ impl<R: Ref> Wait<R> {
 }
 
 /// Fetches values so that they are on this node; a failure shows at `get`.
-async fn bring(objects: Vec<RawRef>) {
+async fn bring(objects: Vec<RawRef>, bound: Bound) {
     for object in objects {
         if let Some(Resolved::Stored(stored)) = object.slot().get() {
-            let _ = fetch_on_system(&object, stored).await;
+            let _ = fetch_on_system(&object, stored, bound).await;
         }
     }
 }
@@ -738,6 +791,7 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
                 return Ok((Vec::new(), Vec::new()));
             }
             self.check_unique()?;
+            let bound = self.bound();
             if self.timeout != Some(Duration::ZERO)
                 && let Some(countdown) = self.countdown()
             {
@@ -746,7 +800,7 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
                 }
                 Down { countdown, parked: false }.await;
             }
-            bring(self.away()).await;
+            bring(self.away(), bound).await;
             Ok(self.split())
         })
     }

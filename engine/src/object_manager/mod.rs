@@ -4,7 +4,7 @@
 //! lies in its owners' slots and is only counted here; what it keeps for others lies in the store's map. A copy moves
 //! when somebody needs it, by a bulk stream, once however many ask.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,13 +24,13 @@ use crate::value::{Blob, Extras, Value};
 #[derive(Default)]
 struct Kept {
     /// Primary copies of objects that others own.
-    primary: HashMap<ObjectId, Value>,
+    primary: BTreeMap<ObjectId, Value>,
     /// Copies fetched for a reader here.
-    copies: HashMap<ObjectId, Value>,
+    copies: BTreeMap<ObjectId, Value>,
     /// Values on their way into the node's store.
-    offered: HashMap<ObjectId, Value>,
+    offered: BTreeMap<ObjectId, Value>,
     /// Fetches under way, and who waits for each.
-    fetching: HashMap<ObjectId, Vec<tokio::sync::oneshot::Sender<Result<Value>>>>,
+    fetching: BTreeMap<ObjectId, Vec<tokio::sync::oneshot::Sender<Result<Value>>>>,
 }
 
 /// One process's share of its node's store.

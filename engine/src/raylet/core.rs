@@ -187,6 +187,7 @@ impl RayletCore {
                 self.worker_failed(worker, reason, permanent, out);
             }
             Event::WorkerDied { worker } => self.worker_died(worker, out),
+            Event::WorkerNeeded { worker, needed } => self.pool.needed(worker, needed, self.now, out),
             Event::Blocked { lease } => self.block(lease),
             Event::Unblocked { lease } => self.unblock(lease),
             Event::OwnerDied { owner } => self.owners_died(|other| *other == owner, out),

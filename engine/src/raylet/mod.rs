@@ -328,6 +328,7 @@ impl Raylet {
                 self.tell(to, OwnerMessage::Refuse { request, error });
             }
             Action::StartWorker { worker, job, kind } => self.start_worker(worker, job, kind, ctx),
+            Action::AskWorker { worker } => self.ask_worker(worker, ctx),
             Action::StopWorker { worker } => self.stop_worker(worker),
             Action::Recall { lease, to, yield_now } if to != self.me() => {
                 self.tell(to, OwnerMessage::Recall { lease, yield_now });
@@ -491,6 +492,24 @@ impl Raylet {
                 let program = process.fetch_program(job).await;
                 raylet.do_send(ProgramHere { job, program });
             });
+        }
+    }
+
+    /// Asks an idle worker whether it owns what somebody may ask for.
+    fn ask_worker(&self, worker: WorkerId, ctx: &mut Context<Self>) {
+        let raylet = ctx.address();
+        match self.workers.get(&worker) {
+            Some((_, Worker::Process { peer: Some(peer), .. })) => {
+                let Ok(endpoint) = self.process.endpoint() else { return };
+                let answer = endpoint.peer(peer).ask(WORKER, &ToWorker::IsNeeded, Duration::from_secs(5));
+                self.process.spawn(async move {
+                    // One that does not answer is busy, or about to be found dead.
+                    let needed = answer.await.unwrap_or(true);
+                    raylet.do_send(Needed { worker, needed });
+                });
+            }
+            // What a thread's worker owns outlives it in its process.
+            _ => raylet.do_send(Needed { worker, needed: false }),
         }
     }
 
@@ -812,6 +831,14 @@ struct Started {
     worker: WorkerId,
 }
 
+/// A worker's word whether anything needs it.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Needed {
+    worker: WorkerId,
+    needed: bool,
+}
+
 /// What the GCS says of a job that a worker is to be started for.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -855,6 +882,15 @@ impl Handler<Started> for Raylet {
 
     fn handle(&mut self, message: Started, ctx: &mut Context<Self>) {
         self.event(Event::WorkerStarted { worker: message.worker }, ctx);
+    }
+}
+
+impl Handler<Needed> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: Needed, ctx: &mut Context<Self>) {
+        let Needed { worker, needed } = message;
+        self.event(Event::WorkerNeeded { worker, needed }, ctx);
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) enum ToWorker {
         spec: Box<crate::protocol::ActorSpec>,
         lease: LeaseId,
     },
+    /// Does this process own what somebody may still ask for?
+    IsNeeded,
     /// End the process.
     Exit,
 }

@@ -132,6 +132,11 @@ pub(crate) enum Event {
     WorkerDied {
         worker: WorkerId,
     },
+    /// What a worker answered when it was asked whether anything needs it.
+    WorkerNeeded {
+        worker: WorkerId,
+        needed: bool,
+    },
     /// Its task waits for a ref: lend its CPU. Telling it twice is harmless.
     Blocked {
         lease: LeaseId,
@@ -199,6 +204,10 @@ pub(crate) enum Action {
         worker: WorkerId,
         job: JobId,
         kind: WorkerKind,
+    },
+    /// Ask it whether it owns anything that somebody may still ask for: it is idle, and will be stopped if not.
+    AskWorker {
+        worker: WorkerId,
     },
     /// Kill it; the core has forgotten it already.
     StopWorker {

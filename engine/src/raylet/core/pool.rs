@@ -3,9 +3,10 @@
 //! A worker is starting, idle or leased. Leases that were placed and have no worker yet wait here, first come first
 //! served; whichever worker of the job is ready first, started or returned, is theirs (POOL-1). No more workers
 //! start than leases wait for one, or were asked for ahead of need (POOL-2); of the idle, the one used last is used
-//! next, and the others age until they are stopped (POOL-3).
+//! next, and the others age until they are asked whether they own what somebody may ask for, and are stopped if not
+//! (POOL-3).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use actinic_transport::NodeId;
@@ -16,6 +17,8 @@ use crate::ids::{JobId, WorkerId};
 
 /// How long an idle worker above the soft limit stays.
 const IDLE_KEPT: Duration = Duration::from_secs(1);
+/// When one that owns something is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// The pause after a failed start; doubled for each further one.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// So many failed starts in a row fail those who wait.
@@ -60,6 +63,8 @@ pub(super) struct Pool {
     waiting: BTreeMap<Pen, VecDeque<u64>>,
     starting: BTreeMap<Pen, u32>,
     faults: BTreeMap<Pen, Faults>,
+    /// Idle workers that were asked whether anything needs them.
+    asked: BTreeSet<WorkerId>,
 }
 
 impl Pool {
@@ -73,6 +78,7 @@ impl Pool {
             waiting: BTreeMap::new(),
             starting: BTreeMap::new(),
             faults: BTreeMap::new(),
+            asked: BTreeSet::new(),
         }
     }
 
@@ -224,6 +230,7 @@ impl Pool {
     /// It is gone. What it was, if it was known.
     pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
         let worker = self.workers.remove(&id)?;
+        self.asked.remove(&id);
         let pen = (worker.job, worker.kind);
         match worker.state {
             WorkerState::Starting => self.started_one(pen),
@@ -265,26 +272,44 @@ impl Pool {
         self.waiting.get(&pen).map(|waiting| waiting.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Stop what was idle for long above the limit, and what an ended job left.
+    /// A worker's answer. One that was leased meanwhile stays.
+    pub(super) fn needed(&mut self, id: WorkerId, needed: bool, now: Duration, out: &mut Vec<Action>) {
+        if !self.asked.remove(&id) {
+            return;
+        }
+        let Some(Worker { state: WorkerState::Idle { since }, .. }) = self.workers.get_mut(&id) else { return };
+        if needed {
+            *since = now + ASK_AGAIN - IDLE_KEPT;
+        } else {
+            self.stop(id, out);
+        }
+    }
+
+    /// Ask what was idle for long above the limit whether it may go, and stop what an ended job left.
     pub(super) fn trim(&mut self, limit: usize, ended: impl Fn(JobId) -> bool, now: Duration, out: &mut Vec<Action>) {
         let left = self.idle.iter().filter(|(pen, _)| !self.waiting.contains_key(pen) && ended(pen.0));
         for worker in left.flat_map(|(_, idle)| idle.clone()).collect::<Vec<_>>() {
             self.stop(worker, out);
         }
-        let mut idle = self.idle_since();
-        let above = idle.len().saturating_sub(limit);
-        idle.truncate(above);
-        for (since, worker) in idle {
-            if since + IDLE_KEPT <= now {
-                self.stop(worker, out);
+        for (_, worker) in self.above(limit).into_iter().take_while(|(since, _)| *since + IDLE_KEPT <= now) {
+            if self.asked.insert(worker) {
+                out.push(Action::AskWorker { worker });
             }
         }
     }
 
+    /// The idle above the limit, longest first.
+    fn above(&self, limit: usize) -> Vec<(Duration, WorkerId)> {
+        let mut idle = self.idle_since();
+        let above = idle.len().saturating_sub(limit);
+        idle.truncate(above);
+        idle
+    }
+
     /// When the next idle worker is due to be stopped, or the next failed start is tried again.
     pub(super) fn next_due(&self, limit: usize, now: Duration) -> Option<Duration> {
-        let idle = self.idle_since();
-        let trim = (idle.len() > limit).then(|| idle[0].0 + IDLE_KEPT);
+        let unasked = self.above(limit).into_iter().find(|(_, worker)| !self.asked.contains(worker));
+        let trim = unasked.map(|(since, _)| since + IDLE_KEPT);
         let retries =
             self.faults.iter().filter(|(pen, faults)| self.waiting.contains_key(pen) && faults.retry_at > now);
         retries.map(|(_, faults)| faults.retry_at).chain(trim).min()

@@ -68,13 +68,21 @@ pub(super) struct Bench {
     pub(super) core: RayletCore,
     pub(super) now: Duration,
     pub(super) starts: bool,
+    /// Workers that own something.
+    pub(super) needed: BTreeSet<WorkerId>,
     /// Everything since it was last looked at.
     pub(super) out: Vec<Action>,
 }
 
 impl Bench {
     pub(super) fn new(total: ResourceSet) -> Self {
-        let mut bench = Self { core: RayletCore::new(node(1), total), now: ms(0), starts: true, out: Vec::new() };
+        let mut bench = Self {
+            core: RayletCore::new(node(1), total),
+            now: ms(0),
+            starts: true,
+            needed: BTreeSet::new(),
+            out: Vec::new(),
+        };
         bench.tell(Event::Tick);
         bench.out.clear();
         bench
@@ -86,8 +94,14 @@ impl Bench {
             let mut out = Vec::new();
             self.core.handle(self.now, event, &mut out);
             for action in &out {
-                if let (Action::StartWorker { worker, .. }, true) = (action, self.starts) {
-                    events.push(Event::WorkerStarted { worker: *worker });
+                match action {
+                    Action::StartWorker { worker, .. } if self.starts => {
+                        events.push(Event::WorkerStarted { worker: *worker });
+                    }
+                    Action::AskWorker { worker } => {
+                        events.push(Event::WorkerNeeded { worker: *worker, needed: self.needed.contains(worker) });
+                    }
+                    _ => {}
                 }
             }
             self.out.append(&mut out);

@@ -150,6 +150,9 @@ impl Model {
                 Action::StartWorker { worker, .. } => {
                     self.at(START, Happens::Core(at, Event::WorkerStarted { worker }))
                 }
+                Action::AskWorker { worker } => {
+                    self.at(LATENCY, Happens::Core(at, Event::WorkerNeeded { worker, needed: false }))
+                }
                 Action::NextTick(due) => self.at(due - self.now, Happens::Core(at, Event::Tick)),
                 Action::ReportView(view) => {
                     for other in self.cores.keys().copied().filter(|other| *other != at).collect::<Vec<_>>() {

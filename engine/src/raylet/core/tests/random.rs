@@ -73,6 +73,7 @@ struct Oracle {
     starting: BTreeSet<WorkerId>,
     running: BTreeSet<WorkerId>,
     recalled: BTreeSet<(LeaseId, bool)>,
+    asked: BTreeSet<WorkerId>,
 }
 
 impl Oracle {
@@ -98,6 +99,7 @@ impl Oracle {
                 assert!(self.recalled.insert((*lease, *yield_now)), "LEASE-5: recalled once each way");
             }
             Action::LeaseLost { lease, .. } => _ = self.leases.remove(lease),
+            Action::AskWorker { worker } => assert!(self.running.contains(worker) && self.asked.insert(*worker)),
             Action::Infeasible { .. } | Action::ReportView(_) | Action::NextTick(_) => {}
         }
     }

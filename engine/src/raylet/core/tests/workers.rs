@@ -117,6 +117,26 @@ fn idle_workers_above_the_cpus_are_stopped_after_a_second() {
     assert_eq!(stopped(&bench), 6);
 }
 
+/// POOL-3, BAS-16: one that owns what somebody may ask for stays, and is asked again.
+#[test]
+fn an_idle_worker_that_owns_something_stays() {
+    let mut bench = Bench::new(cpus(1));
+    let leases = bench.ask(LeaseRequest { shape: set(&[("CPU", 0.25)]), ..ask(owner(1), 1, 4) });
+    bench.needed = bench.core.pool.workers.keys().copied().collect();
+    leases.into_iter().for_each(|lease| bench.give_back(lease));
+    let count = |bench: &Bench, which: fn(&Action) -> bool| bench.count(which);
+    bench.pass(ms(1_500));
+    assert_eq!(count(&bench, |action| matches!(action, Action::StopWorker { .. })), 0);
+    assert_eq!(
+        count(&bench, |action| matches!(action, Action::AskWorker { .. })),
+        4,
+        "any of them may be the one that goes"
+    );
+    bench.needed.clear();
+    bench.pass(ms(6_000));
+    assert_eq!(count(&bench, |action| matches!(action, Action::StopWorker { .. })), 3);
+}
+
 /// RES-22: a dedicated actor's worker is nobody else's, then or later.
 #[test]
 fn an_actors_worker_is_never_reused() {
