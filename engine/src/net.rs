@@ -348,7 +348,7 @@ impl Ear {
                 ToWorker::IsNeeded => {
                     if let Some(reply) = message.reply {
                         // The raylet asks again.
-                        let _ = reply.answer(&self.process.owns_anything());
+                        let _ = reply.answer(&self.process.is_needed());
                     }
                     continue;
                 }

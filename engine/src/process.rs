@@ -22,8 +22,8 @@ use crate::gcs::GcsLink;
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId};
 use crate::object::{Borrowed, RawRef, Resolved, Target};
 use crate::object_manager::Store;
-use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
+use crate::owner::{Owner, Ran};
 use crate::protocol::{ActorNews, ActorRun, LeaseId, NodeResources, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{RayletLink, Shape};
 use crate::start::admission::Admission;
@@ -31,6 +31,7 @@ use crate::start::program_file::Programs;
 use crate::task::Meta;
 use crate::worker::host::{Host, Running};
 use crate::worker::pool::Pool;
+use crate::worker::progress::Progress;
 use crate::worker::slot::TaskSlot;
 use crate::worker::tombstones::Tombstones;
 
@@ -98,6 +99,8 @@ pub(crate) struct Process {
     pub(crate) on_crash: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// What a node's daemon does when it has lost its cluster.
     pub(crate) on_home_lost: OnceLock<Told>,
+    /// Where a worker process notes what it runs.
+    pub(crate) progress: OnceLock<Progress>,
     /// Where the GCS is.
     pub(crate) gcs_at: OnceLock<PeerAddr>,
     /// By whom this process is reached where it cannot be dialled.
@@ -159,6 +162,7 @@ impl Process {
                 next_owner: AtomicU32::new(0),
                 on_crash: OnceLock::new(),
                 on_home_lost: OnceLock::new(),
+                progress: OnceLock::new(),
                 gcs_at: OnceLock::new(),
                 relay: OnceLock::new(),
                 tombstones: Tombstones::default(),
@@ -541,9 +545,13 @@ impl Process {
         self.lock().owners.iter().flatten().cloned().collect()
     }
 
-    /// Whether an owner of this process has a task or an object that somebody may ask for.
-    pub(crate) fn owns_anything(&self) -> bool {
-        self.owners().iter().any(|owner| owner.load().0 > 0)
+    /// Whether something runs in this process, or it owns a task or an object that somebody may ask for.
+    pub(crate) fn is_needed(&self) -> bool {
+        let runs = {
+            let tables = self.lock();
+            !tables.running.is_empty() || !tables.actors.is_empty()
+        };
+        runs || self.owners().iter().any(|owner| owner.load().0 > 0)
     }
 
     /// An owner of this process ends: what it owned fails, and others are told.
@@ -702,7 +710,7 @@ impl Process {
             self.end_owner(&Arc::clone(owner), "its worker crashed");
         }
         for owner in self.owners() {
-            owner.worker_lost(host.worker, &why);
+            owner.worker_lost(host.worker, Ran::First, &why);
         }
         if let Some(RayletLink::Local(raylet)) = self.raylet.get() {
             raylet.do_send(crate::raylet::WorkerCrashed { worker: host.worker });

@@ -564,6 +564,13 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
         let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&boot.gcs)));
         let _ = process.raylet.set(RayletLink::Remote(raylet.clone()));
         process.set_store_peer(raylet);
+        if let Some(path) = &boot.progress {
+            match crate::worker::progress::Progress::open(path) {
+                // A new process: nobody else sets it.
+                Ok(progress) => drop(process.progress.set(progress)),
+                Err(error) => tracing::warn!(path, %error, "the page of this worker's progress cannot be opened"),
+            }
+        }
         let _ = process.on_crash.set(Box::new(|| crate::worker::entry::end_now()));
         // The first owner of a process stands for it as a borrower; it is also what its tasks submit with.
         let host = Host::new(Arc::clone(&process), boot.worker, boot.job, Arc::from(boot.namespace.as_str()), None);

@@ -8,7 +8,7 @@ use actinic_transport::{NodeId, ProcessId};
 use crate::api::error::Error;
 use crate::object::Resolved;
 use crate::owner::dispatch::{KeyIx, LeaseIx};
-use crate::owner::{Link, LocalLink, Owner, RemoteLink};
+use crate::owner::{Link, LocalLink, Owner, Ran, RemoteLink};
 use crate::protocol::{LeaseId, LeaseRequest, OwnerMessage, RequestId, ToRaylet, WorkerAddr};
 use crate::raylet::core::Purpose;
 use crate::task::Task;
@@ -116,17 +116,15 @@ impl Owner {
                 }
             }
             OwnerMessage::Recall { lease, yield_now } => self.recalled(lease, yield_now),
-            OwnerMessage::LeaseLost { lease, worker } => {
+            OwnerMessage::LeaseLost { lease, worker, ran } => {
                 let link = {
                     let core = self.lock();
                     core.leases.get(&lease).and_then(|ix| core.dispatch.link(*ix).cloned())
                 };
-                if let Some(link) = link {
-                    if let Link::Remote(link) = &link {
-                        // A worker's process is its slot: what it owned is gone with it.
-                        self.process.process_dead(link.peer.id(), "its raylet saw it end");
-                    }
-                    self.worker_lost(worker, &Error::worker_crashed(format!("worker {worker} ended")));
+                self.worker_lost(worker, ran, &Error::worker_crashed(format!("worker {worker} ended")));
+                if let Some(Link::Remote(link)) = &link {
+                    // A worker's process is its slot: what it owned is gone with it.
+                    self.process.process_dead(link.peer.id(), "its raylet saw it end");
                 }
             }
             OwnerMessage::Infeasible { request, text, first } => {
@@ -223,14 +221,9 @@ impl Owner {
 
     /// A process is gone, with the workers in it.
     pub(crate) fn process_lost(self: &Arc<Self>, process: ProcessId, why: &Error) {
-        let workers: Vec<_> = {
-            let core = self.lock();
-            let gone =
-                core.dispatch.leases_where(|link| matches!(link, Link::Remote(link) if link.peer.id() == process));
-            gone.into_iter().filter_map(|ix| core.dispatch.link(ix).map(Link::worker)).collect()
-        };
+        let workers = self.workers_where(|link| matches!(link, Link::Remote(link) if link.peer.id() == process));
         for worker in workers {
-            self.worker_lost(worker, why);
+            self.worker_lost(worker, Ran::First, why);
         }
     }
 

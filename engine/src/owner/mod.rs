@@ -13,7 +13,7 @@ pub(crate) mod refs;
 pub(crate) mod remote;
 pub(crate) mod table;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -70,12 +70,21 @@ impl Link {
     }
 }
 
+/// What a worker ran when it died.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Ran {
+    /// The first of what is in flight to it: all before has been answered.
+    First,
+    /// The task with this number, or none. What is in flight before it has run, and its answers are lost.
+    Task(Option<u64>),
+}
+
 struct Core {
     tasks: Table<Arc<Task>>,
     dispatch: Dispatch<Arc<Task>, Link>,
     leases: HashMap<LeaseId, LeaseIx>,
     /// Async tasks that wait without holding their worker.
-    parked: BTreeMap<u64, (Arc<Task>, WorkerId)>,
+    parked: BTreeMap<u64, (Arc<Task>, Link)>,
     requests: leasing::Requests,
 }
 
@@ -361,8 +370,18 @@ impl Owner {
         });
     }
 
-    /// A worker is gone. The task that ran there has lost an attempt; those behind it had not begun.
-    pub(crate) fn worker_lost(self: &Arc<Self>, worker: WorkerId, why: &Error) {
+    /// The workers where tasks of this owner are, by what is known of them.
+    fn workers_where(&self, which: impl Fn(&Link) -> bool) -> BTreeSet<WorkerId> {
+        let core = self.lock();
+        let leased = core.dispatch.leases_where(&which).into_iter();
+        let leased = leased.filter_map(|ix| core.dispatch.link(ix).map(Link::worker));
+        let parked = core.parked.values().filter(|(_, link)| which(link)).map(|(_, link)| link.worker());
+        leased.chain(parked).collect()
+    }
+
+    /// A worker is gone. The task that ran there has lost an attempt, and so have async ones that had begun. Of those in
+    /// flight before it the results are lost, and they are made again; those behind it had not begun.
+    pub(crate) fn worker_lost(self: &Arc<Self>, worker: WorkerId, ran: Ran, why: &Error) {
         let (flights, parked) = self.change(|core, out| {
             let gone = core.dispatch.leases_where(|link| link.worker() == worker);
             let mut flights = Vec::new();
@@ -373,40 +392,48 @@ impl Owner {
                 flights.push(core.dispatch.lost(ix, out));
             }
             let parked: Vec<u64> =
-                core.parked.iter().filter(|(_, (_, at))| *at == worker).map(|(seq, _)| *seq).collect();
+                core.parked.iter().filter(|(_, (_, link))| link.worker() == worker).map(|(seq, _)| *seq).collect();
             let parked: Vec<_> = parked.into_iter().filter_map(|seq| core.parked.remove(&seq)).collect();
             (flights, parked)
         });
-        let began = flights.iter().filter_map(|flight| flight.first()).chain(parked.iter().map(|(task, _)| task));
-        for task in began {
-            if task.is_done() {
-                continue;
-            }
-            if task.next_attempt() {
-                self.ready(task);
-            } else if task.is_cancelled() {
-                let error = Error::task_cancelled(format!("{} was cancelled", task.describe()));
-                Task::finish_all(task, Resolved::Error(error));
-            } else {
-                Task::finish_all(task, Resolved::Error(crashed(task, why)));
+        for (task, _) in parked {
+            self.attempt_lost(&task, why);
+        }
+        for flight in flights {
+            let at = match ran {
+                Ran::First => Some(0),
+                Ran::Task(seq) => seq.and_then(|seq| flight.iter().position(|task| task.seq == seq)),
+            };
+            for (index, task) in flight.iter().enumerate() {
+                let may_have_run = at.is_none_or(|at| index < at);
+                if Some(index) == at || (may_have_run && task.meta.max_retries == 0) {
+                    self.attempt_lost(task, why);
+                } else if !task.is_done() {
+                    self.ready(task);
+                }
             }
         }
-        for task in flights.iter().flat_map(|flight| flight.iter().skip(1)) {
-            if !task.is_done() {
-                self.ready(task);
-            }
+    }
+
+    /// A task ran where a worker died.
+    fn attempt_lost(self: &Arc<Self>, task: &Arc<Task>, why: &Error) {
+        if task.is_done() {
+            return;
+        }
+        if task.next_attempt() {
+            self.ready(task);
+        } else if task.is_cancelled() {
+            let error = Error::task_cancelled(format!("{} was cancelled", task.describe()));
+            Task::finish_all(task, Resolved::Error(error));
+        } else {
+            Task::finish_all(task, Resolved::Error(crashed(task, why)));
         }
     }
 
     /// Leases of a raylet that is gone end with their workers.
     pub(crate) fn node_lost(self: &Arc<Self>, node: NodeId, why: &Error) {
-        let workers: Vec<WorkerId> = {
-            let core = self.lock();
-            let gone = core.dispatch.leases_where(|link| link.lease().node == node);
-            gone.into_iter().filter_map(|ix| core.dispatch.link(ix).map(Link::worker)).collect()
-        };
-        for worker in workers {
-            self.worker_lost(worker, why);
+        for worker in self.workers_where(|link| link.lease().node == node) {
+            self.worker_lost(worker, Ran::First, why);
         }
         // What was asked of its raylet is asked for elsewhere.
         let keys = self.lock().requests.close_at(node);
@@ -495,10 +522,10 @@ impl Owner {
     /// A task awaits without holding its worker.
     pub(crate) fn parked(self: &Arc<Self>, lease: LeaseIx, seq: u64) {
         self.change(|core, out| {
-            if let (Some(task), Some(worker)) = (core.tasks.get(seq), core.dispatch.link(lease).map(Link::worker))
+            if let (Some(task), Some(link)) = (core.tasks.get(seq), core.dispatch.link(lease))
                 && !task.is_done()
             {
-                core.parked.insert(seq, (Arc::clone(task), worker));
+                core.parked.insert(seq, (Arc::clone(task), link.clone()));
             }
             core.dispatch.parked(lease, seq, out);
         });
@@ -636,10 +663,28 @@ impl Owner {
         if key == KeyIx::MAX {
             return Vec::new();
         }
-        match core.dispatch.locate(task.seq, key) {
+        let parked = core.parked.get(&task.seq).map(|(_, link)| link.clone());
+        match core.dispatch.locate(task.seq, key).or(parked) {
             Some(Link::Remote(link)) => vec![link.peer.clone()],
             _ => Vec::new(),
         }
+    }
+
+    /// The worker in another process where an async task waits without holding it.
+    fn parked_at(&self, seq: u64) -> Option<Arc<RemoteLink>> {
+        match &self.lock().parked.get(&seq)?.1 {
+            Link::Remote(link) => Some(Arc::clone(link)),
+            Link::Local(_) => None,
+        }
+    }
+
+    /// Tasks have ended that may have waited without holding their worker, under leases that are over.
+    pub(crate) fn unparked(&self, seqs: impl IntoIterator<Item = u64>) {
+        let gone: Vec<_> = {
+            let mut core = self.lock();
+            seqs.into_iter().filter_map(|seq| core.parked.remove(&seq)).collect()
+        };
+        drop(gone);
     }
 
     /// The tasks with these numbers, where they are known.
@@ -699,9 +744,10 @@ impl Owner {
                     }
                 }
                 Found::InFlight(_, Link::Remote(link)) => cancelling = Some(self.send_cancel(&link, task, force)),
-                Found::Nowhere => {
-                    self.process.cancel_async(task.id());
-                }
+                Found::Nowhere => match self.parked_at(task.seq) {
+                    Some(link) => cancelling = Some(self.send_cancel(&link, task, force)),
+                    None => drop(self.process.cancel_async(task.id())),
+                },
             }
         }
         Task::finish_all(task, Resolved::Error(error));

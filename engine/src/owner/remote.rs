@@ -82,10 +82,10 @@ impl Owner {
                 call.client.answered(&task);
             }
         }
-        if let Some(lease) = lease
-            && let Some(ix) = self.lease_ix(lease)
-        {
-            self.completed(ix, done);
+        match lease.map(|lease| self.lease_ix(lease)) {
+            Some(Some(ix)) => self.completed(ix, done),
+            Some(None) => self.unparked(done.into_iter().map(|(seq, _)| seq)),
+            None => {}
         }
         for task in again {
             match &task.what {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::error::Error;
 pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, WorkerId};
+use crate::owner::Ran;
 pub(crate) use crate::owner::refs::RefMessage;
 use crate::raylet::RayletState;
 pub(crate) use crate::raylet::core::{LeaseId, LeaseRequest, RequestId};
@@ -99,6 +100,7 @@ pub(crate) enum OwnerMessage {
     LeaseLost {
         lease: LeaseId,
         worker: WorkerId,
+        ran: Ran,
     },
     /// Nothing in the cluster can fulfil the request; it stays. The first of its kind is warned of.
     Infeasible {

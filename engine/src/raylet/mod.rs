@@ -14,6 +14,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
 use crate::api::error::Error;
 use crate::ids::{JobId, OwnerId, WorkerId};
+use crate::owner::Ran;
 use crate::process::Process;
 use crate::protocol::{
     ActorRun, ActorSpec, AskGcs, GcsAnswer, JobRow, LeaseId, LeaseRequest, NodeRow, NodeView, OwnerMessage, RAYLET,
@@ -246,6 +247,8 @@ pub(crate) struct Raylet {
     fetching: BTreeMap<JobId, Vec<(WorkerId, WorkerKind)>>,
     /// What is behind the reason that the core was last told.
     start_error: Option<Error>,
+    /// What the worker ran whose death the core is told of: lease and task; the outer is none if nobody can tell.
+    died_running: Option<Option<(u64, u64)>>,
 }
 
 impl Raylet {
@@ -272,6 +275,7 @@ impl Raylet {
             telling: false,
             fetching: BTreeMap::new(),
             start_error: None,
+            died_running: None,
         }
     }
 
@@ -334,7 +338,11 @@ impl Raylet {
                 self.tell(to, OwnerMessage::Recall { lease, yield_now });
             }
             Action::LeaseLost { lease, to, worker } if to != self.me() => {
-                self.tell(to, OwnerMessage::LeaseLost { lease, worker });
+                let ran = match self.died_running {
+                    None => Ran::First,
+                    Some(running) => Ran::Task(running.filter(|(of, _)| *of == lease.number).map(|(_, seq)| seq)),
+                };
+                self.tell(to, OwnerMessage::LeaseLost { lease, worker, ran });
             }
             Action::Infeasible { request, to, shape, first } => {
                 let text = format!(
@@ -547,10 +555,14 @@ impl Raylet {
                 text: text.to_owned(),
             });
         }
-        if let Some((_, Worker::Process { peer: Some(peer), .. })) = self.workers.remove(&worker) {
+        let gone = self.workers.remove(&worker);
+        // Those who leased it learn what it died of before they learn that its process is gone.
+        self.died_running = self.spawner.as_ref().and_then(|spawner| spawner.ran(worker));
+        self.event(Event::WorkerDied { worker }, ctx);
+        self.died_running = None;
+        if let Some((_, Worker::Process { peer: Some(peer), .. })) = gone {
             self.process_gone(peer.id, ctx);
         }
-        self.event(Event::WorkerDied { worker }, ctx);
     }
 
     /// A worker's process has ended: nothing is sent to it any more, and what it owned is gone.

@@ -19,6 +19,7 @@ use crate::raylet::core::WorkerKind;
 use crate::raylet::{ChildEnded, Raylet};
 use crate::start::program_file::{JobProgram, ProgramFile};
 use crate::worker::entry::{BOOT, Boot};
+use crate::worker::progress::Progress;
 
 /// Names its node in a worker's environment, so that what it starts can be found when the node is gone.
 pub(crate) const NODE: &str = "ACTINIC_NODE_ID";
@@ -44,6 +45,7 @@ struct Running {
     pid: u32,
     /// Closing it asks the worker to end.
     stdin: Option<ChildStdin>,
+    progress: Option<Progress>,
 }
 
 impl Spawner {
@@ -122,7 +124,11 @@ impl Spawner {
         let Some(JobProgram { file, namespace, .. }) = self.programs.get(&job) else {
             return Err(Error::runtime_env_setup(format!("the program of job {job} is not known to this node")));
         };
-        let boot = self.boot(worker, job, namespace.clone())?;
+        // Without it a crash is blamed on the first task in flight.
+        let progress = Progress::create()
+            .inspect_err(|error| tracing::warn!(%error, "no page for a worker's progress could be made"))
+            .ok();
+        let boot = self.boot(worker, job, namespace.clone(), progress.as_ref())?;
         let mut command = Command::new(file.path());
         command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
@@ -138,12 +144,12 @@ impl Spawner {
             // A child that died at once is seen by its watcher.
             let _ = pipe.write_all(&length).and_then(|()| pipe.write_all(&boot)).and_then(|()| pipe.flush());
         }
-        self.children.insert(worker, Running { job, pid, stdin });
+        self.children.insert(worker, Running { job, pid, stdin, progress });
         self.watch(worker, child)?;
         Ok(pid)
     }
 
-    fn boot(&self, worker: WorkerId, job: JobId, namespace: String) -> Result<Vec<u8>> {
+    fn boot(&self, worker: WorkerId, job: JobId, namespace: String, progress: Option<&Progress>) -> Result<Vec<u8>> {
         let identity = self
             .authority
             .issue(self.process.env.uuid())
@@ -157,6 +163,7 @@ impl Spawner {
             gcs: self.gcs.clone(),
             listen: self.listen,
             store_bytes: self.process.store.capacity(),
+            progress: progress.and_then(|progress| progress.path(self.process.env.pid())),
         };
         postcard::to_stdvec(&boot).map_err(|error| Error::serialization(error.to_string()))
     }
@@ -178,6 +185,11 @@ impl Spawner {
             alive.fetch_sub(1, Ordering::AcqRel);
         });
         watched.map_err(|error| Error::runtime_env_setup(format!("no thread to watch a worker: {error}")))
+    }
+
+    /// What a worker that has ended ran then; the outer is none if nobody can tell.
+    pub(crate) fn ran(&self, worker: WorkerId) -> Option<Option<(u64, u64)>> {
+        Some(self.children.get(&worker)?.progress.as_ref()?.running())
     }
 
     /// Asks a worker to end; it does when its pipe closes.

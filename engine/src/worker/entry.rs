@@ -25,6 +25,8 @@ pub(crate) struct Boot {
     pub(crate) gcs: PeerAddr,
     pub(crate) listen: SocketAddr,
     pub(crate) store_bytes: u64,
+    /// Where the worker notes what it runs; see [`crate::worker::progress`].
+    pub(crate) progress: Option<String>,
 }
 
 /// Becomes a worker if this process was started as one, and then never returns.

@@ -130,16 +130,22 @@ pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Current>) -> R) -> R {
 
 /// Runs `body` as part of a call.
 pub(crate) fn enter<R>(current: Current, body: impl FnOnce() -> R) -> R {
-    struct Leave(Option<Current>);
+    struct Leave(Option<Current>, Option<Arc<Process>>);
     impl Drop for Leave {
         fn drop(&mut self) {
             let before = self.0.take();
+            if let Some(process) = &self.1
+                && let Some(progress) = process.progress.get()
+            {
+                progress.end();
+            }
             let left = CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), before));
             drop(left);
         }
     }
+    let noted = current.note();
     let before = CURRENT.with(|slot| slot.borrow_mut().replace(current));
-    let _leave = Leave(before);
+    let _leave = Leave(before, noted);
     body()
 }
 
@@ -182,6 +188,14 @@ impl Drop for Blocked {
 }
 
 impl Current {
+    /// Notes that the call runs, where a raylet looks for what a dead process ran; who notes its end.
+    fn note(&self) -> Option<Arc<Process>> {
+        let Job::Remote(job) = &self.job else { return None };
+        let (lease, progress) = (job.lease?, self.host.process.progress.get()?);
+        progress.begin(lease.number, job.id.seq);
+        Some(Arc::clone(&self.host.process))
+    }
+
     fn lease(&self) -> Option<LeaseId> {
         self.host.lease.get().copied().or_else(|| self.job.lease())
     }

@@ -4,6 +4,7 @@ pub(crate) mod entry;
 pub(crate) mod host;
 pub(crate) mod job;
 pub(crate) mod pool;
+pub(crate) mod progress;
 pub(crate) mod remote;
 pub(crate) mod slot;
 pub(crate) mod tombstones;
