@@ -524,10 +524,10 @@ impl Process {
 
     // ---- owners
 
-    pub(crate) fn new_owner(self: &Arc<Self>, job: JobId, namespace: Arc<str>, actor: Option<ActorId>) -> Arc<Owner> {
+    pub(crate) fn new_owner(self: &Arc<Self>, job: JobId, namespace: Arc<str>) -> Arc<Owner> {
         let number = self.next_owner.fetch_add(1, Ordering::Relaxed);
         let id = OwnerId { process: self.id, number };
-        let owner = Owner::new(id, Arc::clone(self), job, namespace, actor);
+        let owner = Owner::new(id, Arc::clone(self), job, namespace);
         let mut tables = self.lock();
         let at = number as usize;
         if tables.owners.len() <= at {
@@ -960,7 +960,7 @@ pub(crate) fn nowhere() -> Arc<Owner> {
             incarnation: made.uuid(),
         };
         let process = Process::new(&Settings { id, width: 1, store_bytes: 0 }, made.clone());
-        let owner = process.new_owner(JobId(made.uuid()), Arc::from(""), None);
+        let owner = process.new_owner(JobId(made.uuid()), Arc::from(""));
         // The receiver waits below.
         let _ = tell.send(owner);
     });

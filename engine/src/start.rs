@@ -406,7 +406,7 @@ fn new_process(
 
 /// The owner that stands for a process as a borrower (number 0), where no driver or worker is one from the start.
 pub(crate) fn own_borrower(process: &Arc<Process>) {
-    process.new_owner(JobId(uuid::Uuid::nil()), Arc::from(""), None);
+    process.new_owner(JobId(uuid::Uuid::nil()), Arc::from(""));
 }
 
 fn start_raylet(
@@ -453,7 +453,7 @@ fn start_raylet(
 pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>, program: Option<PathBuf>) -> Arc<Owner> {
     let job = JobId(process.env.uuid());
     let namespace = namespace.unwrap_or_else(|| process.env.uuid().simple().to_string());
-    let owner = process.new_owner(job, Arc::from(namespace.as_str()), None);
+    let owner = process.new_owner(job, Arc::from(namespace.as_str()));
     let row = JobRow {
         id: job,
         driver: owner.id,

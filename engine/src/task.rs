@@ -75,6 +75,8 @@ pub(crate) struct Task {
     pub(crate) depth: u32,
     /// The [`TaskId::mark`] of the call that submitted it; 0 for a driver.
     pub(crate) parent: u64,
+    /// A detached actor is at the root of its submission, so the end of the job does not matter.
+    pub(crate) outlives_job: bool,
     /// Dependencies that are not ready, and one more until the submission is complete.
     missing: AtomicU32,
     attempt: AtomicU32,
@@ -101,6 +103,9 @@ impl Task {
         depth: u32,
     ) -> Arc<Task> {
         let seq = owner.next_seq();
+        let (parent, outlives_job) = crate::worker::host::with_current(|current| {
+            current.map_or((0, false), |current| (current.task_id().mark(), current.outlives_job()))
+        });
         Arc::new(Task {
             // An argument in the body is at most the inline limit.
             bytes: input.inline.size() as u32,
@@ -111,7 +116,8 @@ impl Task {
             meta,
             key: AtomicU32::new(KeyIx::MAX),
             depth,
-            parent: crate::worker::host::with_current(|current| current.map_or(0, |current| current.task_id().mark())),
+            parent,
+            outlives_job,
             missing: AtomicU32::new(1),
             attempt: AtomicU32::new(0),
             done: AtomicBool::new(false),
@@ -136,6 +142,7 @@ impl Task {
             key: AtomicU32::new(KeyIx::MAX),
             depth: 0,
             parent: 0,
+            outlives_job: false,
             missing: AtomicU32::new(0),
             attempt: AtomicU32::new(0),
             done: AtomicBool::new(true),

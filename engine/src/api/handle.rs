@@ -349,7 +349,7 @@ fn prepare(
         id,
         job: owner.job,
         owner: owner.id,
-        root_detached: root_of(owner),
+        outlives_job: host::with_current(|current| current.is_some_and(host::Current::outlives_job)),
         lifeline: None,
         class: entry.name().to_owned(),
         program: String::new(),
@@ -368,12 +368,6 @@ fn prepare(
         isolation,
         creation: bytes::Bytes::new(),
     })
-}
-
-/// The detached actor above an owner, which what it makes outlives the job with.
-fn root_of(owner: &Owner) -> Option<ActorId> {
-    let maker = owner.process.actor(crate::actor::host::number(owner.actor?))?;
-    if maker.spec.detached { Some(maker.run.actor) } else { maker.spec.root_detached }
 }
 
 /// Waits for the constructor's arguments, then asks the GCS for the actor.

@@ -93,6 +93,7 @@ impl Owner {
             shape: shape.resources().clone(),
             backlog,
             depth: head.map_or(0, |task| task.depth),
+            outlives_job: head.is_some_and(|task| task.outlives_job),
             scheduling: shape.scheduling(),
             fails: shape.fails(),
             locality: head.map(|task| locality(task)).unwrap_or_default(),

@@ -21,7 +21,7 @@ use actinic_transport::{NodeId, Peer, PeerAddr};
 
 use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency, Returns};
-use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
+use crate::ids::{JobId, ObjectId, OwnerId, TaskId, WorkerId};
 use crate::object::{RawRef, Resolved, State, Stored};
 use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
 use crate::owner::remote::Cancelling;
@@ -94,8 +94,6 @@ pub(crate) struct Owner {
     pub(crate) process: Arc<Process>,
     pub(crate) job: JobId,
     pub(crate) namespace: Arc<str>,
-    /// The actor that submits, if it is one.
-    pub(crate) actor: Option<ActorId>,
     seq: AtomicU64,
     core: Mutex<Core>,
     counts: counting::Counts,
@@ -113,19 +111,12 @@ thread_local! {
 }
 
 impl Owner {
-    pub(crate) fn new(
-        id: OwnerId,
-        process: Arc<Process>,
-        job: JobId,
-        namespace: Arc<str>,
-        actor: Option<ActorId>,
-    ) -> Arc<Owner> {
+    pub(crate) fn new(id: OwnerId, process: Arc<Process>, job: JobId, namespace: Arc<str>) -> Arc<Owner> {
         Arc::new(Owner {
             id,
             process,
             job,
             namespace,
-            actor,
             seq: AtomicU64::new(0),
             core: Mutex::new(Core {
                 tasks: Table::new(),

@@ -182,6 +182,7 @@ pub(crate) fn wire_task<'a>(task: &'a Task, input: &'a Input, resolved: &'a [Res
         function,
         name: task.meta.name.as_deref(),
         depth: task.depth,
+        outlives_job: task.outlives_job,
         resources: wire_resources(task),
         input: WireValue::of(&input.inline),
         dependencies: wire_dependencies(&input.dependencies, resolved),

@@ -88,6 +88,8 @@ pub(crate) struct WireTask<'a> {
     pub(crate) function: FunctionId,
     pub(crate) name: Option<&'a str>,
     pub(crate) depth: u32,
+    /// The end of the job does not matter to it.
+    pub(crate) outlives_job: bool,
     /// What it asked for beyond one CPU.
     #[serde(borrow)]
     pub(crate) resources: Vec<(&'a str, f64)>,

@@ -60,7 +60,7 @@ struct Lease {
     depth: u32,
     kind: WorkerKind,
     actor: Option<ActorId>,
-    detached: bool,
+    outlives_job: bool,
     /// What it takes when it is not blocked.
     hold: ResourceSet,
     /// What it lends while it is: its CPU.
@@ -237,7 +237,7 @@ impl RayletCore {
             self.set_backlog(ask.key(), 0, out);
         } else if !ask.shape.is_demand() || !ask.hold().is_demand() {
             out.push(refuse(RefuseReason::NotADemand { shape: ask.shape }));
-        } else if self.ended_jobs.contains(&ask.job) && !ask.is_detached() {
+        } else if self.ended_jobs.contains(&ask.job) && !ask.outlives_job {
             out.push(refuse(RefuseReason::JobEnded));
         } else if self.queue.get(&ask.key()).is_some() {
             self.set_backlog(ask.key(), ask.backlog, out);

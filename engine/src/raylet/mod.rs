@@ -593,11 +593,12 @@ impl Raylet {
             shape: spec.shape.clone(),
             backlog: 1,
             depth: 1,
+            outlives_job: spec.detached || spec.outlives_job,
             scheduling: Scheduling::NodeAffinity { node: self.process.id.node, soft: false },
             fails: true,
             locality: Vec::new(),
             spilled: 0,
-            purpose: Purpose::Actor { actor: spec.id, hold: spec.hold.clone(), host, detached: spec.detached },
+            purpose: Purpose::Actor { actor: spec.id, hold: spec.hold.clone(), host },
         };
         self.namespaces.entry(spec.job).or_insert_with(|| Arc::from(spec.namespace.as_str()));
         self.placing.insert(id, (run, spec));

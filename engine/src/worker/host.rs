@@ -58,7 +58,7 @@ impl Host {
 
     /// The owner of what this worker submits, made at its first submission.
     pub(crate) fn owner(&self) -> &Arc<Owner> {
-        self.owner.get_or_init(|| self.process.new_owner(self.job, Arc::clone(&self.namespace), self.actor))
+        self.owner.get_or_init(|| self.process.new_owner(self.job, Arc::clone(&self.namespace)))
     }
 
     pub(crate) fn owner_if_any(&self) -> Option<&Arc<Owner>> {
@@ -236,6 +236,15 @@ impl Current {
                 self.job.tell_parked(&self.host);
                 slot.resume();
             }
+        }
+    }
+
+    /// Whether what it submits shall go on when the job's driver ends.
+    pub(crate) fn outlives_job(&self) -> bool {
+        let actor = self.host.actor.and_then(|id| self.host.process.actor(crate::actor::host::number(id)));
+        match actor {
+            Some(actor) => actor.spec.detached || actor.spec.outlives_job,
+            None => self.job.outlives_job(),
         }
     }
 

@@ -61,6 +61,15 @@ impl Job {
         }
     }
 
+    /// Whether the end of the job does not matter to it.
+    pub(crate) fn outlives_job(&self) -> bool {
+        match self {
+            Job::Local { task, .. } => task.outlives_job,
+            Job::Remote(job) => job.outlives_job,
+            Job::Constructor(actor) => actor.spec.detached || actor.spec.outlives_job,
+        }
+    }
+
     pub(crate) fn attempt(&self) -> u32 {
         match self {
             Job::Local { attempt, .. } => *attempt,

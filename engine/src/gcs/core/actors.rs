@@ -59,7 +59,7 @@ impl GcsCore {
         if self.is_owner_dead(spec.owner) {
             return Verdict::Refuse(Refusal::OwnerDead { owner: spec.owner });
         }
-        if spec.root_detached.is_none() && self.jobs.get(&spec.job).is_none_or(|job| job.ended.is_some()) {
+        if !spec.outlives_job && self.jobs.get(&spec.job).is_none_or(|job| job.ended.is_some()) {
             return Verdict::Refuse(Refusal::NoSuchJob { job: spec.job });
         }
         let Some(name) = &spec.name else {

@@ -36,7 +36,7 @@ impl GcsCore {
             self.dead_owners.insert(driver);
         }
         for number in self.actors.of_job(id) {
-            let ends = |actor: &super::table::Actor| !actor.row.spec.detached && actor.row.spec.root_detached.is_none();
+            let ends = |actor: &super::table::Actor| !actor.row.spec.detached && !actor.row.spec.outlives_job;
             if self.actors.get(number).is_some_and(ends) {
                 self.end_now(number, DeathReason::JobEnded { job: id });
             }

@@ -19,6 +19,8 @@ pub(super) struct Node {
     pub(super) free: ResourceSet,
     /// Actors that hold something, were sent there, and were not admitted yet.
     pub(super) in_flight: BTreeSet<u64>,
+    /// What its actors hold for life, those on their way included: all else is tasks', and comes back.
+    pub(super) held: ResourceSet,
     /// Actors that are there or were sent there.
     pub(super) actors: BTreeSet<u64>,
     last_heard: Duration,
@@ -57,8 +59,8 @@ impl GcsCore {
         } else {
             let view = NodeView { node: id, version: 0, available: row.total.clone(), queued: 0 };
             let free = view.available.clone();
-            let (in_flight, actors, last_heard) = (BTreeSet::new(), BTreeSet::new(), self.now);
-            self.nodes.insert(id, Node { row, view, free, in_flight, actors, last_heard });
+            let (in_flight, held, actors) = (BTreeSet::new(), ResourceSet::new(), BTreeSet::new());
+            self.nodes.insert(id, Node { row, view, free, in_flight, held, actors, last_heard: self.now });
             self.changed_views.insert(id);
         }
         self.retry = true;

@@ -61,6 +61,15 @@ fn can_take(node: &Node, actor: &Actor) -> bool {
         && !actor.refused_by.contains(&(node.row.id, node.view.version))
 }
 
+/// Whether an actor has its turn on a node once tasks there end: its raylet makes them yield.
+fn can_queue(node: &Node, actor: &Actor) -> bool {
+    let mut without_tasks = node.row.total.clone();
+    without_tasks.sub(&node.held);
+    node.row.state == NodeState::Alive
+        && actor.row.spec.shape.fits(&without_tasks)
+        && !actor.refused_by.contains(&(node.row.id, node.view.version))
+}
+
 fn could_ever_take(node: &Node, spec: &ActorSpec) -> bool {
     node.row.state.is_up() && spec.shape.fits(&node.row.total)
 }
@@ -72,7 +81,8 @@ impl GcsCore {
             Scheduling::NodeAffinity { node, soft } => {
                 let bound = self.nodes.get(&node);
                 if let Some(bound) = bound.filter(|bound| could_ever_take(bound, spec)) {
-                    return if can_take(bound, actor) { Choice::Node(node) } else { Choice::Wait };
+                    let fits = can_take(bound, actor) || can_queue(bound, actor);
+                    return if fits { Choice::Node(node) } else { Choice::Wait };
                 }
                 if !soft {
                     return Choice::Never(why_never(node, bound, spec));
@@ -87,7 +97,11 @@ impl GcsCore {
                 .min_by_key(|node| (node.actors.len(), node.row.id))
                 .map(|node| node.row.id),
         };
-        match found {
+        let busy = || {
+            let can = self.nodes.values().filter(|node| can_queue(node, actor));
+            can.min_by_key(|node| (node.actors.len(), node.view.queued, node.row.id)).map(|node| node.row.id)
+        };
+        match found.or_else(busy) {
             Some(node) => Choice::Node(node),
             None if spec.fails && !self.nodes.values().any(|node| could_ever_take(node, spec)) => {
                 Choice::Never(self.why_waits(spec))
@@ -138,6 +152,7 @@ impl GcsCore {
         if !spec.hold.is_empty() {
             node.in_flight.insert(number);
             node.free.sub(&spec.hold);
+            node.held.add(&spec.hold);
         }
         self.out.push(Action::PlaceActor { node: id, run: actor.row.run(), spec: spec.clone() });
     }
@@ -174,6 +189,7 @@ impl GcsCore {
         if let Some(node) = on.and_then(|id| self.nodes.get_mut(&id)) {
             node.actors.remove(&number);
             node.in_flight.remove(&number);
+            node.held.sub(&actor.row.spec.hold);
             self.count_free(on);
         }
     }
@@ -283,7 +299,7 @@ impl GcsCore {
             )),
             Waiting::No if actor.on_node && actor.row.address.is_none() => {
                 let node = actor.row.node?;
-                Some(format!("its constructor has not finished on node {node}"))
+                Some(format!("it waits for its resources on node {node}, or its constructor has not finished there"))
             }
             Waiting::No => None,
         }

@@ -137,8 +137,8 @@ pub(crate) struct ActorSpec {
     pub(crate) job: JobId,
     /// Who made it, and whose death it does not survive unless it is detached.
     pub(crate) owner: OwnerId,
-    /// The detached actor at the root of the owners above it: such an actor outlives the job's driver.
-    pub(crate) root_detached: Option<ActorId>,
+    /// Whether a detached actor is at the root of the owners above it: such an actor outlives the job's driver.
+    pub(crate) outlives_job: bool,
     /// Its class.
     pub(crate) class: String,
     /// The content hash of the program that it runs, as hex.

@@ -100,7 +100,7 @@ fn spec(n: u128) -> ActorSpec {
         id: actor_id(n),
         job: job_id(1),
         owner: owner(1, 1),
-        root_detached: None,
+        outlives_job: false,
         class: "Counter".to_owned(),
         program: "c0ffee".to_owned(),
         name: None,

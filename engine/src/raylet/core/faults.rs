@@ -35,8 +35,8 @@ impl RayletCore {
     }
 
     pub(super) fn job_ended(&mut self, job: JobId, out: &mut Vec<Action>) {
-        self.end_requests(|request| request.ask.job == job && !request.ask.is_detached(), out);
-        self.end_leases(|lease| lease.holder.job == job && !lease.detached, out);
+        self.end_requests(|request| request.ask.job == job && !request.ask.outlives_job, out);
+        self.end_leases(|lease| lease.holder.job == job && !lease.outlives_job, out);
         self.pool.end_job(job, out);
         self.warned.retain(|(warned, _)| *warned != job);
         if !self.ended_jobs.contains(&job) {

@@ -34,6 +34,8 @@ pub(crate) struct LeaseRequest {
     pub(crate) backlog: u32,
     /// How deep the submitting task is nested; 0 is a driver. Deeper goes first: something is blocked on it.
     pub(crate) depth: u32,
+    /// A detached actor, or what one has submitted: the end of the job does not end it.
+    pub(crate) outlives_job: bool,
     pub(crate) scheduling: Scheduling,
     /// Whether it is refused if no node has what it asks, instead of waiting for one.
     pub(crate) fails: bool,
@@ -64,8 +66,6 @@ pub(crate) enum Purpose {
         /// What it holds for life. Default actors need one CPU to be placed and hold none.
         hold: ResourceSet,
         host: Host,
-        /// It outlives the job that made it.
-        detached: bool,
     },
 }
 
@@ -281,9 +281,5 @@ impl LeaseRequest {
             Purpose::Actor { host: Host::Shared, .. } => WorkerKind::SharedHost,
             Purpose::Actor { .. } | Purpose::Tasks => WorkerKind::Slot,
         }
-    }
-
-    pub(super) fn is_detached(&self) -> bool {
-        matches!(self.purpose, Purpose::Actor { detached: true, .. })
     }
 }

@@ -274,7 +274,7 @@ impl RayletCore {
                 Purpose::Tasks => None,
                 Purpose::Actor { actor, .. } => Some(actor),
             },
-            detached: request.ask.is_detached(),
+            outlives_job: request.ask.outlives_job,
             hold: request.ask.hold().clone(),
             lent: ResourceSet::new(),
             blocked: false,

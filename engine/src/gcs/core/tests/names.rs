@@ -46,7 +46,7 @@ fn a_detached_actor_and_what_it_makes_outlive_the_driver() {
     world.tell(Event::ProcessDied { process: process(1, 1) });
     assert!(world.core.job(job_id(1)).unwrap().ended.is_some());
     assert_eq!(world.look_up("d", "ns").unwrap().state, ActorState::Alive);
-    let child = ActorSpec { owner: owner(2, 5), root_detached: Some(actor_id(1)), ..spec(2) };
+    let child = ActorSpec { owner: owner(2, 5), outlives_job: true, ..spec(2) };
     world.create_alive(child);
     assert_eq!(world.row(2).state, ActorState::Alive);
     let orphan = ActorSpec { owner: owner(2, 6), ..spec(3) };

@@ -27,10 +27,10 @@ fn default_actors_hold_nothing() {
         world.create(spec(n));
         assert_eq!(world.placed().len(), 1);
     }
+    // What tasks hold comes back: it has its turn at the node, whose raylet sees to it.
     world.view(1, 1, ResourceSet::default());
     world.create(spec(101));
-    assert!(world.placed().is_empty());
-    assert!(world.view(1, 2, cpus(1)).placed().len() == 1);
+    assert_eq!(world.placed().len(), 1);
 }
 
 /// ACT-30: one that is killed on its way leaves what it would have held, though its node has nothing new to say.

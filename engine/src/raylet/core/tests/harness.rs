@@ -51,6 +51,7 @@ pub(super) fn ask(from: OwnerId, id: u64, backlog: u32) -> LeaseRequest {
         shape: cpus(1),
         backlog,
         depth: 0,
+        outlives_job: false,
         scheduling: Scheduling::Default,
         fails: false,
         locality: Vec::new(),
@@ -60,7 +61,7 @@ pub(super) fn ask(from: OwnerId, id: u64, backlog: u32) -> LeaseRequest {
 }
 
 pub(super) fn actor(number: u128, hold: ResourceSet, host: Host) -> Purpose {
-    Purpose::Actor { actor: ActorId(Uuid::from_u128(number)), hold, host, detached: false }
+    Purpose::Actor { actor: ActorId(Uuid::from_u128(number)), hold, host }
 }
 
 /// One core whose workers start at once, unless it is told otherwise.

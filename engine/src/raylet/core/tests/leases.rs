@@ -163,18 +163,21 @@ fn the_dead_hold_nothing() {
 #[test]
 fn a_detached_actor_outlives_its_job() {
     let mut bench = Bench::new(cpus(2));
-    let detached = |number| Purpose::Actor {
-        actor: ActorId(uuid::Uuid::from_u128(number)),
-        hold: cpus(1),
-        host: Host::Dedicated,
-        detached: true,
+    let detached = |number, id| LeaseRequest {
+        purpose: actor(number, cpus(1), Host::Dedicated),
+        outlives_job: true,
+        ..ask(owner(1), id, 1)
     };
-    bench.ask(LeaseRequest { purpose: detached(1), ..ask(owner(1), 1, 1) });
+    bench.ask(detached(1, 1));
     bench.tell(Event::JobEnded { job: job(1) });
     assert_eq!(bench.available(), cpus(1));
     assert!(bench.ask(ask(owner(1), 2, 1)).is_empty(), "stragglers of the job start nothing");
     assert_eq!(bench.refused(), [&RefuseReason::JobEnded]);
-    assert_eq!(bench.ask(LeaseRequest { purpose: detached(2), ..ask(owner(1), 3, 1) }).len(), 1, "a restart");
+    assert_eq!(bench.ask(detached(2, 3)).len(), 1, "a restart, or what it makes");
+    let lease = LeaseId { node: node(1), number: 1 };
+    bench.tell(Event::ReturnLease { lease, reusable: false });
+    let task = LeaseRequest { outlives_job: true, ..ask(owner(1), 4, 1) };
+    assert_eq!(bench.ask(task).len(), 1, "a task of its");
 }
 
 #[test]

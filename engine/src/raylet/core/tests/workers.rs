@@ -81,11 +81,8 @@ fn starts_are_bounded_over_all_jobs() {
 #[test]
 fn an_ended_jobs_host_is_stopped_when_its_last_actor_is_gone() {
     let mut bench = Bench::new(cpus(2));
-    let mut purpose = actor(1, ResourceSet::new(), Host::Shared);
-    if let Purpose::Actor { detached, .. } = &mut purpose {
-        *detached = true;
-    }
-    let lease = bench.ask(LeaseRequest { purpose, ..ask(owner(1), 1, 1) })[0];
+    let purpose = actor(1, ResourceSet::new(), Host::Shared);
+    let lease = bench.ask(LeaseRequest { purpose, outlives_job: true, ..ask(owner(1), 1, 1) })[0];
     bench.tell(Event::JobEnded { job: job(1) });
     assert_eq!(bench.core.snapshot().workers.len(), 1);
     bench.give_back(lease);
