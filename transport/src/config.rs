@@ -38,8 +38,10 @@ pub enum Net {
 /// Bounds of an endpoint; the defaults suit a cluster on one machine or in one building.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Largest frame, and so (less 64 bytes) the largest message. Both sides must agree.
+    /// Largest frame. Both sides must agree.
     pub max_frame: usize,
+    /// Largest message: one that does not fit into a frame goes in parts. Well below `max_backlog`. Both sides must agree.
+    pub max_message: usize,
     /// Bytes that each lane of a session may hold, waiting to be sent or not yet acknowledged; one more ends the
     /// session.
     pub max_backlog: usize,
@@ -61,6 +63,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_frame: 1 << 20,
+            max_message: 16 << 20,
             max_backlog: 64 << 20,
             max_bulk_request: 64 << 10,
             stall: Duration::from_secs(5),
@@ -69,13 +72,6 @@ impl Default for Limits {
             give_up: Duration::from_secs(60),
             max_backoff: Duration::from_secs(1),
         }
-    }
-}
-
-impl Limits {
-    /// The largest message body that `tell` and `ask` accept.
-    pub fn max_message(&self) -> usize {
-        self.max_frame.saturating_sub(64)
     }
 }
 

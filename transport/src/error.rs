@@ -86,8 +86,8 @@ pub enum BindError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The message is larger than a frame.
-    #[error("a message of {size} bytes is over the limit of {limit} (Limits::max_frame)")]
+    /// The message is larger than allowed.
+    #[error("a message of {size} bytes is over the limit of {limit} (Limits::max_message)")]
     TooLarge {
         /// Its size.
         size: usize,

@@ -14,6 +14,7 @@ use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, Sleep};
 
 use crate::outbox::Arrived;
+use crate::parts::Parts;
 use crate::session::{Live, Session};
 use crate::wire::{Close, FRAME_HEADER, Header};
 use crate::{DownReason, Lane, Peer};
@@ -176,10 +177,24 @@ impl Reader {
             let arrived = self.peer.0.lane(self.lane).arrived(self.live.number, header)?;
             self.peer.0.room.notify_waiters();
             if arrived == Arrived::Deliver {
-                self.peer.0.registry.deliver(&self.peer, body)?;
+                self.deliver(body)?;
             }
         }
         Ok(used)
+    }
+}
+
+impl Reader {
+    fn deliver(&mut self, frame: &[u8]) -> Result<(), String> {
+        let whole = {
+            let mut lane = self.peer.0.lane(self.lane);
+            if lane.parts.take(frame, self.peer.0.limits.max_message)? {
+                return Ok(());
+            }
+            lane.parts.complete(frame)?
+        };
+        self.peer.0.registry.deliver(&self.peer, whole.as_deref().unwrap_or(frame))?;
+        Ok(())
     }
 }
 
@@ -193,11 +208,21 @@ async fn expired(timer: &mut Option<Pin<Box<Sleep>>>) {
 /// Delivers what this process sends to itself.
 pub(crate) async fn run_local(session: Arc<Session>, lane: Lane) {
     let peer = Peer(session.clone());
+    let mut parts = Parts::default();
     loop {
         let frames = std::future::poll_fn(|cx| session.lane(lane).poll_local(cx)).await;
         let Ok(frames) = frames else { return };
         for frame in frames {
-            if let Err(fault) = session.registry.deliver(&peer, &frame[FRAME_HEADER..]) {
+            let frame = &frame[FRAME_HEADER..];
+            let taken = parts.take(frame, session.limits.max_message);
+            let delivered = match taken {
+                Ok(true) => continue,
+                Ok(false) => parts
+                    .complete(frame)
+                    .and_then(|whole| session.registry.deliver(&peer, whole.as_deref().unwrap_or(frame))),
+                Err(fault) => Err(fault),
+            };
+            if let Err(fault) = delivered {
                 tracing::error!(fault, "a message of this process to itself cannot be read");
             }
         }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use crate::DownReason;
+use crate::parts::{self, Parts};
 use crate::wire::{self, FRAME_HEADER, Header};
 
 /// A frame that has gathered so much is closed, and the next begun.
@@ -46,6 +47,7 @@ pub(crate) enum Arrived {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     max_frame: usize,
+    max_message: usize,
     max_bytes: usize,
     /// The frame being gathered, its header left blank; empty if none is.
     open: Vec<u8>,
@@ -60,6 +62,8 @@ pub(crate) struct Outbox {
     /// Highest number that was ever handed to a connection.
     sent: u64,
     received: u64,
+    /// Of a message larger than a frame: what has come.
+    pub(crate) parts: Parts,
     acknowledged: u64,
     unacknowledged_bytes: usize,
     ack_due: bool,
@@ -71,9 +75,10 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(max_frame: usize, max_bytes: usize) -> Outbox {
+    pub(crate) fn new(max_frame: usize, max_message: usize, max_bytes: usize) -> Outbox {
         Outbox {
             max_frame,
+            max_message,
             max_bytes,
             open: Vec::new(),
             whole: 0,
@@ -83,6 +88,7 @@ impl Outbox {
             taken: 0,
             sent: 0,
             received: 0,
+            parts: Parts::default(),
             acknowledged: 0,
             unacknowledged_bytes: 0,
             ack_due: false,
@@ -124,13 +130,14 @@ impl Outbox {
                 return Err(Refuse::Encode(text));
             }
         };
-        let limit = self.max_frame.saturating_sub(64);
-        if size > limit {
+        if size > self.max_message {
             self.open.truncate(start);
             self.open.shrink_to(GATHER);
-            return Err(Refuse::TooLarge { size, limit });
+            return Err(Refuse::TooLarge { size, limit: self.max_message });
         }
-        if self.open.len() > self.max_frame + FRAME_HEADER {
+        if size > self.max_part() {
+            self.in_parts(start, kind, id);
+        } else if self.open.len() > self.max_frame + FRAME_HEADER {
             self.split_frame(start);
         }
         self.whole = self.open.len();
@@ -154,6 +161,28 @@ impl Outbox {
         self.close_frame();
         self.begin_frame();
         self.open.extend_from_slice(&message);
+    }
+
+    /// So much of a body fits into a frame.
+    fn max_part(&self) -> usize {
+        self.max_frame.saturating_sub(64)
+    }
+
+    /// The message from `start` on fits into no frame: it goes in several, with nothing beside it but behind its rest.
+    fn in_parts(&mut self, start: usize, kind: u8, id: u64) {
+        let message = self.open.split_off(start);
+        let (parts, rest) = parts::cut(&message, self.max_part());
+        let pieces = parts.map(|part| (wire::PART, 0, part)).chain([(kind, id, rest)]);
+        for (kind, id, piece) in pieces {
+            self.whole = self.open.len();
+            self.close_frame();
+            self.begin_frame();
+            let copied = wire::append(&mut self.open, kind, id, |out| {
+                out.extend_from_slice(piece);
+                Ok::<(), std::convert::Infallible>(())
+            });
+            let Ok(_) = copied;
+        }
     }
 
     fn close_frame(&mut self) {
@@ -365,7 +394,7 @@ mod tests {
 
     #[test]
     fn frames_survive_a_connection_and_arrive_once() {
-        let (mut a, mut b) = (Outbox::new(1 << 20, 1 << 20), Outbox::new(1 << 20, 1 << 20));
+        let (mut a, mut b) = (Outbox::new(1 << 20, 1 << 20, 1 << 20), Outbox::new(1 << 20, 1 << 20, 1 << 20));
         a.attach(1, 0).unwrap();
         b.attach(1, 0).unwrap();
         push(&mut a, b"one").unwrap();
@@ -397,7 +426,7 @@ mod tests {
 
     #[test]
     fn bad_numbers_are_errors() {
-        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        let mut outbox = Outbox::new(1 << 20, 1 << 20, 1 << 20);
         outbox.attach(1, 0).unwrap();
         assert!(outbox.arrived(1, Header { length: 5, number: 2, acknowledges: 0 }).is_err());
         assert!(outbox.arrived(1, Header { length: 5, number: 1, acknowledges: 1 }).is_err());
@@ -406,8 +435,8 @@ mod tests {
 
     #[test]
     fn a_message_is_bounded_and_so_is_the_whole() {
-        let mut outbox = Outbox::new(100_000, 290_000);
-        let limit = 100_000 - 64;
+        let (largest, limit) = (50_000, 99_936);
+        let mut outbox = Outbox::new(largest, limit, 290_000);
         push(&mut outbox, &vec![1; limit]).unwrap();
         assert_eq!(push(&mut outbox, &vec![1; limit + 1]), Err(Refuse::TooLarge { size: limit + 1, limit }));
         push(&mut outbox, b"small").unwrap();
@@ -416,13 +445,13 @@ mod tests {
         outbox.attach(1, 0).unwrap();
         for frame in take(&mut outbox, 1) {
             let header = Header::read(&frame).unwrap();
-            assert!(header.length <= 100_000 && header.length as usize + FRAME_HEADER == frame.len());
+            assert!(header.length as usize <= largest && header.length as usize + FRAME_HEADER == frame.len());
         }
     }
 
     #[test]
     fn an_encoder_that_panics_leaves_nothing_behind() {
-        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        let mut outbox = Outbox::new(1 << 20, 1 << 20, 1 << 20);
         push(&mut outbox, b"before").unwrap();
         let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             outbox.push(wire::TELL, 1, |out| {

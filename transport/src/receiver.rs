@@ -64,6 +64,7 @@ impl Registry {
                     }
                     body = messages.rest;
                 }
+                wire::PART => return Err("a part that shares its frame"),
                 _ => {
                     from.complete(raw.id, outcome(raw));
                     body = rest;

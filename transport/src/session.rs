@@ -99,7 +99,7 @@ fn wake(waker: Option<Waker>) {
 impl Session {
     pub(crate) fn new(inner: &Arc<Inner>, at: PeerAddr, number: u64) -> Session {
         let limits = inner.limits.clone();
-        let lane = || Mutex::new(Outbox::new(limits.max_frame, limits.max_backlog));
+        let lane = || Mutex::new(Outbox::new(limits.max_frame, limits.max_message, limits.max_backlog));
         Session {
             id: at.id,
             own: inner.id,

@@ -21,7 +21,10 @@
 //!            | length | kind | actor      | question (8) | body         kind 1: ask
 //!            | length | kind | question   | body                        kind 2: answer
 //!            | length | kind | question   | code (1) | text             kind 3: refusal (0 refused, 1 no such actor)
-//!            `length` counts what follows it; messages never cross frames.
+//!            | length | kind | 0          | bytes                       kind 4: part
+//!            `length` counts what follows it; messages never cross frames. A message that does not fit into one goes in
+//!            parts, each alone in its frame: the first message of the next other frame is its rest, and the bytes
+//!            of the parts go before that one's body. All together <= Limits::max_message (16 MiB).
 //! ```
 //!
 //! Whatever does not fit this ends the connection, and the session if it would come again; nothing here panics.
@@ -41,6 +44,7 @@ pub(crate) const TELL: u8 = 0;
 pub(crate) const ASK: u8 = 1;
 pub(crate) const ANSWER: u8 = 2;
 pub(crate) const REFUSAL: u8 = 3;
+pub(crate) const PART: u8 = 4;
 
 pub(crate) const REFUSED: u8 = 0;
 pub(crate) const NO_ACTOR: u8 = 1;
@@ -152,6 +156,21 @@ pub(crate) struct Raw<'a> {
 
 /// Splits the first message off a frame's body.
 pub(crate) fn split(frame: &[u8]) -> Result<(Raw<'_>, &[u8]), &'static str> {
+    let (raw, rest) = split_any(frame)?;
+    let least = match raw.kind {
+        TELL | ANSWER | PART => 0,
+        ASK => 8,
+        REFUSAL => 1,
+        _ => return Err("a message of unknown kind"),
+    };
+    if raw.body.len() < least {
+        return Err("a message cut short");
+    }
+    Ok((raw, rest))
+}
+
+/// As [`split`], for what may be the rest of a message.
+pub(crate) fn split_any(frame: &[u8]) -> Result<(Raw<'_>, &[u8]), &'static str> {
     let Some((length, rest)) = frame.split_first_chunk::<4>() else {
         return Err("a message without its length");
     };
@@ -162,17 +181,7 @@ pub(crate) fn split(frame: &[u8]) -> Result<(Raw<'_>, &[u8]), &'static str> {
     let (Some(kind), Some(id)) = (message.first().copied(), u64_at(message, 1)) else {
         return Err("a message without an address");
     };
-    let body = &message[MESSAGE_HEADER - 4..];
-    let least = match kind {
-        TELL | ANSWER => 0,
-        ASK => 8,
-        REFUSAL => 1,
-        _ => return Err("a message of unknown kind"),
-    };
-    if body.len() < least {
-        return Err("a message cut short");
-    }
-    Ok((Raw { kind, id, body }, rest))
+    Ok((Raw { kind, id, body: &message[MESSAGE_HEADER - 4..] }, rest))
 }
 
 /// Appends a message whose body `encode` writes; returns the body's size.

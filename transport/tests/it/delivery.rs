@@ -22,6 +22,31 @@ async fn messages_arrive_in_order_and_questions_are_answered() {
     assert!(peer.is_connected());
 }
 
+/// Messages of up to `Limits::max_message` come whole and in their place, also over a connection that is lost meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_message_larger_than_a_frame_keeps_its_place() {
+    let mut cluster = Cluster::new(11);
+    cluster.limits.idle = ms(1500);
+    cluster.limits.keep_alive = ms(500);
+    cluster.net.faults(LinkFaults { delay: ms(5), loss: 0.05, ..LinkFaults::default() });
+    let ((a, _), (b, sink)) = (cluster.endpoint(1), cluster.endpoint(2));
+    let (peer, own) = (a.peer(&cluster.at(2)), b.peer(&cluster.at(2)));
+    let large: Vec<u8> = (0..5_000_000u32).map(|n| (n % 251) as u8).collect();
+    let echoed = peer.ask::<_, Vec<u8>>(ECHO, &large, Duration::from_secs(300));
+    tell(&peer, Lane::Ordered, 1).unwrap();
+    let between = peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + (3 << 20), 2));
+    between.unwrap();
+    tell(&peer, Lane::Ordered, 3).unwrap();
+    tokio::time::sleep(ms(50)).await;
+    cluster.net.partition(&[ip(1)], &[ip(2)]);
+    tokio::time::sleep(ms(3000)).await;
+    cluster.net.heal();
+    assert_eq!(echoed.await.unwrap(), large);
+    until("all have arrived", || sink.count() == 3).await;
+    assert_eq!(own.ask::<_, Vec<u8>>(ECHO, &large, ms(1000)).await.unwrap(), large);
+    assert!(peer.ended().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_process_speaks_with_itself() {
     let cluster = Cluster::new(1);

@@ -267,13 +267,13 @@ async fn an_oversized_message_is_refused_at_the_sender() {
     let cluster = Cluster::new(2);
     let ((a, _), (_b, sink)) = (cluster.endpoint(1), cluster.endpoint(2));
     let peer = a.peer(&cluster.at(2));
-    let limit = Limits::default().max_message();
+    let limit = Limits::default().max_message;
     let large = |size: usize| peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + size, 1));
     tell(&peer, Lane::Ordered, 1).unwrap();
     assert_eq!(large(limit + 1), Err(SendError::TooLarge { size: limit + 1, limit }));
     assert!(large(limit + 1).unwrap_err().to_string().contains(&limit.to_string()));
     large(limit).unwrap();
-    let asked: Result<u64, _> = peer.ask(ECHO, &vec![1u8; 2 << 20], ms(1000)).await;
+    let asked: Result<u64, _> = peer.ask(ECHO, &vec![1u8; 17 << 20], ms(1000)).await;
     assert!(matches!(asked, Err(AskError::Send(SendError::TooLarge { .. }))));
     tell(&peer, Lane::Ordered, 2).unwrap();
     until("the good ones have arrived", || sink.count() == 3).await;
