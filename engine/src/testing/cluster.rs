@@ -14,7 +14,7 @@ use actinic_transport::{Net, NodeId, SimNet};
 use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
 use crate::api::handle::{Actor, Handle, ask_gcs};
-use crate::api::op::Op;
+use crate::api::op::{Op, check_may_block};
 use crate::env::Env;
 use crate::ids::WorkerId;
 use crate::process::Process;
@@ -309,8 +309,9 @@ impl AddNode {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` for what it cannot have, `Connection` if it cannot start.
+    /// `InvalidArgument` for what it cannot have and on a thread of an async runtime, `Connection` if it cannot start.
     pub fn blocking(self) -> Result<Node> {
+        check_may_block()?;
         let world = Arc::clone(&self.world);
         let node = self.start()?;
         let joined = joined(&world, &node);
@@ -383,8 +384,13 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// `Connection` if the head has ended.
+    /// `Connection` if the head has ended, and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<Cluster> {
+        check_may_block()?;
+        self.connect()
+    }
+
+    fn connect(self) -> Result<Cluster> {
         let env = self.world.env.clone();
         let (authority, gcs) = self.cluster.with_running(|running| {
             let running = running.ok_or_else(|| Error::connection("the head has ended"))?;
@@ -405,6 +411,6 @@ impl IntoFuture for Driver {
     type IntoFuture = std::future::Ready<Result<Cluster>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        std::future::ready(self.blocking())
+        std::future::ready(self.connect())
     }
 }
