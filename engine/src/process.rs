@@ -24,11 +24,14 @@ use crate::object::{Borrowed, RawRef, Resolved, Target};
 use crate::object_manager::Store;
 use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
-use crate::protocol::{ActorNews, ActorRun, LeaseId, NodeResources, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{
+    ActorNews, ActorRun, LeaseId, NodeResources, OWNER, OwnerMessage, RAYLET, ToGcs, ToOwner, ToRaylet,
+};
 use crate::raylet::{RayletLink, Shape};
 use crate::start::admission::Admission;
 use crate::start::program_file::Programs;
 use crate::task::Meta;
+use crate::testing::Message as Lost;
 use crate::worker::host::{Host, Running};
 use crate::worker::pool::Pool;
 use crate::worker::slot::TaskSlot;
@@ -93,6 +96,8 @@ pub(crate) struct Process {
     next_owner: AtomicU32,
     /// What a worker does when its code asks to crash, or its raylet is gone.
     pub(crate) on_crash: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What a test wants lost.
+    pub(crate) losses: OnceLock<Arc<crate::testing::Losses>>,
     /// What a node's daemon does when it has lost its cluster.
     pub(crate) on_home_lost: OnceLock<Told>,
     /// Where the GCS is.
@@ -154,6 +159,7 @@ impl Process {
                 killed: AtomicBool::new(false),
                 next_owner: AtomicU32::new(0),
                 on_crash: OnceLock::new(),
+                losses: OnceLock::new(),
                 on_home_lost: OnceLock::new(),
                 gcs_at: OnceLock::new(),
                 relay: OnceLock::new(),
@@ -309,7 +315,11 @@ impl Process {
                 let at = self.lock().raylets.get(&node).cloned();
                 let sent = match (at, self.endpoint()) {
                     (Some(at), Ok(endpoint)) => {
-                        endpoint.peer(&at).tell(Lane::Ordered, RAYLET, &message).map_err(|error| error.to_string())
+                        let peer = endpoint.peer(&at);
+                        if let ToRaylet::Request(_) = &message {
+                            self.may_lose(Lost::LeaseRequest, &peer);
+                        }
+                        peer.tell(Lane::Ordered, RAYLET, &message).map_err(|error| error.to_string())
                     }
                     _ => Err("its address is not known".to_owned()),
                 };
@@ -334,7 +344,16 @@ impl Process {
         }
         let sent = match self.endpoint() {
             Ok(endpoint) => match endpoint.known(process) {
-                Some(peer) => peer.tell(Lane::Ordered, OWNER, &message).map_err(|error| error.to_string()),
+                Some(peer) => {
+                    if let ToOwner::To {
+                        message: OwnerMessage::Grant { .. } | OwnerMessage::Spill { .. } | OwnerMessage::Refuse { .. },
+                        ..
+                    } = &message
+                    {
+                        self.may_lose(Lost::LeaseReply, &peer);
+                    }
+                    peer.tell(Lane::Ordered, OWNER, &message).map_err(|error| error.to_string())
+                }
                 None => Err("no session with it".to_owned()),
             },
             Err(error) => Err(error.to_string()),

@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_typed_error_is_found_through_the_chain_after_travelling() {
-        let inner = Error::from_typed(NoRow(7)).subject("task f");
+        let inner = Error::typed(NoRow(7)).subject("task f");
         let outer = inner.through_dependent("task g");
         let bytes = postcard::to_stdvec(&outer).unwrap();
         let back: Error = postcard::from_bytes(&bytes).unwrap();

@@ -1,5 +1,11 @@
 //! Every spelling of the public interface, in every form that its text allows: most of it needs only to compile.
 
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    clippy::cloned_ref_to_slice_refs,
+    reason = "the borrowed forms are what is tested"
+)]
+
 mod actors;
 mod context;
 mod errors;

@@ -180,6 +180,28 @@ async fn workers_and_actors_crash(cluster: TestCluster) -> actinic::Result<()> {
     is_op::<(), _>(cluster.idle()).await
 }
 
+/// The next few messages of a kind are lost, and everything that was asked for happens all the same.
+#[actinic::test(num_cpus = 0)]
+async fn messages_are_lost(cluster: TestCluster) -> actinic::Result<()> {
+    use actinic::testing::Message;
+
+    let _node = cluster.add_node().num_cpus(2).await?;
+    for message in [Message::LeaseRequest, Message::LeaseReply, Message::PushTask, Message::TaskReply] {
+        cluster.lose(message, 1).await?;
+    }
+    for value in 0..4 {
+        assert_eq!(echo::remote(value).await?, value);
+    }
+    let actor = Holder::remote();
+    for message in [Message::ActorCall, Message::ActorReply] {
+        cluster.lose(message, 1).await?;
+        actor.call().await?;
+    }
+    is_op::<(), _>(cluster.lose(Message::ObjectChunk, 1)).await?;
+    assert_eq!(large::remote().await?.len(), 1 << 20);
+    Ok(())
+}
+
 #[actinic::test]
 async fn conditions_are_closures_or_futures() {
     let mut left = 3;
