@@ -118,7 +118,7 @@ impl Ear {
             // Whoever asks gets a ref that counts.
             let value = WireValue { body: &[], buffers: Vec::new(), refs: vec![object] };
             let answer = ObjectAnswer { object, outcome: WireOutcome::Value(value) };
-            self.process.send_with_refs(from, OBJECT, &answer, vec![raw]);
+            self.process.send_with_refs(from, (OBJECT, None), &answer, vec![raw]);
             return;
         }
         let (process, peer) = (Arc::clone(&self.process), from.clone());
@@ -141,7 +141,12 @@ impl Ear {
                 },
                 Resolved::Error(error) => WireOutcome::Error(error.clone()),
             };
-            process.send_with_refs(&peer, OBJECT, &ObjectAnswer { object, outcome }, carried_outcome_refs(&resolved));
+            process.send_with_refs(
+                &peer,
+                (OBJECT, None),
+                &ObjectAnswer { object, outcome },
+                carried_outcome_refs(&resolved),
+            );
         });
     }
 

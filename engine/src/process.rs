@@ -29,6 +29,7 @@ use crate::raylet::{RayletLink, Shape};
 use crate::start::admission::Admission;
 use crate::start::program_file::Programs;
 use crate::task::Meta;
+use crate::testing::Message as Lost;
 use crate::worker::host::{Host, Running};
 use crate::worker::pool::Pool;
 use crate::worker::progress::Progress;
@@ -97,6 +98,8 @@ pub(crate) struct Process {
     next_owner: AtomicU32,
     /// What a worker does when its code asks to crash, or its raylet is gone.
     pub(crate) on_crash: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What a test wants lost.
+    pub(crate) losses: OnceLock<Arc<crate::testing::Losses>>,
     /// What a node's daemon does when it has lost its cluster.
     pub(crate) on_home_lost: OnceLock<Told>,
     /// Where a worker process notes what it runs.
@@ -161,6 +164,7 @@ impl Process {
                 killed: AtomicBool::new(false),
                 next_owner: AtomicU32::new(0),
                 on_crash: OnceLock::new(),
+                losses: OnceLock::new(),
                 on_home_lost: OnceLock::new(),
                 progress: OnceLock::new(),
                 gcs_at: OnceLock::new(),
@@ -318,7 +322,11 @@ impl Process {
                 let at = self.lock().raylets.get(&node).cloned();
                 let sent = match (at, self.endpoint()) {
                     (Some(at), Ok(endpoint)) => {
-                        endpoint.peer(&at).tell(Lane::Ordered, RAYLET, &message).map_err(|error| error.to_string())
+                        let peer = endpoint.peer(&at);
+                        if let ToRaylet::Request(_) = &message {
+                            self.may_lose(Lost::LeaseRequest, &peer);
+                        }
+                        peer.tell(Lane::Ordered, RAYLET, &message).map_err(|error| error.to_string())
                     }
                     _ => Err("its address is not known".to_owned()),
                 };

@@ -10,8 +10,9 @@ use actinic_transport::{Lane, Peer, PeerAddr, ProcessId};
 
 use crate::api::error::{Error, Result};
 use crate::process::Process;
-use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, OWNER, RAYLET, RayletAnswer, ToOwner};
+use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, OWNER, OwnerMessage, RAYLET, RayletAnswer, ToOwner};
 use crate::raylet::{FindProcess, Found, RayletLink};
+use crate::testing::Message as Lost;
 
 /// A raylet answers within this, or is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -28,7 +29,7 @@ impl Process {
         }
         let Some(message) = self.wait_with_others(process, message) else { return };
         match self.endpoint().ok().and_then(|endpoint| endpoint.known(process)) {
-            Some(peer) => tell(&peer, &message),
+            Some(peer) => self.tell_peer(&peer, &message),
             None if self.is_dead(process) => self.undeliverable(message),
             None => {
                 if self.begin_reaching(process, message) {
@@ -36,6 +37,18 @@ impl Process {
                     self.spawn(async move { this.reach(process).await });
                 }
             }
+        }
+    }
+
+    fn tell_peer(&self, peer: &Peer, message: &ToOwner) {
+        if let ToOwner::To { message, .. } = message
+            && matches!(message, OwnerMessage::Grant { .. } | OwnerMessage::Spill { .. } | OwnerMessage::Refuse { .. })
+        {
+            self.may_lose(Lost::LeaseReply, peer);
+        }
+        if let Err(error) = peer.tell(Lane::Ordered, OWNER, message) {
+            // The session is over: the news of it says what becomes of what the message was about.
+            tracing::debug!(process = %peer.id(), %error, "a message to an owner was not sent");
         }
     }
 
@@ -55,7 +68,7 @@ impl Process {
         };
         while let Some(messages) = self.next_reached(id) {
             for message in messages {
-                tell(&peer, &message);
+                self.tell_peer(&peer, &message);
             }
         }
     }
@@ -116,13 +129,6 @@ impl Process {
         };
         let row = rows.into_iter().find(|row| row.id == id.node && row.state.is_up());
         Ok(row.map(|row| PeerAddr { id: row.process, addrs: row.addrs, relay: None }))
-    }
-}
-
-fn tell(peer: &Peer, message: &ToOwner) {
-    if let Err(error) = peer.tell(Lane::Ordered, OWNER, message) {
-        // The session is over: the news of it says what becomes of what the message was about.
-        tracing::debug!(process = %peer.id(), %error, "a message to an owner was not sent");
     }
 }
 

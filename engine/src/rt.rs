@@ -9,6 +9,7 @@ use serde::Serialize;
 pub use crate::__actinic_actor_setters as actor_setters;
 pub use crate::__actinic_task_setters as task_setters;
 use crate::actor::client::Client;
+pub use crate::api::cluster::Workers;
 pub use crate::api::error::{Error, Result};
 pub use crate::api::handle::{Actor, Handle};
 pub use crate::api::into_arg::IntoArg;

@@ -263,7 +263,6 @@ pub(crate) fn head(
         let _ = process.gcs.set(GcsLink::Local(gcs.clone()));
         set_cache(&process, cache);
         let raylet = start_raylet(&process, &options, &place, true, &node_authority, process.address())?;
-        gcs.do_send(LocalRaylet(raylet.clone()));
         let components = Components { raylet: Some(raylet.clone()), gcs: Some(gcs), home: None };
         listen(&process, &endpoint, &components);
         let server = JoinServer {
@@ -443,7 +442,12 @@ fn start_raylet(
         let listen = SocketAddr::new(place.listen.ip(), 0);
         Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot), options.early)
     });
-    let raylet = Raylet::new(Arc::clone(process), row, spawner).start();
+    let raylet = Raylet::new(Arc::clone(process), row.total.clone(), spawner).start();
+    if let Some(GcsLink::Local(gcs)) = process.gcs.get() {
+        gcs.do_send(LocalRaylet(raylet.clone()));
+    }
+    // Now, and not in the raylet's first turn: who asks a GCS of this process from here on is told of the node.
+    process.tell_gcs(ToGcs::RegisterNode { row: Box::new(row), peer: process.address() });
     let _ = slot.set(raylet.clone());
     let _ = process.raylet.set(RayletLink::Local(raylet.clone()));
     Ok(raylet)

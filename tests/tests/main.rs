@@ -12,6 +12,7 @@ mod daemons;
 mod dependencies;
 mod faults;
 mod harness;
+mod interface;
 mod objects;
 mod promise;
 mod resources;

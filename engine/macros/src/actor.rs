@@ -90,7 +90,7 @@ pub(crate) fn expand(attr: TokenStream, mut block: ItemImpl) -> Result<TokenStre
 
         #(#cfg)*
         #(#allow)*
-        #[allow(unreachable_pub, clippy::impl_trait_in_params)]
+        #[allow(unreachable_pub, clippy::impl_trait_in_params, clippy::too_many_arguments)]
         const _: () = {
             #expanded
         };

@@ -415,6 +415,8 @@ impl Options {
             "non_detached" => quote!(#rt::Lifetime::NonDetached),
             "default" => quote!(#rt::Scheduling::Default),
             "spread" => quote!(#rt::Scheduling::Spread),
+            "threads" => quote!(#rt::Workers::Threads),
+            "processes" => quote!(#rt::Workers::Processes),
             _ => text.into_token_stream(),
         })
     }

@@ -76,7 +76,7 @@ impl Function<'_> {
 
             #(#cfg)*
             #(#allow)*
-            #[allow(unreachable_pub, clippy::impl_trait_in_params)]
+            #[allow(unreachable_pub, clippy::impl_trait_in_params, clippy::too_many_arguments)]
             const _: () = {
                 #entry
                 #call

@@ -26,6 +26,7 @@ use crate::program::{ActorEntry, MethodEntry};
 use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireValue};
 use crate::protocol::{ActorNews, WORKER};
 use crate::task::{Meta, Task, What};
+use crate::testing::Message as Lost;
 use crate::wait::Waiter;
 use crate::worker::job::Job;
 use crate::worker::remote::ToWorker;
@@ -388,7 +389,7 @@ impl Client {
             dependencies: wire_dependencies(&input.dependencies, &resolved),
         };
         let message = WireCalls { owner: task.owner.id.number, actor, incarnation, calls: vec![wire] };
-        self.process.send_with_refs(peer, CALLS, &message, carried_refs(&input, &resolved));
+        self.process.send_with_refs(peer, (CALLS, Some(Lost::ActorCall)), &message, carried_refs(&input, &resolved));
     }
 
     /// A call to another process was answered: there is room for the next.

@@ -12,7 +12,7 @@ use actinic_transport::NodeId;
 
 use crate::api::error::{Error, Result};
 use crate::api::handle::ask_gcs;
-use crate::api::op::Op;
+use crate::api::op::{Op, check_may_block};
 use crate::api::scope::{self, Enter};
 use crate::env::Env;
 use crate::owner::Owner;
@@ -160,8 +160,11 @@ impl Init {
     ///
     /// # Errors
     ///
-    /// Those of [`init`].
+    /// Those of [`init`], and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<Cluster> {
+        // A worker process never returns from here, wherever it is called.
+        crate::worker::entry::enter_if_worker();
+        check_may_block()?;
         self.start()
     }
 

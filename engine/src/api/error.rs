@@ -29,6 +29,9 @@ pub struct Detail {
     typed: Option<Typed>,
     /// Whether `retry_errors` or `retry_if` asks for another attempt.
     retry: bool,
+    /// What [`Error::other`] was given, which stays in its process.
+    #[serde(skip)]
+    given: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// A user's error, encoded, and decoded once when somebody asks for it.
@@ -139,10 +142,17 @@ errors! {
 }
 
 impl Error {
-    /// An application error made of any error; `downcast_ref` finds it only if it is serde (see
-    /// [`Error::downcast_ref`]), its text is always kept.
-    pub fn other(error: impl fmt::Display + fmt::Debug) -> Error {
-        Error::from_display(&error)
+    /// An application error made of any error, or of a text, as `std::io::Error::other` makes one.
+    ///
+    /// The text of its chain is kept, and [`downcast_ref`](Error::downcast_ref) finds it where it was made; an error
+    /// that shall arrive typed elsewhere is made by [`Error::typed`]. One of Actinic's own stays as it is.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        let error = error.into();
+        let mut made = Error::from_std(&*error);
+        if !error.is::<Error>() {
+            made.detail_mut().given = Some(Arc::from(error));
+        }
+        made
     }
 
     pub(crate) fn from_display(error: &(impl fmt::Display + ?Sized)) -> Error {
@@ -168,8 +178,11 @@ impl Error {
         made
     }
 
-    /// The application error made of a user's error that is serde: it arrives typed.
-    pub(crate) fn from_typed<E>(error: E) -> Error
+    /// An application error made of an error that is serde: [`downcast_ref`](Error::downcast_ref) finds it wherever
+    /// it arrives.
+    ///
+    /// A remote function that returns a `Result` with such an error does the same.
+    pub fn typed<E>(error: E) -> Error
     where
         E: std::error::Error + Serialize + DeserializeOwned + 'static,
     {
@@ -180,6 +193,21 @@ impl Error {
                 Some(Typed { type_name: std::any::type_name::<E>().to_owned(), bytes, value: OnceLock::new() });
         }
         made
+    }
+
+    /// As it is on its way to another task, in the same process too: without what only its process has.
+    pub(crate) fn sent(mut self) -> Error {
+        let mut at = Some(&self);
+        while let Some(error) = at {
+            if error.detail().given.is_some() {
+                let detail = self.detail_mut();
+                detail.given = None;
+                detail.cause = detail.cause.take().map(Error::sent);
+                return self;
+            }
+            at = error.detail().cause.as_ref();
+        }
+        self
     }
 
     /// The first error of type `E` in the chain, if `E` is serde.
@@ -194,6 +222,13 @@ impl Error {
             let detail = error.detail();
             if let Some(found) = detail.typed.as_ref().and_then(Typed::get::<E>) {
                 return Some(found);
+            }
+            let mut given = detail.given.as_deref().map(|error| error as &(dyn std::error::Error + 'static));
+            while let Some(error) = given {
+                if let Some(found) = error.downcast_ref::<E>() {
+                    return Some(found);
+                }
+                given = error.source();
             }
             at = detail.cause.as_ref();
         }
@@ -251,6 +286,7 @@ impl Error {
         detail.subject = Some(dependent.to_owned());
         detail.remedy = String::new();
         detail.typed = None;
+        detail.given = None;
         detail.chain = Vec::new();
         detail.retry = false;
         detail.cause = Some(self.clone());
@@ -355,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_typed_error_is_found_through_the_chain_after_travelling() {
-        let inner = Error::from_typed(NoRow(7)).subject("task f");
+        let inner = Error::typed(NoRow(7)).subject("task f");
         let outer = inner.through_dependent("task g");
         let bytes = postcard::to_stdvec(&outer).unwrap();
         let back: Error = postcard::from_bytes(&bytes).unwrap();

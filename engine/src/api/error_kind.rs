@@ -59,7 +59,7 @@ pub trait OwnKind {
 
 impl OwnKind for &&&&&ErrorOf<Error> {
     fn convert(&self) -> Error {
-        self.take(|error| error)
+        self.take(Error::sent)
     }
 }
 
@@ -67,7 +67,7 @@ macro_rules! boxed {
     ($($target:ty),*) => {$(
         impl OwnKind for &&&&&ErrorOf<$target> {
             fn convert(&self) -> Error {
-                self.take(|error| Error::from_std(&*error))
+                self.take(|error| Error::from_std(&*error).sent())
             }
         }
     )*};
@@ -77,11 +77,11 @@ boxed!(Box<dyn std::error::Error>, Box<dyn std::error::Error + Send>, Box<dyn st
 
 kinds! {
     /// An error that is serde.
-    TypedKind<E: [std::error::Error + Serialize + DeserializeOwned + 'static]> for &&&&ErrorOf<E> => |error| Error::from_typed(error);
+    TypedKind<E: [std::error::Error + Serialize + DeserializeOwned + 'static]> for &&&&ErrorOf<E> => |error| Error::typed(error);
     /// Any other error, `anyhow::Error`, `String` and `&str`.
     BoxedKind<E: [Into<Box<dyn std::error::Error>>]> for &&&ErrorOf<E> => |error| {
         let error: Box<dyn std::error::Error> = error.into();
-        Error::from_std(&*error)
+        Error::from_std(&*error).sent()
     };
     /// Something that can be displayed.
     DisplayKind<E: [Display]> for &&ErrorOf<E> => |error| Error::from_display(&error);

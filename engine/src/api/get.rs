@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::api::error::{Error, Result};
 use crate::api::object_ref::{ObjectRef, Ref};
 use crate::api::op::{Op, block_on, check_may_block, wait_for};
+use crate::api::options::IntoCount;
 use crate::api::scope;
 use crate::ids::ObjectId;
 use crate::object::{RawRef, Resolved, State, Target};
@@ -584,7 +585,7 @@ pub(crate) fn get_blocking<T: DeserializeOwned + Send + 'static>(
 ///
 /// `InvalidArgument` for a ref that is given twice, and for a `num_returns` of zero or above the number of refs.
 pub fn wait<L: WaitList>(refs: L) -> Wait<L::Ref> {
-    Wait { refs: refs.into_list(), num_returns: 1, timeout: None, fetch_local: true }
+    Wait { refs: refs.into_list(), num_returns: 1, error: None, timeout: None, fetch_local: true }
 }
 
 /// What `wait` takes: a slice, an array or a `Vec` of refs.
@@ -636,14 +637,24 @@ impl<R: Ref, const N: usize> WaitList for &[R; N] {
 pub struct Wait<R> {
     refs: Vec<R>,
     num_returns: usize,
+    /// What a setter refused.
+    error: Option<Error>,
     timeout: Option<Duration>,
     fetch_local: bool,
 }
 
 impl<R: Ref> Wait<R> {
     /// How many refs must be ready; default 1.
-    pub fn num_returns(mut self, count: usize) -> Self {
-        self.num_returns = count;
+    pub fn num_returns(mut self, count: impl IntoCount) -> Self {
+        match count.into_count().and_then(|count| usize::try_from(count).ok()) {
+            Some(count) => self.num_returns = count,
+            None => {
+                self.error = Some(
+                    Error::invalid_argument("wait: num_returns is no whole number of refs")
+                        .remedy("wait for at least one ref, and at most as many as there are"),
+                );
+            }
+        }
         self
     }
 
@@ -660,6 +671,9 @@ impl<R: Ref> Wait<R> {
     }
 
     fn check(&self) -> Result<()> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
         if self.refs.is_empty() {
             return Ok(());
         }

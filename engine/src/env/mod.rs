@@ -209,5 +209,14 @@ pub(crate) fn park(at_most: Option<Duration>) {
 /// Whether the calling thread runs an async runtime, which must not wait.
 pub(crate) fn runs_a_runtime() -> bool {
     // A simulation's threads of user code know its runtime for the sake of its clock, and run none.
-    tokio::runtime::Handle::try_current().is_ok() && Baton::current().is_none()
+    if tokio::runtime::Handle::try_current().is_err() || Baton::current().is_some() {
+        return false;
+    }
+    // The threads of `spawn_blocking` know a runtime too, and run none. Tokio tells them apart in one way only: what
+    // waits on a thread that runs one panics.
+    cfg!(panic = "abort")
+        || crate::worker::job::panics(|| {
+            let (_, hear) = tokio::sync::oneshot::channel::<()>();
+            let _ = hear.blocking_recv();
+        })
 }

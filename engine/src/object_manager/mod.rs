@@ -19,6 +19,7 @@ use crate::object::{Resolved, Stored};
 use crate::process::Process;
 use crate::protocol::calls::{Fetch, FetchHeader, aligned};
 use crate::protocol::{OwnerMessage, ToOwner};
+use crate::testing::Message as Lost;
 use crate::value::{Blob, Extras, Value};
 
 #[derive(Default)]
@@ -285,10 +286,13 @@ pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, String>
 pub(crate) struct ServeObjects(pub(crate) Arc<Process>);
 
 impl BulkHandler for ServeObjects {
-    fn serve(&self, _from: &Peer, request: Bytes, answer: BulkAnswer) {
+    fn serve(&self, from: &Peer, request: Bytes, answer: BulkAnswer) {
         match postcard::from_bytes::<Fetch>(&request) {
             Ok(Fetch::Object { object }) => match self.0.local_value(&object) {
-                Some(value) => answer.send(chunks(&value)),
+                Some(value) => {
+                    self.0.may_lose(Lost::ObjectChunk, from);
+                    answer.send(chunks(&value));
+                }
                 None => answer.refuse(format!("object {object} is not here")),
             },
             Ok(Fetch::Program { job }) => match self.0.programs.get(job) {

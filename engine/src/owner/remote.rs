@@ -17,6 +17,7 @@ use crate::protocol::calls::{
 };
 use crate::protocol::{LeaseId, WORKER};
 use crate::task::{Input, Task, What};
+use crate::testing::Message as Lost;
 use crate::worker::remote::ToWorker;
 
 /// A worker's word that what was cancelled will not begin. Whoever cancels may wait for it; the ref has failed before.
@@ -44,7 +45,7 @@ impl Owner {
                     .collect(),
             };
             let refs = inputs.iter().flat_map(|(input, resolved)| carried_refs(input, resolved)).collect();
-            self.process.send_with_refs(&link.peer, TASKS, &message, refs);
+            self.process.send_with_refs(&link.peer, (TASKS, Some(Lost::PushTask)), &message, refs);
         }
     }
 
@@ -251,11 +252,12 @@ impl Process {
     pub(crate) fn send_with_refs<M: serde::Serialize>(
         self: &Arc<Self>,
         to: &Peer,
-        actor: ActorNo,
+        (actor, kind): (ActorNo, Option<Lost>),
         message: &M,
         refs: Vec<RawRef>,
     ) {
         if refs.is_empty() {
+            kind.inspect(|kind| self.may_lose(*kind, to));
             if let Err(error) = to.tell(Lane::Ordered, actor, message) {
                 // The session is over: the news of it retries or fails what this message was about.
                 tracing::debug!(%error, "a message was not sent");
@@ -269,8 +271,9 @@ impl Process {
                 return;
             }
         };
-        let peer = to.clone();
+        let (peer, process) = (to.clone(), Arc::clone(self));
         self.hand_out(refs, to.id(), move || {
+            kind.inspect(|kind| process.may_lose(*kind, &peer));
             if let Err(error) = peer.tell_with(Lane::Ordered, actor, |out| out.extend_from_slice(&bytes)) {
                 tracing::debug!(%error, "a message was not sent");
             }

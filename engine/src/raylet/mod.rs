@@ -235,7 +235,6 @@ pub(crate) struct Raylet {
     cancelled: std::collections::BTreeSet<ActorRun>,
     next_request: u64,
     tick: Option<SpawnHandle>,
-    row: NodeRow,
     views: u64,
     total: ResourceSet,
     available: ResourceSet,
@@ -252,8 +251,7 @@ pub(crate) struct Raylet {
 }
 
 impl Raylet {
-    pub(crate) fn new(process: Arc<Process>, row: NodeRow, spawner: Option<Spawner>) -> Raylet {
-        let total = row.total.clone();
+    pub(crate) fn new(process: Arc<Process>, total: ResourceSet, spawner: Option<Spawner>) -> Raylet {
         Raylet {
             core: RayletCore::new(process.id.node, total.clone()),
             process,
@@ -267,7 +265,6 @@ impl Raylet {
             cancelled: std::collections::BTreeSet::new(),
             next_request: 0,
             tick: None,
-            row,
             views: 0,
             available: total.clone(),
             total,
@@ -875,8 +872,6 @@ impl Actor for Raylet {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Nothing is dropped for want of room: what waits here is bounded by what owners may ask.
         ctx.set_mailbox_capacity(1 << 20);
-        let row = self.row.clone();
-        self.process.tell_gcs(ToGcs::RegisterNode { row: Box::new(row), peer: self.process.address() });
         let node = self.process.id.node;
         ctx.run_interval(Duration::from_secs(1), move |raylet, _| raylet.process.tell_gcs(ToGcs::Heartbeat { node }));
     }

@@ -14,7 +14,8 @@ use actinic_transport::{Net, NodeId, SimNet};
 use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
 use crate::api::handle::{Actor, Handle, ask_gcs};
-use crate::api::op::Op;
+use crate::api::op::{Op, check_may_block};
+use crate::api::options::IntoCount;
 use crate::env::Env;
 use crate::ids::WorkerId;
 use crate::process::Process;
@@ -22,7 +23,7 @@ use crate::protocol::{AskGcs, GcsAnswer};
 use crate::raylet::{EndWorker, RayletLink};
 use crate::start::{self, NodeOptions, Place};
 use crate::testing::node::JOINED;
-use crate::testing::{Node, Sim, TestOptions};
+use crate::testing::{Losses, Message, Node, Sim, TestOptions};
 
 /// A cluster of a test's own; it derefs to [`Cluster`].
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) struct World {
     next_ip: AtomicU8,
     nodes: Mutex<Vec<Node>>,
     drivers: Mutex<Vec<Arc<Process>>>,
+    /// What is to be lost, where datagrams are in memory.
+    losses: Option<Arc<Losses>>,
 }
 
 impl fmt::Debug for World {
@@ -57,6 +60,14 @@ impl World {
                 let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, host));
                 Place { net: Net::Sim(net.clone()), listen: SocketAddr::new(ip, 7000) }
             }
+        }
+    }
+
+    /// Lets the messages of a new process be lost.
+    fn watch(&self, process: &Process) {
+        if let Some(losses) = &self.losses {
+            // A new process: nobody else sets it.
+            let _ = process.losses.set(Arc::clone(losses));
         }
     }
 
@@ -127,8 +138,10 @@ impl TestCluster {
             next_ip: AtomicU8::new(1),
             nodes: Mutex::default(),
             drivers: Mutex::default(),
+            losses: net.clone().map(|net| Arc::new(Losses::new(net))),
         };
         let running = start::head(env, options, world.place(), None, None)?;
+        world.watch(&running.process);
         let cluster = Arc::new(Cluster::of_test(running, namespace));
         world.nodes.lock().unwrap_or_else(PoisonError::into_inner).push(Node::head(&cluster, net));
         Ok(TestCluster { cluster, world: Arc::new(world) })
@@ -204,6 +217,27 @@ impl TestCluster {
                 return Ok(());
             }
             Err(Error::invalid_argument(format!("worker {worker} of actor {id} has ended already")))
+        })
+    }
+
+    /// Loses the next `count` messages of a kind, from now on, between any two processes of the cluster: the datagram
+    /// that carries one is dropped, and what was in it comes late and once, as over any network that loses.
+    ///
+    /// What stays within one process is no message.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` where nodes use real datagrams, and for what is no count.
+    pub fn lose(&self, message: Message, count: impl IntoCount) -> Op<()> {
+        let count = count.into_count().and_then(|count| u32::try_from(count).ok());
+        Op::ready(match (&self.world.losses, count) {
+            (Some(losses), Some(count)) => {
+                losses.add(message, count);
+                Ok(())
+            }
+            (Some(_), None) => Err(Error::invalid_argument("lose: this is no number of messages")),
+            (None, _) => Err(Error::invalid_argument("messages over real datagrams cannot be lost")
+                .remedy("leave `workers = \"processes\"` out, so that the nodes' datagrams stay in memory")),
         })
     }
 
@@ -300,6 +334,7 @@ impl AddNode {
         let node = authority.node(id).map_err(|error| Error::unauthorized(error.to_string()))?;
         let running = start::node(env, self.options, self.world.place(), node, token, gcs)?;
         default_program(&running);
+        self.world.watch(&running.process);
         let node = Node::own(running, self.world.net.clone());
         self.world.nodes.lock().unwrap_or_else(PoisonError::into_inner).push(node.clone());
         Ok(node)
@@ -309,8 +344,9 @@ impl AddNode {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` for what it cannot have, `Connection` if it cannot start.
+    /// `InvalidArgument` for what it cannot have and on a thread of an async runtime, `Connection` if it cannot start.
     pub fn blocking(self) -> Result<Node> {
+        check_may_block()?;
         let world = Arc::clone(&self.world);
         let node = self.start()?;
         let joined = joined(&world, &node);
@@ -383,8 +419,13 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// `Connection` if the head has ended.
+    /// `Connection` if the head has ended, and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<Cluster> {
+        check_may_block()?;
+        self.connect()
+    }
+
+    fn connect(self) -> Result<Cluster> {
         let env = self.world.env.clone();
         let (authority, gcs) = self.cluster.with_running(|running| {
             let running = running.ok_or_else(|| Error::connection("the head has ended"))?;
@@ -395,6 +436,7 @@ impl Driver {
         let identity = authority.map_err(|error| Error::unauthorized(error.to_string()))?;
         let running = start::driver(env, self.world.place(), identity, gcs.clone(), Some(gcs))?;
         let process = Arc::clone(&running.process);
+        self.world.watch(&process);
         self.world.drivers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
         Ok(Cluster::of_test(running, self.namespace))
     }
@@ -405,6 +447,6 @@ impl IntoFuture for Driver {
     type IntoFuture = std::future::Ready<Result<Cluster>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        std::future::ready(self.blocking())
+        std::future::ready(self.connect())
     }
 }

@@ -11,9 +11,10 @@ use crate::task::Task;
 impl Process {
     /// Ends a worker that is a thread of this process as SIGKILL would; `false` if there is none of that id.
     pub(super) fn end_thread_worker(self: &Arc<Self>, worker: WorkerId) -> bool {
-        let slot = self.slot(worker).map(|slot| Arc::clone(&slot.host));
-        let actor = || self.actors().into_iter().find(|actor| actor.host.worker == worker);
-        let Some(host) = slot.or_else(|| actor().map(|actor| Arc::clone(&actor.host))) else { return false };
+        // An actor's worker was made as a slot for tasks, and that may still be there.
+        let actor = self.actors().into_iter().find(|actor| actor.host.worker == worker);
+        let slot = || self.slot(worker).map(|slot| Arc::clone(&slot.host));
+        let Some(host) = actor.map(|actor| Arc::clone(&actor.host)).or_else(slot) else { return false };
         self.worker_crashed(&host);
         true
     }

@@ -27,15 +27,18 @@ mod early;
 mod eventually;
 mod faults;
 mod idle;
+mod losses;
 mod node;
 mod options;
 mod run;
 mod sim;
 
 pub(crate) use early::EARLY;
+pub(crate) use losses::Losses;
 
 pub use cluster::{AddNode, Driver, TestCluster};
 pub use eventually::{Condition, eventually, eventually_blocking};
+pub use losses::Message;
 pub use node::Node;
 pub use options::TestOptions;
 pub use run::{run_test, run_test_sync};

@@ -66,9 +66,8 @@ impl TestOptions {
         self.map(|init| init.namespace(namespace))
     }
 
-    /// `"threads"` or `"processes"`.
-    pub fn workers(self, workers: &str) -> Self {
-        let workers = if workers == "processes" { Workers::Processes } else { Workers::Threads };
+    /// As `Init::workers`.
+    pub fn workers(self, workers: Workers) -> Self {
         self.map(|init| init.workers(workers))
     }
 

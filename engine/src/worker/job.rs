@@ -250,6 +250,17 @@ pub(crate) fn guarded(body: impl FnOnce() -> Outcome) -> Ended {
     }
 }
 
+/// Whether some code of our own panics, which nobody is told of.
+pub(crate) fn panics(body: impl FnOnce()) -> bool {
+    install_panic_hook();
+    let place = PANIC_PLACE.with(|slot| slot.borrow_mut().take());
+    GUARDED.with(|depth| depth.set(depth.get() + 1));
+    let done = catch_unwind(AssertUnwindSafe(body));
+    GUARDED.with(|depth| depth.set(depth.get() - 1));
+    PANIC_PLACE.with(|slot| *slot.borrow_mut() = place);
+    done.is_err()
+}
+
 fn panic_error(payload: &(dyn Any + Send)) -> Error {
     let text = payload
         .downcast_ref::<&str>()

@@ -17,6 +17,7 @@ use crate::protocol::calls::{
     BATCH_BYTES, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask, WireValue,
 };
 use crate::protocol::{LeaseId, OBJECTS, OWNER, OwnerMessage, ToOwner};
+use crate::testing::Message as Lost;
 use crate::value::Value;
 use crate::worker::host::Host;
 
@@ -284,12 +285,17 @@ pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
             replies: batch.iter().map(|reply| wire_reply(reply, reply_outcomes(&reply.outcome))).collect(),
         };
         let refs = batch.iter().flat_map(|reply| values(&reply.outcome)).flat_map(Value::refs).cloned().collect();
-        process.send_with_refs(&first.job.owner, REPLIES, &message, refs);
+        process.send_with_refs(&first.job.owner, (REPLIES, Some(kind(&first.job))), &message, refs);
     }
     for reply in large {
         let process = Arc::clone(process);
         process.clone().spawn(async move { send_large(process, reply).await });
     }
+}
+
+/// Actors hold no leases of their callers'.
+fn kind(job: &RemoteJob) -> Lost {
+    if job.lease.is_some() { Lost::TaskReply } else { Lost::ActorReply }
 }
 
 fn values(outcome: &Outcome) -> Vec<&Value> {
@@ -356,7 +362,7 @@ async fn send_large(process: Arc<Process>, reply: Reply) {
     }
     let message = WireReplies { lease: reply.job.lease, replies: vec![wire_reply(&reply, outcomes)] };
     let refs = all.iter().flat_map(|value| value.refs()).cloned().collect();
-    process.send_with_refs(&reply.job.owner, REPLIES, &message, refs);
+    process.send_with_refs(&reply.job.owner, (REPLIES, Some(kind(&reply.job))), &message, refs);
 }
 
 /// Sends tasks back that have not begun.

@@ -62,6 +62,8 @@ struct World {
     cut: BTreeSet<(IpAddr, IpAddr)>,
     gone: BTreeSet<IpAddr>,
     paused: BTreeSet<SocketAddr>,
+    /// How many datagrams with data are to be lost on a way.
+    losing: BTreeMap<(SocketAddr, SocketAddr), u32>,
     held: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
     ports: BTreeMap<SocketAddr, Port>,
     last: BTreeMap<(SocketAddr, SocketAddr), Instant>,
@@ -94,6 +96,7 @@ impl SimNet {
             cut: BTreeSet::new(),
             gone: BTreeSet::new(),
             paused: BTreeSet::new(),
+            losing: BTreeMap::new(),
             held: VecDeque::new(),
             ports: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -154,6 +157,11 @@ impl SimNet {
             }
         }
         wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Loses the next datagram from one address to another that may carry a message.
+    pub fn lose(&self, from: SocketAddr, to: SocketAddr) {
+        *self.world().losing.entry((from, to)).or_default() += 1;
     }
 
     /// The process there is gone: its socket hears and says nothing more, and its port is free and unreachable.
@@ -233,6 +241,18 @@ impl World {
         share > 0.0 && ((self.draw() >> 11) as f64) < share * (1u64 << 53) as f64
     }
 
+    /// Whether this is a datagram that a test wants lost; one so short only acknowledges.
+    fn loses(&mut self, from: SocketAddr, to: SocketAddr, size: usize) -> bool {
+        const SHORT: usize = 48;
+        match self.losing.get_mut(&(from, to)) {
+            Some(left) if size > SHORT && *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn up_to(&mut self, most: Duration) -> Duration {
         let nanos = most.as_nanos() as u64;
         if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(self.draw() % nanos) }
@@ -265,7 +285,7 @@ impl World {
         let now = Instant::now();
         let ends = (from.ip(), to.ip());
         let faults = self.links.get(&ends).copied().unwrap_or(self.faults);
-        let lost = self.chance(faults.loss);
+        let lost = self.chance(faults.loss) | self.loses(from, to, datagram.len());
         let dropped = lost || self.cut.contains(&ends) || self.gone.contains(&ends.0) || self.gone.contains(&ends.1);
         self.note(now, from, to, datagram.len(), dropped);
         if dropped {

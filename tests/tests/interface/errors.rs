@@ -1,0 +1,172 @@
+//! "Errors": the one type, its variants, and what it finds in a chain.
+
+use actinic::prelude::*;
+
+use super::*;
+use crate::support::*;
+
+/// Every variant that there is, each matched as `Error::X { .. }`.
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::Task { .. } => "Task",
+        Error::TaskCancelled { .. } => "TaskCancelled",
+        Error::WorkerCrashed { .. } => "WorkerCrashed",
+        Error::ActorDied { .. } => "ActorDied",
+        Error::ActorUnavailable { .. } => "ActorUnavailable",
+        Error::ActorPendingCallsLimit { .. } => "ActorPendingCallsLimit",
+        Error::ObjectLost { .. } => "ObjectLost",
+        Error::OwnerDied { .. } => "OwnerDied",
+        Error::ObjectFreed { .. } => "ObjectFreed",
+        Error::ReconstructionFailed { .. } => "ReconstructionFailed",
+        Error::ObjectStoreFull { .. } => "ObjectStoreFull",
+        Error::OutOfDisk { .. } => "OutOfDisk",
+        Error::OutOfMemory { .. } => "OutOfMemory",
+        Error::GetTimeout { .. } => "GetTimeout",
+        Error::NodeDied { .. } => "NodeDied",
+        Error::RuntimeEnvSetup { .. } => "RuntimeEnvSetup",
+        Error::PlacementGroupRemoved { .. } => "PlacementGroupRemoved",
+        Error::Infeasible { .. } => "Infeasible",
+        Error::Connection { .. } => "Connection",
+        Error::Unauthorized { .. } => "Unauthorized",
+        Error::VersionMismatch { .. } => "VersionMismatch",
+        Error::Serialization { .. } => "Serialization",
+        Error::InvalidArgument { .. } => "InvalidArgument",
+        other => other.kind(),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("outer")]
+struct Outer(#[source] std::num::ParseIntError);
+
+#[actinic::remote]
+fn outer() -> Result<i64, Outer> {
+    Err(Outer("x".parse::<i64>().unwrap_err()))
+}
+
+#[actinic::remote]
+fn through(value: i64) -> i64 {
+    value
+}
+
+#[actinic::remote]
+fn other_of(which: u8) -> actinic::Result<i64> {
+    Err(match which {
+        0 => Error::other("a text"),
+        1 => Error::other(String::from("an owned text")),
+        2 => Error::other(Refused(2)),
+        3 => Error::other(Outer("x".parse::<i64>().unwrap_err())),
+        _ => {
+            let boxed: Box<dyn std::error::Error + Send + Sync> = "boxed".into();
+            Error::other(boxed)
+        }
+    })
+}
+
+#[actinic::remote]
+async fn question_mark(value: i64) -> actinic::Result<i64> {
+    let value = refuse::remote(value).await?;
+    Ok(value)
+}
+
+#[actinic::remote]
+fn any_error(text: &str) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
+    if text.is_empty() {
+        return Err("nothing".into());
+    }
+    Ok(text.parse::<i64>()?)
+}
+
+#[actinic::remote]
+fn text_error() -> Result<i64, String> {
+    Err("only a text".to_owned())
+}
+
+#[actinic::remote]
+fn panics() -> i64 {
+    panic!("on purpose")
+}
+
+fn is_error<T>(_: &T)
+where
+    T: std::error::Error + Clone + Send + Sync + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static,
+{
+}
+
+fn main_returns(fail: bool) -> actinic::Result<()> {
+    if fail {
+        Err(Error::other("x"))?
+    }
+    Ok(())
+}
+
+fn io_error() -> std::io::Result<()> {
+    Err(Error::other("x"))?
+}
+
+#[test]
+fn an_error_is_a_value() {
+    let error = main_returns(true).unwrap_err();
+    is_error(&error);
+    assert_eq!(kind(&error), "Task");
+    assert!(matches!(error, Error::Task { .. }));
+    assert!(io_error().is_err());
+    let boxed: Box<dyn std::error::Error + Send + Sync> = error.clone().into();
+    assert!(boxed.downcast_ref::<Error>().is_some());
+    let json = serde_json::to_string(&error).unwrap();
+    let back: Error = serde_json::from_str(&json).unwrap();
+    assert_eq!(back.to_string(), error.to_string());
+    let result: actinic::Result<i64, String> = Err("the error type may be another".into());
+    assert!(result.is_err());
+    assert_eq!(error.root_cause().to_string(), error.to_string());
+}
+
+/// `Error::other` takes what `std::io::Error::other` takes, keeps the chain, and finds what it was made of.
+#[test]
+fn other_keeps_what_it_was_made_of() {
+    let error = Error::other(Refused(2));
+    assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(2)));
+    let error = Error::other(Outer("x".parse::<i64>().unwrap_err()));
+    assert!(format!("{error:?}").contains("invalid digit"), "{error:?}");
+    let timeout = Error::other(Error::other("x"));
+    assert!(matches!(timeout, Error::Task { .. }));
+}
+
+#[actinic::test(num_cpus = 2)]
+async fn chains_travel() -> actinic::Result<()> {
+    let error = refuse::remote(1).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(1)));
+    let dependent = through::remote(through::remote(refuse::remote(2))).await.unwrap_err();
+    assert!(matches!(dependent, Error::Task { .. }));
+    assert_eq!(dependent.downcast_ref::<Refused>(), Some(&Refused(2)));
+    assert_eq!(dependent.root_cause().downcast_ref::<Refused>(), Some(&Refused(2)));
+    assert!(format!("{dependent:?}").contains("refused: 2"), "{dependent:?}");
+    let kept = question_mark::remote(3).await.unwrap_err();
+    assert_eq!(kept.downcast_ref::<Refused>(), Some(&Refused(3)), "an actinic::Error keeps its kind");
+
+    let error = outer::remote().await.unwrap_err();
+    assert!(format!("{error:?}").contains("invalid digit"), "{error:?}");
+    assert!(error.to_string().contains("outer"), "{error}");
+    let error = panics::remote().await.unwrap_err();
+    assert!(matches!(error, Error::Task { .. }));
+    assert!(error.to_string().contains("on purpose") && error.to_string().contains("errors.rs"), "{error}");
+    assert!(any_error::remote("").await.unwrap_err().to_string().contains("nothing"));
+    assert!(any_error::remote("x").await.unwrap_err().to_string().contains("invalid digit"));
+    assert_eq!(any_error::remote("3").await?, 3);
+    assert!(text_error::remote().await.unwrap_err().to_string().contains("only a text"));
+    for (which, text) in ["a text", "an owned text", "refused: 2", "outer", "boxed"].into_iter().enumerate() {
+        let error = other_of::remote(which as u8).await.unwrap_err();
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    let error = other_of::remote(3).await.unwrap_err();
+    assert!(format!("{error:?}").contains("invalid digit"), "{error:?}");
+    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(&dependent);
+    let mut depth = 0;
+    while let Some(error) = source {
+        depth += 1;
+        source = error.source();
+    }
+    assert!(depth > 0, "{dependent:?}");
+    is_send(&error);
+    Ok(())
+}
