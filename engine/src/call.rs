@@ -15,7 +15,7 @@ use crate::value::{self, Blob, BlobWriter, Extras, Value};
 pub(crate) const INLINE_LIMIT: usize = 100 * 1024;
 
 /// All arguments of a call that are sent inside it: a message has a limit.
-const INLINE_TOTAL: usize = 512 * 1024;
+pub(crate) const INLINE_TOTAL: usize = 512 * 1024;
 
 const HERE: u8 = 0;
 const DEPENDENCY: u8 = 1;

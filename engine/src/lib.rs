@@ -28,6 +28,7 @@ mod env;
 mod gcs;
 pub mod guide;
 mod ids;
+mod later;
 mod net;
 #[allow(
     clippy::disallowed_methods,

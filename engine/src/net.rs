@@ -13,6 +13,7 @@ use crate::object_manager::{ServeObjects, pull};
 use crate::owner::remote::carried_outcome_refs;
 use crate::process::Process;
 use crate::protocol::calls::{CALLS, REPLIES, TASKS, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue};
+use crate::protocol::refs::WireRefs;
 use crate::protocol::{
     AskGcs, AskRaylet, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, RAYLET, RayletAnswer, ToGcs, ToOwner, ToRaylet,
     WORKER,
@@ -116,9 +117,9 @@ impl Ear {
             && matches!(task.what, What::Lifeline(_))
         {
             // Whoever asks gets a ref that counts.
-            let value = WireValue { body: &[], buffers: Vec::new(), refs: vec![object] };
+            let value = WireValue { body: &[], buffers: Vec::new(), refs: WireRefs(vec![object]) };
             let answer = ObjectAnswer { object, outcome: WireOutcome::Value(value) };
-            self.process.send_with_refs(from, (OBJECT, None), &answer, vec![raw]);
+            drop(self.process.send_with_refs(from, (OBJECT, None), &answer, vec![raw], || {}));
             return;
         }
         let (process, peer) = (Arc::clone(&self.process), from.clone());
@@ -132,21 +133,19 @@ impl Ear {
                 Resolved::Value(value) => WireOutcome::Stored {
                     size: value.size() as u64,
                     at: vec![process.address()],
-                    refs: value.refs().iter().map(crate::object::RawRef::id).collect(),
+                    refs: WireRefs::of(value.refs()),
                 },
-                Resolved::Stored(stored) => WireOutcome::Stored {
-                    size: stored.size,
-                    at: stored.at.clone(),
-                    refs: stored.refs.iter().map(crate::object::RawRef::id).collect(),
-                },
+                Resolved::Stored(stored) => {
+                    WireOutcome::Stored { size: stored.size, at: stored.at.clone(), refs: WireRefs::of(&stored.refs) }
+                }
                 Resolved::Error(error) => WireOutcome::Error(error.clone()),
             };
-            process.send_with_refs(
-                &peer,
-                (OBJECT, None),
-                &ObjectAnswer { object, outcome },
-                carried_outcome_refs(&resolved),
-            );
+            let refs = carried_outcome_refs(&resolved);
+            let answer = ObjectAnswer { object, outcome };
+            if let Err(error) = process.send_with_refs(&peer, (OBJECT, None), &answer, refs, || {}) {
+                let answer = ObjectAnswer { object, outcome: WireOutcome::Error(error) };
+                let _ = peer.tell(actinic_transport::Lane::Ordered, OBJECT, &answer);
+            }
         });
     }
 

@@ -130,6 +130,11 @@ impl Slot {
         )
     }
 
+    /// As [`Slot::clear`], of a task that nobody can find any more.
+    pub(crate) fn vacate(&self) -> State {
+        std::mem::replace(&mut *self.lock(), State::Pending(Waiters::None))
+    }
+
     /// Leaves `waiter` with a pending slot; gives it back with the outcome's failure if the slot is ready.
     pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, bool)> {
         match &mut *self.lock() {
@@ -151,9 +156,20 @@ pub(crate) struct Borrowed {
     pub(crate) asked: std::sync::atomic::AtomicBool,
 }
 
+#[derive(Clone)]
 pub(crate) enum Target {
     Owned(Arc<Task>, u32),
     Borrowed(Arc<Borrowed>),
+}
+
+impl Target {
+    /// The last ref to it in this process is gone.
+    fn released(&self) {
+        match self {
+            Target::Owned(task, index) => task.owner.released(task, *index),
+            Target::Borrowed(borrowed) => Process::released(borrowed),
+        }
+    }
 }
 
 /// A counted ref without a type.
@@ -244,10 +260,11 @@ impl Clone for RawRef {
 impl Drop for RawRef {
     fn drop(&mut self) {
         if self.slot().holds.fetch_sub(1, Ordering::AcqRel) == 1 {
-            match &self.0 {
-                Target::Owned(task, index) => task.owner.released(task, *index),
-                Target::Borrowed(borrowed) => Process::released(borrowed),
-            }
+            // The object's value may hold the last ref to another, and so on.
+            crate::later::step(&self.0, Target::released, |target| {
+                let target = target.clone();
+                Box::new(move || target.released())
+            });
         }
     }
 }

@@ -155,7 +155,6 @@ where
     let ended = Countdown::new(1, false);
     let end = End(Arc::clone(&ended));
     let started = env.system(name, move || async move {
-        let _end = end;
         match make().await {
             Ok(made) => {
                 let process = Arc::clone(&made.process);
@@ -167,6 +166,7 @@ where
             }
             Err(error) => drop(tell.send(Err(error))),
         }
+        end
     });
     started.map_err(|error| Error::connection(format!("no thread could be started for the cluster: {error}")))?;
     let gone = || Error::connection("the cluster's thread ended while it started");

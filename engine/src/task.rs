@@ -259,16 +259,29 @@ impl Task {
             return;
         }
         if let Some(error) = task.failed_dependency() {
-            Task::finish_all(task, Resolved::Error(error));
-            if let What::Method(call) = &task.what {
-                call.client.skipped(task);
-            }
+            // Those that depend on this one fail too, and so on.
+            crate::later::step(
+                (task, error),
+                |(task, error)| Task::skip(task, error),
+                |(task, error)| {
+                    let task = Arc::clone(task);
+                    Box::new(move || Task::skip(&task, error))
+                },
+            );
             return;
         }
         match &task.what {
             What::Put | What::Lifeline(_) | What::Ready(_) => {}
             What::Function(_) => task.owner.ready(task),
             What::Method(call) => call.client.ready(task),
+        }
+    }
+
+    /// Ends a task that cannot run.
+    fn skip(task: &Arc<Task>, error: Error) {
+        Task::finish_all(task, Resolved::Error(error));
+        if let What::Method(call) = &task.what {
+            call.client.skipped(task);
         }
     }
 

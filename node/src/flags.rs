@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "actinic", version)]
 pub(crate) struct Flags {
     /// Where the nodes of this machine keep their state [default: $ACTINIC_STATE_DIR, $XDG_RUNTIME_DIR/actinic or
-    /// /tmp/actinic-<uid>]
+    /// /tmp/actinic-UID]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     #[command(subcommand)]

@@ -13,6 +13,7 @@ mod dependencies;
 mod faults;
 mod harness;
 mod interface;
+mod limits;
 mod objects;
 mod promise;
 mod resources;

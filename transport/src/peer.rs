@@ -146,6 +146,11 @@ impl Peer {
         self.0.silent_for()
     }
 
+    /// The largest message that it takes.
+    pub fn max_message(&self) -> usize {
+        self.0.limits.max_message
+    }
+
     /// Bytes that wait to be sent, or to be acknowledged, in the fuller of the two lanes. `Limits::max_backlog`
     /// ends the session.
     pub fn backlog(&self) -> usize {

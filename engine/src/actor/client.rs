@@ -92,6 +92,9 @@ struct State {
     incarnation: u32,
     waiting: BTreeMap<Caller, VecDeque<Arc<Task>>>,
     flying: BTreeMap<(u32, u64), Arc<Task>>,
+    /// A call was sent that has not left: an owner elsewhere must hear of a ref in it first. It holds up the others.
+    held: Option<u64>,
+    holds: u64,
     state: crate::gcs::core::ActorState,
 }
 
@@ -152,6 +155,8 @@ impl Client {
                 incarnation: 0,
                 waiting: BTreeMap::new(),
                 flying: BTreeMap::new(),
+                held: None,
+                holds: 0,
                 state: crate::gcs::core::ActorState::PendingCreation,
             }),
             lifeline: Mutex::new(None),
@@ -354,18 +359,25 @@ impl Client {
                 host.push(job).is_ok()
             }
             At::There { peer, incarnation, actor } => {
+                if state.held.is_some() {
+                    return false;
+                }
                 if !state.flying.is_empty() && (state.flying.len() >= WINDOW || peer.backlog() >= WINDOW_BYTES) {
                     return false;
                 }
                 let (peer, incarnation, actor) = (peer.clone(), *incarnation, *actor);
-                self.send_call(&peer, incarnation, actor, task);
+                state.holds += 1;
+                if !self.send_call(&peer, incarnation, actor, task, state.holds) {
+                    state.held = Some(state.holds);
+                }
                 state.flying.insert((task.owner.id.number, task.seq), Arc::clone(task));
                 true
             }
         }
     }
 
-    fn send_call(&self, peer: &Peer, incarnation: u32, actor: u64, task: &Arc<Task>) {
+    /// `false` if the call has not left yet: [`Client::left`] is called with `hold` when it has.
+    fn send_call(self: &Arc<Self>, peer: &Peer, incarnation: u32, actor: u64, task: &Arc<Task>, hold: u64) -> bool {
         let call = Client::call(task);
         let input = task.input();
         let resolved: Vec<Resolved> = input
@@ -389,7 +401,29 @@ impl Client {
             dependencies: wire_dependencies(&input.dependencies, &resolved),
         };
         let message = WireCalls { owner: task.owner.id.number, actor, incarnation, calls: vec![wire] };
-        self.process.send_with_refs(peer, (CALLS, Some(Lost::ActorCall)), &message, carried_refs(&input, &resolved));
+        let refs = carried_refs(&input, &resolved);
+        let client = Arc::clone(self);
+        let sent = self.process.send_with_refs(peer, (CALLS, Some(Lost::ActorCall)), &message, refs, move || {
+            // Outside of the locks of whoever brought the word.
+            client.process.clone().defer(move || client.left(hold));
+        });
+        sent.unwrap_or_else(|error| {
+            let (client, task) = (Arc::clone(self), Arc::clone(task));
+            self.process.defer(move || {
+                Task::finish_all(&task, Resolved::Error(error.subject(task.describe())));
+                client.answered(&task);
+            });
+            true
+        })
+    }
+
+    /// A call that was held has left: those behind it follow.
+    fn left(self: &Arc<Self>, hold: u64) {
+        let mut state = self.lock();
+        if state.held == Some(hold) {
+            state.held = None;
+            self.pump_all(&mut state);
+        }
     }
 
     /// A call to another process was answered: there is room for the next.
@@ -513,6 +547,7 @@ impl Client {
     /// Takes the calls in flight out; where they went is gone.
     fn leave(&self, state: &mut State) -> Vec<Arc<Task>> {
         state.at = At::Nowhere;
+        state.held = None;
         std::mem::take(&mut state.flying).into_values().collect()
     }
 

@@ -593,7 +593,7 @@ fn read_creation(creation: &[u8]) -> Result<(&'static ActorEntry, Part, Vec<Part
     let entry = crate::program::program().actor(creation.class)?;
     let read = |part: &WirePart<'_>| match part {
         // Values with refs in them are always asked for.
-        WirePart::Value(value) if !value.refs.is_empty() => {
+        WirePart::Value(value) if !value.refs.0.is_empty() => {
             Err(Error::serialization("the actor's arguments have refs that nobody gave"))
         }
         WirePart::Value(value) => Ok(Part::Here(value.read(|_| unreachable!("there are no refs, as was checked")))),

@@ -27,12 +27,21 @@ pub struct Detail {
     pub chain: Vec<String>,
     /// The user's own error, if it is serde.
     typed: Option<Typed>,
+    /// Whether it is of a task that did not run because an argument failed.
+    dependent: bool,
     /// Whether `retry_errors` or `retry_if` asks for another attempt.
     retry: bool,
     /// What [`Error::other`] was given, which stays in its process.
     #[serde(skip)]
     given: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
+
+/// So long a chain of causes is told whole.
+const CHAIN_MAX: usize = 16;
+/// An error larger than this is cut.
+const SIZE_MAX: usize = 1 << 20;
+/// To so much of its text.
+const TEXT_MAX: usize = 64 << 10;
 
 /// A user's error, encoded, and decoded once when somebody asks for it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -264,9 +273,44 @@ impl Error {
         self
     }
 
+    /// With its cause. Of a long chain only the end stays: an error must be told, and read, in bounded space.
     pub(crate) fn caused_by(mut self, cause: Error) -> Error {
-        self.detail_mut().cause = Some(cause);
+        let long = cause.causes().nth(CHAIN_MAX).is_some();
+        self.detail_mut().cause = Some(if long { cause.root_cause().clone() } else { cause });
         self
+    }
+
+    /// The error, its cause, the cause of that, and so on.
+    fn causes(&self) -> impl Iterator<Item = &Error> {
+        std::iter::successors(Some(self), |error| error.detail().cause.as_ref())
+    }
+
+    /// About so many bytes it takes to tell.
+    pub(crate) fn size(&self) -> usize {
+        let of = |error: &Error| {
+            let detail = error.detail();
+            let chain: usize = detail.chain.iter().map(String::len).sum();
+            let typed = detail.typed.as_ref().map_or(0, |typed| typed.bytes.len());
+            128 + detail.message.len() + detail.remedy.len() + chain + typed
+        };
+        self.causes().map(of).sum()
+    }
+
+    /// As it is told: one whose texts or value are too large for a message keeps the beginning of what it says.
+    pub(crate) fn bounded(self) -> Error {
+        if self.size() <= SIZE_MAX {
+            return self;
+        }
+        let mut cut = self.clone();
+        let detail = cut.detail_mut();
+        let end = (0..=TEXT_MAX.min(detail.message.len())).rev().find(|at| detail.message.is_char_boundary(*at));
+        detail.message.truncate(end.unwrap_or(0));
+        detail.message.push_str(" .. (cut: the error was too large to be told whole)");
+        detail.chain = vec![detail.message.clone()];
+        detail.typed = None;
+        detail.given = None;
+        detail.cause = None;
+        cut
     }
 
     pub(crate) fn wants_retry(mut self, yes: bool) -> Error {
@@ -280,16 +324,19 @@ impl Error {
 
     /// The error of a task that depended on one which failed: the kind stays, and it says who it happened to.
     pub(crate) fn through_dependent(&self, dependent: &str) -> Error {
+        // What failed first is the cause, however many tasks in between did not run.
+        let first = self.detail().cause.as_ref().filter(|_| self.detail().dependent).unwrap_or(self);
         let mut outer = self.clone();
         let detail = outer.detail_mut();
-        detail.message = format!("{dependent} did not run because an argument failed: {}", self.detail().message);
+        detail.message = format!("{dependent} did not run because an argument failed: {}", first.detail().message);
+        detail.dependent = true;
         detail.subject = Some(dependent.to_owned());
         detail.remedy = String::new();
         detail.typed = None;
         detail.given = None;
         detail.chain = Vec::new();
         detail.retry = false;
-        detail.cause = Some(self.clone());
+        detail.cause = Some(first.clone());
         outer
     }
 }

@@ -124,14 +124,14 @@ impl Env {
     }
 
     /// Runs a process's life on a system thread of its own; in a simulation, on the one that there is, where its first
-    /// step is taken before this returns.
+    /// step is taken before this returns. What the life leaves is dropped when nothing of its runtime is left.
     ///
     /// # Errors
     ///
     /// As for [`Env::thread`].
     pub(crate) fn system<F>(&self, name: &str, life: impl FnOnce() -> F + Send + 'static) -> std::io::Result<()>
     where
-        F: Future<Output = ()> + 'static,
+        F: Future<Output: 'static> + 'static,
     {
         match &*self.inner {
             Inner::Real { .. } => thread(name, move || {
@@ -141,10 +141,12 @@ impl Env {
                         Err(error) => panic!("no tokio runtime could be started: {error}"),
                     }
                 });
-                system.block_on(life());
+                let left = system.block_on(life());
+                drop(system);
+                drop(left);
             }),
             Inner::Sim(world) => {
-                world.system(life);
+                world.system(async || drop(life().await));
                 Ok(())
             }
         }

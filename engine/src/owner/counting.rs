@@ -118,8 +118,13 @@ impl Process {
     }
 
     /// Covers refs that a message to another process carries, then sends it: at once, unless an owner elsewhere must
-    /// hear of the new borrower first.
-    pub(crate) fn hand_out(self: &Arc<Self>, refs: Vec<RawRef>, to: ProcessId, send: impl FnOnce() + Send + 'static) {
+    /// hear of the new borrower first. `send` is told whether it had to wait; so is the caller (`false`).
+    pub(crate) fn hand_out(
+        self: &Arc<Self>,
+        refs: Vec<RawRef>,
+        to: ProcessId,
+        send: impl FnOnce(bool) + Send + 'static,
+    ) -> bool {
         let mut mine: Vec<(Arc<Owner>, Vec<ObjectId>)> = Vec::new();
         // By whom they are for: what goes home goes to its owner, the rest to the receiver's borrower.
         let mut borrowed: BTreeMap<OwnerId, Vec<ObjectId>> = BTreeMap::new();
@@ -148,8 +153,8 @@ impl Process {
             owner.count(|table, out| table.delivered(id, out));
         }
         let Some(first) = self.borrowing_owner().filter(|_| !borrowed.is_empty()) else {
-            send();
-            return;
+            send(false);
+            return true;
         };
         let handed: Vec<HandOut> = borrowed
             .iter()
@@ -159,8 +164,8 @@ impl Process {
         // The refs themselves stay alive until the message is under way.
         let kept = refs;
         let ids: Vec<HandOutId> = handed.iter().map(|handed| handed.id).collect();
-        let leave = move || {
-            send();
+        let leave = move |waited: bool| {
+            send(waited);
             for id in ids {
                 owner.count(|table, out| table.delivered(id, out));
             }
@@ -168,8 +173,14 @@ impl Process {
         };
         // At most the one to the receiver's borrower waits.
         match handed.iter().find(|handed| !handed.ready) {
-            None => leave(),
-            Some(handed) => self.wait_hand_out(first.id, handed.id, Box::new(leave)),
+            None => {
+                leave(false);
+                true
+            }
+            Some(handed) => {
+                self.wait_hand_out(first.id, handed.id, Box::new(move || leave(true)));
+                false
+            }
         }
     }
 

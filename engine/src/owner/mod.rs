@@ -565,16 +565,10 @@ impl Owner {
             Some(State::Ready(outcome)) => self.free(task, index, &outcome),
             Some(State::Pending(_)) => {}
             None if gone.is_some() => {
-                let stored = match &*task.slot(0).lock() {
-                    State::Ready(Resolved::Value(value)) => {
-                        self.free_value(task, 0, value.size());
-                        None
-                    }
-                    State::Ready(stored @ Resolved::Stored(_)) => Some(stored.clone()),
-                    _ => None,
-                };
-                if let Some(stored) = stored {
-                    self.free(task, 0, &stored);
+                // Taken out here: the task itself may be dropped later and elsewhere, where what the value holds would
+                // be dropped within it.
+                if let State::Ready(outcome) = task.slot(0).vacate() {
+                    self.free(task, 0, &outcome);
                 }
             }
             None => {}
@@ -814,7 +808,7 @@ fn crashed(task: &Task, why: &Error) -> Error {
 }
 
 fn nested(task: &Task, node: NodeId, error: Error) -> Error {
-    let message = format!("{} failed: {}", task.describe(), error.detail().message);
+    let message = format!("{} failed: {}", task.describe(), error.root_cause().detail().message);
     let mut outer = error.clone();
     outer = outer.subject(task.describe()).at_node(node).caused_by(error);
     outer.with_message(message)

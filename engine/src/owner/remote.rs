@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::{ActorNo, Answer, Lane, Peer};
+use actinic_transport::{ActorNo, Answer, Lane, Peer, SendError};
 
 use crate::api::error::Error;
-use crate::call::{ReturnValue, Returns};
+use crate::call::{INLINE_LIMIT, INLINE_TOTAL, ReturnValue, Returns};
 use crate::ids::{ObjectId, TaskId};
 use crate::object::{RawRef, Resolved, Stored};
 use crate::owner::dispatch::LeaseIx;
@@ -15,6 +15,7 @@ use crate::process::Process;
 use crate::protocol::calls::{
     BATCH_BYTES, TASKS, WireDependency, WireOutcome, WireReply, WireTask, WireTasks, WireValue,
 };
+use crate::protocol::refs::{REF_BYTES, WireRefs};
 use crate::protocol::{LeaseId, WORKER};
 use crate::task::{Input, Task, What};
 use crate::testing::Message as Lost;
@@ -28,7 +29,7 @@ pub(crate) const CANCEL_WITHIN: Duration = Duration::from_secs(5);
 
 impl Owner {
     /// Pushes tasks to a worker in another process, as one message (several if they are large).
-    pub(super) fn send_tasks(self: &Arc<Self>, _lease: LeaseIx, link: &RemoteLink, tasks: Vec<Arc<Task>>) {
+    pub(super) fn send_tasks(self: &Arc<Self>, lease: LeaseIx, link: &RemoteLink, tasks: Vec<Arc<Task>>) {
         let mut rest = &tasks[..];
         while !rest.is_empty() {
             let inputs: Vec<(Input, Vec<Resolved>)> = take_inputs(rest);
@@ -45,7 +46,13 @@ impl Owner {
                     .collect(),
             };
             let refs = inputs.iter().flat_map(|(input, resolved)| carried_refs(input, resolved)).collect();
-            self.process.send_with_refs(&link.peer, (TASKS, Some(Lost::PushTask)), &message, refs);
+            let sent = self.process.send_with_refs(&link.peer, (TASKS, Some(Lost::PushTask)), &message, refs, || {});
+            if let Err(error) = sent {
+                for task in batch {
+                    Task::finish_all(task, Resolved::Error(error.clone().subject(task.describe())));
+                }
+                self.completed(lease, batch.iter().map(|task| (task.seq, 0)));
+            }
         }
     }
 
@@ -146,6 +153,11 @@ impl Owner {
     }
 }
 
+fn not_sent(why: &impl std::fmt::Display) -> Error {
+    Error::serialization(format!("it could not be sent to another process: {why}"))
+        .remedy("put large parts into objects, and pass the refs")
+}
+
 /// The inputs of as many tasks as one message may carry.
 fn take_inputs(tasks: &[Arc<Task>]) -> Vec<(Input, Vec<Resolved>)> {
     let mut bytes = 0;
@@ -161,9 +173,13 @@ fn take_inputs(tasks: &[Arc<Task>]) -> Vec<(Input, Vec<Resolved>)> {
                 })
             })
             .collect();
-        bytes += 64 + input.inline.size();
-        bytes +=
-            resolved.iter().map(|one| if let Resolved::Value(value) = one { value.size() } else { 64 }).sum::<usize>();
+        let carried = |one: &Resolved| match one {
+            Resolved::Value(value) => value.size().min(INLINE_LIMIT) + value.refs().len() * REF_BYTES,
+            Resolved::Stored(stored) => 64 + stored.refs.len() * REF_BYTES,
+            Resolved::Error(_) => 64,
+        };
+        bytes += 64 + input.inline.size() + input.inline.refs().len() * REF_BYTES;
+        bytes += resolved.iter().map(carried).sum::<usize>();
         if bytes > BATCH_BYTES && !inputs.is_empty() {
             break;
         }
@@ -221,63 +237,81 @@ pub(crate) fn carried_outcome_refs(resolved: &Resolved) -> Vec<RawRef> {
     }
 }
 
-/// The dependencies of a call as they travel: small values themselves, large ones by where they lie.
+/// The dependencies of a call as they travel: small values themselves, as long as all together are no large message,
+/// others by where they lie.
 pub(crate) fn wire_dependencies<'a>(dependencies: &'a [RawRef], resolved: &'a [Resolved]) -> Vec<WireDependency<'a>> {
+    let mut inline = 0;
+    let mut room = move |size: usize| {
+        let fits = inline + size <= INLINE_TOTAL;
+        inline += if fits { size } else { 0 };
+        fits
+    };
     let wire = |(dependency, resolved): (&'a RawRef, &'a Resolved)| match resolved {
-        Resolved::Value(value) if value.size() <= crate::call::INLINE_LIMIT => {
+        Resolved::Value(value) if value.size() <= INLINE_LIMIT && room(value.size()) => {
             WireDependency::Value(WireValue::of(value))
         }
         Resolved::Value(value) => WireDependency::Stored {
             object: dependency.id(),
             size: value.size() as u64,
             at: vec![dependency.process().address()],
-            refs: value.refs().iter().map(RawRef::id).collect(),
+            refs: WireRefs::of(value.refs()),
         },
         Resolved::Stored(stored) => WireDependency::Stored {
             object: dependency.id(),
             size: stored.size,
             at: stored.at.clone(),
-            refs: stored.refs.iter().map(RawRef::id).collect(),
+            refs: WireRefs::of(&stored.refs),
         },
         // A failed dependency ended the task before it was pushed.
         Resolved::Error(_) => {
-            WireDependency::Stored { object: dependency.id(), size: 0, at: Vec::new(), refs: Vec::new() }
+            WireDependency::Stored { object: dependency.id(), size: 0, at: Vec::new(), refs: WireRefs::default() }
         }
     };
     dependencies.iter().zip(resolved).map(wire).collect()
 }
 
 impl Process {
-    /// Sends a message that carries refs: their owners know the receiver before it leaves.
+    /// Sends a message that carries refs: their owners know the receiver before it leaves. `false` if it waits for that;
+    /// `sent` is called when it then has left.
+    ///
+    /// # Errors
+    ///
+    /// `Serialization` if it cannot be encoded, or is too large: then nothing of it is sent. That a session is over is
+    /// none: the news of it retries or fails what the message was about.
     pub(crate) fn send_with_refs<M: serde::Serialize>(
         self: &Arc<Self>,
         to: &Peer,
         (actor, kind): (ActorNo, Option<Lost>),
         message: &M,
         refs: Vec<RawRef>,
-    ) {
+        sent: impl FnOnce() + Send + 'static,
+    ) -> Result<bool, Error> {
         if refs.is_empty() {
             kind.inspect(|kind| self.may_lose(*kind, to));
-            if let Err(error) = to.tell(Lane::Ordered, actor, message) {
-                // The session is over: the news of it retries or fails what this message was about.
-                tracing::debug!(%error, "a message was not sent");
-            }
-            return;
+            return match to.tell(Lane::Ordered, actor, message) {
+                Err(error @ (SendError::TooLarge { .. } | SendError::Encode(_))) => Err(not_sent(&error)),
+                Err(error) => {
+                    tracing::debug!(%error, "a message was not sent");
+                    Ok(true)
+                }
+                Ok(()) => Ok(true),
+            };
         }
-        let bytes = match postcard::to_stdvec(message) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                tracing::error!(%error, "a message could not be encoded");
-                return;
-            }
-        };
+        let bytes = postcard::to_stdvec(message).map_err(|error| not_sent(&error))?;
+        if bytes.len() > to.max_message() {
+            return Err(not_sent(&SendError::TooLarge { size: bytes.len(), limit: to.max_message() }));
+        }
         let (peer, process) = (to.clone(), Arc::clone(self));
-        self.hand_out(refs, to.id(), move || {
+        let left = self.hand_out(refs, to.id(), move |waited| {
             kind.inspect(|kind| process.may_lose(*kind, &peer));
             if let Err(error) = peer.tell_with(Lane::Ordered, actor, |out| out.extend_from_slice(&bytes)) {
                 tracing::debug!(%error, "a message was not sent");
             }
+            if waited {
+                sent();
+            }
         });
+        Ok(left)
     }
 
     /// An outcome from another process.

@@ -11,6 +11,7 @@ use crate::api::error::Error;
 use crate::ids::{JobId, ObjectId, WorkerId};
 use crate::program::FunctionId;
 use crate::protocol::LeaseId;
+use crate::protocol::refs::WireRefs;
 use crate::value::{Blob, Extras, Value};
 
 /// Tasks for a worker.
@@ -30,7 +31,7 @@ pub(crate) struct WireValue<'a> {
     pub(crate) body: &'a [u8],
     #[serde(borrow)]
     pub(crate) buffers: Vec<&'a [u8]>,
-    pub(crate) refs: Vec<ObjectId>,
+    pub(crate) refs: WireRefs,
 }
 
 impl<'a> WireValue<'a> {
@@ -38,7 +39,7 @@ impl<'a> WireValue<'a> {
         WireValue {
             body: value.body.as_slice(),
             buffers: value.buffers().iter().map(|buffer| &buffer[..]).collect(),
-            refs: value.refs().iter().map(|object| object.id()).collect(),
+            refs: WireRefs::of(value.refs()),
         }
     }
 
@@ -76,7 +77,7 @@ pub(crate) enum WireDependency<'a> {
         object: ObjectId,
         size: u64,
         at: Vec<PeerAddr>,
-        refs: Vec<ObjectId>,
+        refs: WireRefs,
     },
 }
 
@@ -164,7 +165,7 @@ pub(crate) enum WireOutcome<'a> {
     Stored {
         size: u64,
         at: Vec<PeerAddr>,
-        refs: Vec<ObjectId>,
+        refs: WireRefs,
     },
     Error(Error),
 }

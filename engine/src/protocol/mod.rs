@@ -4,6 +4,7 @@
 //! component's fixed actor number. The frequent ones (tasks, replies, actor calls) are batches.
 
 pub(crate) mod calls;
+pub(crate) mod refs;
 
 use actinic_transport::{ActorNo, NodeId, PeerAddr, ProcessId, Token};
 use serde::{Deserialize, Serialize};

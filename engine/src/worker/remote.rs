@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::api::error::{Error, Result};
 use crate::call::{INLINE_LIMIT, Returns};
 use crate::ids::{ObjectId, OwnerId, TaskId};
-use crate::object::{RawRef, Resolved, Stored};
+use crate::object::{Resolved, Stored};
 use crate::process::Process;
 use crate::program::{FunctionEntry, FunctionId, MethodEntry, Outcome, program};
 use crate::protocol::calls::{
     BATCH_BYTES, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask, WireValue,
 };
+use crate::protocol::refs::{REF_BYTES, WireRefs};
 use crate::protocol::{LeaseId, OBJECTS, OWNER, OwnerMessage, ToOwner};
 use crate::testing::Message as Lost;
 use crate::value::Value;
@@ -274,7 +275,8 @@ pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
         let same = |reply: &Reply| reply.job.owner.id() == first.job.owner.id() && reply.job.lease == first.job.lease;
         let mut bytes = 0;
         let fits = |reply: &&Reply| {
-            bytes += 48 + outcome_size(&reply.outcome);
+            let refs: usize = values(&reply.outcome).iter().map(|value| value.refs().len()).sum();
+            bytes += 48 + outcome_size(&reply.outcome) + refs * REF_BYTES;
             same(reply) && bytes <= BATCH_BYTES
         };
         let count = rest.iter().take_while(fits).count().max(1);
@@ -285,7 +287,10 @@ pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
             replies: batch.iter().map(|reply| wire_reply(reply, reply_outcomes(&reply.outcome))).collect(),
         };
         let refs = batch.iter().flat_map(|reply| values(&reply.outcome)).flat_map(Value::refs).cloned().collect();
-        process.send_with_refs(&first.job.owner, (REPLIES, Some(kind(&first.job))), &message, refs);
+        let sent = process.send_with_refs(&first.job.owner, (REPLIES, Some(kind(&first.job))), &message, refs, || {});
+        if let Err(error) = sent {
+            refuse_replies(process, batch, &error);
+        }
     }
     for reply in large {
         let process = Arc::clone(process);
@@ -310,17 +315,18 @@ fn outcome_size(outcome: &Outcome) -> usize {
     match outcome {
         Ok(Returns::One(value)) => value.0.size(),
         Ok(Returns::Many(values)) => values.iter().map(|value| value.0.size() + 8).sum(),
-        Err(_) => 512,
+        Err(error) => error.size(),
     }
 }
 
+/// Whether values of it go to the node's store; an error is told as it is.
 fn is_large(reply: &Reply) -> bool {
-    outcome_size(&reply.outcome) > INLINE_LIMIT
+    reply.outcome.is_ok() && outcome_size(&reply.outcome) > INLINE_LIMIT
 }
 
 fn reply_outcomes(outcome: &Outcome) -> Vec<WireOutcome<'_>> {
     match outcome {
-        Err(error) => vec![WireOutcome::Error(error.clone())],
+        Err(error) => vec![WireOutcome::Error(error.clone().bounded())],
         Ok(_) => values(outcome).into_iter().map(|value| WireOutcome::Value(WireValue::of(value))).collect(),
     }
 }
@@ -352,17 +358,28 @@ async fn send_large(process: Arc<Process>, reply: Reply) {
         inline_bytes -= value.size();
         let object = ObjectId { task: reply.job.id, index: index as u32 };
         outcomes.push(match process.keep(object, (*value).clone()).await {
-            Ok(at) => WireOutcome::Stored {
-                size: value.size() as u64,
-                at: vec![at],
-                refs: value.refs().iter().map(RawRef::id).collect(),
-            },
+            Ok(at) => WireOutcome::Stored { size: value.size() as u64, at: vec![at], refs: WireRefs::of(value.refs()) },
             Err(error) => WireOutcome::Error(error),
         });
     }
     let message = WireReplies { lease: reply.job.lease, replies: vec![wire_reply(&reply, outcomes)] };
     let refs = all.iter().flat_map(|value| value.refs()).cloned().collect();
-    process.send_with_refs(&reply.job.owner, (REPLIES, Some(kind(&reply.job))), &message, refs);
+    let to = (REPLIES, Some(kind(&reply.job)));
+    if let Err(error) = process.send_with_refs(&reply.job.owner, to, &message, refs, || {}) {
+        refuse_replies(&process, std::slice::from_ref(&reply), &error);
+    }
+}
+
+/// Answers with an error what could not be answered as it was.
+fn refuse_replies(process: &Arc<Process>, replies: &[Reply], error: &Error) {
+    for reply in replies {
+        let outcomes = vec![WireOutcome::Error(error.clone().subject(reply.job.name()))];
+        let answer = WireReply { failed: true, ..wire_reply(reply, outcomes) };
+        let message = WireReplies { lease: reply.job.lease, replies: vec![answer] };
+        if let Err(error) = process.send_with_refs(&reply.job.owner, (REPLIES, None), &message, Vec::new(), || {}) {
+            tracing::error!(%error, task = reply.job.name(), "a task cannot be answered");
+        }
+    }
 }
 
 /// Sends tasks back that have not begun.
