@@ -14,11 +14,6 @@ use actinic::{Cluster, Error, Workers};
 ///
 /// A started cluster has the CPUs that its nodes were given.
 pub fn init(num_cpus: u32) -> actinic::Init {
-    // Only the first call of a process installs it.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
-        .with_writer(std::io::stderr)
-        .try_init();
     if connects() {
         return actinic::init();
     }

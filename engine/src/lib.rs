@@ -29,6 +29,7 @@ mod gcs;
 pub mod guide;
 mod ids;
 mod later;
+mod log;
 mod net;
 #[allow(
     clippy::disallowed_methods,

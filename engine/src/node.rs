@@ -106,6 +106,7 @@ impl Node {
             object_store_memory: settings.resources.object_store_memory,
             processes: true,
             early: false,
+            log_level: None,
         };
         let cache = claim.dir.join("programs");
         let running = match &settings.role {

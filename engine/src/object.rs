@@ -6,7 +6,7 @@
 //! slot; only the first and the last in a process concern the reference-counting core.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actinic_transport::PeerAddr;
@@ -53,17 +53,23 @@ pub(crate) enum State {
 pub(crate) struct Slot {
     /// Refs to the object in this process, clones included.
     holds: AtomicU32,
+    /// Somebody has seen the failure.
+    read: AtomicBool,
     state: Mutex<State>,
 }
 
 impl Slot {
     /// A slot with one hold, for the ref that its maker returns.
     pub(crate) fn pending() -> Slot {
-        Slot { holds: AtomicU32::new(1), state: Mutex::new(State::Pending(Waiters::None)) }
+        Slot {
+            holds: AtomicU32::new(1),
+            read: AtomicBool::new(false),
+            state: Mutex::new(State::Pending(Waiters::None)),
+        }
     }
 
     pub(crate) fn ready(resolved: Resolved) -> Slot {
-        Slot { holds: AtomicU32::new(1), state: Mutex::new(State::Ready(resolved)) }
+        Slot { holds: AtomicU32::new(1), read: AtomicBool::new(false), state: Mutex::new(State::Ready(resolved)) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -79,6 +85,20 @@ impl Slot {
         matches!(*self.lock(), State::Ready(_))
     }
 
+    /// Somebody sees the failure.
+    pub(crate) fn see(&self) {
+        self.read.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Whether the value lies in a store.
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(*self.lock(), State::Ready(Resolved::Stored(_)))
+    }
+
     /// Whether it failed, if it has an outcome.
     pub(crate) fn outcome(&self) -> Option<bool> {
         match &*self.lock() {
@@ -87,9 +107,15 @@ impl Slot {
         }
     }
 
+    /// The outcome; a failure counts as seen from then on.
     pub(crate) fn get(&self) -> Option<Resolved> {
         match &*self.lock() {
-            State::Ready(resolved) => Some(resolved.clone()),
+            State::Ready(resolved) => {
+                if resolved.is_error() {
+                    self.see();
+                }
+                Some(resolved.clone())
+            }
             State::Pending(_) => None,
         }
     }

@@ -83,6 +83,8 @@ pub(crate) struct Process {
     pub(crate) local: LocalThreads,
     pub(crate) store: Store,
     pub(crate) put_meta: Arc<Meta>,
+    /// Whether failures that nobody reads are logged.
+    pub(crate) reports_unread: bool,
     pub(crate) raylet: OnceLock<RayletLink>,
     pub(crate) gcs: OnceLock<GcsLink>,
     endpoint: OnceLock<(Endpoint, Vec<SocketAddr>)>,
@@ -151,6 +153,7 @@ impl Process {
                     task_events: false,
                     retry_errors: None,
                 }),
+                reports_unread: std::env::var_os("ACTINIC_IGNORE_UNREAD_ERRORS").is_none_or(|value| value == "0"),
                 env,
                 raylet: OnceLock::new(),
                 gcs: OnceLock::new(),

@@ -272,11 +272,28 @@ fn meta(options: TaskOptions) -> Result<Meta> {
     Ok(Meta {
         name: options.name.clone(),
         shape: Shape::new(resources, scheduling, options.on_infeasible == Some(OnInfeasible::Fail)),
-        max_retries: options.max_retries.unwrap_or(3),
+        max_retries: options.max_retries.unwrap_or_else(default_retries),
         returns: None,
         isolation: options.isolation.unwrap_or_default(),
         task_events: options.task_events.unwrap_or(true),
         retry_errors: options.retry_errors,
+    })
+}
+
+/// How often a task is tried again that says nothing: `ACTINIC_TASK_MAX_RETRIES`, or 3.
+fn default_retries() -> i64 {
+    static RETRIES: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+    *RETRIES.get_or_init(|| {
+        let given = std::env::var("ACTINIC_TASK_MAX_RETRIES").ok().filter(|text| !text.is_empty());
+        let read = given.as_ref().map(|text| text.parse().ok().filter(|retries| *retries >= -1));
+        match (read, given) {
+            (Some(Some(retries)), _) => retries,
+            (Some(None), Some(text)) => {
+                tracing::warn!(target: "actinic", "ACTINIC_TASK_MAX_RETRIES is {text:?}, and no number from -1 on: 3 is meant");
+                3
+            }
+            _ => 3,
+        }
     })
 }
 

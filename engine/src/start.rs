@@ -67,6 +67,8 @@ pub(crate) struct NodeOptions {
     pub(crate) processes: bool,
     /// Worker processes enter before their program's `main`: it is a test binary.
     pub(crate) early: bool,
+    /// What worker processes log; else what the environment says.
+    pub(crate) log_level: Option<tracing::level_filters::LevelFilter>,
 }
 
 impl NodeOptions {
@@ -440,7 +442,7 @@ fn start_raylet(
     let _ = process.gcs_at.set(gcs.clone());
     let spawner = options.processes.then(|| {
         let listen = SocketAddr::new(place.listen.ip(), 0);
-        Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot), options.early)
+        Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot), options)
     });
     let raylet = Raylet::new(Arc::clone(process), row.total.clone(), spawner).start();
     if let Some(GcsLink::Local(gcs)) = process.gcs.get() {

@@ -57,6 +57,7 @@ pub struct Init {
     address: Option<String>,
     token: Option<String>,
     ignore_reinit: bool,
+    log_level: Option<tracing::level_filters::LevelFilter>,
     error: Option<Error>,
     /// Whether something was said that only a new cluster can have.
     shaped: Option<&'static str>,
@@ -128,8 +129,13 @@ impl Init {
         self
     }
 
-    /// How much of what happens is logged; understood by the subscriber that the program installs.
-    pub fn log_level(self, _level: impl Into<String>) -> Self {
+    /// How much of what Actinic says of itself goes to the error stream, in workers too: `"off"`, `"error"`, `"warn"` (the
+    /// default), `"info"`, `"debug"` or `"trace"`. A program that has installed a `tracing` subscriber decides itself.
+    pub fn log_level(mut self, level: impl Into<String>) -> Self {
+        match crate::log::level(&level.into()) {
+            Ok(level) => self.log_level = Some(level),
+            Err(error) => _ = self.error.get_or_insert(error),
+        }
         self
     }
 
@@ -181,6 +187,9 @@ impl Init {
         if let Some(error) = self.error {
             return Err(error);
         }
+        let mut options = self.options;
+        options.log_level = self.log_level;
+        crate::log::install(self.log_level.unwrap_or_else(crate::log::default_level));
         if let Some(owner) = scope::current() {
             if self.ignore_reinit {
                 return Ok(Cluster::guest(owner));
@@ -201,7 +210,7 @@ impl Init {
         }
         let env = Env::current();
         let place = Place::of(&env);
-        Cluster::embedded(env, self.options, self.namespace, place)
+        Cluster::embedded(env, options, self.namespace, place)
     }
 }
 

@@ -337,7 +337,10 @@ fn take_values(refs: &[RawRef], timeout: Option<Duration>) -> Result<Option<Vec<
         match &*object.slot().lock() {
             State::Ready(Resolved::Value(value)) => values.push(value.clone()),
             State::Ready(Resolved::Stored(_)) => away = true,
-            State::Ready(Resolved::Error(error)) => return Err(error.clone()),
+            State::Ready(Resolved::Error(error)) => {
+                object.slot().see();
+                return Err(error.clone());
+            }
             State::Pending(_) => missing = missing.or(Some(object)),
         }
     }
@@ -753,7 +756,7 @@ impl<R: Ref> Wait<R> {
         if !self.fetch_local {
             return Vec::new();
         }
-        let stored = |one: &&R| matches!(one.raw_ref().0.slot().get(), Some(Resolved::Stored(_)));
+        let stored = |one: &&R| one.raw_ref().0.slot().is_stored();
         self.refs.iter().filter(stored).take(self.num_returns).map(|one| one.raw_ref().0.clone()).collect()
     }
 

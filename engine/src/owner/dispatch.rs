@@ -258,6 +258,11 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         self.keys[key as usize].wanted
     }
 
+    /// Tells the raylet if nothing is needed any more, after a task left the queue.
+    pub(crate) fn left(&mut self, key: KeyIx, out: &mut Vec<Act<T, L>>) {
+        self.ask(key, out);
+    }
+
     /// Asks again for what the queue needs.
     pub(crate) fn ask_again(&mut self, key: KeyIx, out: &mut Vec<Act<T, L>>) {
         self.keys[key as usize].wanted = 0;

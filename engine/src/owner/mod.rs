@@ -22,7 +22,7 @@ use actinic_transport::{NodeId, Peer, PeerAddr};
 use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency, Returns};
 use crate::ids::{JobId, ObjectId, OwnerId, TaskId, WorkerId};
-use crate::object::{RawRef, Resolved, State, Stored};
+use crate::object::{RawRef, Resolved, Slot, State, Stored};
 use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
 use crate::owner::remote::Cancelling;
 use crate::owner::table::Table;
@@ -550,6 +550,7 @@ impl Owner {
             if task.returns() == 1 {
                 (core.tasks.remove(task.seq), None)
             } else {
+                // What was read of one is read of all.
                 let cleared = task.slot(index).clear();
                 let last = (0..task.returns()).all(|index| !wanted(index));
                 (if last { core.tasks.remove(task.seq) } else { None }, Some(cleared))
@@ -562,17 +563,38 @@ impl Owner {
             return;
         }
         match cleared {
-            Some(State::Ready(outcome)) => self.free(task, index, &outcome),
+            Some(State::Ready(outcome)) => {
+                if gone.is_some() {
+                    self.report_unread(task, &outcome);
+                }
+                self.free(task, index, &outcome);
+            }
             Some(State::Pending(_)) => {}
             None if gone.is_some() => {
                 // Taken out here: the task itself may be dropped later and elsewhere, where what the value holds would
                 // be dropped within it.
                 if let State::Ready(outcome) = task.slot(0).vacate() {
+                    self.report_unread(task, &outcome);
                     self.free(task, 0, &outcome);
                 }
             }
             None => {}
         }
+    }
+
+    /// A task has failed, and nobody will ever see why: it is said here, once.
+    fn report_unread(&self, task: &Task, outcome: &Resolved) {
+        let Resolved::Error(error) = outcome else { return };
+        let is_call = matches!(task.what, What::Function(_) | What::Method(_));
+        let meant = task.is_cancelled() || self.dead.get().is_some() || self.process.is_closing();
+        if !is_call || meant || !self.process.reports_unread || task.slots().any(Slot::was_read) {
+            return;
+        }
+        tracing::error!(
+            target: "actinic",
+            task = task.describe(),
+            "unread failure: {error} (get the ref to handle it; ACTINIC_IGNORE_UNREAD_ERRORS=1 silences this)"
+        );
     }
 
     fn free(&self, task: &Task, index: u32, outcome: &Resolved) {
@@ -716,7 +738,7 @@ impl Owner {
         if key != KeyIx::MAX {
             let found = self.lock().dispatch.cancel(task.seq, key);
             match found {
-                Found::Queued(_) => self.change(|core, out| core.dispatch.ask_again(key, out)),
+                Found::Queued(_) => self.change(|core, out| core.dispatch.left(key, out)),
                 Found::InFlight(lease, Link::Local(link)) => {
                     if link.slot.take(task.id()).is_some() {
                         self.completed(lease, [(task.seq, 0)]);

@@ -17,6 +17,7 @@ use crate::process::Process;
 use crate::protocol::JobRow;
 use crate::raylet::core::WorkerKind;
 use crate::raylet::{ChildEnded, Raylet};
+use crate::start::NodeOptions;
 use crate::start::program_file::{JobProgram, ProgramFile};
 use crate::worker::entry::{BOOT, Boot};
 use crate::worker::progress::Progress;
@@ -33,6 +34,7 @@ pub(crate) struct Spawner {
     default: Option<Arc<ProgramFile>>,
     /// Workers enter before their program's `main`: it is a test binary.
     early: bool,
+    log_level: Option<tracing::level_filters::LevelFilter>,
     programs: BTreeMap<JobId, JobProgram>,
     children: BTreeMap<WorkerId, Running>,
     /// Children that have not ended, asked to or not.
@@ -55,7 +57,7 @@ impl Spawner {
         gcs: PeerAddr,
         listen: SocketAddr,
         raylet: Arc<std::sync::OnceLock<actix::Addr<Raylet>>>,
-        early: bool,
+        options: &NodeOptions,
     ) -> Spawner {
         Spawner {
             process,
@@ -63,7 +65,8 @@ impl Spawner {
             gcs,
             listen,
             default: None,
-            early,
+            early: options.early,
+            log_level: options.log_level,
             programs: BTreeMap::new(),
             children: BTreeMap::new(),
             alive: Arc::default(),
@@ -132,6 +135,9 @@ impl Spawner {
         let mut command = Command::new(file.path());
         command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
+        if let Some(level) = self.log_level {
+            command.env(crate::log::LEVEL, level.to_string());
+        }
         if self.early {
             command.env(crate::testing::EARLY, "1");
         }

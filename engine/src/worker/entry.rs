@@ -34,6 +34,7 @@ pub(crate) fn enter_if_worker() {
     if std::env::var_os(BOOT).is_none() {
         return;
     }
+    crate::log::install(crate::log::default_level());
     let code = match read_boot() {
         Ok(boot) => match crate::start::run_worker(boot) {
             Ok(()) => 0,
