@@ -93,7 +93,7 @@ modes! {
         let error = died.await.unwrap_err();
         assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
         let error = after.await.unwrap_err();
-        assert!(matches!(error.root_cause(), Error::ActorDied { .. } | Error::WorkerCrashed { .. }), "{error:?}");
+        assert!(matches!(error.root_cause(), Error::ActorDied { .. }), "{error:?}");
     }
 
     /// DEP-07: a borrower of a task's ref learns from the owner when it completes, also through a second borrower.
