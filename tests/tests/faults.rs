@@ -250,6 +250,32 @@ fn pid_then_hold(pid: &str, running: &str, gate: &str) -> u32 {
     std::process::id()
 }
 
+/// Awaits a task that holds, on a node that has the pin.
+#[actinic::remote]
+async fn awaits_held(began: &str, running: &str, gate: &str) -> actinic::Result<i64> {
+    count_up(began);
+    held::options().resource("inner", 1).remote(running, gate, 7).await
+}
+
+/// An async task that waits without a thread is run again when its node dies.
+#[actinic::test(num_cpus = 1, resources = { "inner": 2 })]
+async fn a_waiting_async_task_runs_again_elsewhere(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (began, running, gate) = (scratch.file("began"), scratch.file("running"), scratch.file("gate"));
+    let first = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
+    let task = awaits_held::options().resource("pin", 1).remote(&began, &running, &gate);
+    until_counted(&running, 1).await;
+    // Its worker is let go meanwhile: the lease of it has ended, the task has not.
+    assert!(eventually(SOON, || cluster.available_resources()["CPU"] == 1.0).await);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.kill().await?;
+    let _second = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
+    until_counted(&began, 2).await;
+    open_gate(&gate);
+    assert_eq!(actinic::get(&task).timeout(SOON).await?, 7);
+    Ok(())
+}
+
 /// A node that dies takes what runs there with it: that is run again elsewhere, the rest is not.
 #[actinic::test(num_cpus = 1)]
 async fn a_dead_nodes_tasks_run_again_elsewhere(cluster: TestCluster) -> actinic::Result<()> {
