@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actinic::prelude::*;
-use actinic::testing::TestCluster;
+use actinic::testing::{TestCluster, eventually};
 
 use crate::support::*;
 
@@ -143,6 +143,27 @@ async fn hard_affinity_is_that_node_or_none(cluster: TestCluster) -> actinic::Re
         assert!(matches!(error, Error::Infeasible { .. }), "{error:?}");
         assert!(error.to_string().contains("nap"), "it names the task: {error}");
     }
+    cluster.idle().await
+}
+
+/// SCH-11: an actor that can never live where it must is `Infeasible` at once.
+#[actinic::test(num_cpus = 1)]
+async fn hard_affinity_of_actors_is_that_node_or_none(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let gone = cluster.add_node().num_cpus(1).await?;
+    gone.kill().await?;
+    let dead = async || cluster.nodes().await.is_ok_and(|nodes| nodes.iter().any(|node| !node.alive));
+    assert!(eventually(SOON, dead).await);
+    let bad = [
+        Resident::options().scheduling(Scheduling::on(&gone)).remote(),
+        Resident::options().scheduling(Scheduling::on(&node)).num_cpus(99).remote(),
+        Resident::options().resource("nobody has it", 1).on_infeasible("fail").remote(),
+    ];
+    for actor in &bad {
+        let error = actinic::get(&actor.node()).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error.root_cause(), Error::Infeasible { .. }), "{error:?}");
+    }
+    drop(bad);
     cluster.idle().await
 }
 
