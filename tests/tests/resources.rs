@@ -309,6 +309,23 @@ async fn tasks_keep_out_of_an_actors_process(cluster: TestCluster) -> actinic::R
     cluster.idle().await
 }
 
+here! {
+    /// An actor is made although tasks never leave a CPU unused.
+    2 CPUs, async fn an_actor_does_not_starve_behind_tasks(cluster) {
+        let mut before: Vec<_> = (0..500).map(echo::remote).collect();
+        let actor = Holder::options().num_cpus(1).remote();
+        let ready = Handle::ready(&actor);
+        let begun = std::time::Instant::now();
+        while actinic::wait(std::slice::from_ref(&ready)).timeout(Duration::ZERO).await?.0.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the actor waits for ever");
+            let next = (0..500).map(echo::remote).collect();
+            actinic::get(&std::mem::replace(&mut before, next)).await?;
+        }
+        actinic::get(&before).await?;
+        actor.pid().await?;
+    }
+}
+
 /// LEA-01: short tasks of one shape, one after another or together, have one worker on one CPU.
 #[actinic::test(num_cpus = 1, workers = "processes")]
 async fn short_tasks_share_a_worker(cluster: TestCluster) -> actinic::Result<()> {
