@@ -179,6 +179,18 @@ async fn spread_is_even(cluster: TestCluster) -> actinic::Result<()> {
     cluster.idle().await
 }
 
+/// `Spread` gives each node its half of the shortest tasks too.
+#[actinic::test(num_cpus = 4)]
+async fn spread_is_even_for_short_tasks(cluster: TestCluster) -> actinic::Result<()> {
+    let _node = cluster.add_node().num_cpus(4).await?;
+    let task = nap::options().scheduling(Scheduling::Spread);
+    let refs: Vec<_> = (0..200).map(|_| task.clone().remote(0)).collect();
+    let shares = shares(actinic::get(&refs).await?);
+    assert!(shares.len() == 2 && shares.values().all(|share| *share <= 110), "{shares:?}");
+    drop(refs);
+    cluster.idle().await
+}
+
 /// Two drivers that want everything get the same: of what is done first, each has its share.
 #[actinic::test(num_cpus = 2)]
 async fn greedy_drivers_share(cluster: TestCluster) -> actinic::Result<()> {
