@@ -167,6 +167,20 @@ modes! {
     }
 }
 
+modes! {
+    /// RES-14: when actors leave, those that wait for their CPUs are placed.
+    4 CPUs, async fn actors_that_leave_make_room(cluster) {
+        let actors: Vec<_> = (0..10).map(|_| Holder::options().num_cpus(1).remote()).collect();
+        let ready: Vec<_> = actors.iter().map(Handle::ready).collect();
+        let (alive, _) = actinic::wait(&ready).num_returns(4).timeout(SOON).await?;
+        let (living, rest): (Vec<_>, Vec<_>) =
+            actors.into_iter().zip(&ready).partition(|(_, ready)| alive.contains(ready));
+        drop(living);
+        let more: Vec<_> = rest.iter().map(|(_, ready)| (*ready).clone()).collect();
+        assert_eq!(actinic::wait(&more).num_returns(4).timeout(SOON).await?.0.len(), 4);
+    }
+}
+
 /// RES-02: an amount that makes no sense is refused with the call, as its ref's error; nothing runs.
 #[actinic::test(num_cpus = 2, num_gpus = 2)]
 async fn amounts_that_make_no_sense_are_refused(cluster: TestCluster) -> actinic::Result<()> {
