@@ -172,6 +172,24 @@ here! {
     }
 }
 
+/// FAI-09: the same on a node whose workers are threads of another process than the owner's.
+#[actinic::test(num_cpus = 0)]
+async fn a_crash_on_another_node_harms_nobody_else(cluster: TestCluster) -> actinic::Result<()> {
+    let _node = cluster.add_node().num_cpus(4).await?;
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let task = held::options().num_cpus(0.1);
+    let others: Vec<_> = (0..20).map(|n| task.clone().remote(&running, &gate, n)).collect();
+    until_counted(&running, 20).await;
+    let crashed = crashes_once::options().max_retries(1).remote(scratch.file("crash"));
+    assert_eq!(actinic::get(&crashed).timeout(SOON).await?, 2);
+    open_gate(&gate);
+    assert_eq!(actinic::get(&others).timeout(SOON).await?, (0..20).collect::<Vec<_>>());
+    assert_eq!(counted(&running), 20, "none was run again");
+    drop((others, crashed));
+    cluster.idle().await
+}
+
 /// FAI-06: a process that ends in the middle of a task has crashed, however well it ended.
 #[actinic::test(num_cpus = 1, workers = "processes")]
 async fn a_clean_exit_inside_a_task_is_a_crash(cluster: TestCluster) -> actinic::Result<()> {
