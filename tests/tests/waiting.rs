@@ -147,6 +147,19 @@ modes! {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
+    /// OWN-01: a large object that was read while its owner lived is `OwnerDied` all the same.
+    3 CPUs, async fn what_was_read_before_dies_with_its_owner(cluster) {
+        let maker = Maker::remote();
+        let made = maker.make(1_000_000).await?;
+        assert_eq!(length::remote(&made).await?, 1_000_000);
+        actinic::kill(&maker).await?;
+        Handle::closed(&maker).await?;
+        let error = actinic::get(&made).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, Error::OwnerDied { .. }), "{error:?}");
+        let error = actinic::get(&length::remote(&made)).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error.root_cause(), Error::OwnerDied { .. }), "{error:?}");
+    }
+
     /// Refs of several types are waited for together.
     2 CPUs, async fn refs_of_several_types_are_waited_for_together(cluster) {
         let scratch = Scratch::new();
