@@ -174,6 +174,15 @@ modes! {
         assert_eq!(rest[0].downcast::<i64>().unwrap().await?, 1);
     }
 
+    /// What a dead owner had in the store is free again.
+    3 CPUs, async fn large_objects_of_a_dead_owner_are_freed(cluster) {
+        let maker = Maker::remote();
+        let made = maker.make(1_000_000).await?;
+        actinic::kill(&maker).await?;
+        Handle::closed(&maker).await?;
+        actinic::wait(std::slice::from_ref(&made)).timeout(SOON).await?;
+    }
+
     /// `as_completed` on a thread follows the ends too.
     3 CPUs, async fn as_completed_blocks_a_thread(cluster) {
         let scratch = Scratch::new();
