@@ -240,6 +240,38 @@ async fn what_does_not_fit_is_an_error_on_processes(cluster: TestCluster) -> act
     what_does_not_fit_is_an_error(&cluster).await
 }
 
+/// Crashes if it is to; counts its runs.
+#[actinic::remote]
+fn quick(file: &str, crashes: bool) -> u64 {
+    if crashes {
+        count_up(file);
+        actinic::testing::crash()
+    }
+    1
+}
+
+here! {
+    /// FAI-09: of many short tasks that share a worker, the one that ends it is charged, and nobody else.
+    2 CPUs, async fn a_crash_is_charged_to_its_task(cluster) {
+        let scratch = Scratch::new();
+        let file = scratch.file("runs");
+        let before: Vec<_> = (0..1000).map(|_| quick::remote(&file, false)).collect();
+        actinic::get(&before).await?;
+        let once = quick::options().max_retries(0);
+        for place in [0usize, 50, 199] {
+            let refs: Vec<_> = (0..200)
+                .map(|n| if n == place { quick::remote(&file, true) } else { once.clone().remote(&file, false) })
+                .collect();
+            for (n, task) in refs.iter().enumerate().filter(|(n, _)| *n != place) {
+                assert_eq!(actinic::get(task).timeout(SOON).await?, 1, "{n} of those beside {place}");
+            }
+            let error = actinic::get(&refs[place]).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+        }
+        assert_eq!(counted(&file), 12, "one run and three more each");
+    }
+}
+
 /// A worker process that is killed from outside, while others run: only what it ran is run again.
 #[actinic::test(num_cpus = 4, workers = "processes")]
 async fn a_killed_worker_process_loses_what_it_ran(cluster: TestCluster) -> actinic::Result<()> {
