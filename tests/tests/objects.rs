@@ -128,6 +128,35 @@ async fn only_large_objects_are_stored(cluster: TestCluster) -> actinic::Result<
     cluster.idle().await
 }
 
+/// Meets others of its kind, then returns a ref that its process owns.
+#[actinic::remote]
+fn meet_and_put(met: &str, gate: &str) -> actinic::Result<(Vec<ObjectRef<i64>>, u32)> {
+    count_up(met);
+    hold(gate);
+    Ok((vec![actinic::put(&7i64).blocking()?], std::process::id()))
+}
+
+/// BAS-16: a process that is one too many stays while it owns what somebody refers to, and goes afterwards.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn a_process_stays_while_it_owns_objects(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (met, gate) = (scratch.file("met"), scratch.file("gate"));
+    let task = meet_and_put::options().num_cpus(0.25);
+    let refs: Vec<_> = (0..4).map(|_| task.clone().remote(&met, &gate)).collect();
+    until_counted(&met, 4).await;
+    open_gate(&gate);
+    let (inner, pids): (Vec<_>, Vec<_>) = actinic::get(&refs).await?.into_iter().unzip();
+    drop(refs);
+    let runs = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    assert!(!eventually(std::time::Duration::from_secs(4), || !pids.iter().all(runs)).await, "a process has gone");
+    for one in &inner {
+        assert_eq!(actinic::get(&one[0]).timeout(SOON).await?, 7);
+    }
+    drop(inner);
+    assert!(eventually(SOON, || pids.iter().filter(|pid| runs(pid)).count() <= 1).await, "too many processes stay");
+    cluster.idle().await
+}
+
 /// An object that was lost with its only copy says so.
 #[actinic::test(num_cpus = 0)]
 async fn a_lost_put_is_an_error(cluster: TestCluster) -> actinic::Result<()> {
