@@ -92,6 +92,21 @@ impl Keeper {
     }
 }
 
+/// Has others work for it.
+pub struct Employer;
+
+#[actinic::remote]
+impl Employer {
+    pub fn new() -> Self {
+        Employer
+    }
+
+    pub async fn employs(&self, x: i64) -> actinic::Result<i64> {
+        let counter = Counter::remote(identity::remote(x).await?);
+        counter.add(x).await
+    }
+}
+
 #[actinic::remote]
 fn get_text(text: Vec<ObjectRef<String>>) -> actinic::Result<String> {
     actinic::get(&text[0]).blocking()
@@ -490,6 +505,22 @@ both! {
             assert_eq!(found.add(1).await?, value);
             actinic::kill(&found).await?;
         }
+    }
+
+    /// ACT-13: a detached actor still has tasks run and makes actors when its driver is gone.
+    async fn a_detached_actor_works_on_without_its_driver(cluster) {
+        let first = cluster.driver().namespace("n").await?;
+        first
+            .scope(async {
+                let made = Employer::options().name("one").lifetime(Lifetime::Detached).remote();
+                assert_eq!(actinic::get(&made.employs(1)).timeout(SOON).await?, 2);
+                Ok::<_, Error>(())
+            })
+            .await?;
+        first.shutdown().await?;
+        let found = actinic::get_actor::<Employer>("one").namespace("n").await?;
+        assert_eq!(actinic::get(&found.employs(2)).timeout(SOON).await?, 4);
+        actinic::kill(&found).await?;
     }
 
     /// ACT-20: drivers have namespaces of their own: one name lives in each, and is found across only by its namespace.
