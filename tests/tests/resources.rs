@@ -252,6 +252,14 @@ async fn fractions_are_exact(cluster: &TestCluster) -> actinic::Result<()> {
     cluster.idle().await
 }
 
+here! {
+    /// RES-03: an actor's calls are told what the actor holds.
+    2 CPUs, async fn an_actors_calls_know_what_it_holds(cluster) {
+        let actor = Holder::options().num_cpus(0.25).remote();
+        assert_eq!(actor.assigned().await?, [("CPU".to_owned(), 0.25)].into());
+    }
+}
+
 #[actinic::test(num_cpus = 2, num_gpus = 2, resources = { "custom": 2 })]
 async fn fractions_are_exact_on_threads(cluster: TestCluster) -> actinic::Result<()> {
     fractions_are_exact(&cluster).await
