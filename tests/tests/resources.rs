@@ -295,6 +295,19 @@ async fn what_no_node_has_is_waited_for(cluster: TestCluster) -> actinic::Result
     cluster.idle().await
 }
 
+/// RES-11: who waits for an actor that no node can hold is told what is missing.
+#[actinic::test(num_cpus = 1)]
+async fn who_waits_for_an_actor_is_told_what_is_missing(cluster: TestCluster) -> actinic::Result<()> {
+    let actor = Holder::options().resource("pin", 1).remote();
+    for waits in [actor.pid()] {
+        let error = actinic::get(&waits).timeout(Duration::from_millis(1500)).await.unwrap_err();
+        assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+        assert!(error.to_string().contains("pin"), "it names what is missing: {error}");
+    }
+    drop(actor);
+    cluster.idle().await
+}
+
 /// RES-16: an actor's GPU is free when its last handle has gone: each next one is made.
 async fn a_dropped_actor_frees_its_gpu(cluster: &TestCluster) -> actinic::Result<()> {
     for _ in 0..5 {
