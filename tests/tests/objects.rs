@@ -110,6 +110,22 @@ modes! {
     }
 }
 
+/// A get ends in time although the node that has the value does not answer.
+#[actinic::test(num_cpus = 0)]
+async fn a_get_ends_in_time_when_the_holder_is_silent(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let large = make::remote(1_000_000);
+    large.done().await?;
+    node.pause().await?;
+    let begun = std::time::Instant::now();
+    let error = actinic::get(&large).timeout(std::time::Duration::from_millis(200)).await.unwrap_err();
+    assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    node.resume().await?;
+    assert_eq!(actinic::get(&large).timeout(SOON).await?.len(), 1_000_000);
+    Ok(())
+}
+
 /// BAS-21: a small result stays with its owner; a large one lies on the node that made it, once it is there.
 #[actinic::test(num_cpus = 0)]
 async fn only_large_objects_are_stored(cluster: TestCluster) -> actinic::Result<()> {
