@@ -170,6 +170,19 @@ modes! {
     }
 }
 
+/// A cancelled task that waited for what no node has leaves nothing behind.
+#[actinic::test(num_cpus = 1)]
+async fn a_cancelled_task_that_fits_nowhere_leaves_nothing(
+    cluster: actinic::testing::TestCluster,
+) -> actinic::Result<()> {
+    let task = echo::options().resource("pin", 1).remote(1);
+    let _ = actinic::wait(std::slice::from_ref(&task)).timeout(Duration::from_millis(700)).await?;
+    actinic::cancel(&task).await?;
+    assert!(matches!(actinic::get(&task).timeout(SOON).await.unwrap_err(), Error::TaskCancelled { .. }));
+    drop(task);
+    cluster.idle().await
+}
+
 #[actinic::remote]
 async fn deep(n: u32) -> actinic::Result<u64> {
     if n == 0 { Ok(0) } else { Ok(deep::remote(n - 1).await? + 1) }
