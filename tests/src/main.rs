@@ -134,6 +134,18 @@ async fn linger() -> actinic::Result<()> {
     Ok(())
 }
 
+/// Waits for a task while the test kills the node, and says which errors it gets.
+async fn is_told() -> actinic::Result<()> {
+    pid::remote().await?;
+    let pending = nap::remote(600_000);
+    actinic::wait(std::slice::from_ref(&pending)).timeout(Duration::from_millis(300)).await?;
+    say("running");
+    let kind = |said: Result<String, Error>| said.map_or_else(|error| error.kind(), |_| "nothing");
+    say(&format!("pending {}", kind(pending.await)));
+    say(&format!("later {}", kind(nap::remote(0).await)));
+    Ok(())
+}
+
 /// Says its workers' pids, and then wants another worker when it is told that the file has been replaced.
 async fn rebuilt() -> actinic::Result<()> {
     pid::remote().await?;
@@ -159,6 +171,7 @@ async fn main() -> actinic::Result<()> {
         "two_nodes" => two_nodes(&cluster).await?,
         "survive" => survive(&cluster).await?,
         "linger" => linger().await?,
+        "is_told" => return is_told().await,
         "rebuilt" => rebuilt().await?,
         _ => {
             pid::remote().await?;

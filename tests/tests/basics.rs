@@ -233,6 +233,19 @@ fn ids() -> Vec<String> {
     vec![context.job_id().to_string(), context.node_id().to_string()]
 }
 
+#[actinic::remote]
+fn in_a_thread() -> actinic::Result<(String, i64)> {
+    let there = || Ok((actinic::context().job_id().to_string(), echo::remote(1).blocking()?));
+    std::thread::spawn(there).join().unwrap()
+}
+
+/// BAS-19: a thread of a task knows its job, and calls tasks: its process has one cluster only.
+#[actinic::test(num_cpus = 2, workers = "processes")]
+async fn a_thread_of_a_task_is_in_its_job(cluster: TestCluster) -> actinic::Result<()> {
+    assert_eq!(in_a_thread::remote().await?, (actinic::context().job_id().to_string(), 1));
+    cluster.idle().await
+}
+
 modes! {
     /// BAS-19: a task knows its job, node, worker and task; a driver has no task.
     1 CPUs, async fn context_says_where_code_runs(cluster) {

@@ -395,6 +395,25 @@ fn the_work_of_a_killed_driver_ends() {
     assert!(actors.contains("DEAD") && !actors.contains("ALIVE"), "{actors}");
 }
 
+/// LEA-06: a driver whose node dies is told so: what it waits for fails, what it asks for next fails too.
+#[test]
+fn a_driver_whose_node_dies_is_told_so() {
+    let machine = Machine::new("told");
+    machine.head();
+    let mut program = machine.start("is_told");
+    program.until("running");
+    let pids = machine.pids();
+    let workers = pids[1..].to_vec();
+    assert!(!workers.is_empty(), "{pids:?}");
+    kill(pids[0]);
+    let killed = Instant::now();
+    program.until("pending NodeDied");
+    let later = program.line();
+    assert!(["later NodeDied", "later Connection"].contains(&later.as_str()), "{later}");
+    assert!(killed.elapsed() < LONG, "{:?}", killed.elapsed());
+    eventually("the workers end with their node", LONG, || !workers.iter().any(|pid| runs(*pid)));
+}
+
 #[test]
 fn a_program_that_is_rebuilt_meanwhile_goes_on_as_it_was() {
     let (head, second) = (Machine::new("rebuilt"), Machine::new("rebuilt-second"));

@@ -45,6 +45,27 @@ impl Doomed {
     }
 }
 
+/// Two of its calls overlap.
+pub struct Two;
+
+#[actinic::remote(max_concurrency = 2)]
+impl Two {
+    pub fn new() -> Self {
+        Two
+    }
+    pub fn hold(&self, running: String, gate: String) -> i64 {
+        count_up(&running);
+        hold(&gate);
+        1
+    }
+    pub fn refuse(&self, value: i64) -> Result<i64, Refused> {
+        Err(Refused(value))
+    }
+    pub fn crash(&self) -> i64 {
+        actinic::testing::crash()
+    }
+}
+
 modes! {
     /// DEP-01: a failed argument fails the dependent with the first cause, typed, and its body never runs.
     2 CPUs, async fn errors_pass_through_dependents(cluster) {
@@ -85,6 +106,31 @@ modes! {
         slow.await?;
     }
 
+    /// DEP-03: what has failed already is raised at once too, of a task and of an actor's call, and of a call that
+    /// ended its actor.
+    2 CPUs, async fn get_raises_what_had_failed_before(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let two = Two::options().max_restarts(0).remote();
+        let (slow, blocked) = (held::remote(&running, &gate, 1), two.hold(&running, &gate));
+        until_counted(&running, 2).await;
+        for failed in [refuse::remote(1), two.refuse(1)] {
+            actinic::wait(std::slice::from_ref(&failed)).timeout(SOON).await?;
+            for refs in [[failed.clone(), slow.clone()], [blocked.clone(), failed.clone()]] {
+                let begun = Instant::now();
+                let error = actinic::get(&refs).timeout(Duration::from_secs(5)).await.unwrap_err();
+                assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(1)), "{error:?}");
+                assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+            }
+        }
+        let crashed = two.crash();
+        actinic::wait(std::slice::from_ref(&crashed)).timeout(SOON).await?;
+        let error = actinic::get(&[slow.clone(), crashed]).timeout(Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+        open_gate(&gate);
+        assert_eq!(slow.await?, 1);
+    }
+
     /// DEP-04: a call that ends its actor's worker is `ActorDied`, and so is what depends on it.
     2 CPUs, async fn a_dead_actor_fails_its_dependents(cluster) {
         let actor = Doomed::remote();
@@ -93,7 +139,7 @@ modes! {
         let error = died.await.unwrap_err();
         assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
         let error = after.await.unwrap_err();
-        assert!(matches!(error.root_cause(), Error::ActorDied { .. } | Error::WorkerCrashed { .. }), "{error:?}");
+        assert!(matches!(error.root_cause(), Error::ActorDied { .. }), "{error:?}");
     }
 
     /// DEP-07: a borrower of a task's ref learns from the owner when it completes, also through a second borrower.
@@ -122,6 +168,19 @@ modes! {
         open_gate(&gate);
         assert_eq!(maker.await?, 1);
     }
+}
+
+/// A cancelled task that waited for what no node has leaves nothing behind.
+#[actinic::test(num_cpus = 1)]
+async fn a_cancelled_task_that_fits_nowhere_leaves_nothing(
+    cluster: actinic::testing::TestCluster,
+) -> actinic::Result<()> {
+    let task = echo::options().resource("pin", 1).remote(1);
+    let _ = actinic::wait(std::slice::from_ref(&task)).timeout(Duration::from_millis(700)).await?;
+    actinic::cancel(&task).await?;
+    assert!(matches!(actinic::get(&task).timeout(SOON).await.unwrap_err(), Error::TaskCancelled { .. }));
+    drop(task);
+    cluster.idle().await
 }
 
 #[actinic::remote]

@@ -1,14 +1,358 @@
-//! Tasks whose workers die.
+//! FAI: workers and processes that end, errors that are retried, what does not fit.
 
 use std::time::Duration;
 
 use actinic::prelude::*;
-use actinic::testing::{crash, eventually};
+use actinic::testing::{TestCluster, eventually};
 
 use crate::support::*;
 
 #[actinic::remote]
-fn counts(file: &str, value: i64) -> i64 {
+fn always_crashes(file: &str) -> i64 {
+    count_up(file);
+    actinic::testing::crash()
+}
+
+/// What a task inside this one says, with as many retries as the number says; none if negative.
+#[actinic::remote]
+fn gets_a_crash(file: &str, retries: Option<i64>) -> actinic::Result<i64> {
+    match retries {
+        None => always_crashes::remote(file).blocking(),
+        Some(retries) => always_crashes::options().max_retries(retries).remote(file).blocking(),
+    }
+}
+
+#[actinic::remote]
+fn crashes_once(file: &str) -> u64 {
+    let runs = count_up(file);
+    if runs == 1 { actinic::testing::crash() } else { runs }
+}
+
+#[actinic::remote(retry_errors)]
+fn fails_once(file: &str) -> Result<i64, Refused> {
+    let runs = count_up(file) as i64;
+    if runs == 1 { Err(Refused(runs)) } else { Ok(runs) }
+}
+
+/// Like the others, and said nothing of retries.
+#[actinic::remote]
+fn fails_once_plainly(file: &str) -> Result<i64, Refused> {
+    let runs = count_up(file) as i64;
+    if runs == 1 { Err(Refused(runs)) } else { Ok(runs) }
+}
+
+fn is_even(error: &Refused) -> bool {
+    error.0 % 2 == 0
+}
+
+/// Fails with the number as long as it ran fewer times than that; only even numbers are worth another attempt.
+#[actinic::remote(retry_if = is_even)]
+fn fails_with(file: &str, number: i64, times: u64) -> Result<u64, Refused> {
+    let runs = count_up(file);
+    if runs <= times { Err(Refused(number)) } else { Ok(runs) }
+}
+
+#[actinic::remote]
+fn panics(text: &str) -> i64 {
+    panic!("it said {text}")
+}
+
+#[actinic::remote]
+fn panics_once(file: &str) -> u64 {
+    let runs = count_up(file);
+    assert!(runs > 1, "not the first time");
+    runs
+}
+
+#[actinic::remote]
+fn exits() -> i64 {
+    std::process::exit(0)
+}
+
+pub struct Maker;
+
+#[actinic::remote]
+impl Maker {
+    pub fn new() -> Self {
+        Maker
+    }
+
+    pub fn make(&mut self, size: usize) -> Buffer {
+        Buffer::from(vec![7u8; size])
+    }
+}
+
+modes! {
+    /// FAI-01: a task that always ends its worker runs once and three times more, or as often as it was told.
+    2 CPUs, async fn a_crashing_task_runs_as_often_as_it_may(cluster) {
+        let scratch = Scratch::new();
+        for (retries, runs) in [(None, 4), (Some(0), 1), (Some(1), 2)] {
+            let file = scratch.file(&format!("runs {runs}"));
+            let task = match retries {
+                None => always_crashes::remote(&file),
+                Some(retries) => always_crashes::options().max_retries(retries).remote(&file),
+            };
+            let error = actinic::get(&task).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+            assert!(error.to_string().contains("always_crashes"), "it names the task: {error}");
+            assert_eq!(counted(&file), runs);
+            let file = scratch.file(&format!("inside {runs}"));
+            let error = actinic::get(&gets_a_crash::remote(&file, retries)).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error.root_cause(), Error::WorkerCrashed { .. }), "{error:?}");
+            assert_eq!(counted(&file), runs, "inside a task");
+        }
+        assert_eq!(echo::remote(1).await?, 1);
+    }
+
+    /// FAI-02: a task that ends its worker once is run again, if it may.
+    1 CPUs, async fn a_task_that_crashed_once_runs_again(cluster) {
+        let scratch = Scratch::new();
+        let again = crashes_once::options().max_retries(1).remote(scratch.file("again"));
+        assert_eq!(actinic::get(&again).timeout(SOON).await?, 2);
+        let once = crashes_once::options().max_retries(0).remote(scratch.file("once"));
+        let error = actinic::get(&once).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+        assert_eq!(counted(&scratch.file("once")), 1);
+    }
+
+    /// FAI-03: an error that the function returns is worth another attempt only where that was asked for.
+    1 CPUs, async fn errors_are_retried_if_asked_for(cluster) {
+        let scratch = Scratch::new();
+        assert_eq!(fails_once::remote(scratch.file("attribute")).await?, 2);
+        assert_eq!(fails_once_plainly::options().retry_errors(true).remote(scratch.file("option")).await?, 2);
+        assert_eq!(panics_once::options().retry_errors(true).remote(scratch.file("panic")).await?, 2);
+        let refused = [
+            ("none", fails_once::options().max_retries(0).remote(scratch.file("none"))),
+            ("off", fails_once::options().retry_errors(false).remote(scratch.file("off"))),
+            ("plain", fails_once_plainly::remote(scratch.file("plain"))),
+        ];
+        for (name, task) in refused {
+            let error = task.await.unwrap_err();
+            assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(1)), "{name}: {error:?}");
+            assert_eq!(counted(&scratch.file(name)), 1, "{name}");
+        }
+    }
+
+    /// FAI-04: only errors of the kind that was named are worth another attempt.
+    1 CPUs, async fn errors_of_another_kind_are_not_retried(cluster) {
+        let scratch = Scratch::new();
+        assert_eq!(fails_with::remote(scratch.file("even"), 2, 2).await?, 3);
+        let error = fails_with::remote(scratch.file("odd"), 3, 2).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(3)), "{error:?}");
+        assert_eq!(counted(&scratch.file("odd")), 1);
+        let error = fails_with::remote(scratch.file("always"), 4, 9).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(4)), "{error:?}");
+        assert_eq!(counted(&scratch.file("always")), 4, "the attempts end");
+    }
+
+    /// FAI-07: a panic is the task's error, with its text and place, and its worker goes on.
+    1 CPUs, async fn a_panic_ends_the_task_and_not_its_worker(cluster) {
+        let before = whereabouts::remote().await?;
+        let error = panics::remote("no").await.unwrap_err();
+        let text = format!("{error:?}");
+        assert!(matches!(error, Error::Task { .. }), "{text}");
+        assert!(text.contains("it said no") && text.contains("faults.rs") && text.contains("panics"), "{text}");
+        assert_eq!(whereabouts::remote().await?, before);
+    }
+}
+
+here! {
+    /// FAI-09: a task that ends its worker harms none of twenty that run elsewhere on the node.
+    4 CPUs, async fn a_crash_harms_nobody_else(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let task = held::options().num_cpus(0.1);
+        let others: Vec<_> = (0..20).map(|n| task.clone().remote(&running, &gate, n)).collect();
+        until_counted(&running, 20).await;
+        let crashed = crashes_once::options().max_retries(1).remote(scratch.file("crash"));
+        assert_eq!(actinic::get(&crashed).timeout(SOON).await?, 2);
+        open_gate(&gate);
+        assert_eq!(actinic::get(&others).timeout(SOON).await?, (0..20).collect::<Vec<_>>());
+        assert_eq!(counted(&running), 20, "none was run again");
+    }
+}
+
+/// FAI-09: the same on a node whose workers are threads of another process than the owner's.
+#[actinic::test(num_cpus = 0)]
+async fn a_crash_on_another_node_harms_nobody_else(cluster: TestCluster) -> actinic::Result<()> {
+    let _node = cluster.add_node().num_cpus(4).await?;
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let task = held::options().num_cpus(0.1);
+    let others: Vec<_> = (0..20).map(|n| task.clone().remote(&running, &gate, n)).collect();
+    until_counted(&running, 20).await;
+    let crashed = crashes_once::options().max_retries(1).remote(scratch.file("crash"));
+    assert_eq!(actinic::get(&crashed).timeout(SOON).await?, 2);
+    open_gate(&gate);
+    assert_eq!(actinic::get(&others).timeout(SOON).await?, (0..20).collect::<Vec<_>>());
+    assert_eq!(counted(&running), 20, "none was run again");
+    drop((others, crashed));
+    cluster.idle().await
+}
+
+/// FAI-06: a process that ends in the middle of a task has crashed, however well it ended.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn a_clean_exit_inside_a_task_is_a_crash(cluster: TestCluster) -> actinic::Result<()> {
+    let error = actinic::get(&exits::options().max_retries(0).remote()).timeout(SOON).await.unwrap_err();
+    assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+    assert_eq!(echo::remote(1).await?, 1);
+    cluster.idle().await
+}
+
+/// FAI-12: what the object store has no room for is an error of who makes it, and harms nobody.
+async fn what_does_not_fit_is_an_error(cluster: &TestCluster) -> actinic::Result<()> {
+    let maker = Maker::remote();
+    let mut kept = Vec::new();
+    let mut full = 0;
+    let ten = Buffer::from(vec![1u8; 10_000_000]);
+    for _ in 0..20 {
+        match actinic::put(&ten).await {
+            Ok(object) => kept.push(object),
+            Err(error) => {
+                assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
+                full += 1;
+            }
+        }
+    }
+    assert!((9..=10).contains(&kept.len()) && full == 20 - kept.len(), "{} were kept", kept.len());
+    let error = maker.make(101_000_000).await.unwrap_err();
+    assert!(matches!(error.root_cause(), Error::ObjectStoreFull { .. }), "{error:?}");
+    let error = actinic::put(&Buffer::from(vec![1u8; 101_000_000])).await.unwrap_err();
+    assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
+    assert_eq!(maker.make(10).await?.len(), 10, "the actor lives on");
+    for object in &kept {
+        assert_eq!(actinic::get(object).await?, ten);
+    }
+    // What is dropped makes room.
+    kept.clear();
+    assert!(eventually(SOON, async || actinic::put(&Buffer::from(vec![1u8; 90_000_000])).await.is_ok()).await);
+    drop(maker);
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 2, object_store_memory = 100_000_000)]
+async fn what_does_not_fit_is_an_error_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    what_does_not_fit_is_an_error(&cluster).await
+}
+
+#[actinic::test(num_cpus = 2, object_store_memory = 100_000_000, workers = "processes")]
+async fn what_does_not_fit_is_an_error_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    what_does_not_fit_is_an_error(&cluster).await
+}
+
+/// Crashes if it is to; counts its runs.
+#[actinic::remote]
+fn quick(file: &str, crashes: bool) -> u64 {
+    if crashes {
+        count_up(file);
+        actinic::testing::crash()
+    }
+    1
+}
+
+here! {
+    /// FAI-09: of many short tasks that share a worker, the one that ends it is charged, and nobody else.
+    2 CPUs, async fn a_crash_is_charged_to_its_task(cluster) {
+        let scratch = Scratch::new();
+        let file = scratch.file("runs");
+        let before: Vec<_> = (0..1000).map(|_| quick::remote(&file, false)).collect();
+        actinic::get(&before).await?;
+        let once = quick::options().max_retries(0);
+        for place in [0usize, 50, 199] {
+            let refs: Vec<_> = (0..200)
+                .map(|n| if n == place { quick::remote(&file, true) } else { once.clone().remote(&file, false) })
+                .collect();
+            for (n, task) in refs.iter().enumerate().filter(|(n, _)| *n != place) {
+                assert_eq!(actinic::get(task).timeout(SOON).await?, 1, "{n} of those beside {place}");
+            }
+            let error = actinic::get(&refs[place]).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+        }
+        assert_eq!(counted(&file), 12, "one run and three more each");
+    }
+}
+
+/// A worker process that is killed from outside, while others run: only what it ran is run again.
+#[actinic::test(num_cpus = 4, workers = "processes")]
+async fn a_killed_worker_process_loses_what_it_ran(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let others: Vec<_> = (0..3).map(|n| held::remote(&running, &gate, n)).collect();
+    until_counted(&running, 3).await;
+    let mine = pid_then_hold::options().max_retries(1).remote(scratch.file("pid"), scratch.file("mine"), &gate);
+    until_counted(&scratch.file("mine"), 1).await;
+    let pid = std::fs::read_to_string(scratch.file("pid")).unwrap();
+    assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    until_counted(&scratch.file("mine"), 2).await;
+    open_gate(&gate);
+    assert_ne!(actinic::get(&mine).timeout(SOON).await?.to_string(), pid);
+    assert_eq!(actinic::get(&others).timeout(SOON).await?, [0, 1, 2]);
+    assert_eq!((counted(&running), counted(&scratch.file("mine"))), (3, 2));
+    drop((mine, others));
+    cluster.idle().await
+}
+
+#[actinic::remote]
+fn pid_then_hold(pid: &str, running: &str, gate: &str) -> u32 {
+    std::fs::write(pid, std::process::id().to_string()).unwrap();
+    count_up(running);
+    hold(gate);
+    std::process::id()
+}
+
+/// Awaits a task that holds, on a node that has the pin.
+#[actinic::remote]
+async fn awaits_held(began: &str, running: &str, gate: &str) -> actinic::Result<i64> {
+    count_up(began);
+    held::options().resource("inner", 1).remote(running, gate, 7).await
+}
+
+/// An async task that waits without a thread is run again when its node dies.
+#[actinic::test(num_cpus = 1, resources = { "inner": 2 })]
+async fn a_waiting_async_task_runs_again_elsewhere(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (began, running, gate) = (scratch.file("began"), scratch.file("running"), scratch.file("gate"));
+    let first = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
+    let task = awaits_held::options().resource("pin", 1).remote(&began, &running, &gate);
+    until_counted(&running, 1).await;
+    // Its worker is let go meanwhile: the lease of it has ended, the task has not.
+    assert!(eventually(SOON, || cluster.available_resources()["CPU"] == 1.0).await);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.kill().await?;
+    let _second = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
+    until_counted(&began, 2).await;
+    open_gate(&gate);
+    assert_eq!(actinic::get(&task).timeout(SOON).await?, 7);
+    Ok(())
+}
+
+/// A node that dies takes what runs there with it: that is run again elsewhere, the rest is not.
+#[actinic::test(num_cpus = 1)]
+async fn a_dead_nodes_tasks_run_again_elsewhere(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (here, there, gate) = (scratch.file("here"), scratch.file("there"), scratch.file("gate"));
+    let first = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
+    let stays = held::options().scheduling(Scheduling::on(cluster.head().id())).remote(&here, &gate, 1);
+    let moves = held::options().resource("pin", 1).remote(&there, &gate, 2);
+    let once = held::options().resource("pin", 1).num_cpus(0).max_retries(0);
+    until_counted(&here, 1).await;
+    until_counted(&there, 1).await;
+    let queued = once.remote(scratch.file("queued"), &gate, 3);
+    first.kill().await?;
+    let _second = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
+    until_counted(&there, 2).await;
+    open_gate(&gate);
+    assert_eq!(actinic::get(&[stays, moves]).timeout(SOON).await?, [1, 2]);
+    // It had not begun: it has lost no attempt.
+    assert_eq!(actinic::get(&queued).timeout(SOON).await?, 3);
+    drop(queued);
+    assert_eq!((counted(&here), counted(&there)), (1, 2));
+    assert!(eventually(Duration::from_secs(10), || cluster.resources()["CPU"] == 2.0).await);
+    cluster.idle().await
+}
+
+#[actinic::remote]
+fn counted_run(file: &str, value: i64) -> i64 {
     count_up(file);
     value
 }
@@ -17,7 +361,7 @@ fn counts(file: &str, value: i64) -> i64 {
 #[actinic::remote]
 fn dies(file: &str) -> i64 {
     count_up(file);
-    crash()
+    actinic::testing::crash()
 }
 
 /// Says in a file where it runs, and waits for a ref.
@@ -31,12 +375,12 @@ async fn waits(file: String, values: Vec<ObjectRef<i64>>) -> actinic::Result<i64
 #[actinic::test(num_cpus = 1, workers = "processes")]
 async fn only_the_task_that_crashed_is_charged(cluster: TestCluster) -> actinic::Result<()> {
     let scratch = Scratch::new();
-    let quick: Vec<_> = (0..1000).map(|value| counts::remote(scratch.file("warm"), value)).collect();
+    let quick: Vec<_> = (0..1000).map(|value| counted_run::remote(scratch.file("warm"), value)).collect();
     actinic::get(&quick).await?;
     let mut refs: Vec<_> =
-        (0..100).map(|value| counts::options().max_retries(1).remote(scratch.file("a"), value)).collect();
+        (0..100).map(|value| counted_run::options().max_retries(1).remote(scratch.file("a"), value)).collect();
     let crasher = dies::options().max_retries(3).remote(scratch.file("dies"));
-    refs.extend((100..200).map(|value| counts::options().max_retries(1).remote(scratch.file("a"), value)));
+    refs.extend((100..200).map(|value| counted_run::options().max_retries(1).remote(scratch.file("a"), value)));
     assert!(matches!(crasher.await.unwrap_err(), Error::WorkerCrashed { .. }));
     assert_eq!(actinic::get(&refs).await?, (0..200).collect::<Vec<_>>());
     assert_eq!(counted(&scratch.file("dies")), 4);

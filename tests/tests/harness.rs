@@ -55,6 +55,31 @@ async fn drivers_share_a_cluster(cluster: TestCluster) -> actinic::Result<()> {
     cluster.idle().await
 }
 
+/// A handle carries its cluster: it is called from the scope of another driver too.
+#[actinic::test(num_cpus = 2)]
+async fn a_handle_is_called_in_the_scope_of_another_driver(cluster: TestCluster) -> actinic::Result<()> {
+    let other = cluster.driver().await?;
+    let kept = other.scope(async { Kept::remote() }).await;
+    other.scope(async { Handle::ready(&kept).await }).await?;
+    assert_eq!(actinic::get(&kept.twice(2)).timeout(SOON).await?, 4);
+    drop(kept);
+    other.shutdown().await?;
+    cluster.idle().await
+}
+
+pub struct Kept;
+
+#[actinic::remote]
+impl Kept {
+    pub fn new() -> Self {
+        Kept
+    }
+
+    pub fn twice(&self, x: i64) -> i64 {
+        2 * x
+    }
+}
+
 /// What is not free is named.
 #[actinic::test(num_cpus = 1)]
 async fn idle_names_what_is_left(cluster: TestCluster) -> actinic::Result<()> {

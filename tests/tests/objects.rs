@@ -110,6 +110,22 @@ modes! {
     }
 }
 
+/// A get ends in time although the node that has the value does not answer.
+#[actinic::test(num_cpus = 0)]
+async fn a_get_ends_in_time_when_the_holder_is_silent(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let large = make::remote(1_000_000);
+    large.done().await?;
+    node.pause().await?;
+    let begun = std::time::Instant::now();
+    let error = actinic::get(&large).timeout(std::time::Duration::from_millis(200)).await.unwrap_err();
+    assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    node.resume().await?;
+    assert_eq!(actinic::get(&large).timeout(SOON).await?.len(), 1_000_000);
+    Ok(())
+}
+
 /// BAS-21: a small result stays with its owner; a large one lies on the node that made it, once it is there.
 #[actinic::test(num_cpus = 0)]
 async fn only_large_objects_are_stored(cluster: TestCluster) -> actinic::Result<()> {
@@ -125,6 +141,35 @@ async fn only_large_objects_are_stored(cluster: TestCluster) -> actinic::Result<
     assert_eq!(cluster.head().objects(), [large.id()]);
     drop((small, large));
     assert!(eventually(SOON, || node.objects().is_empty() && cluster.head().objects().is_empty()).await);
+    cluster.idle().await
+}
+
+/// Meets others of its kind, then returns a ref that its process owns.
+#[actinic::remote]
+fn meet_and_put(met: &str, gate: &str) -> actinic::Result<(Vec<ObjectRef<i64>>, u32)> {
+    count_up(met);
+    hold(gate);
+    Ok((vec![actinic::put(&7i64).blocking()?], std::process::id()))
+}
+
+/// BAS-16: a process that is one too many stays while it owns what somebody refers to, and goes afterwards.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn a_process_stays_while_it_owns_objects(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (met, gate) = (scratch.file("met"), scratch.file("gate"));
+    let task = meet_and_put::options().num_cpus(0.25);
+    let refs: Vec<_> = (0..4).map(|_| task.clone().remote(&met, &gate)).collect();
+    until_counted(&met, 4).await;
+    open_gate(&gate);
+    let (inner, pids): (Vec<_>, Vec<_>) = actinic::get(&refs).await?.into_iter().unzip();
+    drop(refs);
+    let runs = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    assert!(!eventually(std::time::Duration::from_secs(4), || !pids.iter().all(runs)).await, "a process has gone");
+    for one in &inner {
+        assert_eq!(actinic::get(&one[0]).timeout(SOON).await?, 7);
+    }
+    drop(inner);
+    assert!(eventually(SOON, || pids.iter().filter(|pid| runs(pid)).count() <= 1).await, "too many processes stay");
     cluster.idle().await
 }
 

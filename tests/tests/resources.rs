@@ -1,1 +1,396 @@
+//! RES: what tasks and actors hold, how many run at once, and who gives what back.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actinic::prelude::*;
+use actinic::testing::{TestCluster, eventually};
+
+use crate::support::*;
+
+/// Long enough for whatever could begin to have begun.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+/// Counts itself, holds until the gate is open; returns how many ran when it began, itself included.
+#[actinic::remote]
+fn crowded(began: &str, ended: &str, gate: &str) -> u64 {
+    // In this order: whoever ends in between makes the number smaller, never larger.
+    let all = count_up(began);
+    let now = all.saturating_sub(counted(ended));
+    hold(gate);
+    count_up(ended);
+    now
+}
+
+#[actinic::remote]
+fn summer(n: i64) -> actinic::Result<i64> {
+    if n == 0 { Ok(0) } else { Ok(n + summer::remote(n - 1).blocking()?) }
+}
+
+/// Gets another task; returns how many of its kind had begun and not ended when it began.
+#[actinic::remote]
+fn gets_another(began: &str, ended: &str, value: i64) -> actinic::Result<(i64, u64)> {
+    let all = count_up(began);
+    let now = all.saturating_sub(counted(ended));
+    let value = echo::remote(value).blocking()?;
+    count_up(ended);
+    Ok((value, now))
+}
+
+/// Waits for a task, then works; returns how many worked when it began to, itself included.
+#[actinic::remote]
+async fn waits_then_works(began: &str, ended: &str) -> actinic::Result<u64> {
+    echo::remote(1).await?;
+    let all = count_up(began);
+    let now = all.saturating_sub(counted(ended));
+    std::thread::sleep(Duration::from_millis(20));
+    count_up(ended);
+    Ok(now)
+}
+
+modes! {
+    /// An async task lends its CPU while it waits, and has it back when it works again.
+    1 CPUs, async fn async_tasks_take_their_cpu_back(cluster) {
+        let scratch = Scratch::new();
+        let (began, ended) = (scratch.file("began"), scratch.file("ended"));
+        let refs: Vec<_> = (0..20).map(|_| waits_then_works::remote(&began, &ended)).collect();
+        assert_eq!(actinic::get(&refs).await?.into_iter().max(), Some(1));
+    }
+}
+
+type Amounts = BTreeMap<String, f64>;
+
+#[actinic::remote]
+fn assigned() -> Amounts {
+    actinic::context().assigned_resources()
+}
+
+/// What a task inside this one is assigned, then what this one is.
+#[actinic::remote]
+fn assigned_inside(cpu: f64, gpu: f64, custom: f64) -> actinic::Result<(Amounts, Amounts)> {
+    let inner = assigned::options().num_cpus(cpu).num_gpus(gpu).resource("custom", custom).remote().blocking()?;
+    Ok((inner, actinic::context().assigned_resources()))
+}
+
+pub struct Holder;
+
+#[actinic::remote]
+impl Holder {
+    pub fn new() -> Self {
+        Holder
+    }
+
+    pub fn assigned(&self) -> Amounts {
+        actinic::context().assigned_resources()
+    }
+
+    pub fn pid(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+/// Fractions of four decimals, the same at every run; none is 0.
+fn fractions() -> impl FnMut() -> f64 {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (1 + (state >> 33) % 9_999) as f64 / 10_000.0
+    }
+}
+
+fn amounts(cpu: f64, gpu: f64, custom: f64) -> Amounts {
+    [("CPU".to_owned(), cpu), ("GPU".to_owned(), gpu), ("custom".to_owned(), custom)].into()
+}
+
+/// Everything is available to the last ten-thousandth.
+async fn all_is_available(cluster: &TestCluster) {
+    let free = eventually(SOON, || cluster.available_resources() == cluster.resources()).await;
+    assert!(free, "{:?} of {:?}", cluster.available_resources(), cluster.resources());
+}
+
+modes! {
+    /// RES-01: eight tasks of half a CPU run together on four CPUs, two of two CPUs, and never one more.
+    4 CPUs, async fn amounts_decide_how_many_run_together(cluster) {
+        for (cpus, together) in [(0.5, 8), (2.0, 2), (1.0, 4)] {
+            let scratch = Scratch::new();
+            let (began, ended, gate) = (scratch.file("began"), scratch.file("ended"), scratch.file("gate"));
+            let task = crowded::options().num_cpus(cpus);
+            let refs: Vec<_> = (0..2 * together).map(|_| task.clone().remote(&began, &ended, &gate)).collect();
+            until_counted(&began, together).await;
+            assert!(!eventually(A_WHILE, || counted(&began) > together).await, "{} run", counted(&began));
+            open_gate(&gate);
+            let peak = actinic::get(&refs).await?.into_iter().max();
+            assert_eq!(peak, Some(together), "tasks of {cpus} CPUs");
+        }
+    }
+
+    /// RES-04: a recursion that gets its own calls ends on one CPU: whoever is blocked lends it.
+    1 CPUs, async fn a_recursion_needs_one_cpu(cluster) {
+        assert_eq!(summer::remote(10).await?, 55);
+        assert!(eventually(SOON, || cluster.available_resources()["CPU"] == 1.0).await);
+    }
+
+    /// RES-06: a thousand tasks that get one each: all end, and few are begun that are not ended.
+    1 CPUs, async fn blocked_tasks_do_not_pile_up(cluster) {
+        let scratch = Scratch::new();
+        let (began, ended) = (scratch.file("began"), scratch.file("ended"));
+        let refs: Vec<_> = (0..1000).map(|n| gets_another::remote(&began, &ended, n)).collect();
+        let results = actinic::get(&refs).await?;
+        assert!(results.iter().map(|(value, _)| *value).eq(0..1000));
+        let peak = results.iter().map(|(_, now)| *now).max();
+        assert!(peak < Some(20), "{peak:?} had begun and not ended");
+        assert_eq!((counted(&began), counted(&ended)), (1000, 1000), "each ran once");
+    }
+
+    /// RES-08: tasks that need no CPU are not limited by CPUs, and run beside those that hold them all.
+    1 CPUs, async fn tasks_without_cpus_are_not_limited_by_cpus(cluster) {
+        let scratch = Scratch::new();
+        let (running, free, gate) = (scratch.file("running"), scratch.file("free"), scratch.file("gate"));
+        let all = held::remote(&running, &gate, 0);
+        until_counted(&running, 1).await;
+        let refs: Vec<_> = (1..=2).map(|n| held::options().num_cpus(0).remote(&free, &gate, n)).collect();
+        until_counted(&free, 2).await;
+        open_gate(&gate);
+        assert_eq!((all.await?, actinic::get(&refs).await?), (0, vec![1, 2]));
+    }
+
+    /// RES-14: ten actors that say nothing live and hold no CPU; of ten that say one CPU, four live.
+    4 CPUs, async fn actors_hold_what_they_say(cluster) {
+        let actors: Vec<_> = (0..10).map(|_| Holder::remote()).collect();
+        actinic::get(&actors.iter().map(Handle::ready).collect::<Vec<_>>()).timeout(SOON).await?;
+        assert!(eventually(SOON, || cluster.available_resources()["CPU"] == 4.0).await);
+        drop(actors);
+        let actors: Vec<_> = (0..10).map(|_| Holder::options().num_cpus(1).remote()).collect();
+        let ready: Vec<_> = actors.iter().map(Handle::ready).collect();
+        assert_eq!(actinic::wait(&ready).num_returns(4).timeout(SOON).await?.0.len(), 4);
+        let (alive, pending) = actinic::wait(&ready).num_returns(5).timeout(A_WHILE).await?;
+        assert_eq!((alive.len(), pending.len()), (4, 6));
+        let free = || cluster.available_resources().get("CPU").copied().unwrap_or(0.0) == 0.0;
+        assert!(eventually(SOON, free).await, "{:?}", cluster.available_resources());
+    }
+
+    /// RES-20: what is available is what there is less what runs, while it runs and afterwards.
+    2 CPUs, async fn available_is_what_nobody_holds(cluster) {
+        assert_eq!(cluster.resources()["CPU"], 2.0);
+        let scratch = Scratch::new();
+        let mut held_now = Vec::new();
+        for (number, left) in [(1, 1.0), (2, 0.0)] {
+            let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+            held_now.push(held::remote(&running, &gate, number));
+            until_counted(&running, number as u64).await;
+            let available = || cluster.available_resources().get("CPU").copied().unwrap_or(0.0) == left;
+            assert!(eventually(SOON, available).await, "{:?}", cluster.available_resources());
+        }
+        open_gate(&scratch.file("gate"));
+        assert_eq!(actinic::get(&held_now).await?, [1, 2]);
+        all_is_available(cluster).await;
+        assert_eq!(cluster.resources()["CPU"], 2.0);
+    }
+}
+
+modes! {
+    /// RES-14: when actors leave, those that wait for their CPUs are placed.
+    4 CPUs, async fn actors_that_leave_make_room(cluster) {
+        let actors: Vec<_> = (0..10).map(|_| Holder::options().num_cpus(1).remote()).collect();
+        let ready: Vec<_> = actors.iter().map(Handle::ready).collect();
+        let (alive, _) = actinic::wait(&ready).num_returns(4).timeout(SOON).await?;
+        let (living, rest): (Vec<_>, Vec<_>) =
+            actors.into_iter().zip(&ready).partition(|(_, ready)| alive.contains(ready));
+        drop(living);
+        let more: Vec<_> = rest.iter().map(|(_, ready)| (*ready).clone()).collect();
+        assert_eq!(actinic::wait(&more).num_returns(4).timeout(SOON).await?.0.len(), 4);
+    }
+}
+
+/// RES-02: an amount that makes no sense is refused with the call, as its ref's error; nothing runs.
+#[actinic::test(num_cpus = 2, num_gpus = 2)]
+async fn amounts_that_make_no_sense_are_refused(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    open_gate(&gate);
+    let task = || held::options();
+    let tasks = [
+        (task().num_cpus(-1), "num_cpus"),
+        (task().num_cpus(f64::NAN), "num_cpus"),
+        (task().num_gpus(1.5), "num_gpus"),
+        (task().resource("CPU", 1), "CPU"),
+        (task().num_cpus(0.000_05), "num_cpus"),
+        (task().resource("pin", 0.000_05), "pin"),
+    ];
+    for (options, name) in tasks {
+        let refused = options.remote(&running, &gate, 1);
+        let error = actinic::get(&refused).timeout(Duration::ZERO).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{name}: {error:?}");
+        assert!(error.to_string().contains(name), "{name}: {error}");
+    }
+    let actors =
+        [Holder::options().num_cpus(-1), Holder::options().num_gpus(1.5), Holder::options().resource("CPU", 1)];
+    for options in actors {
+        let error = actinic::get(&options.remote().pid()).timeout(SOON).await.unwrap_err();
+        assert!(
+            format!("{error:?}").contains("InvalidArgument") || matches!(error, Error::InvalidArgument { .. }),
+            "{error:?}"
+        );
+    }
+    assert_eq!(counted(&running), 0);
+    // A ten-thousandth is an amount.
+    assert_eq!(held::options().num_cpus(0.0001).remote(&running, &gate, 1).await?, 1);
+    cluster.idle().await
+}
+
+/// RES-03: a task is assigned exactly what it asked for, a nested one too, and all of it comes back.
+async fn fractions_are_exact(cluster: &TestCluster) -> actinic::Result<()> {
+    let mut next = fractions();
+    let mut tasks = Vec::new();
+    let mut nested = Vec::new();
+    for _ in 0..100 {
+        let (cpu, gpu, custom) = (next(), next(), next());
+        let task = assigned::options().num_cpus(cpu).num_gpus(gpu).resource("custom", custom).remote();
+        tasks.push((amounts(cpu, gpu, custom), task));
+    }
+    for _ in 0..20 {
+        let (outer, cpu, gpu, custom) = (next(), next(), next(), next());
+        let task = assigned_inside::options().num_cpus(outer).remote(cpu, gpu, custom);
+        nested.push((amounts(cpu, gpu, custom), outer, task));
+    }
+    for (asked, task) in tasks {
+        assert_eq!(task.await?, asked);
+    }
+    for (asked, outer, task) in nested {
+        assert_eq!(task.await?, (asked, [("CPU".to_owned(), outer)].into()));
+    }
+    // The same with actors: two of them fit at a time, or three, and each goes before the next come.
+    for _ in 0..20 {
+        let (cpu, gpu, custom) = (next(), next(), next());
+        let actor = Holder::options().num_cpus(cpu).num_gpus(gpu).resource("custom", custom).remote();
+        Handle::ready(&actor).await?;
+    }
+    all_is_available(cluster).await;
+    assert_eq!(
+        (cluster.resources()["CPU"], cluster.resources()["GPU"], cluster.resources()["custom"]),
+        (2.0, 2.0, 2.0)
+    );
+    cluster.idle().await
+}
+
+here! {
+    /// RES-03: an actor's calls are told what the actor holds.
+    2 CPUs, async fn an_actors_calls_know_what_it_holds(cluster) {
+        let actor = Holder::options().num_cpus(0.25).remote();
+        assert_eq!(actor.assigned().await?, [("CPU".to_owned(), 0.25)].into());
+    }
+}
+
+#[actinic::test(num_cpus = 2, num_gpus = 2, resources = { "custom": 2 })]
+async fn fractions_are_exact_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    fractions_are_exact(&cluster).await
+}
+
+#[actinic::test(num_cpus = 2, num_gpus = 2, resources = { "custom": 2 }, workers = "processes")]
+async fn fractions_are_exact_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    fractions_are_exact(&cluster).await
+}
+
+/// RES-11: what no node has is waited for, and named by who waits in vain; it runs when a node comes that has it.
+#[actinic::test(num_cpus = 1)]
+async fn what_no_node_has_is_waited_for(cluster: TestCluster) -> actinic::Result<()> {
+    let task = whereabouts::options().resource("pin", 1).remote();
+    let actor = Holder::options().num_cpus(0).resource("pin", 1).remote();
+    let call = actor.pid();
+    let error = actinic::get(&task).timeout(Duration::from_millis(1500)).await.unwrap_err();
+    assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+    assert!(error.to_string().contains("pin"), "it names what is missing: {error}");
+    let error = actinic::get(&call).timeout(Duration::ZERO).await.unwrap_err();
+    assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+    // Others are not held up by it.
+    assert_eq!(echo::remote(1).await?, 1);
+    // The same shape fails at once, if it is to.
+    let fails = whereabouts::options().resource("pin", 1).on_infeasible("fail").remote();
+    let error = actinic::get(&fails).timeout(Duration::from_secs(5)).await.unwrap_err();
+    assert!(matches!(error, Error::Infeasible { .. }), "{error:?}");
+    assert!(error.to_string().contains("pin"), "{error}");
+    let node = cluster.add_node().num_cpus(1).resource("pin", 2).await?;
+    assert_eq!(actinic::get(&task).timeout(SOON).await?.0, node.id());
+    actinic::get(&call).timeout(SOON).await?;
+    drop((task, fails, actor, call));
+    cluster.idle().await
+}
+
+/// RES-11: who waits for an actor that no node can hold is told what is missing.
+#[actinic::test(num_cpus = 1)]
+async fn who_waits_for_an_actor_is_told_what_is_missing(cluster: TestCluster) -> actinic::Result<()> {
+    let actor = Holder::options().resource("pin", 1).remote();
+    for waits in [actor.pid()] {
+        let error = actinic::get(&waits).timeout(Duration::from_millis(1500)).await.unwrap_err();
+        assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+        assert!(error.to_string().contains("pin"), "it names what is missing: {error}");
+    }
+    drop(actor);
+    cluster.idle().await
+}
+
+/// RES-16: an actor's GPU is free when its last handle has gone: each next one is made.
+async fn a_dropped_actor_frees_its_gpu(cluster: &TestCluster) -> actinic::Result<()> {
+    for _ in 0..5 {
+        let actor = Holder::options().num_gpus(1).remote();
+        actinic::get(&Handle::ready(&actor)).timeout(SOON).await?;
+        assert_eq!(Handle::state(&actor), actinic::ActorState::Alive);
+    }
+    all_is_available(cluster).await;
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 1, num_gpus = 1)]
+async fn a_dropped_actor_frees_its_gpu_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    a_dropped_actor_frees_its_gpu(&cluster).await
+}
+
+#[actinic::test(num_cpus = 1, num_gpus = 1, workers = "processes")]
+async fn a_dropped_actor_frees_its_gpu_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    a_dropped_actor_frees_its_gpu(&cluster).await
+}
+
+/// RES-22: no task runs in an actor's process.
+#[actinic::test(num_cpus = 2, workers = "processes")]
+async fn tasks_keep_out_of_an_actors_process(cluster: TestCluster) -> actinic::Result<()> {
+    let actor = Holder::remote();
+    let pid = actor.pid().await?;
+    let refs: Vec<_> = (0..100).map(|_| whereabouts::remote()).collect();
+    assert!(actinic::get(&refs).await?.iter().all(|(_, task)| *task != pid));
+    for _ in 0..10 {
+        assert_ne!(whereabouts::remote().await?.1, pid);
+    }
+    assert_eq!(actor.pid().await?, pid);
+    drop((refs, actor));
+    cluster.idle().await
+}
+
+here! {
+    /// An actor is made although tasks never leave a CPU unused.
+    2 CPUs, async fn an_actor_does_not_starve_behind_tasks(cluster) {
+        let mut before: Vec<_> = (0..500).map(echo::remote).collect();
+        let actor = Holder::options().num_cpus(1).remote();
+        let ready = Handle::ready(&actor);
+        let begun = std::time::Instant::now();
+        while actinic::wait(std::slice::from_ref(&ready)).timeout(Duration::ZERO).await?.0.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the actor waits for ever");
+            let next = (0..500).map(echo::remote).collect();
+            actinic::get(&std::mem::replace(&mut before, next)).await?;
+        }
+        actinic::get(&before).await?;
+        actor.pid().await?;
+    }
+}
+
+/// LEA-01: short tasks of one shape, one after another or together, have one worker on one CPU.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn short_tasks_share_a_worker(cluster: TestCluster) -> actinic::Result<()> {
+    let (_, first) = whereabouts::remote().await?;
+    for _ in 0..100 {
+        assert_eq!(whereabouts::remote().await?.1, first);
+    }
+    let refs: Vec<_> = (0..100).map(|_| whereabouts::remote()).collect();
+    assert!(actinic::get(&refs).await?.iter().all(|(_, pid)| *pid == first));
+    drop(refs);
+    cluster.idle().await
+}

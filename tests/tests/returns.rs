@@ -1,5 +1,6 @@
 //! RET: how many values a call returns.
 
+use actinic::CallOptions;
 use actinic::prelude::*;
 
 use crate::support::*;
@@ -29,6 +30,10 @@ impl Pair {
     #[actinic::method(num_returns = 2)]
     pub fn both(&mut self) -> (i64, i64) {
         (1, 2)
+    }
+    #[actinic::method(num_returns = _)]
+    pub fn some(&mut self, count: usize) -> Vec<i64> {
+        (0..count as i64).collect()
     }
 }
 
@@ -67,5 +72,17 @@ modes! {
         let actor = Pair::remote();
         let (a, b) = actor.both();
         assert_eq!((a.await?, b.await?), (1, 2));
+    }
+
+    /// RET-06: a method returns as many values as its call says; another number fails every ref.
+    2 CPUs, async fn a_call_of_a_method_says_how_many_it_returns(cluster) {
+        let actor = Pair::remote();
+        let refs: Vec<ObjectRef<i64>> = Handle::with(&actor, CallOptions::new().num_returns(3)).some(3);
+        assert_eq!(actinic::get(&refs).await?, [0, 1, 2]);
+        for one in Handle::with(&actor, CallOptions::new().num_returns(3)).some(2) {
+            let text = one.await.unwrap_err().to_string();
+            assert!(text.contains('3') && text.contains('2'), "{text}");
+        }
+        assert_eq!(actor.both().0.await?, 1);
     }
 }

@@ -1,1 +1,229 @@
+//! SCH: on which node what runs, and who waits for whom.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actinic::prelude::*;
+use actinic::testing::{TestCluster, eventually};
+
+use crate::support::*;
+
+/// Where it ran, after a while.
+#[actinic::remote]
+fn nap(millis: u64) -> actinic::NodeId {
+    std::thread::sleep(Duration::from_millis(millis));
+    actinic::context().node_id()
+}
+
+#[actinic::remote]
+fn nap_with(bytes: Buffer, millis: u64) -> actinic::NodeId {
+    assert!(!bytes.is_empty());
+    std::thread::sleep(Duration::from_millis(millis));
+    actinic::context().node_id()
+}
+
+#[actinic::remote]
+fn filled(size: usize) -> Buffer {
+    Buffer::from(vec![7u8; size])
+}
+
+/// Writes its letter, after a while.
+#[actinic::remote]
+fn sign(file: &str, letter: &str, millis: u64) {
+    use std::io::Write;
+    std::thread::sleep(Duration::from_millis(millis));
+    let mut open = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+    open.write_all(letter.as_bytes()).unwrap();
+}
+
+pub struct Resident;
+
+#[actinic::remote]
+impl Resident {
+    pub fn new() -> Self {
+        Resident
+    }
+
+    pub fn node(&self) -> actinic::NodeId {
+        actinic::context().node_id()
+    }
+}
+
+fn shares(nodes: Vec<actinic::NodeId>) -> BTreeMap<actinic::NodeId, usize> {
+    let mut shares = BTreeMap::new();
+    for node in nodes {
+        *shares.entry(node).or_default() += 1;
+    }
+    shares
+}
+
+/// SCH-01: enough tasks use all nodes, each for a fair share.
+#[actinic::test(num_cpus = 7, timeout = 120)]
+async fn tasks_are_balanced_over_nodes(cluster: TestCluster) -> actinic::Result<()> {
+    for _ in 0..2 {
+        cluster.add_node().num_cpus(7).await?;
+    }
+    for (tasks, least) in [(100, 10), (1000, 100)] {
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            let refs: Vec<_> = (0..tasks).map(|_| nap::remote(100)).collect();
+            let shares = shares(actinic::get(&refs).await?);
+            let fair = shares.len() == 3 && shares.values().all(|share| *share >= least);
+            seen.push(shares);
+            if fair {
+                break;
+            }
+        }
+        let last = seen.last().unwrap();
+        assert!(last.len() == 3 && last.values().all(|share| *share >= least), "of {tasks}: {seen:?}");
+    }
+    cluster.idle().await
+}
+
+/// SCH-02: an argument that all tasks have in common does not pin them to the node where it lies.
+#[actinic::test(num_cpus = 1, timeout = 120)]
+async fn a_common_argument_pins_nobody(cluster: TestCluster) -> actinic::Result<()> {
+    for _ in 0..2 {
+        cluster.add_node().num_cpus(1).await?;
+    }
+    let common = actinic::put(&Buffer::from(vec![1u8; 8_000_000])).await?;
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let refs: Vec<_> = (0..100).map(|_| nap_with::remote(&common, 10)).collect();
+        let shares = shares(actinic::get(&refs).await?);
+        drop(refs);
+        let fair = shares.len() == 3 && shares.values().all(|share| *share >= 20);
+        seen.push(shares);
+        if fair {
+            drop(common);
+            return cluster.idle().await;
+        }
+    }
+    panic!("{seen:?}");
+}
+
+/// SCH-04: tasks that come one at a time run where their driver is.
+#[actinic::test(num_cpus = 8)]
+async fn tasks_one_at_a_time_stay_at_home(cluster: TestCluster) -> actinic::Result<()> {
+    let _node = cluster.add_node().num_cpus(8).await?;
+    for _ in 0..20 {
+        assert_eq!(whereabouts::remote().await?.0, cluster.head().id());
+    }
+    cluster.idle().await
+}
+
+/// SCH-06: a task goes to the node where its large argument lies, although the driver's own is free.
+#[actinic::test(num_cpus = 1)]
+async fn a_task_goes_where_its_argument_lies(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(2).resource("pin", 1).await?;
+    let there = filled::options().resource("pin", 1).remote(1_000_000);
+    there.done().await?;
+    assert_eq!(nap_with::remote(&there, 0).await?, node.id());
+    drop(there);
+    cluster.idle().await
+}
+
+/// SCH-11: hard affinity is that node; where that can never be, the task fails at once.
+#[actinic::test(num_cpus = 1)]
+async fn hard_affinity_is_that_node_or_none(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let gone = cluster.add_node().num_cpus(1).await?;
+    gone.kill().await?;
+    for on in [cluster.head().id(), node.id()] {
+        assert_eq!(nap::options().scheduling(Scheduling::on(on)).remote(0).await?, on);
+        assert_eq!(Resident::options().scheduling(Scheduling::on(on)).remote().node().await?, on);
+    }
+    let bad = [
+        nap::options().scheduling(Scheduling::on(&gone)).remote(0),
+        nap::options().scheduling(Scheduling::on(&node)).num_cpus(99).remote(0),
+        nap::options().scheduling(Scheduling::on(&node)).resource("pin", 1).remote(0),
+    ];
+    for task in bad {
+        let error = actinic::get(&task).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, Error::Infeasible { .. }), "{error:?}");
+        assert!(error.to_string().contains("nap"), "it names the task: {error}");
+    }
+    cluster.idle().await
+}
+
+/// SCH-11: an actor that can never live where it must is `Infeasible` at once.
+#[actinic::test(num_cpus = 1)]
+async fn hard_affinity_of_actors_is_that_node_or_none(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let gone = cluster.add_node().num_cpus(1).await?;
+    gone.kill().await?;
+    let dead = async || cluster.nodes().await.is_ok_and(|nodes| nodes.iter().any(|node| !node.alive));
+    assert!(eventually(SOON, dead).await);
+    let bad = [
+        Resident::options().scheduling(Scheduling::on(&gone)).remote(),
+        Resident::options().scheduling(Scheduling::on(&node)).num_cpus(99).remote(),
+        Resident::options().resource("nobody has it", 1).on_infeasible("fail").remote(),
+    ];
+    for actor in &bad {
+        let error = actinic::get(&actor.node()).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error.root_cause(), Error::Infeasible { .. }), "{error:?}");
+    }
+    drop(bad);
+    cluster.idle().await
+}
+
+/// `Spread` gives each node its half.
+#[actinic::test(num_cpus = 4)]
+async fn spread_is_even(cluster: TestCluster) -> actinic::Result<()> {
+    let _node = cluster.add_node().num_cpus(4).await?;
+    let task = nap::options().scheduling(Scheduling::Spread);
+    let refs: Vec<_> = (0..200).map(|_| task.clone().remote(20)).collect();
+    let shares = shares(actinic::get(&refs).await?);
+    assert!(shares.len() == 2 && shares.values().all(|share| *share <= 110), "{shares:?}");
+    drop(refs);
+    cluster.idle().await
+}
+
+/// `Spread` gives each node its half of the shortest tasks too.
+#[actinic::test(num_cpus = 4)]
+async fn spread_is_even_for_short_tasks(cluster: TestCluster) -> actinic::Result<()> {
+    let _node = cluster.add_node().num_cpus(4).await?;
+    let task = nap::options().scheduling(Scheduling::Spread);
+    let refs: Vec<_> = (0..200).map(|_| task.clone().remote(0)).collect();
+    let shares = shares(actinic::get(&refs).await?);
+    assert!(shares.len() == 2 && shares.values().all(|share| *share <= 110), "{shares:?}");
+    drop(refs);
+    cluster.idle().await
+}
+
+/// Two drivers that want everything get the same: of what is done first, each has its share.
+#[actinic::test(num_cpus = 2)]
+async fn greedy_drivers_share(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let file = scratch.file("signed");
+    let other = cluster.driver().await?;
+    let mine: Vec<_> = (0..200).map(|_| sign::remote(&file, "a", 10)).collect();
+    let theirs: Vec<_> = other.scope(async { (0..200).map(|_| sign::remote(&file, "b", 10)).collect() }).await;
+    actinic::get(&mine).await?;
+    actinic::get(&theirs).await?;
+    let signed = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(signed.len(), 400);
+    let share = signed[..200].chars().filter(|letter| *letter == 'a').count();
+    assert!((80..=120).contains(&share), "the first driver had {share} of the first 200: {signed}");
+    drop((mine, theirs));
+    other.shutdown().await?;
+    cluster.idle().await
+}
+
+modes! {
+    /// A short task is never put behind a long one, even if both look alike and the long one was short before.
+    2 CPUs, async fn short_tasks_do_not_wait_for_long_ones(cluster) {
+        let scratch = Scratch::new();
+        let (running, shut, open) = (scratch.file("running"), scratch.file("shut"), scratch.file("open"));
+        open_gate(&open);
+        let before: Vec<_> = (0..1000).map(|n| held::remote(scratch.file("before"), &open, n)).collect();
+        actinic::get(&before).await?;
+        let long = held::remote(&running, &shut, 0);
+        let short: Vec<_> = (1..=100).map(|n| held::remote(scratch.file("after"), &open, n)).collect();
+        assert_eq!(actinic::get(&short).timeout(SOON).await?, (1..=100).collect::<Vec<_>>());
+        let error = actinic::get(&long).timeout(Duration::ZERO).await.unwrap_err();
+        assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+        open_gate(&shut);
+        assert_eq!(long.await?, 0);
+    }
+}

@@ -224,3 +224,48 @@ fn sync_tests_live_in_virtual_time(cluster: TestCluster) -> actinic::Result<()> 
     assert!(cluster.sim().now() < Duration::from_secs(21));
     actinic::sleep(Duration::from_secs(10)).blocking()
 }
+
+/// Says in which place each call ran.
+struct Line {
+    places: std::sync::atomic::AtomicU64,
+}
+
+#[actinic::remote]
+impl Line {
+    fn new() -> Line {
+        Line { places: 0.into() }
+    }
+    fn ordered(&mut self, _late: u64) -> u64 {
+        self.places.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+struct Crowd {
+    places: std::sync::atomic::AtomicU64,
+}
+
+#[actinic::remote]
+impl Crowd {
+    fn new() -> Crowd {
+        Crowd { places: 0.into() }
+    }
+    async fn unordered(&self, _late: u64) -> u64 {
+        self.places.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// LEA-07: two calls whose arguments arrive reversed run in their order, or, where calls overlap, in that of the
+/// arguments.
+#[actinic::test(sim, num_cpus = 4, seed = 9)]
+async fn arguments_arrive_reversed(cluster: TestCluster) -> actinic::Result<()> {
+    for node in [None, Some(cluster.add_node().num_cpus(4).await?)] {
+        let on = Scheduling::on(node.map_or(cluster.head().id(), |node| node.id()));
+        let (line, crowd) = (Line::options().scheduling(on.clone()).remote(), Crowd::options().scheduling(on).remote());
+        let (late, soon) = (nap::remote(ms(400)), nap::remote(ms(200)));
+        let ordered = [line.ordered(&late), line.ordered(&soon)];
+        let unordered = [crowd.unordered(&late), crowd.unordered(&soon)];
+        assert_eq!(actinic::get(&ordered).await?, [0, 1]);
+        assert_eq!(actinic::get(&unordered).await?, [1, 0]);
+    }
+    Ok(())
+}

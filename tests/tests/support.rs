@@ -45,6 +45,35 @@ macro_rules! modes {
     )*};
 }
 
+/// The same test on threads and on worker processes.
+macro_rules! here {
+    ($($(#[$doc:meta])* $cpus:literal CPUs, async fn $name:ident($cluster:ident) $body:block)*) => {$(
+        $(#[$doc])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn body($cluster: &actinic::testing::TestCluster) -> actinic::Result<()> {
+                let _ = $cluster;
+                $body
+                Ok(())
+            }
+
+            #[actinic::test(num_cpus = $cpus)]
+            async fn on_threads(cluster: TestCluster) -> actinic::Result<()> {
+                body(&cluster).await?;
+                cluster.idle().await
+            }
+
+            #[actinic::test(num_cpus = $cpus, workers = "processes")]
+            async fn on_processes(cluster: TestCluster) -> actinic::Result<()> {
+                body(&cluster).await?;
+                cluster.idle().await
+            }
+        }
+    )*};
+}
+
 /// A directory of one test, which its worker processes see too.
 pub(crate) struct Scratch {
     path: PathBuf,

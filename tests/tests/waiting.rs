@@ -95,3 +95,102 @@ async fn wait_refuses_what_makes_no_sense() -> actinic::Result<()> {
     assert_eq!(actinic::wait(&none).await?, (Vec::new(), Vec::new()));
     Ok(())
 }
+
+/// Owns what it makes.
+pub struct Maker;
+
+#[actinic::remote]
+impl Maker {
+    pub fn new() -> Self {
+        Maker
+    }
+
+    pub fn make(&self, size: usize) -> actinic::Result<ObjectRef<Buffer>> {
+        actinic::put(&Buffer::from(vec![7u8; size])).blocking()
+    }
+}
+
+#[actinic::remote]
+fn length(bytes: Buffer) -> usize {
+    bytes.len()
+}
+
+/// Ends of what it was given, in their order, got on its own thread.
+#[actinic::remote]
+fn in_order_of_their_ends(refs: Vec<ObjectRef<i64>>, gate: &str) -> actinic::Result<Vec<i64>> {
+    let mut values = Vec::new();
+    for one in actinic::as_completed(&refs).blocking() {
+        values.push(one.blocking()?);
+        if values.len() == refs.len() - 1 {
+            open_gate(gate);
+        }
+    }
+    Ok(values)
+}
+
+modes! {
+    /// WAI-07: a ref whose owner has died is ready; the error shows at `get`, and at whoever takes it as an argument.
+    3 CPUs, async fn refs_of_a_dead_owner_are_ready(cluster) {
+        let maker = Maker::remote();
+        let made = vec![maker.make(10).await?, maker.make(1000).await?];
+        actinic::kill(&maker).await?;
+        Handle::closed(&maker).await?;
+        let begun = Instant::now();
+        let (ready, rest) = actinic::wait(&made).num_returns(2).timeout(SOON).await?;
+        assert_eq!((ready.len(), rest.len()), (2, 0));
+        for one in &made {
+            let error = actinic::get(one).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::OwnerDied { .. }), "{error:?}");
+            let error = actinic::get(&length::remote(one)).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error.root_cause(), Error::OwnerDied { .. }), "{error:?}");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    /// OWN-01: a large object that was read while its owner lived is `OwnerDied` all the same.
+    3 CPUs, async fn what_was_read_before_dies_with_its_owner(cluster) {
+        let maker = Maker::remote();
+        let made = maker.make(1_000_000).await?;
+        assert_eq!(length::remote(&made).await?, 1_000_000);
+        actinic::kill(&maker).await?;
+        Handle::closed(&maker).await?;
+        let error = actinic::get(&made).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, Error::OwnerDied { .. }), "{error:?}");
+        let error = actinic::get(&length::remote(&made)).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error.root_cause(), Error::OwnerDied { .. }), "{error:?}");
+    }
+
+    /// Refs of several types are waited for together.
+    2 CPUs, async fn refs_of_several_types_are_waited_for_together(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let (text, number) = (actinic::put("text").await?, held::remote(&running, &gate, 1));
+        let mixed = [AnyRef::from(&text), AnyRef::from(&number)];
+        let (ready, rest) = actinic::wait(&mixed).timeout(SOON).await?;
+        assert_eq!((ready.len(), rest.len()), (1, 1));
+        assert_eq!(ready[0].downcast::<String>().unwrap().await?, "text");
+        assert!(rest[0].downcast::<String>().is_none());
+        open_gate(&gate);
+        assert_eq!(rest[0].downcast::<i64>().unwrap().await?, 1);
+    }
+
+    /// What a dead owner had in the store is free again.
+    3 CPUs, async fn large_objects_of_a_dead_owner_are_freed(cluster) {
+        let maker = Maker::remote();
+        let made = maker.make(1_000_000).await?;
+        actinic::kill(&maker).await?;
+        Handle::closed(&maker).await?;
+        actinic::wait(std::slice::from_ref(&made)).timeout(SOON).await?;
+    }
+
+    /// `as_completed` on a thread follows the ends too.
+    3 CPUs, async fn as_completed_blocks_a_thread(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let refs = vec![held::remote(&running, &gate, 1), echo::remote(2), echo::remote(3)];
+        let mut values = in_order_of_their_ends::remote(refs, &gate).await?;
+        assert_eq!(values.pop(), Some(1), "the gate was opened when the others had ended");
+        values.sort_unstable();
+        assert_eq!(values, [2, 3]);
+    }
+}

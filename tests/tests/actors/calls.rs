@@ -173,7 +173,7 @@ both! {
         assert_eq!(last.await?, 2);
     }
 
-    /// ASY-07: results of every kind can be awaited.
+    /// Large results and arguments travel.
     async fn large_results_and_arguments_travel(cluster) {
         let echo = Echo::remote();
         let big: Vec<u64> = (0..60_000).collect();
@@ -183,6 +183,22 @@ both! {
         assert_eq!(echo.back(&stored).await?.len(), big.len());
         let chained = echo.back(echo.back(&stored));
         assert_eq!(chained.await?[59_999], 59_999);
+    }
+
+    /// ASY-07: an async method awaits refs of every kind: a task's, a failed task's, a large one, one of a dead actor.
+    async fn async_methods_await_refs_of_every_kind(cluster) {
+        let (awaits, dead) = (Awaits::remote(), Counter::remote(0));
+        dead.get().await?;
+        actinic::kill(&dead).await?;
+        assert_eq!(awaits.number(vec![identity::remote(5)]).await?, 5);
+        let failed = awaits.number(vec![refuse::remote(6)]).await.unwrap_err();
+        assert!(matches!(failed, Error::Task { .. }), "{failed:?}");
+        assert_eq!(failed.downcast_ref::<Refused>(), Some(&Refused(6)));
+        let big = actinic::put(&vec![1u64; 25_000]).await?;
+        assert_eq!(awaits.sum(vec![Echo::remote().back(&big)]).await?, 25_000);
+        let died = awaits.number(vec![dead.get()]).await.unwrap_err();
+        assert!(matches!(died, Error::ActorDied { .. }), "{died:?}");
+        assert_eq!(awaits.number(vec![identity::remote(7)]).await?, 7, "it lives on");
     }
 
     /// More calls than are ever in flight at once.
@@ -204,5 +220,23 @@ impl Echo {
 
     pub fn back(&self, values: Vec<u64>) -> Vec<u64> {
         values
+    }
+}
+
+/// Awaits what it is given.
+pub struct Awaits;
+
+#[actinic::remote]
+impl Awaits {
+    pub fn new() -> Self {
+        Awaits
+    }
+
+    pub async fn number(&self, refs: Vec<ObjectRef<i64>>) -> actinic::Result<i64> {
+        refs[0].clone().await
+    }
+
+    pub async fn sum(&self, refs: Vec<ObjectRef<Vec<u64>>>) -> actinic::Result<u64> {
+        Ok(refs[0].clone().await?.iter().sum())
     }
 }

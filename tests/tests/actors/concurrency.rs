@@ -284,3 +284,76 @@ async fn a_thousand_sleeping_actors_all_progress() -> actinic::Result<()> {
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     Ok(())
 }
+
+/// Called by very many, on few threads.
+#[derive(Default)]
+pub struct Busy {
+    threads: AtomicUsize,
+}
+
+/// The threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+#[actinic::remote(max_concurrency = 3)]
+impl Busy {
+    pub fn new() -> Self {
+        Busy::default()
+    }
+
+    pub fn one(&self) -> u64 {
+        self.threads.fetch_max(threads(), Ordering::SeqCst);
+        1
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Default)]
+pub struct BusyAsync {
+    threads: AtomicUsize,
+}
+
+#[actinic::remote]
+impl BusyAsync {
+    pub fn new() -> Self {
+        BusyAsync::default()
+    }
+
+    pub async fn one(&self) -> u64 {
+        tokio::task::yield_now().await;
+        self.threads.fetch_max(threads(), Ordering::SeqCst);
+        1
+    }
+
+    pub async fn threads(&self) -> usize {
+        self.threads.load(Ordering::SeqCst)
+    }
+}
+
+#[actinic::remote]
+async fn fib(n: u32, busy: Handle<Busy>, other: Handle<BusyAsync>) -> actinic::Result<(u64, u64)> {
+    if n < 2 {
+        return Ok((busy.one().await?, other.one().await?));
+    }
+    let (a, b) = (fib::remote(n - 1, &busy, &other), fib::remote(n - 2, &busy, &other));
+    let ((a, c), (b, d)) = (a.await?, b.await?);
+    Ok((a + b, c + d))
+}
+
+/// ACT-36: calls from very many tasks do not add threads to an actor's process.
+#[actinic::test(num_cpus = 4, workers = "processes")]
+async fn many_callers_need_no_more_threads(cluster: TestCluster) -> actinic::Result<()> {
+    let (busy, other) = (Busy::remote(), BusyAsync::remote());
+    assert_eq!(fib::remote(4, &busy, &other).await?, (5, 5));
+    let before = (busy.threads().await?, other.threads().await?);
+    assert_eq!(fib::remote(10, &busy, &other).await?, (89, 89));
+    let after = (busy.threads().await?, other.threads().await?);
+    // Three calls at once have three threads, which the few callers may not have needed yet.
+    assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 1, "{before:?}, then {after:?}");
+    drop((busy, other));
+    cluster.idle().await
+}

@@ -216,6 +216,19 @@ both! {
         assert!(matches!(actor.pid().await.unwrap_err(), Error::ActorDied { .. }));
     }
 
+    /// The worker of an actor ends: it restarts as often as it may.
+    async fn a_crashed_actor_restarts_if_it_may(cluster) {
+        let log = Log::remote();
+        let actor = Unsteady::options().max_restarts(1).max_task_retries(-1).remote(&log);
+        assert!(!actor.reconstructed().await?);
+        cluster.crash_actor(&actor).await?;
+        assert!(actor.reconstructed().await?);
+        assert_eq!(log.lines().await?, ["new", "new"]);
+        cluster.crash_actor(&actor).await?;
+        assert!(matches!(actor.runs().await.unwrap_err(), Error::ActorDied { .. }));
+        assert!(dies(&actor).await);
+    }
+
     /// Retried calls run again in their order after a restart.
     async fn retried_calls_keep_their_order(cluster) {
         let log = Log::remote();

@@ -92,6 +92,21 @@ impl Keeper {
     }
 }
 
+/// Has others work for it.
+pub struct Employer;
+
+#[actinic::remote]
+impl Employer {
+    pub fn new() -> Self {
+        Employer
+    }
+
+    pub async fn employs(&self, x: i64) -> actinic::Result<i64> {
+        let counter = Counter::remote(identity::remote(x).await?);
+        counter.add(x).await
+    }
+}
+
 #[actinic::remote]
 fn get_text(text: Vec<ObjectRef<String>>) -> actinic::Result<String> {
     actinic::get(&text[0]).blocking()
@@ -439,5 +454,101 @@ both! {
         assert_eq!(get_text::remote(vec![made.clone()]).await?, "mine");
         let nested = Keeper::remote(vec![made]);
         assert_eq!(nested.read(0).await?, "mine");
+    }
+}
+
+both! {
+    /// ACT-12: a named actor that is not detached ends with its driver; its name is free again, and on no list.
+    async fn a_named_actor_ends_with_its_driver(cluster) {
+        let first = cluster.driver().namespace("n").await?;
+        let made = first.scope(async { Counter::options().name("one").remote(1) }).await;
+        assert_eq!(first.scope(async { made.get().await }).await?, 1);
+        let found = actinic::get_actor::<Counter>("one").namespace("n").await?;
+        assert_eq!(found.add(1).await?, 2);
+        drop(found);
+        first.shutdown().await?;
+        drop(made);
+        let gone = async || actinic::get_actor::<Counter>("one").namespace("n").await.is_err();
+        assert!(eventually(SOON, gone).await, "its actor outlived its driver");
+        let second = cluster.driver().namespace("n").await?;
+        assert!(second.scope(async { actinic::list_named_actors().await }).await?.is_empty());
+        let again = second.scope(async { Counter::options().name("one").remote(5) }).await;
+        assert_eq!(second.scope(async { again.get().await }).await?, 5);
+        drop(again);
+        second.shutdown().await?;
+    }
+
+    /// ACT-13: a detached actor outlives its driver; another driver finds it and makes one more, which outlives that.
+    async fn detached_actors_outlive_their_drivers(cluster) {
+        let detached = |name: &str, start| {
+            Counter::options().name(name).lifetime(Lifetime::Detached).remote(start)
+        };
+        let first = cluster.driver().namespace("n").await?;
+        let made = first.scope(async { detached("one", 1) }).await;
+        assert_eq!(first.scope(async { made.add(1).await }).await?, 2);
+        let clash = first.scope(async { detached("one", 1).get().await }).await.unwrap_err();
+        assert!(clash.to_string().contains("exists already"), "{clash}");
+        drop(made);
+        first.shutdown().await?;
+        let second = cluster.driver().namespace("n").await?;
+        let values = second
+            .scope(async {
+                let found = actinic::get_actor::<Counter>("one").await?;
+                let other = detached("two", 10);
+                actinic::get(&[found.add(1), other.add(1)]).await
+            })
+            .await?;
+        assert_eq!(values, [3, 11]);
+        second.shutdown().await?;
+        for (name, value) in [("one", 4), ("two", 12)] {
+            let found = actinic::get_actor::<Counter>(name).namespace("n").await?;
+            assert_eq!(found.add(1).await?, value);
+            actinic::kill(&found).await?;
+        }
+    }
+
+    /// ACT-13: a detached actor still has tasks run and makes actors when its driver is gone.
+    async fn a_detached_actor_works_on_without_its_driver(cluster) {
+        let first = cluster.driver().namespace("n").await?;
+        first
+            .scope(async {
+                let made = Employer::options().name("one").lifetime(Lifetime::Detached).remote();
+                assert_eq!(actinic::get(&made.employs(1)).timeout(SOON).await?, 2);
+                Ok::<_, Error>(())
+            })
+            .await?;
+        first.shutdown().await?;
+        let found = actinic::get_actor::<Employer>("one").namespace("n").await?;
+        assert_eq!(actinic::get(&found.employs(2)).timeout(SOON).await?, 4);
+        actinic::kill(&found).await?;
+    }
+
+    /// ACT-20: drivers have namespaces of their own: one name lives in each, and is found across only by its namespace.
+    async fn drivers_do_not_see_each_others_names(cluster) {
+        let drivers = [cluster.driver().namespace("a").await?, cluster.driver().namespace("b").await?];
+        let mut made = Vec::new();
+        for (start, driver) in [(1, &drivers[0]), (2, &drivers[1])] {
+            let actor = driver.scope(async { Counter::options().name("n").remote(start) }).await;
+            assert_eq!(driver.scope(async { actor.get().await }).await?, start);
+            made.push(actor);
+        }
+        for (own, other, driver) in [(1, "b", &drivers[0]), (2, "a", &drivers[1])] {
+            let looks = async {
+                let found = actinic::get_actor::<Counter>("n").await?;
+                let across = actinic::get_actor::<Counter>("n").namespace(other).await?;
+                let twice = Counter::options().name("n").remote(9).get().await.unwrap_err();
+                assert!(twice.to_string().contains("exists already"), "{twice}");
+                let names = actinic::list_named_actors().await?;
+                assert_eq!(names.len(), 1, "its own: {names:?}");
+                actinic::get(&[found.get(), across.get()]).await
+            };
+            assert_eq!(driver.scope(looks).await?, [own, 3 - own]);
+        }
+        // Who has neither namespace finds nothing.
+        assert!(actinic::get_actor::<Counter>("n").await.is_err());
+        drop(made);
+        for driver in drivers {
+            driver.shutdown().await?;
+        }
     }
 }

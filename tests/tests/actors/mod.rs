@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use actinic::prelude::*;
-use actinic::testing::TestCluster;
+use actinic::testing::{TestCluster, eventually};
 use actinic::{ActorState, CallOptions};
+
+use crate::support::{Refused, SOON, refuse};
 
 /// Runs a test with worker threads, and again with worker processes.
 macro_rules! both {
