@@ -138,13 +138,17 @@ impl Slot {
         true
     }
 
-    /// Replaces an outcome (a new location, a loss); waiters of a pending slot are told.
-    pub(crate) fn replace(&self, resolved: Resolved) {
+    /// Replaces an outcome (a new location, a loss) and gives it back; waiters of a pending slot are told.
+    pub(crate) fn replace(&self, resolved: Resolved) -> Option<Resolved> {
         let failed = resolved.is_error();
         let before = std::mem::replace(&mut *self.lock(), State::Ready(resolved));
-        // What was there is dropped after the lock: it may hold the last ref to something.
-        if let State::Pending(waiters) = before {
-            waiters.notify(failed);
+        match before {
+            State::Pending(waiters) => {
+                waiters.notify(failed);
+                None
+            }
+            // It is the caller's to drop: it may hold the last ref to something.
+            State::Ready(before) => Some(before),
         }
     }
 

@@ -583,6 +583,11 @@ impl Process {
                     }
                 }
             }
+            ToOwner::ActorWaits { actor, text } => {
+                if let Some(client) = self.client(actor) {
+                    client.waits_for(text);
+                }
+            }
             ToOwner::NodeDead { node, text } => self.node_dead(node, &text),
             ToOwner::ProcessDead { process } => {
                 if let Ok(endpoint) = self.endpoint() {
@@ -590,6 +595,7 @@ impl Process {
                 }
                 self.process_dead(process, "it ended");
             }
+            ToOwner::OwnerGone { owner } => self.borrowed_from(|id| id.task.owner == owner, "the owner has ended"),
             ToOwner::Resources { nodes } => self.replace_resources(nodes),
             // Questions come with their peer, at the receiver of the network.
             ToOwner::GetObject { .. } => {}
@@ -624,20 +630,20 @@ impl Process {
         for owner in self.owners() {
             owner.process_lost(process, &error);
         }
-        let borrowed: Vec<Arc<Borrowed>> = {
-            let tables = self.lock();
-            tables.borrowed.values().filter_map(Weak::upgrade).filter(|b| b.id.task.owner.process == process).collect()
-        };
-        for borrowed in borrowed {
-            let error = Error::owner_died(format!("the process that owned object {} is gone: {why}", borrowed.id))
-                .at_node(process.node)
-                .remedy("keep the ref's owner alive, or have the value made by a process that lives longer");
-            borrowed.slot.replace(crate::object::Resolved::Error(error));
-        }
+        self.borrowed_from(|id| id.task.owner.process == process, &format!("its process is gone: {why}"));
         for client in self.clients() {
             client.process_lost(process);
         }
         self.counts_process_died(process);
+    }
+
+    /// What is borrowed from an owner that is dead has no value any more, here neither.
+    fn borrowed_from(&self, dead: impl Fn(ObjectId) -> bool, why: &str) {
+        let lost: Vec<ObjectId> = self.lock().borrowed.keys().copied().filter(|id| dead(*id)).collect();
+        for id in lost {
+            self.store.drop_copy(&id);
+            self.borrowed_lost(id, why);
+        }
     }
 
     /// A node is gone, and every process on it.

@@ -95,6 +95,11 @@ impl Process {
         None
     }
 
+    /// Whether a process is known to be dead, or its node says so.
+    pub(crate) async fn is_gone(self: &Arc<Self>, id: ProcessId) -> bool {
+        id != self.id && (self.is_dead(id) || matches!(self.where_is(id).await, Ok(None)))
+    }
+
     /// Where a process is; none if its node says that there is no such process.
     ///
     /// # Errors

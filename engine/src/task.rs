@@ -9,7 +9,7 @@ use crate::api::options::Isolation;
 use crate::ids::{ActorId, TaskId};
 use crate::object::{RawRef, Resolved, Slot};
 use crate::owner::Owner;
-use crate::owner::dispatch::{KeyIx, Unit};
+use crate::owner::dispatch::{AHEAD_NS, KeyIx, Unit};
 use crate::program::FunctionEntry;
 use crate::raylet::Shape;
 use crate::value::Value;
@@ -362,6 +362,7 @@ impl Unit for Arc<Task> {
     }
 
     fn bytes(&self) -> u32 {
-        self.bytes
+        // One that may run once only has its worker to itself, so that a crash of the worker leaves no doubt about it.
+        if self.meta.max_retries == 0 { self.bytes.max(AHEAD_NS as u32) } else { self.bytes }
     }
 }

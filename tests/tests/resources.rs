@@ -37,27 +37,6 @@ fn gets_another(began: &str, ended: &str, value: i64) -> actinic::Result<(i64, u
     Ok((value, now))
 }
 
-/// Waits for a task, then works; returns how many worked when it began to, itself included.
-#[actinic::remote]
-async fn waits_then_works(began: &str, ended: &str) -> actinic::Result<u64> {
-    echo::remote(1).await?;
-    let all = count_up(began);
-    let now = all.saturating_sub(counted(ended));
-    std::thread::sleep(Duration::from_millis(20));
-    count_up(ended);
-    Ok(now)
-}
-
-modes! {
-    /// An async task lends its CPU while it waits, and has it back when it works again.
-    1 CPUs, async fn async_tasks_take_their_cpu_back(cluster) {
-        let scratch = Scratch::new();
-        let (began, ended) = (scratch.file("began"), scratch.file("ended"));
-        let refs: Vec<_> = (0..20).map(|_| waits_then_works::remote(&began, &ended)).collect();
-        assert_eq!(actinic::get(&refs).await?.into_iter().max(), Some(1));
-    }
-}
-
 type Amounts = BTreeMap<String, f64>;
 
 #[actinic::remote]

@@ -94,6 +94,8 @@ struct State {
     flying: BTreeMap<(u32, u64), Arc<Task>>,
     /// A call was sent that has not left: an owner elsewhere must hear of a ref in it first. It holds up the others.
     held: Option<u64>,
+    /// What the actor waits for, as the GCS says, while it is not alive.
+    waits: Option<String>,
     holds: u64,
     state: crate::gcs::core::ActorState,
 }
@@ -156,6 +158,7 @@ impl Client {
                 waiting: BTreeMap::new(),
                 flying: BTreeMap::new(),
                 held: None,
+                waits: None,
                 holds: 0,
                 state: crate::gcs::core::ActorState::PendingCreation,
             }),
@@ -176,6 +179,20 @@ impl Client {
 
     pub(crate) fn state(&self) -> crate::gcs::core::ActorState {
         self.lock().state
+    }
+
+    /// The GCS says what the actor waits for.
+    pub(crate) fn waits_for(&self, text: String) {
+        self.lock().waits = Some(text);
+    }
+
+    /// Why a call has no answer yet, in words.
+    pub(crate) fn explain(&self) -> String {
+        let state = self.lock();
+        match &state.waits {
+            Some(text) => format!("its actor is {}: {text}", state.state),
+            None => format!("its actor is {}", state.state),
+        }
     }
 
     // ---- what keeps the actor alive
@@ -494,6 +511,7 @@ impl Client {
         let same = info.incarnation == state.incarnation && !matches!(state.at, At::Nowhere);
         state.incarnation = info.incarnation;
         state.state = info.state;
+        state.waits = None;
         match info.state {
             ActorState::Alive => {
                 let Some(address) = info.address else { return };

@@ -704,7 +704,7 @@ impl Strand for ActorHost {
                         job
                     }
                     _ => {
-                        inbox.active -= 1;
+                        inbox.active = inbox.active.saturating_sub(1);
                         break false;
                     }
                 }
@@ -714,7 +714,9 @@ impl Strand for ActorHost {
             let ns = now.saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
             began = now;
             if !self.answered(job, ended, ns, &mut replies) {
-                self.lock().active -= 1;
+                // A crash of the worker has counted this thread out already.
+                let mut inbox = self.lock();
+                inbox.active = inbox.active.saturating_sub(1);
                 break false;
             }
             calls += 1;

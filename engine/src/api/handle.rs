@@ -456,9 +456,9 @@ impl RawHandle {
     /// Calls a method; what goes wrong is the error of the refs.
     pub fn call(&self, method: &'static MethodEntry, index: u32, args: Args) -> Submitted {
         let owner = match scope::owner() {
-            Ok(owner) => owner,
-            Err(_) => match self.client.process.owner_numbered(0) {
-                // A handle carries its cluster.
+            Ok(owner) if Arc::ptr_eq(&owner.process, &self.client.process) => owner,
+            // A handle carries its cluster, in another's scope too.
+            _ => match self.client.process.owner_numbered(0) {
                 Some(owner) => owner,
                 None => return Submitted::failed(Error::connection("the cluster was shut down"), method.returns),
             },

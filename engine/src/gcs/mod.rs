@@ -185,6 +185,7 @@ impl Gcs {
                     self.tell_raylet(node, ToRaylet::JobEnded { job });
                 }
             }
+            Action::TellWaits { to, actor, text } => self.tell_process(to, ToOwner::ActorWaits { actor, text }),
             Action::Publish { to, rows } => {
                 let news = rows.into_iter().map(|info| self.news(info)).collect();
                 self.tell_process(to, ToOwner::Actors(news));
@@ -288,7 +289,12 @@ impl Gcs {
                 self.spread_death(process);
                 self.event(Event::ProcessDied { process }, ctx);
             }
-            ToGcs::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
+            ToGcs::OwnerDied { owner } => {
+                for node in self.raylets.keys() {
+                    self.tell_raylet(*node, ToRaylet::OwnerGone { owner });
+                }
+                self.event(Event::OwnerDied { owner }, ctx);
+            }
             ToGcs::CreateActor { spec, from } => {
                 self.peers.insert(from.id, from);
                 let reply = self.reply_id(Pending::Create(spec.owner, spec.id));

@@ -199,7 +199,12 @@ impl Process {
                 Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
             };
         }
-        let fetched = self.transfer(object, stored).await.and_then(|value| {
+        let transferred = match self.transfer(object, stored).await {
+            // Who held it may be who owned it, and gone with it.
+            Err(_) if self.is_gone(object.task.owner.process).await => Err(owner_gone(object)),
+            transferred => transferred,
+        };
+        let fetched = transferred.and_then(|value| {
             self.store.charge(value.size())?;
             Ok(value)
         });
@@ -252,6 +257,12 @@ impl Process {
             _ => None,
         }
     }
+}
+
+fn owner_gone(object: ObjectId) -> Error {
+    Error::owner_died(format!("object {object} is lost: its owner is gone"))
+        .at_node(object.task.owner.process.node)
+        .remedy("keep the ref's owner alive, or have the value made by a process that lives longer")
 }
 
 /// The value with the refs that its owner handed over with it.

@@ -78,6 +78,8 @@ struct Key<T> {
     leases: Vec<LeaseIx>,
     /// How many leases the raylet was told could be used.
     wanted: u32,
+    /// How many leases were dealt to other nodes and have not come: their tasks wait for them, not for this node's.
+    elsewhere: u32,
 }
 
 struct Lease<T, L> {
@@ -134,6 +136,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             queue: VecDeque::new(),
             leases: Vec::new(),
             wanted: 0,
+            elsewhere: 0,
         });
         self.by_shape.insert(shape.clone(), key);
         key
@@ -211,7 +214,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     /// Tells the raylet how many leases would be used now; not at every task, but whenever it doubles.
     fn ask(&mut self, ix: KeyIx, out: &mut Vec<Act<T, L>>) {
         let key = &mut self.keys[ix as usize];
-        let wanted = (key.queue.len() as u32).min(BACKLOG_MAX);
+        let wanted = (key.queue.len() as u32).saturating_sub(key.elsewhere).min(BACKLOG_MAX);
         if wanted > 0 && (key.wanted == 0 || wanted >= 2 * key.wanted) || (wanted == 0 && key.wanted > 0) {
             key.wanted = wanted;
             out.push(Act::Backlog { key: ix, wanted });
@@ -256,6 +259,30 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     /// How many leases the raylets were told could be used, less what they have granted since.
     pub(crate) fn wanted(&self, key: KeyIx) -> u32 {
         self.keys[key as usize].wanted
+    }
+
+    /// Leases of a key that want one task each will come from another node. Others take what comes first.
+    pub(crate) fn sent_elsewhere(&mut self, key: KeyIx, count: u32) {
+        let key = &mut self.keys[key as usize];
+        if key.one_by_one {
+            key.elsewhere += count;
+            key.wanted = key.wanted.saturating_sub(count);
+        }
+    }
+
+    /// A lease is about to be granted that was asked for elsewhere.
+    pub(crate) fn comes_from_elsewhere(&mut self, key: KeyIx) {
+        let key = &mut self.keys[key as usize];
+        if key.one_by_one && key.elsewhere > 0 {
+            key.elsewhere -= 1;
+            key.wanted += 1;
+        }
+    }
+
+    /// Leases that were asked for elsewhere will not come.
+    pub(crate) fn lost_elsewhere(&mut self, key: KeyIx, count: u32) {
+        let key = &mut self.keys[key as usize];
+        key.elsewhere = key.elsewhere.saturating_sub(count);
     }
 
     /// Tells the raylet if nothing is needed any more, after a task left the queue.

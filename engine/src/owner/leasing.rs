@@ -1,6 +1,6 @@
 //! The owner's side of leases: asking raylets, and what they answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actinic_transport::{NodeId, ProcessId};
@@ -22,6 +22,8 @@ pub(super) struct Requests {
     by_key: BTreeMap<KeyIx, RequestId>,
     /// What the raylet said of a request that cannot be fulfilled now.
     pub(super) infeasible: BTreeMap<RequestId, String>,
+    /// Of requests sent on to other nodes: how many leases are still to come.
+    sent_on: BTreeMap<RequestId, u32>,
 }
 
 impl Requests {
@@ -30,8 +32,14 @@ impl Requests {
         RequestId(self.next)
     }
 
-    fn close(&mut self, request: RequestId) -> Option<KeyIx> {
+    /// How many leases a request that was sent on is still to bring.
+    pub(super) fn left(&self, request: RequestId) -> u32 {
+        self.sent_on.get(&request).copied().unwrap_or(0)
+    }
+
+    pub(super) fn close(&mut self, request: RequestId) -> Option<KeyIx> {
         self.infeasible.remove(&request);
+        self.sent_on.remove(&request);
         let (key, _) = self.open.remove(&request)?;
         if self.by_key.get(&key) == Some(&request) {
             self.by_key.remove(&key);
@@ -39,11 +47,10 @@ impl Requests {
         Some(key)
     }
 
-    /// Closes what a node was asked for; the keys that it was for.
-    pub(super) fn close_at(&mut self, node: NodeId) -> BTreeSet<KeyIx> {
+    /// The requests to a node.
+    pub(super) fn at(&self, node: NodeId) -> Vec<RequestId> {
         let there = |(id, (_, at)): (&RequestId, &(KeyIx, NodeId))| (*at == node).then_some(*id);
-        let gone: Vec<RequestId> = self.open.iter().filter_map(there).collect();
-        gone.into_iter().filter_map(|id| self.close(id)).collect()
+        self.open.iter().filter_map(there).collect()
     }
 
     pub(super) fn of_key(&self, key: KeyIx) -> impl Iterator<Item = &RequestId> {
@@ -59,7 +66,7 @@ impl Owner {
             let mut core = self.lock();
             if let Some(&id) = core.requests.by_key.get(&key) {
                 if wanted == 0 {
-                    core.requests.close(id);
+                    core.close_request(id);
                 }
                 Some(ToRaylet::Backlog { from: self.id, id, backlog: wanted })
             } else if wanted == 0 {
@@ -111,21 +118,16 @@ impl Owner {
                 self.spill(request, node, count, open);
             }
             OwnerMessage::Refuse { request, error } => {
-                let key = self.lock().requests.close(request);
+                let key = self.lock().close_request(request);
                 if let Some(key) = key {
                     self.refused(key, &error);
                 }
             }
             OwnerMessage::Recall { lease, yield_now } => self.recalled(lease, yield_now),
-            OwnerMessage::LeaseLost { lease, worker, ran } => {
-                let link = {
-                    let core = self.lock();
-                    core.leases.get(&lease).and_then(|ix| core.dispatch.link(*ix).cloned())
-                };
+            OwnerMessage::LeaseLost { worker, process, ran, .. } => {
                 self.worker_lost(worker, ran, &Error::worker_crashed(format!("worker {worker} ended")));
-                if let Some(Link::Remote(link)) = &link {
-                    // A worker's process is its slot: what it owned is gone with it.
-                    self.process.process_dead(link.peer.id(), "its raylet saw it end");
+                if let Some(process) = process {
+                    self.process.process_dead(process, "its raylet saw it end");
                 }
             }
             OwnerMessage::Infeasible { request, text, first } => {
@@ -161,10 +163,14 @@ impl Owner {
         let (key, closed) = {
             let mut core = self.lock();
             let key = core.requests.open.get(&request).map(|(key, _)| *key);
+            if let (Some(key), Some(left)) = (key, core.requests.sent_on.get_mut(&request)) {
+                *left = left.saturating_sub(1);
+                core.dispatch.comes_from_elsewhere(key);
+            }
             let closed = open == 0 && key.is_some_and(|key| core.requests.by_key.get(&key) == Some(&request));
             core.requests.infeasible.remove(&request);
             if open == 0 {
-                core.requests.close(request);
+                core.close_request(request);
             }
             (key, closed)
         };
@@ -184,8 +190,13 @@ impl Owner {
                     self.ask_again(key);
                 }
             }
-            // The request was withdrawn meanwhile, or the worker is gone already.
-            _ => self.process.return_lease(lease, true),
+            // The worker is gone already: another lease is needed for what waits.
+            (Some(key), None) => {
+                self.process.return_lease(lease, true);
+                self.ask_again(key);
+            }
+            // The request was withdrawn meanwhile.
+            (None, _) => self.process.return_lease(lease, true),
         }
     }
 
@@ -195,15 +206,23 @@ impl Owner {
             let Some(&(key, _)) = core.requests.open.get(&request) else { return };
             let first = core.requests.by_key.get(&key) == Some(&request);
             let spilled = if first { 1 } else { 2 };
+            if let Some(left) = core.requests.sent_on.get_mut(&request) {
+                // It goes on to a third node: these come from there.
+                *left = left.saturating_sub(count);
+                core.dispatch.lost_elsewhere(key, count);
+            }
             if open == 0 {
-                core.requests.close(request);
+                core.close_request(request);
             }
             let id = core.requests.draw();
             core.requests.open.insert(id, (key, node));
+            core.requests.sent_on.insert(id, count);
+            let before = core.dispatch.wanted(key);
+            core.dispatch.sent_elsewhere(key, count);
             let head = core.dispatch.head(key).cloned();
             let shape = core.dispatch.shape(key).clone();
             // What was asked for since then reached a raylet that had closed the request already.
-            let again = (first && open == 0 && core.dispatch.wanted(key) > count).then_some(key);
+            let again = (first && open == 0 && before > count).then_some(key);
             (ToRaylet::Request(self.lease_request(id, &shape, count, head.as_ref(), spilled)), again)
         };
         self.process.tell_raylet(node, message);

@@ -28,7 +28,7 @@ use crate::owner::remote::Cancelling;
 use crate::owner::table::Table;
 use crate::process::Process;
 use crate::program::Outcome;
-use crate::protocol::{LeaseId, ToGcs};
+use crate::protocol::{LeaseId, RequestId, ToGcs};
 use crate::task::{Input, Meta, Task, What};
 use crate::value::Value;
 use crate::worker::job::Job;
@@ -86,6 +86,16 @@ struct Core {
     /// Async tasks that wait without holding their worker.
     parked: BTreeMap<u64, (Arc<Task>, Link)>,
     requests: leasing::Requests,
+}
+
+impl Core {
+    /// A request has ended; its key. What it was still to bring is asked for anew, if it is needed.
+    fn close_request(&mut self, request: RequestId) -> Option<KeyIx> {
+        let left = self.requests.left(request);
+        let key = self.requests.close(request)?;
+        self.dispatch.lost_elsewhere(key, left);
+        Some(key)
+    }
 }
 
 /// One submitter's side of the cluster.
@@ -427,7 +437,10 @@ impl Owner {
             self.worker_lost(worker, Ran::First, why);
         }
         // What was asked of its raylet is asked for elsewhere.
-        let keys = self.lock().requests.close_at(node);
+        let keys: BTreeSet<KeyIx> = {
+            let mut core = self.lock();
+            core.requests.at(node).into_iter().filter_map(|id| core.close_request(id)).collect()
+        };
         for key in keys {
             self.ask_again(key);
         }
@@ -792,8 +805,10 @@ impl Owner {
         }
         self.perform(&mut out);
         for task in tasks {
-            for slot in task.slots() {
-                slot.replace(Resolved::Error(error.clone()));
+            for (index, slot) in task.slots().enumerate() {
+                if let Some(before) = slot.replace(Resolved::Error(error.clone())) {
+                    self.free(&task, index as u32, &before);
+                }
             }
             Task::finish_all(&task, Resolved::Error(error.clone()));
         }

@@ -60,8 +60,12 @@ pub(crate) enum ToOwner {
     Actors(Vec<ActorNews>),
     /// A node is dead.
     NodeDead { node: NodeId, text: String },
+    /// What an actor waits for that is not alive.
+    ActorWaits { actor: ActorId, text: String },
     /// A process is dead.
     ProcessDead { process: ProcessId },
+    /// An owner is dead, whose process may live.
+    OwnerGone { owner: OwnerId },
     /// What the nodes have, and what of it is free: to drivers, which have no raylet of their own.
     Resources { nodes: Vec<NodeResources> },
     /// Tasks that were lent and had not begun.
@@ -101,6 +105,8 @@ pub(crate) enum OwnerMessage {
     LeaseLost {
         lease: LeaseId,
         worker: WorkerId,
+        /// Its process, which is gone with all that it owned, if it had one of its own.
+        process: Option<ProcessId>,
         ran: Ran,
     },
     /// Nothing in the cluster can fulfil the request; it stays. The first of its kind is warned of.
@@ -193,6 +199,10 @@ pub(crate) enum ToRaylet {
     Views(Vec<NodeView>),
     Dead {
         process: ProcessId,
+    },
+    /// An owner is dead, whose process may live.
+    OwnerGone {
+        owner: OwnerId,
     },
     /// The tokens that admit drivers.
     Tokens(Vec<Token>),

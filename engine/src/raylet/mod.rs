@@ -246,8 +246,17 @@ pub(crate) struct Raylet {
     fetching: BTreeMap<JobId, Vec<(WorkerId, WorkerKind)>>,
     /// What is behind the reason that the core was last told.
     start_error: Option<Error>,
-    /// What the worker ran whose death the core is told of: lease and task; the outer is none if nobody can tell.
-    died_running: Option<Option<(u64, u64)>>,
+    /// Of the worker whose death the core is told of.
+    died: Died,
+}
+
+/// What is known of a worker that died.
+#[derive(Clone, Copy, Default)]
+struct Died {
+    /// Its process, if it had one of its own.
+    process: Option<ProcessId>,
+    /// What it ran: lease and task; the outer is none if nobody can tell.
+    running: Option<Option<(u64, u64)>>,
 }
 
 impl Raylet {
@@ -272,7 +281,7 @@ impl Raylet {
             telling: false,
             fetching: BTreeMap::new(),
             start_error: None,
-            died_running: None,
+            died: Died::default(),
         }
     }
 
@@ -335,11 +344,11 @@ impl Raylet {
                 self.tell(to, OwnerMessage::Recall { lease, yield_now });
             }
             Action::LeaseLost { lease, to, worker } if to != self.me() => {
-                let ran = match self.died_running {
+                let ran = match self.died.running {
                     None => Ran::First,
                     Some(running) => Ran::Task(running.filter(|(of, _)| *of == lease.number).map(|(_, seq)| seq)),
                 };
-                self.tell(to, OwnerMessage::LeaseLost { lease, worker, ran });
+                self.tell(to, OwnerMessage::LeaseLost { lease, worker, process: self.died.process, ran });
             }
             Action::Infeasible { request, to, shape, first } => {
                 let text = format!(
@@ -554,11 +563,15 @@ impl Raylet {
         }
         let gone = self.workers.remove(&worker);
         // Those who leased it learn what it died of before they learn that its process is gone.
-        self.died_running = self.spawner.as_ref().and_then(|spawner| spawner.ran(worker));
+        let process = match &gone {
+            Some((_, Worker::Process { peer: Some(peer), .. })) => Some(peer.id),
+            _ => None,
+        };
+        self.died = Died { process, running: self.spawner.as_ref().and_then(|spawner| spawner.ran(worker)) };
         self.event(Event::WorkerDied { worker }, ctx);
-        self.died_running = None;
-        if let Some((_, Worker::Process { peer: Some(peer), .. })) = gone {
-            self.process_gone(peer.id, ctx);
+        self.died = Died::default();
+        if let Some(process) = process {
+            self.process_gone(process, ctx);
         }
     }
 
@@ -749,6 +762,7 @@ impl Raylet {
                 self.tell_all(&ToOwner::ProcessDead { process });
                 self.event(Event::ProcessDied { process }, ctx);
             }
+            ToRaylet::OwnerGone { owner } => self.tell_all(&ToOwner::OwnerGone { owner }),
             ToRaylet::Tokens(tokens) => {
                 if let Some(admission) = self.process.admission.get() {
                     admission.replace(tokens);

@@ -127,6 +127,8 @@ pub(crate) enum Action {
     AskRegister { node: NodeId },
     /// Tell the raylets that a job has ended: its leases, queues and workers go.
     TellJobEnded { to: Vec<NodeId>, job: JobId },
+    /// Tell who made an actor what it waits for.
+    TellWaits { to: ProcessId, actor: ActorId, text: String },
     /// Tell a process what became of actors that it watches.
     Publish { to: ProcessId, rows: Vec<ActorInfo> },
     /// Tell people.

@@ -12,6 +12,9 @@ use super::{Action, ActorSpec, DeathReason, GcsCore, NodeState, Scheduling, Warn
 use crate::ids::ActorId;
 use crate::resources::{Quantity, ResourceName, ResourceSet};
 
+/// So many of those that wait for the same are told what for.
+const TOLD_MAX: usize = 256;
+
 /// What actors of one class need: to be placed, for life, and where.
 pub(super) type ClassKey = (ResourceSet, ResourceSet, Scheduling);
 
@@ -283,6 +286,14 @@ impl GcsCore {
             let spec = &actor.row.spec;
             let text = self.why_waits(spec);
             let (job, actor, class) = (spec.job, spec.id, spec.class.clone());
+            let members = self.pending.get(&class_of(spec)).map(|pending| &pending.members);
+            let waiting = members.into_iter().flatten().filter_map(|number| self.actors.get(*number));
+            let tell = |actor: &Actor| {
+                let (to, actor) = (actor.row.spec.owner.process, actor.row.spec.id);
+                Action::TellWaits { to, actor, text: text.clone() }
+            };
+            let told: Vec<Action> = waiting.take(TOLD_MAX).map(tell).collect();
+            self.out.extend(told);
             self.out.push(Action::Warn(Warning::ActorsPending { job, actor, class, count, text }));
         }
     }
