@@ -43,8 +43,8 @@ fn a_crash_without_restarts_is_the_end() {
 fn an_intended_exit_never_restarts() {
     let mut world = World::new(1);
     let (node, run) = world.create_alive(with_restarts(1, -1));
-    world.die(node, run, ActorEnd::Exited);
-    assert_eq!(world.reason(1), DeathReason::Exited);
+    world.die(node, run, ActorEnd::Exited { detail: "enough".to_owned() });
+    assert_eq!(world.reason(1), DeathReason::Exited { detail: "enough".to_owned() });
     assert!(world.row(1).death.as_ref().unwrap().to_string().contains("intended exit"));
     assert!(world.placed().is_empty() && world.warnings().is_empty());
 }
