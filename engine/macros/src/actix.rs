@@ -83,7 +83,7 @@ fn tokens(ty: &Type, message: &Type, result: &Type, options: &Options, output: &
     let span = at(message.span());
     let read = quote_spanned!(span=> __args.next::<#message>("message")?);
     let handle = quote_spanned!(span=> #rt::handle::<#ty, #message>);
-    let handler = quote_spanned!(span=> #rt::RemoteHandler<#message>);
+    let is_message = quote_spanned!(span=> #rt::is_message::<#message>());
     quote! {
         #[#rt::linkme::distributed_slice(#rt::MESSAGES)]
         #[linkme(crate = #rt::linkme)]
@@ -112,7 +112,9 @@ fn tokens(ty: &Type, message: &Type, result: &Type, options: &Options, output: &
             #rt::MethodOptions::new()#setters
         }
 
-        impl #handler for #ty {
+        const _: () = #is_message;
+
+        impl #rt::RemoteHandler<#message> for #ty {
             type Output = #value;
 
             fn entry() -> &'static #rt::MessageEntry {

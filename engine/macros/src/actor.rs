@@ -318,7 +318,7 @@ impl Actor {
         let has_async = self.has_async();
         let setters = &self.options.setters;
         let import = host_import(rt);
-        let is_actix = quote_spanned!(at(ty.span())=> { #import #rt::HostOf::<#ty>::ACTIX });
+        let is_actix = quote_spanned!(at(ty.span())=> { #import __Host::ACTIX });
         // The state of an `actix::Actor` is its context's, which no future of a method can hold.
         let no_async = self.methods.iter().find(|method| method.is_async).map(|method| {
             let message = format!(
@@ -330,6 +330,8 @@ impl Actor {
         let entries = self.methods.iter().map(|method| self.method_entry(method));
         let methods_type = self.methods_type();
         quote! {
+            type __Host = #rt::HostOf<#ty>;
+
             #[#rt::linkme::distributed_slice(#rt::ACTORS)]
             #[linkme(crate = #rt::linkme)]
             static __ENTRY: #rt::ActorEntry = #rt::ActorEntry::new(
@@ -392,10 +394,11 @@ impl Actor {
         let reads: Vec<_> = constructor.params.iter().map(|param| param.read(rt, !is_async, Strict::Yes)).collect();
         let passes = constructor.params.iter().map(Param::pass);
         let wait = is_async.then(|| quote!(.await));
-        let call = quote!(<#ty>::#ident(#(#passes),*)#wait);
-        let wrap = if self.overlaps() { quote!(shared_state) } else { quote!(new_state) };
         // A state that cannot be sent, or shared, is reported at the type's name.
-        let state = quote_spanned!(at(ty.span())=> #rt::HostOf::<#ty>::#wrap);
+        let span = at(ty.span());
+        let call = quote!(<#ty>::#ident(#(#passes),*)#wait);
+        let wrap = Ident::new(if self.overlaps() { "shared_state" } else { "new_state" }, span);
+        let state = quote_spanned!(span=> __Host::#wrap());
         let made = if constructor.output.fallible() {
             let error = signature::into_error(rt);
             quote! {

@@ -66,7 +66,7 @@ use crate::rt::RawHandle;
     message = "`{Self}` does not take the message `{M}` remotely",
     note = "put `#[actinic::remote]` on the `impl actix::Handler<{M}> for {Self}`"
 )]
-pub trait RemoteHandler<M: Serialize + DeserializeOwned>: Actor {
+pub trait RemoteHandler<M>: Actor {
     /// What the ref of a call is of: the message's result; of a `Result`, the value of its `Ok`.
     type Output;
 

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use actix::dev::MessageResponse;
 use actix::fut::{ActorFutureExt, LocalBoxActorFuture};
 use actix::{Actor, AtomicResponse, Context, Handler, Message, ResponseActFuture, ResponseFuture};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -40,14 +42,14 @@ impl<A: Actor<Context = Context<A>>> HostOf<A> {
     /// Whether it is an `actix::Actor`.
     pub const ACTIX: bool = true;
 
-    /// The state, which never leaves the thread that it is made on.
-    pub fn new_state(actor: A) -> ActorState {
-        ActorState::Actix(ActixState(Box::new(Unstarted(actor))))
+    /// What makes the state, which never leaves the thread that it is made on.
+    pub fn new_state() -> fn(A) -> ActorState {
+        |actor| ActorState::Actix(ActixState(Box::new(Unstarted(actor))))
     }
 
     /// The same: on its one thread nothing is shared.
-    pub fn shared_state(actor: A) -> ActorState {
-        Self::new_state(actor)
+    pub fn shared_state() -> fn(A) -> ActorState {
+        Self::new_state()
     }
 }
 
@@ -57,19 +59,19 @@ pub trait PlainHost<A> {
     const ACTIX: bool = false;
 
     /// As [`ActorState::new`].
-    fn new_state(actor: A) -> ActorState
+    fn new_state() -> fn(A) -> ActorState
     where
         A: Send + 'static,
     {
-        ActorState::new(actor)
+        ActorState::new
     }
 
     /// As [`ActorState::shared`].
-    fn shared_state(actor: A) -> ActorState
+    fn shared_state() -> fn(A) -> ActorState
     where
         A: Send + Sync + 'static,
     {
-        ActorState::shared(actor)
+        ActorState::shared
     }
 }
 
@@ -77,6 +79,9 @@ impl<A> PlainHost<A> for HostOf<A> {}
 
 /// Compiles for actors of Actinic's that are `actix::Actor`s in an `actix::Context`.
 pub const fn is_actix_actor<A: crate::api::handle::Actor + Actor<Context = Context<A>>>() {}
+
+/// Compiles for messages that can travel.
+pub const fn is_message<M: Message + Serialize + DeserializeOwned>() {}
 
 /// The `actix::Handler` of a message, as the macro registers it.
 pub struct MessageEntry {
