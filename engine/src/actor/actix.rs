@@ -92,6 +92,8 @@ async fn live<A: Actor<Context = Context<A>>>(actor: A, this: Rc<Loop>) {
             () = this.ended.notified() => {}
         }
     };
+    // Answers go before the news of the end, which would make them failures.
+    this.flush();
     life.over(end);
     this.flush();
     this.cancel_all();
@@ -213,7 +215,7 @@ impl Life {
             End::Broke(Ended::Answered(outcome)) => {
                 let error = broken(outcome);
                 self.fail_atomic(&error);
-                host.gone(Gone::Broken, &format!("its context {error}"));
+                host.gone(Gone::Broken, &format!("its context {}", error.detail().message));
             }
         }
     }

@@ -22,8 +22,10 @@ use crate::rt::RawHandle;
 ///   `max_concurrency` (1000 if the attribute does not say).
 /// - `ctx.stop()` ends the actor for good, as [`exit_actor`](crate::exit_actor) does. Where Actinic ends it (`stop`,
 ///   the last handle), a `stopping` that answers `Running::Continue` is not heeded.
-/// - A panic in a handler, or in a future that it answers with, is the error of the call. One elsewhere in the context
-///   (in `ctx.spawn`, an interval, an `AtomicResponse`) breaks the context, and the actor restarts if it may.
+/// - A panic in a handler, or in what it answers with, is the error of the call. One that Actix's context meets by itself
+///   (in `ctx.spawn`, an interval, an `AtomicResponse`) breaks the context too, and the actor restarts if it may.
+/// - It shares its arbiter with other actors: `new` and the handlers must not block, and `.blocking()` there is an error.
+///   The `impl` block may have sync methods beside `new`, which run between messages.
 ///
 /// ```
 /// use actinic::prelude::*;

@@ -189,11 +189,25 @@ impl Handler<Whoever> for Sum {
     }
 }
 
+/// Its answer is its last.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "i64")]
+pub struct Leave;
+
+#[actinic::remote]
+impl Handler<Leave> for Sum {
+    type Result = i64;
+
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) -> i64 {
+        ctx.stop();
+        self.value.get()
+    }
+}
+
 /// What an actor does to itself.
 #[derive(Message, Serialize, Deserialize, Debug)]
 #[rtype(result = "i64")]
 pub enum Fate {
-    Stop,
     StopAgain,
     Panic,
     PanicBeside,
@@ -210,7 +224,6 @@ impl Handler<Fate> for Sum {
 
     fn handle(&mut self, fate: Fate, ctx: &mut Self::Context) -> Self::Result {
         match fate {
-            Fate::Stop => ctx.stop(),
             Fate::StopAgain => {
                 self.refused = 1;
                 ctx.stop();
@@ -403,13 +416,13 @@ both! {
     async fn it_ends_itself_for_good(cluster) {
         let sum = Sum::remote(0, None);
         let unfinished = Handle::send(&sum, Later { millis: 60_000, value: 1 });
-        let own = Handle::send(&sum, Fate::Stop);
+        let own = Handle::send(&sum, Leave);
         let after = Handle::send(&sum, Add(1));
+        assert_eq!(own.await?, 0);
         let ends = [unfinished.await.map(|_| ()), after.await.map(|_| ())];
         for end in ends {
             assert!(matches!(end, Err(Error::ActorDied { .. })), "{end:?}");
         }
-        drop(own);
         let cause_of_it = cause(&sum).await;
         assert!(cause_of_it.contains("stopped its own context (intended exit)"), "{cause_of_it}");
         let sum = Sum::remote(0, None);
@@ -484,6 +497,52 @@ both! {
         assert_eq!(add_from_task::remote(&found, 3).await?, 5);
         actinic::kill(&sum).await?;
     }
+}
+
+/// Messages that are written alike.
+pub mod alike {
+    use super::*;
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "i64")]
+    pub struct Overlap(pub i64);
+
+    #[actinic::remote]
+    impl Handler<Overlap> for Narrow {
+        type Result = MessageResult<Overlap>;
+
+        fn handle(&mut self, message: Overlap, _: &mut Self::Context) -> MessageResult<Overlap> {
+            MessageResult(message.0)
+        }
+    }
+}
+
+/// Two messages of one name are two messages.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn messages_of_one_name_are_told_apart(cluster: TestCluster) -> actinic::Result<()> {
+    let narrow = Narrow::remote(true);
+    assert_eq!(Handle::send(&narrow, alike::Overlap(7)).await?, 7);
+    assert_eq!(Handle::send(&narrow, Overlap).await?, 0);
+    drop(narrow);
+    cluster.idle().await
+}
+
+/// A cluster that shuts down waits for none that lives, whatever it is about; there it may still stop in order.
+#[test]
+fn a_living_one_does_not_hold_up_a_shutdown() {
+    let log = Gate::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let done = runtime.block_on(async {
+        let cluster = actinic::init().num_cpus(2).await?;
+        let sums: Vec<_> = cluster.scope(async { (0..4).map(|_| Sum::remote(1, Some(log.path()))).collect() }).await;
+        for sum in &sums {
+            Handle::send(sum, Add(1)).await?;
+            drop(Handle::send(sum, AddLater { millis: 60_000, by: 1 }));
+        }
+        tokio::time::timeout(Duration::from_secs(10), cluster.shutdown()).await.unwrap()
+    });
+    done.unwrap();
+    assert_eq!(lines(&log).iter().filter(|line| *line == "started").count(), 4);
 }
 
 /// A handler that blocks its arbiter does not hold up its process.
