@@ -66,6 +66,7 @@ pub use api::handle::{
     Actor, ActorState, DeathCause, GetActor, Handle, Kill, With, exit_actor, get_actor, kill, list_named_actors,
 };
 pub use api::into_arg::IntoArg;
+pub use api::messages::RemoteHandler;
 pub use api::object_ref::{AnyRef, ObjectRef, Ref};
 pub use api::op::Op;
 pub use api::options::{

@@ -24,7 +24,7 @@ use crate::object::{Borrowed, RawRef, Resolved, Target};
 use crate::object_manager::Store;
 use crate::owner::refs::HandOutId;
 use crate::owner::{Owner, Ran};
-use crate::protocol::{ActorNews, ActorRun, LeaseId, NodeResources, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{ActorNews, ActorRun, Gone, LeaseId, NodeResources, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{RayletLink, Shape};
 use crate::start::admission::Admission;
 use crate::start::program_file::Programs;
@@ -873,7 +873,7 @@ impl Process {
     pub(crate) fn cancel_start(&self, run: ActorRun) {
         if self.end_start(run) {
             let text = "it had not begun".to_owned();
-            self.tell_raylet(self.id.node, ToRaylet::ActorGone { run, exited: false, text });
+            self.tell_raylet(self.id.node, ToRaylet::ActorGone { run, how: Gone::Ended, text });
         }
     }
 

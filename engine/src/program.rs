@@ -5,6 +5,8 @@
 //! its type name, its signature and, as a tie-break, its position: `module_path!` alone is equal for two functions
 //! inside two test functions.
 
+mod messages;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +21,7 @@ use crate::api::error::{Error, Result};
 use crate::api::options::{ActorOptions, MethodOptions, TaskOptions};
 use crate::call::{OwnedTaskArgs, Returns, TaskArgs};
 use crate::task::Meta;
+pub use messages::*;
 
 /// What a remote function came to: its encoded results, or why there are none.
 pub type Outcome = Result<Returns, Error>;
@@ -157,6 +160,8 @@ pub enum ActorState {
     },
     /// Sync methods that overlap on several threads.
     Shared(Arc<dyn SharedState>),
+    /// An `actix::Actor`, which stays on the arbiter where it was constructed.
+    Actix(ActixState),
 }
 
 impl ActorState {
@@ -213,6 +218,8 @@ pub enum MethodCall {
     AsyncMut(fn(ActorCell, OwnedTaskArgs) -> LocalBoxFuture<Outcome>),
     /// `async fn(&self)`: overlaps with others of its kind.
     AsyncRef(fn(ActorCell, OwnedTaskArgs) -> LocalBoxFuture<Outcome>),
+    /// The `actix::Handler` of a message, with the actor and its context.
+    Actix(fn(&mut dyn Any, &mut dyn Any, &mut TaskArgs<'_>) -> Result<Begun, Error>),
 }
 
 /// A remote method, as the macro registers it.
@@ -249,11 +256,14 @@ pub struct ActorEntry {
     pub(crate) methods: &'static [MethodEntry],
     pub(crate) defaults: fn() -> ActorOptions,
     pub(crate) has_async: bool,
+    /// Whether it is an `actix::Actor`.
+    pub(crate) actix: bool,
     methods_known: OnceLock<Box<[KnownMethod]>>,
 }
 
 /// What is computed of a method once.
 pub(crate) struct KnownMethod {
+    pub(crate) entry: &'static MethodEntry,
     pub(crate) id: u64,
     /// The options of calls that say nothing of their own.
     pub(crate) plain: MethodOptions,
@@ -267,8 +277,9 @@ impl ActorEntry {
         methods: &'static [MethodEntry],
         defaults: fn() -> ActorOptions,
         has_async: bool,
+        actix: bool,
     ) -> Self {
-        ActorEntry { origin, constructor, methods, defaults, has_async, methods_known: OnceLock::new() }
+        ActorEntry { origin, constructor, methods, defaults, has_async, actix, methods_known: OnceLock::new() }
     }
 
     /// The name of the type.
@@ -280,10 +291,17 @@ impl ActorEntry {
         self.origin.id()
     }
 
+    /// Whether it lives on one thread, where its calls are futures.
+    pub(crate) fn is_local(&self) -> bool {
+        self.has_async || self.actix
+    }
+
+    /// The methods in their order, then the messages.
     fn known(&self) -> &[KnownMethod] {
         self.methods_known.get_or_init(|| {
-            let known = |method: &MethodEntry| KnownMethod { id: method.id(), plain: (method.defaults)() };
-            self.methods.iter().map(known).collect()
+            let method = |entry: &'static MethodEntry| (entry, entry.id());
+            let all = self.methods.iter().map(method).chain(messages::messages_of(self));
+            all.map(|(entry, id)| KnownMethod { entry, id, plain: (entry.defaults)() }).collect()
         })
     }
 
@@ -295,8 +313,7 @@ impl ActorEntry {
 
     /// The method with an id.
     pub(crate) fn find_method(&self, id: u64) -> Option<&'static MethodEntry> {
-        let at = self.known().iter().position(|known| known.id == id)?;
-        self.methods.get(at)
+        self.known().iter().find(|known| known.id == id).map(|known| known.entry)
     }
 }
 

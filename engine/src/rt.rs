@@ -13,6 +13,7 @@ pub use crate::api::cluster::Workers;
 pub use crate::api::error::{Error, Result};
 pub use crate::api::handle::{Actor, Handle};
 pub use crate::api::into_arg::IntoArg;
+pub use crate::api::messages::RemoteHandler;
 pub use crate::api::object_ref::ObjectRef;
 pub use crate::api::options::*;
 pub use crate::api::private_method::Returned;
@@ -27,6 +28,7 @@ use crate::resources::ResourceSet;
 use crate::task::{Meta, Task, What};
 pub use crate::testing::{TestCluster, TestOptions, run_test, run_test_sync};
 use crate::worker::host;
+pub use actix;
 pub use linkme;
 
 /// A `Result`, whatever it is called.

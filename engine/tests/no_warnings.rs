@@ -54,6 +54,51 @@ impl Shown {
     }
 }
 
+/// Documented.
+#[derive(Debug)]
+pub struct Acting;
+
+#[actinic::remote(max_concurrency = 2)]
+impl Acting {
+    /// Documented.
+    pub const fn create() -> i64 {
+        1
+    }
+
+    /// Documented.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Acting
+    }
+
+    /// Documented.
+    pub fn get(&self) -> i64 {
+        1
+    }
+}
+
+#[actinic::remote]
+impl actix::Actor for Acting {
+    type Context = actix::Context<Self>;
+}
+
+/// Documented.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct Ping;
+
+impl actix::Message for Ping {
+    type Result = Result<i64, std::fmt::Error>;
+}
+
+#[actinic::remote(max_task_retries = 1, retry_errors)]
+impl actix::Handler<Ping> for Acting {
+    type Result = Result<i64, std::fmt::Error>;
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> Self::Result {
+        Ok(Acting::create())
+    }
+}
+
 struct Hidden;
 
 #[actinic::remote(max_concurrency = 2)]

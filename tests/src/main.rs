@@ -52,6 +52,35 @@ impl Place {
     }
 }
 
+/// An `actix::Actor` that says where it is.
+#[derive(Default)]
+pub struct Compass;
+
+#[actinic::remote]
+impl Compass {
+    pub fn new() -> Self {
+        Compass
+    }
+}
+
+#[actinic::remote]
+impl actix::Actor for Compass {
+    type Context = actix::Context<Self>;
+}
+
+#[derive(actix::Message, serde::Serialize, serde::Deserialize)]
+#[rtype(result = "String")]
+struct Where;
+
+#[actinic::remote]
+impl actix::Handler<Where> for Compass {
+    type Result = actix::ResponseFuture<String>;
+
+    fn handle(&mut self, _: Where, _: &mut Self::Context) -> Self::Result {
+        Box::pin(async { actinic::context().node_id().to_string() })
+    }
+}
+
 fn say(text: &str) {
     println!("{text}");
     // The test reads it by a pipe; if that is gone, so is the test.
@@ -85,7 +114,9 @@ async fn two_nodes(cluster: &Cluster) -> actinic::Result<()> {
     assert_eq!((one, length), (1, 2 << 20));
     assert_eq!(far.call(vec![]).await?.0, 2);
     let far_id = nodes.iter().find(|node| node.resources.contains_key("remote")).map(|node| node.id.to_string());
-    assert_eq!(Some(far_node), far_id);
+    assert_eq!(Some(&far_node), far_id.as_ref());
+    let compass = Compass::options().resource("remote", 1).remote();
+    assert_eq!(Some(Handle::send(&compass, Where).await?), far_id);
     say(&format!("near {near_node}"));
     say("ok");
     Ok(())

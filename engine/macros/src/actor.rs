@@ -6,6 +6,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Meta, Result, Signature, Type, Visibility};
 
+use crate::actix;
 use crate::at;
 use crate::attr::{Errors, Kind, Options};
 use crate::function::origin;
@@ -44,7 +45,11 @@ struct Method {
 }
 
 pub(crate) fn expand(attr: TokenStream, mut block: ItemImpl) -> Result<TokenStream> {
-    check_block(&block)?;
+    match block.trait_.as_ref().and_then(|(_, path, _)| path.segments.last()).map(|last| last.ident.to_string()) {
+        Some(last) if last == "Actor" => return actix::actor(attr, &block),
+        Some(last) if last == "Handler" => return actix::handler(attr, &block),
+        _ => check_block(&block)?,
+    }
     let method_attributes = take_method_attributes(&mut block);
     let mut errors = Errors::default();
     let ty = (*block.self_ty).clone();
@@ -100,14 +105,9 @@ pub(crate) fn expand(attr: TokenStream, mut block: ItemImpl) -> Result<TokenStre
 fn check_block(block: &ItemImpl) -> Result<()> {
     if let Some((_, path, _)) = &block.trait_ {
         let last = path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default();
-        let message = match last.as_str() {
-            "Actor" | "Handler" => {
-                "making an existing `actix::Actor` remote is not yet available: put `#[actinic::remote]` on an inherent `impl` \
-                 with `new` and methods"
-                    .to_owned()
-            }
-            _ => format!("`#[actinic::remote]` goes on an inherent `impl`, not on one of the trait `{last}`: call the trait's methods from inherent ones"),
-        };
+        let message = format!(
+            "`#[actinic::remote]` goes on an inherent `impl`, not on one of the trait `{last}`: call the trait's methods from inherent ones"
+        );
         return Err(Error::new_spanned(path, message));
     }
     if !block.generics.params.is_empty() {
@@ -275,6 +275,11 @@ fn receiver(signature: &Signature) -> Result<bool> {
     ))
 }
 
+/// Brings in how actors are hosted that are no `actix::Actor`s; for others it is not used.
+fn host_import(rt: &TokenStream) -> TokenStream {
+    quote!(#[allow(unused_imports)] use #rt::PlainHost as _;)
+}
+
 impl Actor {
     fn tokens(&self) -> TokenStream {
         let calls: TokenStream = self.methods.iter().map(|method| self.method_call(method)).collect();
@@ -312,9 +317,21 @@ impl Actor {
         };
         let has_async = self.has_async();
         let setters = &self.options.setters;
+        let import = host_import(rt);
+        let is_actix = quote_spanned!(at(ty.span())=> { #import __Host::ACTIX });
+        // The state of an `actix::Actor` is its context's, which no future of a method can hold.
+        let no_async = self.methods.iter().find(|method| method.is_async).map(|method| {
+            let message = format!(
+                "`{}` is an `actix::Actor`, which has no remote async methods: write an `actix::Handler` that answers with a future",
+                self.name
+            );
+            quote_spanned!(at(method.ident.span())=> const _: () = ::core::assert!(!#is_actix, #message);)
+        });
         let entries = self.methods.iter().map(|method| self.method_entry(method));
         let methods_type = self.methods_type();
         quote! {
+            type __Host = #rt::HostOf<#ty>;
+
             #[#rt::linkme::distributed_slice(#rt::ACTORS)]
             #[linkme(crate = #rt::linkme)]
             static __ENTRY: #rt::ActorEntry = #rt::ActorEntry::new(
@@ -323,7 +340,10 @@ impl Actor {
                 __METHODS,
                 __defaults,
                 #has_async,
+                #is_actix,
             );
+
+            #no_async
 
             static __METHODS: &[#rt::MethodEntry] = &[#(#entries),*];
 
@@ -374,10 +394,11 @@ impl Actor {
         let reads: Vec<_> = constructor.params.iter().map(|param| param.read(rt, !is_async, Strict::Yes)).collect();
         let passes = constructor.params.iter().map(Param::pass);
         let wait = is_async.then(|| quote!(.await));
-        let call = quote!(<#ty>::#ident(#(#passes),*)#wait);
-        let wrap = if self.overlaps() { quote!(shared) } else { quote!(new) };
         // A state that cannot be sent, or shared, is reported at the type's name.
-        let state = quote_spanned!(at(ty.span())=> #rt::ActorState::#wrap::<#ty>);
+        let span = at(ty.span());
+        let call = quote!(<#ty>::#ident(#(#passes),*)#wait);
+        let wrap = Ident::new(if self.overlaps() { "shared_state" } else { "new_state" }, span);
+        let state = quote_spanned!(span=> __Host::#wrap());
         let made = if constructor.output.fallible() {
             let error = signature::into_error(rt);
             quote! {
@@ -389,10 +410,12 @@ impl Actor {
         } else {
             quote!(::core::result::Result::Ok(#state(#call)))
         };
+        let import = host_import(rt);
         let made_type = quote!(::core::result::Result<#rt::ActorState, #rt::Error>);
         if !is_async {
             return quote! {
                 fn __construct(__args: &mut #rt::TaskArgs<'_>) -> #made_type {
+                    #import
                     #(#reads)*
                     #made
                 }
@@ -401,6 +424,7 @@ impl Actor {
         let reads = signature::owned_reads(&reads);
         quote! {
             async fn __construct(__args: #rt::OwnedTaskArgs) -> #made_type {
+                #import
                 #reads
                 #made
             }

@@ -93,6 +93,15 @@ const METHOD: &[Known] = &[
     known("task_events", Shape::Switch),
 ];
 
+const HANDLER: &[Known] = &[
+    known("max_task_retries", Shape::Count(-1)),
+    known("retry_errors", Shape::Own),
+    known("retry_if", Shape::Own),
+    known("name", Shape::Any),
+    known("task_events", Shape::Switch),
+    known("crate", Shape::Own),
+];
+
 const TEST: &[Known] = &[
     known("num_cpus", Shape::Amount),
     known("num_gpus", Shape::Gpus),
@@ -118,6 +127,10 @@ pub(crate) enum Kind {
     Function,
     Actor,
     Method,
+    /// An `impl actix::Handler<M>`.
+    Handler,
+    /// An `impl actix::Actor`.
+    ActixActor,
     Test,
     Main,
 }
@@ -128,6 +141,8 @@ impl Kind {
             Kind::Function => FUNCTION,
             Kind::Actor => ACTOR,
             Kind::Method => METHOD,
+            Kind::Handler => HANDLER,
+            Kind::ActixActor => MAIN,
             Kind::Test => TEST,
             Kind::Main => MAIN,
         }
@@ -138,6 +153,8 @@ impl Kind {
             Kind::Function => "a remote function",
             Kind::Actor => "an actor",
             Kind::Method => "a remote method",
+            Kind::Handler => "a remote handler",
+            Kind::ActixActor => "an `impl actix::Actor`",
             Kind::Test => "`#[actinic::test]`",
             Kind::Main => "`#[actinic::main]`",
         }
@@ -440,9 +457,11 @@ fn unknown(kind: Kind, name: &str) -> String {
         "; write `resources = { \"A\": 1 }`"
     } else if has(Kind::Function) && kind == Kind::Actor {
         "; it is an option of remote functions"
+    } else if has(Kind::Actor) && kind == Kind::ActixActor {
+        "; it goes on the `impl` block with the actor's `new`"
     } else if has(Kind::Actor) {
         "; it is an option of actors"
-    } else if has(Kind::Method) {
+    } else if has(Kind::Method) && kind != Kind::Handler {
         "; it is an option of methods: `#[actinic::method(..)]`"
     } else {
         ""

@@ -4,6 +4,7 @@
 //! nothing but what is documented enters the user's namespace. Generated tokens have the macro's own spans, located
 //! at the user's tokens: errors point to what the user wrote, and no lint of the user's crate sees them.
 
+mod actix;
 mod actor;
 mod attr;
 mod entry;
@@ -51,6 +52,11 @@ use syn::{Error, Item};
 /// `lifetime = "detached" | "non_detached"`, `get_if_exists`, `isolation`, `max_concurrency`,
 /// `concurrency_groups = { "io": 2 }`, `max_restarts`, `max_task_retries`, `max_pending_calls`, `scheduling`,
 /// `on_infeasible`, `task_events`, `crate`.
+///
+/// On `impl actix::Handler<M>` of an actor that is an `actix::Actor`: `Handle::send(&actor, m)` sends it the message,
+/// whose type is serde. The constructor is in an `impl` block as above; the attribute on the `impl actix::Actor` is
+/// optional, and checks that. Options of handlers: `max_task_retries`, `retry_errors`, `retry_if = path`, `name`,
+/// `task_events`, `crate`.
 ///
 /// A method without `pub` can be called through a handle where the method itself can be called; one that takes or
 /// returns what cannot be sent stays a plain helper.

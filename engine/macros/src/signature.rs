@@ -398,7 +398,12 @@ impl Output {
         }
     }
 
-    /// The type of `Ok`, and whether the output is a `Result`.
+    /// The type of the value, of `Ok` if it is a `Result`.
+    pub(crate) fn value(&self) -> &TokenStream {
+        &self.value
+    }
+
+    /// Whether the output is a `Result`.
     pub(crate) fn fallible(&self) -> bool {
         self.result.is_some()
     }
@@ -571,13 +576,14 @@ pub(crate) fn plain(ty: &Type) -> &Type {
     }
 }
 
-/// Whether the last segment of a path is this.
+/// Whether the last segment of a path is this; what a trait calls so (`<M as Message>::Result`) is something else.
 pub(crate) fn ends_in(ty: &Type, name: &str) -> bool {
-    matches!(plain(ty), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name))
+    matches!(plain(ty), Type::Path(path)
+        if path.qself.is_none() && path.path.segments.last().is_some_and(|last| last.ident == name))
 }
 
 /// The first type between the angle brackets of the last segment.
-fn first_argument(ty: &Type) -> Option<Type> {
+pub(crate) fn first_argument(ty: &Type) -> Option<Type> {
     let Type::Path(path) = plain(ty) else { return None };
     let PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments else { return None };
     arguments.args.iter().find_map(|argument| match argument {

@@ -2,7 +2,8 @@
 //!
 //! A sync actor is a strand: executor threads drain its inbox, one at a time, or up to `max_concurrency` at once if its
 //! type is `Sync`. An actor with async methods lives on one thread of the process's local executors ([`super::local`]),
-//! where its calls start in order and overlap as its lock allows.
+//! where its calls start in order and overlap as its lock allows. An `actix::Actor` lives on such a thread too, in its
+//! context ([`super::actix`]).
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use crate::ids::{ObjectId, TaskId, WorkerId};
 use crate::process::Process;
 use crate::program::{ActorEntry, ActorState, Constructor, MethodCall, MethodEntry, SharedState};
 use crate::protocol::calls::{WireCreation, WirePart};
-use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
+use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
 use crate::task::{Task, What};
 use crate::value::Value;
 use crate::worker::host::{Current, Host, enter};
@@ -139,6 +140,11 @@ impl ActorHost {
     /// Begins with the constructor.
     pub(crate) fn start(self: &Arc<Self>) {
         self.lock().active = 1;
+        if self.entry.actix {
+            let local = LocalActor::new();
+            *self.mode() = Mode::Local(local.clone());
+            return local.construct(Arc::clone(self));
+        }
         match self.entry.constructor {
             Constructor::Sync(_) => self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>),
             Constructor::Async(construct) => {
@@ -158,16 +164,16 @@ impl ActorHost {
         }
     }
 
-    fn take_creation(&self) -> Option<(Value, Vec<Value>)> {
+    pub(crate) fn take_creation(&self) -> Option<(Value, Vec<Value>)> {
         self.creation.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn current_for_constructor(self: &Arc<Self>) -> Current {
+    pub(crate) fn current_for_constructor(self: &Arc<Self>) -> Current {
         Current { host: Arc::clone(&self.host), job: Job::Constructor(Arc::clone(self)), running: None }
     }
 
     /// The constructor ran; `true` if calls may follow.
-    fn constructed(self: &Arc<Self>, made: Constructed) -> bool {
+    pub(crate) fn constructed(self: &Arc<Self>, made: Constructed) -> bool {
         let process = &self.host.process;
         match made {
             Constructed::State(state) => {
@@ -189,22 +195,36 @@ impl ActorHost {
                 false
             }
             Constructed::Exited => {
-                self.exit("exit_actor() was called in its constructor");
+                self.gone(Gone::Exited, "exit_actor() was called in its constructor");
                 false
             }
         }
     }
 
+    /// An `actix::Actor` has started, where it was constructed; its calls may follow.
+    pub(crate) fn started(&self) {
+        {
+            let mut inbox = self.lock();
+            inbox.new = false;
+            inbox.active = 0;
+        }
+        self.host.process.tell_raylet(self.lease.node, ToRaylet::ActorUp { run: self.run });
+    }
+
     fn mode_of(self: &Arc<Self>, state: ActorState) -> Mode {
         match state {
             ActorState::Single { state, into_cell } if self.entry.has_async => {
-                Mode::Local(LocalActor::start(Arc::clone(self), state, into_cell))
+                let local = LocalActor::new();
+                local.start(Arc::clone(self), state, into_cell);
+                Mode::Local(local)
             }
             ActorState::Single { state, .. } => {
                 *self.single.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
                 Mode::Single
             }
             ActorState::Shared(state) => Mode::Shared(state),
+            // It is where its constructor ran.
+            ActorState::Actix(_) => Mode::None,
         }
     }
 
@@ -229,7 +249,7 @@ impl ActorHost {
         if inbox.new || inbox.calls.is_empty() {
             return;
         }
-        if self.entry.has_async {
+        if self.entry.is_local() {
             drop(inbox);
             if let Mode::Local(local) = &*self.mode() {
                 local.wake();
@@ -262,7 +282,8 @@ impl ActorHost {
 
     /// The next call for the local executor.
     pub(crate) fn next_local(self: &Arc<Self>) -> Option<Job> {
-        next_ready(&mut self.lock().calls, self.spec.max_concurrency <= 1)
+        // The messages of an `actix::Actor` are never out of order.
+        next_ready(&mut self.lock().calls, self.spec.max_concurrency <= 1 || self.entry.actix)
     }
 
     /// Whether the local executor shall end the actor now that nothing is left to do.
@@ -278,9 +299,9 @@ impl ActorHost {
             inbox.active == 0 && !inbox.new
         };
         if kill {
-            self.killed("it was killed");
+            self.gone(Gone::Ended, "it was killed");
         } else if idle {
-            if self.entry.has_async {
+            if self.entry.is_local() {
                 if let Mode::Local(local) = &*self.mode() {
                     local.wake();
                 }
@@ -291,36 +312,27 @@ impl ActorHost {
     }
 
     fn end_if_asked(self: &Arc<Self>) {
-        let ends = {
-            let inbox = self.lock();
-            inbox.ending == Ending::AfterCalls && inbox.calls.is_empty() && inbox.running.is_empty() && !inbox.ended
-        };
-        if ends {
-            self.end();
-            let text = "it ended after its last call, as asked".to_owned();
-            let gone = ToRaylet::ActorGone { run: self.run, exited: false, text };
-            self.host.process.tell_raylet(self.lease.node, gone);
+        if self.shall_end() {
+            self.gone(Gone::Ended, "it ended after its last call, as asked");
         }
     }
 
-    /// The actor ended itself on purpose.
-    fn exit(self: &Arc<Self>, text: &str) {
-        let gone = ToRaylet::ActorGone { run: self.run, exited: true, text: text.to_owned() };
-        let calls = self.end();
-        self.host.process.tell_raylet(self.lease.node, gone);
-        self.lose(calls, text);
+    /// Whether it was asked to end and has nothing left to do.
+    pub(crate) fn shall_end(&self) -> bool {
+        let inbox = self.lock();
+        inbox.ending == Ending::AfterCalls && inbox.calls.is_empty() && inbox.running.is_empty() && !inbox.ended
     }
 
-    /// The incarnation ends now, whatever runs.
-    pub(crate) fn killed(self: &Arc<Self>, text: &str) {
+    /// The incarnation ends now, whatever runs: the raylet hears how and why.
+    pub(crate) fn gone(self: &Arc<Self>, how: Gone, text: &str) {
         let mut calls = self.end();
         calls.splice(0..0, std::mem::take(&mut self.lock().running));
-        let gone = ToRaylet::ActorGone { run: self.run, exited: false, text: text.to_owned() };
+        let gone = ToRaylet::ActorGone { run: self.run, how, text: text.to_owned() };
         self.host.process.tell_raylet(self.lease.node, gone);
         self.lose(calls, text);
     }
 
-    /// The incarnation's worker crashed (its thread, in thread mode): as `killed`, but the raylet knows.
+    /// The incarnation's worker crashed (its thread, in thread mode): as `gone`, but the raylet knows.
     pub(crate) fn crashed(self: &Arc<Self>) {
         let mut calls = self.end();
         calls.splice(0..0, std::mem::take(&mut self.lock().running));
@@ -427,9 +439,7 @@ impl ActorHost {
             }
             Ended::Exited => {
                 self.lock().running.push(job);
-                let calls = std::mem::take(&mut self.lock().running);
-                self.exit("it called exit_actor()");
-                self.lose(calls, "it called exit_actor()");
+                self.gone(Gone::Exited, "it called exit_actor()");
                 return false;
             }
         };
@@ -531,7 +541,7 @@ fn call_shared(state: &dyn SharedState, method: &'static MethodEntry, job: &Job)
         MethodCall::SyncRef(call) => {
             state.read(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
         }
-        MethodCall::AsyncMut(_) | MethodCall::AsyncRef(_) => {}
+        MethodCall::AsyncMut(_) | MethodCall::AsyncRef(_) | MethodCall::Actix(_) => {}
     }
     ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("an async method of a sync actor"))))
 }
@@ -636,7 +646,7 @@ pub(crate) enum Constructed {
     Exited,
 }
 
-fn construct(call: impl FnOnce() -> Result<ActorState>) -> Constructed {
+pub(crate) fn construct(call: impl FnOnce() -> Result<ActorState>) -> Constructed {
     let mut made = None;
     let ended = guarded(|| {
         made = Some(call());
@@ -651,8 +661,9 @@ fn construct(call: impl FnOnce() -> Result<ActorState>) -> Constructed {
     }
 }
 
-struct CatchState {
-    future: crate::program::BoxFuture<Result<ActorState, Error>>,
+/// An async constructor, whose panic is how it ended.
+pub(crate) struct CatchState {
+    pub(crate) future: crate::program::BoxFuture<Result<ActorState, Error>>,
 }
 
 impl std::future::Future for CatchState {

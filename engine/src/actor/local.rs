@@ -2,6 +2,8 @@
 //!
 //! A process has a few such threads, and an actor stays on the one it began on. Its calls start in order; `&mut self`
 //! methods and sync ones have the actor to themselves, async `&self` methods overlap up to `max_concurrency`.
+//!
+//! Each thread is an Actix system with its one arbiter, so that `actix::Actor`s live there too ([`super::actix`]).
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -10,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -70,8 +72,8 @@ fn run_thread(mut starts: mpsc::UnboundedReceiver<Start>) {
             return;
         }
     };
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async move {
+    // It starts no thread, and nothing of it is left when the thread ends.
+    actix_rt::System::with_tokio_rt(|| runtime).block_on(async move {
         while let Some(start) = starts.recv().await {
             tokio::task::spawn_local(start());
         }
@@ -79,8 +81,8 @@ fn run_thread(mut starts: mpsc::UnboundedReceiver<Start>) {
 }
 
 #[derive(Default)]
-struct Shared {
-    wake: Notify,
+pub(super) struct Shared {
+    pub(super) wake: Notify,
     running: Mutex<BTreeMap<TaskId, Arc<Running>>>,
 }
 
@@ -91,17 +93,28 @@ pub(crate) struct LocalActor {
 }
 
 impl LocalActor {
+    /// One that is on no thread yet.
+    pub(crate) fn new() -> LocalActor {
+        LocalActor { shared: Arc::new(Shared::default()) }
+    }
+
     /// Moves a constructed actor to a thread.
     pub(crate) fn start(
+        &self,
         host: Arc<ActorHost>,
         state: Box<dyn Any + Send>,
         into_cell: fn(Box<dyn Any + Send>) -> ActorCell,
-    ) -> LocalActor {
-        let shared = Arc::new(Shared::default());
-        let actor = LocalActor { shared: Arc::clone(&shared) };
+    ) {
+        let shared = Arc::clone(&self.shared);
         let process = Arc::clone(&host.host.process);
         process.local.spawn(Box::new(move || Box::pin(run(host, into_cell(state), shared))));
-        actor
+    }
+
+    /// Constructs an `actix::Actor` on the thread that it stays on.
+    pub(crate) fn construct(&self, host: Arc<ActorHost>) {
+        let shared = Arc::clone(&self.shared);
+        let process = Arc::clone(&host.host.process);
+        process.local.spawn(Box::new(move || Box::pin(super::actix::run(Loop::new(host, shared)))));
     }
 
     /// There is a call, or the actor shall end.
@@ -111,12 +124,12 @@ impl LocalActor {
 }
 
 /// What the calls of one actor share on its thread.
-struct Loop {
-    host: Arc<ActorHost>,
-    cell: ActorCell,
-    shared: Arc<Shared>,
+pub(crate) struct Loop {
+    pub(super) host: Arc<ActorHost>,
+    pub(super) shared: Arc<Shared>,
+    /// Async calls that have begun and not ended.
     active: Cell<usize>,
-    ended: Notify,
+    pub(super) ended: Notify,
     /// Answers for other processes, sent together.
     replies: RefCell<Vec<remote::Reply>>,
 }
@@ -125,15 +138,14 @@ struct Loop {
 const REPLIES_MAX: usize = 64;
 
 async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
-    let width = host.spec.max_concurrency.max(1) as usize;
-    let this =
-        Rc::new(Loop { host, cell, shared, active: Cell::new(0), ended: Notify::new(), replies: RefCell::default() });
+    let this = Loop::new(host, shared);
+    let width = this.width();
     loop {
         if this.host.dead.load(Ordering::Acquire) {
             break;
         }
         let Some(job) = this.host.next_local() else {
-            if this.active.get() == 0 {
+            if this.active() == 0 {
                 this.host.idle_local();
             }
             tokio::select! {
@@ -145,9 +157,7 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
         };
         this.host.began(&job);
         let Some(method) = job.method() else {
-            let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
-            let error = unknown.unwrap_or_else(|| Error::task("a task reached an actor"));
-            this.answer(job, Some(Ended::Answered(Err(error))));
+            this.answer_unknown(job);
             continue;
         };
         match method.call {
@@ -155,26 +165,24 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
                 if !this.room(width).await {
                     break;
                 }
-                let (that, future) = (Rc::clone(&this), this.begin(call, job));
-                this.active.set(this.active.get() + 1);
+                let (active, future) = (Active::new(&this), this.begin(&cell, call, job));
                 tokio::task::spawn_local(async move {
                     future.await;
-                    that.active.set(that.active.get() - 1);
-                    that.ended.notify_one();
+                    drop(active);
                 });
             }
             MethodCall::AsyncMut(call) => {
                 if !this.room(1).await {
                     break;
                 }
-                this.begin(call, job).await;
+                this.begin(&cell, call, job).await;
             }
             MethodCall::SyncRef(call) => {
                 if !this.room(width).await {
                     break;
                 }
                 let mut ended = None;
-                this.cell.read_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
+                cell.read_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
                 this.answer(job, ended);
             }
             MethodCall::SyncMut(call) => {
@@ -182,17 +190,81 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
                     break;
                 }
                 let mut ended = None;
-                this.cell.write_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
+                cell.write_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
                 this.answer(job, ended);
             }
+            // Only the class of an `actix::Actor` has them, which is run elsewhere.
+            MethodCall::Actix(_) => this.answer_unknown(job),
         }
     }
-    for running in this.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
-        running.cancel();
+    this.cancel_all();
+}
+
+/// Counts an async call that has begun and not ended.
+pub(super) struct Active(Rc<Loop>);
+
+impl Active {
+    pub(super) fn new(this: &Rc<Loop>) -> Active {
+        this.active.set(this.active.get() + 1);
+        Active(Rc::clone(this))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+        self.0.ended.notify_one();
+    }
+}
+
+/// A call whose future lives, where a cancellation finds it.
+pub(super) struct Tracked {
+    this: Rc<Loop>,
+    id: TaskId,
+    pub(super) running: Arc<Running>,
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.this.shared.running().remove(&self.id);
+        self.this.host.host.process.async_ended(self.id);
+    }
+}
+
+impl Shared {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<TaskId, Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Loop {
+    pub(super) fn new(host: Arc<ActorHost>, shared: Arc<Shared>) -> Rc<Loop> {
+        Rc::new(Loop { host, shared, active: Cell::new(0), ended: Notify::new(), replies: RefCell::default() })
+    }
+
+    /// How many async calls may overlap.
+    pub(super) fn width(&self) -> usize {
+        self.host.spec.max_concurrency.max(1) as usize
+    }
+
+    pub(super) fn active(&self) -> usize {
+        self.active.get()
+    }
+
+    pub(super) fn track(self: &Rc<Self>, id: TaskId) -> Tracked {
+        let running = Arc::new(Running::default());
+        self.shared.running().insert(id, Arc::clone(&running));
+        self.host.host.process.async_began(id, &running);
+        Tracked { this: Rc::clone(self), id, running }
+    }
+
+    /// Drops what runs at its next wake-up, which is now.
+    pub(super) fn cancel_all(&self) {
+        for running in self.shared.running().values() {
+            running.cancel();
+        }
+    }
+
     /// Waits until fewer than `width` calls overlap; `false` if the actor ended.
     async fn room(&self, width: usize) -> bool {
         while self.active.get() >= width {
@@ -210,17 +282,16 @@ impl Loop {
 
     fn begin(
         self: &Rc<Self>,
+        cell: &ActorCell,
         call: fn(ActorCell, OwnedTaskArgs) -> LocalBoxFuture<Outcome>,
         job: Job,
     ) -> Pin<Box<dyn Future<Output = ()>>> {
-        let running = Arc::new(Running::default());
-        let id = job.id();
+        let tracked = self.track(job.id());
+        let running = Arc::clone(&tracked.running);
         let current =
             Current { host: Arc::clone(&self.host.host), job: job.clone(), running: Some(Arc::clone(&running)) };
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&running));
-        self.host.host.process.async_began(id, &running);
         let this = Rc::clone(self);
-        let cell = self.cell.clone();
+        let cell = cell.clone();
         Box::pin(async move {
             let ended = if job.is_cancelled() {
                 Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")))
@@ -233,13 +304,13 @@ impl Loop {
                     Err(error) => Ended::Answered(Err(error)),
                 }
             };
-            this.shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            this.host.host.process.async_ended(id);
+            drop(tracked);
             this.answer(job, Some(ended));
         })
     }
 
-    fn call_now(&self, job: &Job, call: impl FnOnce(&mut TaskArgs<'_>) -> Outcome) -> Ended {
+    /// Runs what needs no future.
+    pub(super) fn call_now(&self, job: &Job, call: impl FnOnce(&mut TaskArgs<'_>) -> Outcome) -> Ended {
         if job.is_cancelled() {
             return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
         }
@@ -250,14 +321,21 @@ impl Loop {
         }
     }
 
-    fn flush(&self) {
+    pub(super) fn flush(&self) {
         let replies = self.replies.take();
         if !replies.is_empty() {
             remote::send_replies(&self.host.host, replies);
         }
     }
 
-    fn answer(self: &Rc<Self>, job: Job, ended: Option<Ended>) {
+    /// Answers a call that this program cannot run.
+    pub(super) fn answer_unknown(self: &Rc<Self>, job: Job) {
+        let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
+        let error = unknown.unwrap_or_else(|| Error::task("a task reached an actor"));
+        self.answer(job, Some(Ended::Answered(Err(error))));
+    }
+
+    pub(super) fn answer(self: &Rc<Self>, job: Job, ended: Option<Ended>) {
         let ended = ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("the actor's state was in use"))));
         let mut replies = self.replies.borrow_mut();
         let before = replies.len();

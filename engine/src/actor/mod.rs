@@ -1,5 +1,6 @@
 //! Actors: the caller's side ([`client`]) and the side that runs them ([`host`]).
 
+pub(crate) mod actix;
 pub(crate) mod client;
 pub(crate) mod host;
 pub(crate) mod local;

@@ -24,7 +24,7 @@ use crate::ids::{ActorId, OwnerId};
 use crate::object::{RawRef, Resolved};
 use crate::owner::Owner;
 use crate::process::Process;
-use crate::program::{ActorEntry, MethodEntry, NumReturns};
+use crate::program::{ActorEntry, KnownMethod, MethodEntry, NumReturns};
 use crate::protocol::calls::{WireCreation, WirePart, WireValue};
 use crate::protocol::{ActorSpec, AskGcs, GcsAnswer, ToGcs};
 use crate::raylet::Shape;
@@ -34,6 +34,10 @@ use crate::task::{Input, Meta, What};
 use crate::worker::host;
 
 /// An actor class: what `#[actinic::remote]` on an `impl` makes of a type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an actor of Actinic's",
+    note = "put `#[actinic::remote]` on an `impl {Self}` block with its constructor `new`"
+)]
 pub trait Actor: Sized + 'static {
     /// The type with the remote methods, which [`Handle`] derefs to.
     type Methods: From<RawHandle> + Clone + fmt::Debug + Send + Sync;
@@ -92,7 +96,7 @@ impl<A: Actor> Handle<A> {
     /// The actor's methods, to be called with options of their own.
     pub fn with(this: &Self, options: CallOptions) -> With<A> {
         let raw = RawHandle::new(Arc::clone(&this.raw.client), Some(Arc::new(options)));
-        With { methods: A::Methods::from(raw) }
+        With { methods: A::Methods::from(raw.clone()), raw }
     }
 
     pub(crate) fn raw(&self) -> &RawHandle {
@@ -137,6 +141,13 @@ impl<A: Actor> fmt::Debug for Handle<A> {
 /// An actor's methods with options for the calls made through it.
 pub struct With<A: Actor> {
     methods: A::Methods,
+    raw: RawHandle,
+}
+
+impl<A: Actor> With<A> {
+    pub(crate) fn raw(&self) -> &RawHandle {
+        &self.raw
+    }
 }
 
 impl<A: Actor> fmt::Debug for With<A> {
@@ -303,7 +314,7 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
     };
     let process = &owner.process;
     let id = ActorId(process.env.uuid());
-    let max_concurrency = options.max_concurrency.unwrap_or(if entry.has_async { 1000 } else { 1 });
+    let max_concurrency = options.max_concurrency.unwrap_or(if entry.is_local() { 1000 } else { 1 });
     let limits = ClientLimits {
         max_concurrency,
         max_pending: options.max_pending_calls.unwrap_or(-1),
@@ -455,6 +466,11 @@ fn ask_for(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry,
 impl RawHandle {
     /// Calls a method; what goes wrong is the error of the refs.
     pub fn call(&self, method: &'static MethodEntry, index: u32, args: Args) -> Submitted {
+        self.call_known(method, self.client.entry.method(index), args)
+    }
+
+    /// Calls what is at its place in the actor's table.
+    pub(crate) fn call_known(&self, method: &'static MethodEntry, known: &KnownMethod, args: Args) -> Submitted {
         let owner = match scope::owner() {
             Ok(owner) if Arc::ptr_eq(&owner.process, &self.client.process) => owner,
             // A handle carries its cluster, in another's scope too.
@@ -463,7 +479,6 @@ impl RawHandle {
                 None => return Submitted::failed(Error::connection("the cluster was shut down"), method.returns),
             },
         };
-        let known = self.client.entry.method(index);
         let plain = &known.plain;
         let options = self.options.as_deref();
         let returns = match (method.returns, options.and_then(|options| options.num_returns).or(plain.num_returns)) {

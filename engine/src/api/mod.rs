@@ -8,6 +8,7 @@ pub mod error_kind;
 pub(crate) mod get;
 pub(crate) mod handle;
 pub(crate) mod into_arg;
+pub(crate) mod messages;
 pub(crate) mod object_ref;
 pub(crate) mod op;
 pub(crate) mod options;

@@ -17,7 +17,7 @@ use crate::gcs::core::{
 };
 use crate::ids::OwnerId;
 use crate::process::Process;
-use crate::protocol::{ActorInfo, ActorNews, AskGcs, GCS, GcsAnswer, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{ActorInfo, ActorNews, AskGcs, GCS, GcsAnswer, Gone, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{Raylet, RayletLink};
 
 /// How a process reaches the GCS of its cluster.
@@ -318,11 +318,12 @@ impl Gcs {
                 };
                 self.event(Event::ActorFailed { run, node, cause }, ctx);
             }
-            ToGcs::ActorDied { run, node, exited, ended, text } => {
-                let cause = match (exited, ended) {
-                    (true, _) => ActorEnd::Exited,
-                    (_, true) => ActorEnd::Ended,
-                    _ => ActorEnd::WorkerDied { detail: text },
+            ToGcs::ActorDied { run, node, how, text } => {
+                let cause = match how {
+                    Gone::Exited => ActorEnd::Exited { detail: text },
+                    Gone::Ended => ActorEnd::Ended,
+                    Gone::Broken => ActorEnd::Broken { detail: text },
+                    Gone::Lost => ActorEnd::WorkerDied { detail: text },
                 };
                 self.event(Event::ActorDied { run, node, cause }, ctx);
             }

@@ -149,6 +149,19 @@ pub(crate) struct ActorNews {
     pub(crate) lifeline: Option<ObjectId>,
 }
 
+/// How an actor's incarnation went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Gone {
+    /// As it was asked to.
+    Ended,
+    /// By itself, on purpose.
+    Exited,
+    /// What it runs in panicked, outside of any call.
+    Broken,
+    /// With its process.
+    Lost,
+}
+
 /// To a node's raylet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToRaylet {
@@ -217,7 +230,7 @@ pub(crate) enum ToRaylet {
     },
     ActorGone {
         run: ActorRun,
-        exited: bool,
+        how: Gone,
         text: String,
     },
     /// Ends the worker that runs a task (a forced cancellation).
@@ -269,7 +282,7 @@ pub(crate) enum ToGcs {
     ActorPlaced { run: ActorRun, node: NodeId },
     ActorReady { run: ActorRun, node: NodeId, process: PeerAddr, worker: WorkerId, pid: u32 },
     ActorNotStarted { run: ActorRun, node: NodeId, text: String, error: Option<Error>, no_room: bool },
-    ActorDied { run: ActorRun, node: NodeId, exited: bool, ended: bool, text: String },
+    ActorDied { run: ActorRun, node: NodeId, how: Gone, text: String },
     StopActor { actor: ActorId },
     HandlesGone { actor: ActorId },
     Subscribe { actor: ActorId, owner: Option<OwnerId>, to: PeerAddr },

@@ -17,8 +17,8 @@ use crate::ids::{JobId, OwnerId, WorkerId};
 use crate::owner::Ran;
 use crate::process::Process;
 use crate::protocol::{
-    ActorRun, ActorSpec, AskGcs, GcsAnswer, JobRow, LeaseId, LeaseRequest, NodeRow, NodeView, OwnerMessage, RAYLET,
-    RayletAnswer, RequestId, ToGcs, ToOwner, ToRaylet, WORKER, WorkerAddr,
+    ActorRun, ActorSpec, AskGcs, GcsAnswer, Gone, JobRow, LeaseId, LeaseRequest, NodeRow, NodeView, OwnerMessage,
+    RAYLET, RayletAnswer, RequestId, ToGcs, ToOwner, ToRaylet, WORKER, WorkerAddr,
 };
 use crate::raylet::core::{Action, Event, Purpose, RayletCore, RefuseReason, Scheduling, View, WorkerKind};
 use crate::raylet::spawn::Spawner;
@@ -556,8 +556,7 @@ impl Raylet {
             self.process.tell_gcs(ToGcs::ActorDied {
                 run,
                 node: self.process.id.node,
-                exited: false,
-                ended: false,
+                how: Gone::Lost,
                 text: text.to_owned(),
             });
         }
@@ -657,12 +656,12 @@ impl Raylet {
         if let Some(id) = waiting {
             self.placing.remove(&id);
             self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0 }, ctx);
-            self.actor_gone(run, false, "it had not begun", ctx);
+            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
             return;
         }
         let Some((_, worker)) = self.running.get(&run).copied() else {
             self.cancelled.insert(run);
-            self.actor_gone(run, false, "it had not begun", ctx);
+            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
             return;
         };
         match self.workers.get(&worker) {
@@ -670,7 +669,7 @@ impl Raylet {
                 Some(actor) if actor.run == run => actor.ask_end(kill),
                 _ => {
                     self.process.end_start(run);
-                    self.actor_gone(run, false, "it had ended", ctx);
+                    self.actor_gone(run, Gone::Ended, "it had ended", ctx);
                 }
             },
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
@@ -682,10 +681,9 @@ impl Raylet {
         }
     }
 
-    fn actor_gone(&mut self, run: ActorRun, exited: bool, text: &str, ctx: &mut Context<Self>) {
+    fn actor_gone(&mut self, run: ActorRun, how: Gone, text: &str, ctx: &mut Context<Self>) {
         let node = self.process.id.node;
-        let ended = !exited;
-        self.process.tell_gcs(ToGcs::ActorDied { run, node, exited, ended, text: text.to_owned() });
+        self.process.tell_gcs(ToGcs::ActorDied { run, node, how, text: text.to_owned() });
         if let Some((lease, _)) = self.running.remove(&run) {
             self.event(Event::ReturnLease { lease, reusable: false }, ctx);
         }
@@ -777,7 +775,7 @@ impl Raylet {
                     self.event(Event::ReturnLease { lease, reusable: false }, ctx);
                 }
             }
-            ToRaylet::ActorGone { run, exited, text } => self.actor_gone(run, exited, &text, ctx),
+            ToRaylet::ActorGone { run, how, text } => self.actor_gone(run, how, &text, ctx),
             ToRaylet::KillWorker { worker } => {
                 if let Some(spawner) = &mut self.spawner {
                     spawner.kill(worker);

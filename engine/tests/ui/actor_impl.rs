@@ -31,10 +31,32 @@ impl Shape for Circle {
     }
 }
 
-trait Actor {}
+#[actinic::remote(num_cpus = 1)]
+impl actix::Actor for Circle {
+    type Context = actix::Context<Self>;
+}
 
 #[actinic::remote]
-impl Actor for Circle {}
+impl<T: actix::Message> actix::Handler<Box<T>> for Circle {
+    type Result = actix::MessageResult<Box<T>>;
+
+    fn handle(&mut self, _: Box<T>, _: &mut Self::Context) -> Self::Result {
+        unimplemented!()
+    }
+}
+
+#[derive(actix::Message)]
+#[rtype(result = "i64")]
+pub struct Ping;
+
+#[actinic::remote(max_concurrency = 2)]
+impl actix::Handler<Ping> for Circle {
+    type Result = i64;
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> i64 {
+        1
+    }
+}
 
 pub struct Methods(String);
 

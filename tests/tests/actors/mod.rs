@@ -37,6 +37,7 @@ macro_rules! both {
     )*};
 }
 
+mod actix;
 mod calls;
 mod concurrency;
 mod failures;

@@ -213,7 +213,8 @@ impl GcsCore {
         match cause {
             ActorEnd::WorkerDied { detail } => self.lose(number, DeathReason::WorkerDied { detail }),
             ActorEnd::OutOfMemory { detail } => self.lose(number, DeathReason::OutOfMemory { detail }),
-            ActorEnd::Exited => self.finish(number, DeathReason::Exited),
+            ActorEnd::Exited { detail } => self.finish(number, DeathReason::Exited { detail }),
+            ActorEnd::Broken { detail } => self.lose(number, DeathReason::Broken { detail }),
             ActorEnd::Ended => {
                 let asked = self.actors.get(number).and_then(|actor| actor.stopping.clone());
                 self.finish(number, asked.unwrap_or(DeathReason::Stopped));

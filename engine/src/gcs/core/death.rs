@@ -69,7 +69,15 @@ pub(crate) enum DeathReason {
     /// It was killed.
     Killed,
     /// It asked to exit.
-    Exited,
+    Exited {
+        /// How.
+        detail: String,
+    },
+    /// What it runs in panicked, outside of any call.
+    Broken {
+        /// Where and why.
+        detail: String,
+    },
     /// It was asked to stop after the calls already made.
     Stopped,
     /// Its last handle was dropped.
@@ -138,6 +146,7 @@ impl DeathReason {
         matches!(
             self,
             DeathReason::WorkerDied { .. }
+                | DeathReason::Broken { .. }
                 | DeathReason::OutOfMemory { .. }
                 | DeathReason::NodeDied { .. }
                 | DeathReason::Killed
@@ -155,6 +164,7 @@ impl DeathReason {
             self,
             DeathReason::ConstructorError { .. }
                 | DeathReason::WorkerDied { .. }
+                | DeathReason::Broken { .. }
                 | DeathReason::OutOfMemory { .. }
                 | DeathReason::NodeDied { .. }
                 | DeathReason::Unschedulable { .. }
@@ -211,7 +221,8 @@ impl fmt::Display for DeathReason {
             DeathReason::OwnerDied { owner } => write!(f, "ended because its owner {owner} died"),
             DeathReason::JobEnded { job } => write!(f, "ended with its job {job}"),
             DeathReason::Killed => write!(f, "was killed"),
-            DeathReason::Exited => write!(f, "exited on purpose (intended exit)"),
+            DeathReason::Exited { detail } => write!(f, "exited on purpose: {detail} (intended exit)"),
+            DeathReason::Broken { detail } => write!(f, "broke: {detail}"),
             DeathReason::Stopped => write!(f, "was stopped (intended exit)"),
             DeathReason::OutOfScope => write!(f, "ended because all its handles were dropped"),
             DeathReason::Unschedulable { detail } => write!(f, "cannot be placed: {detail}"),

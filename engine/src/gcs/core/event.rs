@@ -91,8 +91,10 @@ pub(crate) enum ActorEnd {
     WorkerDied { detail: String },
     /// Its process was ended to save memory.
     OutOfMemory { detail: String },
-    /// It called `exit_actor`.
-    Exited,
+    /// What it runs in panicked, outside of any call: where and why.
+    Broken { detail: String },
+    /// It ended itself on purpose: how.
+    Exited { detail: String },
     /// It ended as `EndActor` had asked.
     Ended,
 }

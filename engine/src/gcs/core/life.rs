@@ -19,7 +19,10 @@ impl GcsCore {
         if !may_restart(actor, &reason) {
             return self.finish(number, reason);
         }
-        let crashed = matches!(reason, DeathReason::WorkerDied { .. } | DeathReason::OutOfMemory { .. });
+        let crashed = matches!(
+            reason,
+            DeathReason::WorkerDied { .. } | DeathReason::Broken { .. } | DeathReason::OutOfMemory { .. }
+        );
         if crashed && actor.row.state != ActorState::Alive {
             actor.crashes += 1;
         }

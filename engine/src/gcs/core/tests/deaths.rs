@@ -43,10 +43,27 @@ fn a_crash_without_restarts_is_the_end() {
 fn an_intended_exit_never_restarts() {
     let mut world = World::new(1);
     let (node, run) = world.create_alive(with_restarts(1, -1));
-    world.die(node, run, ActorEnd::Exited);
-    assert_eq!(world.reason(1), DeathReason::Exited);
+    world.die(node, run, ActorEnd::Exited { detail: "enough".to_owned() });
+    assert_eq!(world.reason(1), DeathReason::Exited { detail: "enough".to_owned() });
     assert!(world.row(1).death.as_ref().unwrap().to_string().contains("intended exit"));
     assert!(world.placed().is_empty() && world.warnings().is_empty());
+}
+
+/// What breaks outside of any call is the system's fault as a crash is, and says what it was.
+#[test]
+fn what_breaks_restarts_as_a_crash_does() {
+    let mut world = World::new(1);
+    let (node, run) = world.create_alive(with_restarts(1, 1));
+    let broken = || ActorEnd::Broken { detail: "its context panicked".to_owned() };
+    world.die(node, run, broken());
+    assert_eq!(world.row(1).restarts, 1);
+    let (node, run) = world.placed()[0];
+    world.ready(node, run);
+    world.die(node, run, broken());
+    assert!(matches!(world.reason(1), DeathReason::Broken { .. }));
+    let text = world.row(1).death.as_ref().unwrap().to_string();
+    assert!(text.contains("its context panicked") && text.contains("max_restarts"), "{text}");
+    assert_eq!(world.warnings().len(), 1);
 }
 
 /// ALF-12: a crash in the constructor counts as a death; with restarts left the constructor runs again.

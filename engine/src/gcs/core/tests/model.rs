@@ -33,7 +33,7 @@ fn kind(reason: &DeathReason) -> &'static str {
         DeathReason::OwnerDied { .. } => "owner",
         DeathReason::JobEnded { .. } => "job",
         DeathReason::Killed => "kill",
-        DeathReason::Exited => "exit",
+        DeathReason::Exited { .. } => "exit",
         DeathReason::OutOfScope => "scope",
         DeathReason::Refused { .. } => "refused",
         _ => "other",
@@ -113,7 +113,7 @@ impl Model {
                 actor.fault("crash");
             }
             2 => {
-                self.world.die(node, run, ActorEnd::Exited);
+                self.world.die(node, run, ActorEnd::Exited { detail: String::new() });
                 actor.end("exit");
             }
             3 => {

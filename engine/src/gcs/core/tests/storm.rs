@@ -79,7 +79,7 @@ impl Raylet {
             self.come_alive(node, run);
         } else if started && chance.one_in(2) {
             self.end(run);
-            let cause = if chance.one_in(5) { ActorEnd::Exited } else { crash() };
+            let cause = if chance.one_in(5) { ActorEnd::Exited { detail: String::new() } } else { crash() };
             self.from.push_back(Event::ActorDied { run, node, cause });
             self.report(node);
         } else if !started {
