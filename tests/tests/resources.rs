@@ -304,6 +304,7 @@ async fn who_waits_for_an_actor_is_told_what_is_missing(cluster: TestCluster) ->
         assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
         assert!(error.to_string().contains("pin"), "it names what is missing: {error}");
     }
+    actinic::kill(&actor).await?;
     drop(actor);
     cluster.idle().await
 }

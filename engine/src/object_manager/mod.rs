@@ -200,8 +200,10 @@ impl Process {
             };
         }
         let transferred = match self.transfer(object, stored).await {
-            // Who held it may be who owned it, and gone with it.
-            Err(_) if self.is_gone(object.task.owner.process).await => Err(owner_gone(object)),
+            // Who held it may be who owned it, and gone with it: an owner that lives holds what others have refs to.
+            Err(_) if self.held_by_owner(object, stored) || self.is_gone(object.task.owner.process).await => {
+                Err(owner_gone(object))
+            }
             transferred => transferred,
         };
         let fetched = transferred.and_then(|value| {
@@ -226,6 +228,12 @@ impl Process {
             self.tell_owner(owner.process, ToOwner::To { owner: owner.number, message: copied });
         }
         fetched.map(|value| with_refs(value, stored))
+    }
+
+    /// Whether another process has, or had, the object because its owner is there.
+    fn held_by_owner(&self, object: ObjectId, stored: &Stored) -> bool {
+        let owner = object.task.owner.process;
+        owner != self.id && stored.at.iter().any(|at| at.id == owner)
     }
 
     async fn transfer(self: &Arc<Self>, object: ObjectId, stored: &Stored) -> Result<Value> {
