@@ -201,7 +201,7 @@ impl Process {
         }
         let transferred = match self.transfer(object, stored).await {
             // Who held it may be who owned it, and gone with it: an owner that lives holds what others have refs to.
-            Err(_) if self.held_by_owner(object, stored) || self.is_gone(object.task.owner.process).await => {
+            Err(_) if held_by_owner(object, stored) || self.is_gone(object.task.owner.process).await => {
                 Err(owner_gone(object))
             }
             transferred => transferred,
@@ -228,12 +228,6 @@ impl Process {
             self.tell_owner(owner.process, ToOwner::To { owner: owner.number, message: copied });
         }
         fetched.map(|value| with_refs(value, stored))
-    }
-
-    /// Whether another process has, or had, the object because its owner is there.
-    fn held_by_owner(&self, object: ObjectId, stored: &Stored) -> bool {
-        let owner = object.task.owner.process;
-        owner != self.id && stored.at.iter().any(|at| at.id == owner)
     }
 
     async fn transfer(self: &Arc<Self>, object: ObjectId, stored: &Stored) -> Result<Value> {
@@ -265,6 +259,11 @@ impl Process {
             _ => None,
         }
     }
+}
+
+/// Whether the object lies, or lay, in its owner's own process, this one or another.
+fn held_by_owner(object: ObjectId, stored: &Stored) -> bool {
+    stored.at.iter().any(|at| at.id == object.task.owner.process)
 }
 
 fn owner_gone(object: ObjectId) -> Error {
