@@ -193,12 +193,14 @@ fn deep_sync(n: u32) -> actinic::Result<u64> {
     if n == 0 { Ok(0) } else { Ok(deep_sync::remote(n - 1).blocking()? + 1) }
 }
 
-modes! {
+here! {
     /// Async tasks nest ten thousand deep, because awaiting holds no thread.
     2 CPUs, async fn async_tasks_nest_ten_thousand_deep(cluster) {
         assert_eq!(deep::remote(10_000).await?, 10_000);
     }
+}
 
+modes! {
     /// Sync tasks nest sixty-four deep on one CPU, because a blocked one lends it.
     1 CPUs, async fn sync_tasks_nest_sixty_four_deep_on_one_cpu(cluster) {
         assert_eq!(deep_sync::remote(64).await?, 64);
