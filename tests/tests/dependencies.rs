@@ -193,7 +193,7 @@ fn deep_sync(n: u32) -> actinic::Result<u64> {
     if n == 0 { Ok(0) } else { Ok(deep_sync::remote(n - 1).blocking()? + 1) }
 }
 
-here! {
+modes! {
     /// Async tasks nest ten thousand deep, because awaiting holds no thread.
     2 CPUs, async fn async_tasks_nest_ten_thousand_deep(cluster) {
         assert_eq!(deep::remote(10_000).await?, 10_000);

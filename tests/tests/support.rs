@@ -12,42 +12,20 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// The same test on threads, on worker processes, and with all CPUs on a second node.
 macro_rules! modes {
     ($($(#[$doc:meta])* $cpus:literal CPUs, async fn $name:ident($cluster:ident) $body:block)*) => {$(
-        $(#[$doc])*
-        mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-
-            async fn body($cluster: &actinic::testing::TestCluster) -> actinic::Result<()> {
-                let _ = $cluster;
-                $body
-                Ok(())
-            }
-
-            #[actinic::test(num_cpus = $cpus)]
-            async fn on_threads(cluster: TestCluster) -> actinic::Result<()> {
-                body(&cluster).await?;
-                cluster.idle().await
-            }
-
-            #[actinic::test(num_cpus = $cpus, workers = "processes")]
-            async fn on_processes(cluster: TestCluster) -> actinic::Result<()> {
-                body(&cluster).await?;
-                cluster.idle().await
-            }
-
+        here! { @more {
             #[actinic::test(num_cpus = 0)]
             async fn on_another_node(cluster: TestCluster) -> actinic::Result<()> {
                 let _node = cluster.add_node().num_cpus($cpus).await?;
                 body(&cluster).await?;
                 cluster.idle().await
             }
-        }
+        } $(#[$doc])* $cpus CPUs, async fn $name($cluster) $body }
     )*};
 }
 
 /// The same test on threads and on worker processes.
 macro_rules! here {
-    ($($(#[$doc:meta])* $cpus:literal CPUs, async fn $name:ident($cluster:ident) $body:block)*) => {$(
+    (@more {$($more:item)*} $(#[$doc:meta])* $cpus:literal CPUs, async fn $name:ident($cluster:ident) $body:block) => {
         $(#[$doc])*
         mod $name {
             #[allow(unused_imports)]
@@ -70,7 +48,12 @@ macro_rules! here {
                 body(&cluster).await?;
                 cluster.idle().await
             }
+
+            $($more)*
         }
+    };
+    ($($(#[$doc:meta])* $cpus:literal CPUs, async fn $name:ident($cluster:ident) $body:block)*) => {$(
+        here! { @more {} $(#[$doc])* $cpus CPUs, async fn $name($cluster) $body }
     )*};
 }
 

@@ -18,6 +18,7 @@ use actinic_transport::{Lane, Peer};
 
 use crate::actor::host::ActorHost;
 use crate::api::error::{Error, Result};
+use crate::gcs::core::ActorState;
 use crate::ids::{ActorId, OwnerId, TaskId};
 use crate::object::{RawRef, Resolved, Target};
 use crate::owner::remote::{CANCEL_WITHIN, Cancelling, carried_refs, wire_dependencies};
@@ -97,7 +98,7 @@ struct State {
     /// What the actor waits for, as the GCS says, while it is not alive.
     waits: Option<String>,
     holds: u64,
-    state: crate::gcs::core::ActorState,
+    state: ActorState,
 }
 
 /// Hears why an actor is dead for good.
@@ -160,7 +161,7 @@ impl Client {
                 held: None,
                 waits: None,
                 holds: 0,
-                state: crate::gcs::core::ActorState::PendingCreation,
+                state: ActorState::PendingCreation,
             }),
             lifeline: Mutex::new(None),
             ready: Mutex::new(None),
@@ -177,7 +178,7 @@ impl Client {
         format!("actor {} ({})", self.class, self.id)
     }
 
-    pub(crate) fn state(&self) -> crate::gcs::core::ActorState {
+    pub(crate) fn state(&self) -> ActorState {
         self.lock().state
     }
 
@@ -494,7 +495,6 @@ impl Client {
 
     /// What the GCS says of the actor.
     pub(crate) fn news(self: &Arc<Self>, news: &ActorNews) {
-        use crate::gcs::core::ActorState;
         let info = &news.info;
         if let Some(real) = news.lifeline.and_then(|id| self.process.ask_lifeline(id)) {
             // It is another's actor, which the handles here keep alive from now on.
@@ -505,7 +505,7 @@ impl Client {
             drop(before);
         }
         let mut state = self.lock();
-        if info.incarnation < state.incarnation || matches!(state.at, At::Dead(_)) {
+        if matches!(state.at, At::Dead(_)) || is_stale((state.incarnation, state.state), (info.incarnation, info.state)) {
             return;
         }
         let same = info.incarnation == state.incarnation && !matches!(state.at, At::Nowhere);
@@ -631,7 +631,7 @@ impl Client {
         let all: Vec<Arc<Task>> = {
             let mut state = self.lock();
             state.at = At::Dead(error.clone());
-            state.state = crate::gcs::core::ActorState::Dead;
+            state.state = ActorState::Dead;
             let flying = std::mem::take(&mut state.flying).into_values();
             flying.chain(std::mem::take(&mut state.waiting).into_values().flatten()).collect()
         };
@@ -680,7 +680,6 @@ impl Client {
 
     /// Tells a `ready` ref that was asked for after the actor was made, or not.
     pub(crate) fn made_already(&self) {
-        use crate::gcs::core::ActorState;
         let known = {
             let state = self.lock();
             match (&state.at, state.state) {
@@ -721,6 +720,13 @@ impl Drop for Client {
     }
 }
 
+/// Whether the GCS said it before what is known. Answers and news come on ways of their own, and may overtake each
+/// other; an incarnation is alive only after all else but its end.
+fn is_stale(known: (u32, ActorState), said: (u32, ActorState)) -> bool {
+    let before = said.0 == known.0 && known.1 == ActorState::Alive;
+    said.0 < known.0 || (before && !matches!(said.1, ActorState::Alive | ActorState::Dead))
+}
+
 fn drop_waiting(state: &mut State, caller: Caller, task: &Arc<Task>) {
     if let Some(queue) = state.waiting.get_mut(&caller) {
         queue.retain(|other| !Arc::ptr_eq(other, task));
@@ -742,5 +748,22 @@ fn constructor_error(death: &crate::gcs::core::DeathCause) -> Option<Error> {
     match &death.reason {
         crate::gcs::core::DeathReason::ConstructorError { error, .. } => postcard::from_bytes(error).ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `get_actor` may be answered while an actor restarts, and its news that it is alive come first.
+    #[test]
+    fn what_was_said_before_an_incarnation_was_alive_is_stale() {
+        use ActorState::{Alive, Dead, Restarting};
+        assert!(is_stale((1, Alive), (1, Restarting)));
+        assert!(is_stale((1, Alive), (0, Alive)));
+        assert!(!is_stale((1, Alive), (1, Alive)), "its process may have been found again");
+        assert!(!is_stale((1, Alive), (1, Dead)));
+        assert!(!is_stale((1, Alive), (2, Restarting)));
+        assert!(!is_stale((1, Restarting), (1, Alive)));
     }
 }
