@@ -55,13 +55,13 @@ mod worker;
 
 pub use actinic_macros::{main, method, remote, test};
 pub use actinic_transport::NodeId;
+pub use api::as_completed::{AsCompleted, as_completed};
 pub use api::buffer::{Array, Buffer};
+pub use api::cancel::{Cancel, cancel};
 pub use api::cluster::{Cluster, Init, NodeInfo, Workers, init, sleep};
 pub use api::context::{Context, context, try_context};
 pub use api::error::{Detail, Error, Result};
-pub use api::get::{
-    AsCompleted, Cancel, Get, GetFuture, Put, Refs, Wait, WaitList, as_completed, cancel, get, put, wait,
-};
+pub use api::get::{Get, GetFuture, Refs, get};
 pub use api::handle::{
     Actor, ActorState, DeathCause, GetActor, Handle, Kill, With, exit_actor, get_actor, kill, list_named_actors,
 };
@@ -72,7 +72,9 @@ pub use api::op::Op;
 pub use api::options::{
     ActorOptions, CallOptions, Isolation, Lifetime, MethodOptions, OnInfeasible, Scheduling, TaskOptions,
 };
+pub use api::put::{Put, put};
 pub use api::scope::Enter;
+pub use api::wait::{Wait, WaitList, wait};
 pub use ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
 pub use program::{inventory, register};
 

@@ -505,7 +505,8 @@ impl Client {
             drop(before);
         }
         let mut state = self.lock();
-        if matches!(state.at, At::Dead(_)) || is_stale((state.incarnation, state.state), (info.incarnation, info.state)) {
+        if matches!(state.at, At::Dead(_)) || is_stale((state.incarnation, state.state), (info.incarnation, info.state))
+        {
             return;
         }
         let same = info.incarnation == state.incarnation && !matches!(state.at, At::Nowhere);

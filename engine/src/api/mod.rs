@@ -1,6 +1,8 @@
 //! The public interface.
 
+pub(crate) mod as_completed;
 pub(crate) mod buffer;
+pub(crate) mod cancel;
 pub(crate) mod cluster;
 pub(crate) mod context;
 pub(crate) mod error;
@@ -13,4 +15,6 @@ pub(crate) mod object_ref;
 pub(crate) mod op;
 pub(crate) mod options;
 pub mod private_method;
+pub(crate) mod put;
 pub(crate) mod scope;
+pub(crate) mod wait;

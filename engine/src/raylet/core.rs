@@ -19,6 +19,7 @@
 //! - **ORDER-1, ORDER-2**: [`queue`]. **PLACE-1** to **PLACE-5**: [`policy`]. **POOL-1** to **POOL-3**: [`pool`].
 
 mod faults;
+mod leases;
 mod ledger;
 mod messages;
 mod place;
@@ -35,7 +36,8 @@ use std::time::Duration;
 
 use actinic_transport::NodeId;
 
-use self::ledger::{Holder, Ledger};
+use self::leases::{Lease, Leases, Recalled};
+use self::ledger::Ledger;
 use self::policy::Cluster;
 use self::pool::Pool;
 use self::queue::{Queue, Reserver};
@@ -51,49 +53,6 @@ pub(crate) use self::report::{LeaseRow, PendingReason, QueueRow, Snapshot, Worke
 
 /// How many ended jobs are remembered, so that what they still had under way starts nothing.
 const ENDED_JOBS_MAX: usize = 1024;
-
-/// A lease, from the moment its resources are taken.
-#[derive(Clone, Debug)]
-struct Lease {
-    request: RequestKey,
-    holder: Holder,
-    depth: u32,
-    kind: WorkerKind,
-    actor: Option<ActorId>,
-    outlives_job: bool,
-    /// What it takes when it is not blocked.
-    hold: ResourceSet,
-    /// What it lends while it is: its CPU.
-    lent: ResourceSet,
-    blocked: bool,
-    /// None while one starts.
-    worker: Option<WorkerId>,
-    /// When it was placed, then when it was granted.
-    since: Duration,
-    recalled: Recalled,
-}
-
-/// How its owner was asked to return a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Recalled {
-    No,
-    WhenIdle,
-    Now,
-}
-
-impl Lease {
-    /// What would be free if it were returned.
-    fn gives(&self) -> ResourceSet {
-        let mut gives = self.hold.clone();
-        gives.sub(&self.lent);
-        gives
-    }
-
-    /// It runs a task, and will give everything back when that ends.
-    fn returns(&self) -> bool {
-        self.worker.is_some() && self.actor.is_none() && !self.blocked
-    }
-}
 
 /// What becomes of a lease's worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +84,7 @@ pub(crate) struct RayletCore {
     pool: Pool,
     queue: Queue,
     cluster: Cluster,
-    leases: BTreeMap<u64, Lease>,
+    leases: Leases,
     granted: u64,
     classes: BTreeMap<Class, ClassState>,
     ended_jobs: VecDeque<JobId>,
@@ -146,7 +105,7 @@ impl RayletCore {
             pool: Pool::new(node),
             queue: Queue::default(),
             cluster: Cluster::new(node),
-            leases: BTreeMap::new(),
+            leases: Leases::default(),
             granted: 0,
             classes: BTreeMap::new(),
             ended_jobs: VecDeque::new(),
@@ -273,7 +232,7 @@ impl RayletCore {
     fn cancel_starting(&mut self, key: &RequestKey, count: u32, out: &mut Vec<Action>) {
         if count > 0 {
             let starting =
-                |(number, lease): (&u64, &Lease)| (lease.request == *key && lease.worker.is_none()).then_some(*number);
+                |(number, lease): (u64, &Lease)| (lease.request == *key && lease.worker.is_none()).then_some(number);
             let latest: Vec<u64> = self.leases.iter().rev().filter_map(starting).take(count as usize).collect();
             for number in latest {
                 self.end_lease(number, WorkerFate::Reuse, out);
@@ -283,13 +242,13 @@ impl RayletCore {
 
     /// A lease that was granted and has not ended.
     fn known(&self, id: LeaseId) -> Option<u64> {
-        let lease = self.leases.get(&id.number).filter(|_| id.node == self.node)?;
+        let lease = self.leases.get(id.number).filter(|_| id.node == self.node)?;
         lease.worker.map(|_| id.number)
     }
 
     /// The one place where a lease ends (LEASE-4).
     fn end_lease(&mut self, number: u64, fate: WorkerFate, out: &mut Vec<Action>) {
-        let Some(lease) = self.leases.remove(&number) else {
+        let Some(lease) = self.leases.remove(number) else {
             return;
         };
         self.ledger.close(&lease.holder, &lease.gives());
@@ -312,25 +271,27 @@ impl RayletCore {
     }
 
     fn block(&mut self, lease: LeaseId) {
-        let Some(lease) = self.known(lease).and_then(|number| self.leases.get_mut(&number)) else {
-            return;
-        };
-        if !lease.blocked {
-            lease.blocked = true;
-            lease.lent = lease.hold.cpu_part();
-            self.ledger.give(&lease.holder, &lease.lent);
-        }
+        let Some(number) = self.known(lease) else { return };
+        let ledger = &mut self.ledger;
+        self.leases.change(number, |lease| {
+            if !lease.blocked {
+                lease.blocked = true;
+                lease.lent = lease.hold.cpu_part();
+                ledger.give(&lease.holder, &lease.lent);
+            }
+        });
     }
 
     fn unblock(&mut self, lease: LeaseId) {
-        let Some(lease) = self.known(lease).and_then(|number| self.leases.get_mut(&number)) else {
-            return;
-        };
-        if lease.blocked {
-            lease.blocked = false;
-            let lent = std::mem::take(&mut lease.lent);
-            self.ledger.take(&lease.holder, &lent);
-        }
+        let Some(number) = self.known(lease) else { return };
+        let ledger = &mut self.ledger;
+        self.leases.change(number, |lease| {
+            if lease.blocked {
+                lease.blocked = false;
+                let lent = std::mem::take(&mut lease.lent);
+                ledger.take(&lease.holder, &lent);
+            }
+        });
     }
 
     /// Whole CPUs of this node, at least one.

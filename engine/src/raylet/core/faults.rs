@@ -22,7 +22,7 @@ impl RayletCore {
 
     fn end_leases(&mut self, ended: impl Fn(&Lease) -> bool, out: &mut Vec<Action>) {
         let numbers: Vec<u64> =
-            self.leases.iter().filter(|(_, lease)| ended(lease)).map(|(number, _)| *number).collect();
+            self.leases.iter().filter(|(_, lease)| ended(lease)).map(|(number, _)| number).collect();
         for number in numbers {
             self.end_lease(number, WorkerFate::Stop, out);
         }
@@ -56,10 +56,10 @@ impl RayletCore {
         if self.pool.remove(worker).is_none() {
             return;
         }
-        let on_it = |(number, lease): (&u64, &Lease)| (lease.worker == Some(worker)).then_some(*number);
+        let on_it = |(number, lease): (u64, &Lease)| (lease.worker == Some(worker)).then_some(number);
         let numbers: Vec<u64> = self.leases.iter().filter_map(on_it).collect();
         for number in numbers {
-            let to = self.leases.get(&number).map(|lease| lease.holder.owner);
+            let to = self.leases.get(number).map(|lease| lease.holder.owner);
             self.end_lease(number, WorkerFate::Gone, out);
             let lease = LeaseId { node: self.node, number };
             out.extend(to.map(|to| Action::LeaseLost { lease, to, worker }));
@@ -70,7 +70,7 @@ impl RayletCore {
     pub(super) fn worker_failed(&mut self, worker: WorkerId, reason: String, permanent: bool, out: &mut Vec<Action>) {
         let failed = self.pool.failed(worker, permanent, self.now);
         let keys: Vec<RequestKey> =
-            failed.iter().filter_map(|number| self.leases.get(number)).map(|lease| lease.request).collect();
+            failed.iter().filter_map(|number| self.leases.get(*number)).map(|lease| lease.request).collect();
         for key in keys {
             self.refuse(&key, RefuseReason::WorkerStart { reason: reason.clone() }, out);
         }

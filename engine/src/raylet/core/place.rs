@@ -79,12 +79,12 @@ impl RayletCore {
     }
 
     fn find_reserver(&self) -> Option<Reserver> {
-        let running: Vec<&Lease> = self.leases.values().filter(|lease| lease.returns()).collect();
         let mut returning = self.ledger.available().clone();
-        for lease in &running {
+        let mut held: BTreeSet<&ResourceSet> = BTreeSet::new();
+        for (_, lease) in self.leases.returning() {
             returning.add(&lease.gives());
+            held.insert(&lease.hold);
         }
-        let held: BTreeSet<&ResourceSet> = running.iter().map(|lease| &lease.hold).collect();
         self.queue.reserver(RESERVE_AFTER, self.now, &returning, held)
     }
 
@@ -294,12 +294,13 @@ impl RayletCore {
 
     /// The lease has its worker: its owner learns of it.
     fn grant(&mut self, number: u64, worker: WorkerId, out: &mut Vec<Action>) {
-        let Some(lease) = self.leases.get_mut(&number) else {
-            return;
-        };
-        lease.worker = Some(worker);
-        lease.since = self.now;
-        let key = lease.request;
+        let now = self.now;
+        let granted = self.leases.change(number, |lease| {
+            lease.worker = Some(worker);
+            lease.since = now;
+            lease.request
+        });
+        let Some(key) = granted else { return };
         let open = self.queue.get_mut(&key).map_or(0, |request| {
             request.starting = request.starting.saturating_sub(1);
             request.open()

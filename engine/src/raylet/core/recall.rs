@@ -70,8 +70,8 @@ impl RayletCore {
         let late: Vec<&Wanting> = wanting.iter().filter(|wanting| wanting.late_at <= self.now).collect();
         self.recall_now(&late, out);
         let due = wanting.iter().flat_map(|wanting| [wanting.late_at, wanting.starved_at]);
-        let left_alone = self.leases.values().filter(|lease| lease.recalled < Recalled::Now && lease.returns());
-        let left_alone = left_alone.map(|lease| lease.since + YIELD_AFTER);
+        let left_alone = self.leases.returning().filter(|(_, lease)| lease.recalled < Recalled::Now);
+        let left_alone = left_alone.map(|(_, lease)| lease.since + YIELD_AFTER);
         due.chain(left_alone).filter(|due| *due > self.now).min()
     }
 
@@ -94,16 +94,16 @@ impl RayletCore {
     fn recall_idle(&mut self, wanting: &[Wanting], out: &mut Vec<Action>) {
         let mut untold: Vec<u64> = self
             .leases
-            .iter()
-            .filter(|(_, lease)| lease.recalled == Recalled::No && lease.returns())
-            .map(|(number, _)| *number)
+            .returning()
+            .filter(|(_, lease)| lease.recalled == Recalled::No)
+            .map(|(number, _)| number)
             .collect();
         for wanting in wanting {
             if untold.is_empty() {
                 return;
             }
             let lacks = wanting.lacks(self.ledger.available());
-            let helps = |number: &u64| self.leases.get(number).is_some_and(|lease| wanting.helped_by(lease, &lacks));
+            let helps = |number: &u64| self.leases.get(*number).is_some_and(|lease| wanting.helped_by(lease, &lacks));
             let (tell, rest) = untold.into_iter().partition(helps);
             untold = rest;
             for number in tell {
@@ -119,8 +119,8 @@ impl RayletCore {
         // How things will be when what was recalled already is back.
         let mut coming = self.ledger.available().clone();
         let mut accounts = self.ledger.accounts().clone();
-        let recalled = self.leases.values().filter(|lease| lease.recalled == Recalled::Now && lease.returns());
-        for lease in recalled {
+        let recalled = self.leases.returning().filter(|(_, lease)| lease.recalled == Recalled::Now);
+        for (_, lease) in recalled {
             coming.add(&lease.gives());
             accounts.give(&lease.holder, &lease.gives());
         }
@@ -150,7 +150,7 @@ impl RayletCore {
         let mut victims: Vec<u64> = Vec::new();
         while !wanting.need.fits(coming) {
             let Some((number, lease)) = self.victim(wanting, &victims, coming, accounts) else {
-                for lease in victims.iter().filter_map(|number| self.leases.get(number)) {
+                for lease in victims.iter().filter_map(|number| self.leases.get(*number)) {
                     coming.sub(&lease.gives());
                     accounts.take(&lease.holder, &lease.gives());
                 }
@@ -173,24 +173,26 @@ impl RayletCore {
     ) -> Option<(u64, &Lease)> {
         let total = self.ledger.total();
         let lacks = wanting.lacks(coming);
-        let may = |(number, lease): &(&u64, &Lease)| {
+        let may = |(number, lease): &(u64, &Lease)| {
             lease.recalled < Recalled::Now
                 && lease.since + YIELD_AFTER <= self.now
-                && !victims.contains(*number)
+                && !victims.contains(number)
                 && wanting.outranks(lease)
                 && wanting.helped_by(lease, &lacks)
                 && (wanting.starved || accounts.holds_more(&lease.holder, &wanting.holder, total))
         };
-        let size = |(number, lease): &(&u64, &Lease)| (Reverse(accounts.size(&lease.holder, total)), **number);
-        let most = self.leases.iter().filter(may).min_by_key(size);
-        most.map(|(number, lease)| (*number, lease))
+        let size = |(number, lease): &(u64, &Lease)| (Reverse(accounts.size(&lease.holder, total)), *number);
+        self.leases.returning().filter(may).min_by_key(size)
     }
 
     fn tell(&mut self, number: u64, how: Recalled, out: &mut Vec<Action>) {
-        if let Some(lease) = self.leases.get_mut(&number) {
+        let told = self.leases.change(number, |lease| {
             lease.recalled = how;
+            lease.holder.owner
+        });
+        if let Some(to) = told {
             let id = LeaseId { node: self.node, number };
-            out.push(Action::Recall { lease: id, to: lease.holder.owner, yield_now: how == Recalled::Now });
+            out.push(Action::Recall { lease: id, to, yield_now: how == Recalled::Now });
         }
     }
 }

@@ -141,8 +141,8 @@ impl RayletCore {
 
     /// Everything at this moment, for the state interface.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let lease = |(number, lease): (&u64, &super::Lease)| LeaseRow {
-            lease: LeaseId { node: self.node, number: *number },
+        let lease = |(number, lease): (u64, &super::Lease)| LeaseRow {
+            lease: LeaseId { node: self.node, number },
             owner: lease.holder.owner,
             job: lease.holder.job,
             actor: lease.actor,

@@ -1,0 +1,114 @@
+//! `cancel`: a call, and the calls that it made.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use crate::api::error::Result;
+use crate::api::object_ref::Ref;
+use crate::api::op::{block_on, check_may_block};
+use crate::object::{RawRef, Target};
+use crate::owner::remote::Cancelling;
+use crate::process::Process;
+use crate::protocol::{OwnerMessage, ToOwner};
+
+/// Cancels the task or actor call that makes an object; a finished one keeps its value.
+///
+/// The refs fail at once. When the operation is done, what had not begun never will, and what runs has been told: an
+/// async function is dropped at its next await, a sync one sees it by [`crate::Context::is_cancelled`].
+///
+/// # Errors
+///
+/// `InvalidArgument` for what cannot be ended by force.
+pub fn cancel<R: Ref>(object: &R) -> Cancel {
+    Cancel { object: object.raw_ref().0.clone(), force: false, recursive: true }
+}
+
+/// A cancellation that was described and not begun.
+#[derive(Debug)]
+#[must_use = "nothing is cancelled until this is awaited, or `.blocking()` is called"]
+pub struct Cancel {
+    object: RawRef,
+    force: bool,
+    recursive: bool,
+}
+
+impl Cancel {
+    /// Whether to end the process of a task that runs and does not look; default false.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Whether the tasks that it submitted are cancelled too; default true.
+    pub fn recursive(mut self, recursive: bool) -> Self {
+        self.recursive = recursive;
+        self
+    }
+
+    fn begin(self) -> Result<Vec<Cancelling>> {
+        let mut cancelling = Vec::new();
+        match self.object.target() {
+            Target::Owned(task, _) => {
+                if self.recursive {
+                    cancelling.extend(task.owner.process.cancel_children(task.id()));
+                    cancelling.extend(task.owner.cancel_children_away(task));
+                }
+                cancelling.extend(task.owner.cancel(task, self.force)?);
+            }
+            Target::Borrowed(borrowed) => {
+                let id = borrowed.id.task;
+                let message = OwnerMessage::Cancel { seq: id.seq, force: self.force, recursive: self.recursive };
+                borrowed.process.tell_owner(id.owner.process, ToOwner::To { owner: id.owner.number, message });
+            }
+        }
+        Ok(cancelling)
+    }
+
+    async fn run(self) -> Result<()> {
+        for told in self.begin()? {
+            // A worker that cannot be asked is gone, and what it ran with it.
+            let _ = told.await;
+        }
+        Ok(())
+    }
+
+    /// Cancels on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for what cannot be ended by force, and on a thread of an async runtime.
+    pub fn blocking(self) -> Result<()> {
+        check_may_block()?;
+        block_on(Box::pin(self.run()))
+    }
+}
+
+impl IntoFuture for Cancel {
+    type Output = Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl Process {
+    /// Cancels what a task submitted from this process. Children are cancelled as the parent is, but never by force.
+    pub(crate) fn cancel_children(&self, parent: crate::ids::TaskId) -> Vec<Cancelling> {
+        let mark = parent.mark();
+        let mut cancelling = Vec::new();
+        for owner in self.owners() {
+            for task in owner.tasks() {
+                if task.parent == mark && !task.is_done() {
+                    cancelling.extend(self.cancel_children(task.id()));
+                    cancelling.extend(task.owner.cancel_children_away(&task));
+                    match owner.cancel(&task, false) {
+                        Ok(told) => cancelling.extend(told),
+                        Err(error) => tracing::debug!(%error, "a child was not cancelled"),
+                    }
+                }
+            }
+        }
+        cancelling
+    }
+}

@@ -1,0 +1,99 @@
+//! The leases of a node, and which of them give their resources back by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::ledger::Holder;
+use super::messages::{RequestKey, WorkerKind};
+use crate::ids::{ActorId, WorkerId};
+use crate::resources::ResourceSet;
+
+/// A lease, from the moment its resources are taken.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    pub(super) request: RequestKey,
+    pub(super) holder: Holder,
+    pub(super) depth: u32,
+    pub(super) kind: WorkerKind,
+    pub(super) actor: Option<ActorId>,
+    pub(super) outlives_job: bool,
+    /// What it takes when it is not blocked.
+    pub(super) hold: ResourceSet,
+    /// What it lends while it is: its CPU.
+    pub(super) lent: ResourceSet,
+    pub(super) blocked: bool,
+    /// None while one starts.
+    pub(super) worker: Option<WorkerId>,
+    /// When it was placed, then when it was granted.
+    pub(super) since: Duration,
+    pub(super) recalled: Recalled,
+}
+
+/// How its owner was asked to return a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Recalled {
+    No,
+    WhenIdle,
+    Now,
+}
+
+impl Lease {
+    /// What would be free if it were returned.
+    pub(super) fn gives(&self) -> ResourceSet {
+        let mut gives = self.hold.clone();
+        gives.sub(&self.lent);
+        gives
+    }
+
+    /// It runs a task, and will give everything back when that ends.
+    pub(super) fn returns(&self) -> bool {
+        self.worker.is_some() && self.actor.is_none() && !self.blocked
+    }
+}
+
+/// By number, in the order in which they were placed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leases {
+    all: BTreeMap<u64, Lease>,
+    /// Those that [`Lease::returns`] is true of: a node may have a hundred thousand actors beside them.
+    returning: BTreeSet<u64>,
+}
+
+impl Leases {
+    pub(super) fn get(&self, number: u64) -> Option<&Lease> {
+        self.all.get(&number)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Lease)> {
+        self.all.iter().map(|(number, lease)| (*number, lease))
+    }
+
+    /// Those that run a task which is not blocked.
+    pub(super) fn returning(&self) -> impl Iterator<Item = (u64, &Lease)> {
+        self.returning.iter().filter_map(|number| Some((*number, self.all.get(number)?)))
+    }
+
+    pub(super) fn insert(&mut self, number: u64, lease: Lease) {
+        if lease.returns() {
+            self.returning.insert(number);
+        }
+        self.all.insert(number, lease);
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Lease> {
+        self.returning.remove(&number);
+        self.all.remove(&number)
+    }
+
+    /// Changes a lease; none if there is none of that number.
+    pub(super) fn change<R>(&mut self, number: u64, change: impl FnOnce(&mut Lease) -> R) -> Option<R> {
+        let lease = self.all.get_mut(&number)?;
+        let changed = change(lease);
+        if lease.returns() {
+            self.returning.insert(number);
+        } else {
+            self.returning.remove(&number);
+        }
+        Some(changed)
+    }
+}
