@@ -30,6 +30,8 @@ use crate::worker::remote;
 /// A strand is drained for this long, or for this many calls, before others have their turn.
 const TURN: Duration = Duration::from_millis(1);
 const TURN_CALLS: usize = 256;
+/// So many calls are taken out of the inbox together, where none may overtake another: its lock is the callers' too.
+const TAKEN_CALLS: usize = 32;
 
 /// How an incarnation is going to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,7 +156,7 @@ impl ActorHost {
                 let process = Arc::clone(&self.host.process);
                 process.spawn_user(async move {
                     let args = crate::call::OwnedTaskArgs::new(input, dependencies);
-                    let future = enter(current.clone(), || construct(args));
+                    let future = enter(&current, || construct(args));
                     let made = crate::worker::host::Entered::new(current, CatchState { future }).await;
                     if actor.constructed(made) {
                         actor.go_on();
@@ -420,25 +422,16 @@ impl ActorHost {
         ns: u32,
         replies: &mut Vec<remote::Reply>,
     ) -> bool {
-        {
-            let mut inbox = self.lock();
-            let id = job.id();
-            if let Some(at) = inbox.running.iter().position(|other| other.id() == id) {
-                inbox.running.swap_remove(at);
-            } else if inbox.ended {
-                // It was given up when the actor was killed.
-                return false;
-            }
+        if self.was_given_up(&job, matches!(ended, Ended::Answered(_))) {
+            return false;
         }
         let outcome = match ended {
             Ended::Answered(outcome) => outcome,
             Ended::Crashed => {
-                self.lock().running.push(job);
                 self.host.process.worker_crashed(&self.host);
                 return false;
             }
             Ended::Exited => {
-                self.lock().running.push(job);
                 self.gone(Gone::Exited, "it called exit_actor()");
                 return false;
             }
@@ -457,16 +450,65 @@ impl ActorHost {
         true
     }
 
-    fn call(self: &Arc<Self>, job: &Job) -> Ended {
+    /// Whether the actor was killed while a call ran, which was given up then. If not, and it is to be answered, it
+    /// does not count as running any more.
+    fn was_given_up(&self, job: &Job, answers: bool) -> bool {
+        // Calls that were taken together run until the last of them is answered: giving up one that was does nothing.
+        let together = self.takes_together();
+        if together && !self.dead.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut inbox = self.lock();
+        let id = job.id();
+        match inbox.running.iter().position(|other| other.id() == id) {
+            Some(at) if answers && !together => drop(inbox.running.swap_remove(at)),
+            Some(_) => {}
+            None => return inbox.ended,
+        }
+        false
+    }
+
+    /// Whether no call may overtake another, and one thread at a time runs them.
+    fn takes_together(&self) -> bool {
+        !self.entry.is_local() && self.spec.max_concurrency <= 1
+    }
+
+    /// Takes calls out of the inbox, in order; `false` if there is none, and the thread is counted out. `done` is room
+    /// for those that ran before.
+    fn take_calls(&self, taken: &mut VecDeque<Job>, done: &mut Vec<Job>) -> bool {
+        let together = self.takes_together();
+        {
+            let mut inbox = self.lock();
+            if together {
+                std::mem::swap(&mut inbox.running, done);
+            }
+            while taken.len() < if together { TAKEN_CALLS } else { 1 }
+                && let Some(job) = next_ready(&mut inbox.calls, together)
+            {
+                inbox.running.push(job.clone());
+                taken.push_back(job);
+            }
+            if taken.is_empty() {
+                inbox.active = inbox.active.saturating_sub(1);
+            }
+        }
+        // The last to know of a call drops its arguments: not under the lock.
+        done.clear();
+        !taken.is_empty()
+    }
+
+    /// Runs a call, and gives it back.
+    fn call(self: &Arc<Self>, job: Job) -> (Ended, Job) {
         let Some(method) = job.method() else {
-            let unknown = if let Job::Remote(job) = job { job.unknown().cloned() } else { None };
-            return Ended::Answered(Err(unknown.unwrap_or_else(|| Error::task("a task reached an actor"))));
+            let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
+            return (Ended::Answered(Err(unknown.unwrap_or_else(|| Error::task("a task reached an actor")))), job);
         };
         if job.is_cancelled() {
-            return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
+            return (Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began"))), job);
         }
-        let current = Current { host: Arc::clone(&self.host), job: job.clone(), running: None };
-        enter(current, || self.call_method(method, job))
+        let current = Current { host: Arc::clone(&self.host), job, running: None };
+        let ended = enter(&current, || self.call_method(method, &current.job));
+        (ended, current.job)
     }
 
     fn call_method(self: &Arc<Self>, method: &'static MethodEntry, job: &Job) -> Ended {
@@ -695,7 +737,7 @@ impl Strand for ActorHost {
                 (self.entry.constructor, self.take_creation())
             {
                 let current = self.current_for_constructor();
-                let made = enter(current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies))));
+                let made = enter(&current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies))));
                 if self.constructed(made) {
                     self.go_on();
                 }
@@ -706,36 +748,29 @@ impl Strand for ActorHost {
         let mut began = start;
         let mut replies = Vec::new();
         let mut calls = 0;
-        let more = loop {
-            let job = {
-                let mut inbox = self.lock();
-                match next_ready(&mut inbox.calls, self.spec.max_concurrency <= 1) {
-                    Some(job) if !inbox.ended => {
-                        inbox.running.push(job.clone());
-                        job
-                    }
-                    _ => {
-                        inbox.active = inbox.active.saturating_sub(1);
-                        break false;
-                    }
-                }
-            };
-            let ended = self.call(&job);
-            let now = self.host.process.env.now();
-            let ns = now.saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
-            began = now;
-            if !self.answered(job, ended, ns, &mut replies) {
-                // A crash of the worker has counted this thread out already.
-                let mut inbox = self.lock();
-                inbox.active = inbox.active.saturating_sub(1);
+        let (mut taken, mut done) = (VecDeque::new(), Vec::new());
+        let more = 'turn: loop {
+            if !self.take_calls(&mut taken, &mut done) {
                 break false;
             }
-            calls += 1;
-            // An answer does not wait behind a long call.
-            if replies.len() >= 64 || (ns > 100_000 && !replies.is_empty()) {
-                remote::send_replies(&self.host, std::mem::take(&mut replies));
+            while let Some(job) = taken.pop_front() {
+                let (ended, job) = self.call(job);
+                let now = self.host.process.env.now();
+                let ns = now.saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
+                began = now;
+                if !self.answered(job, ended, ns, &mut replies) || self.dead.load(Ordering::Acquire) {
+                    // What was taken and has not run was given up with what waited.
+                    let mut inbox = self.lock();
+                    inbox.active = inbox.active.saturating_sub(1);
+                    break 'turn false;
+                }
+                calls += 1;
+                // An answer does not wait behind a long call.
+                if replies.len() >= 64 || (ns > 100_000 && !replies.is_empty()) {
+                    remote::send_replies(&self.host, std::mem::take(&mut replies));
+                }
             }
-            if calls >= TURN_CALLS || now.saturating_sub(start) >= TURN {
+            if calls >= TURN_CALLS || began.saturating_sub(start) >= TURN {
                 break true;
             }
         };

@@ -298,7 +298,7 @@ impl Loop {
             } else {
                 match owned_args(&job) {
                     Ok(args) => {
-                        let future = enter(current.clone(), || call(cell, args));
+                        let future = enter(&current, || call(cell, args));
                         Entered::new(current, Guarded { future, running }).await
                     }
                     Err(error) => Ended::Answered(Err(error)),
@@ -316,7 +316,9 @@ impl Loop {
         }
         let current = Current { host: Arc::clone(&self.host.host), job: job.clone(), running: None };
         match job.input() {
-            Ok((input, dependencies)) => enter(current, || guarded(|| call(&mut TaskArgs::new(&input, &dependencies)))),
+            Ok((input, dependencies)) => {
+                enter(&current, || guarded(|| call(&mut TaskArgs::new(&input, &dependencies))))
+            }
             Err(error) => Ended::Answered(Err(error)),
         }
     }
