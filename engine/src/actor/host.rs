@@ -68,7 +68,7 @@ pub(crate) struct ActorHost {
     pub(crate) host: Arc<Host>,
     pub(crate) entry: &'static ActorEntry,
     pub(crate) run: ActorRun,
-    pub(crate) spec: ActorSpec,
+    pub(crate) spec: Arc<ActorSpec>,
     pub(crate) lease: LeaseId,
     pool: Arc<Pool>,
     creation: Mutex<Option<(Value, Vec<Value>)>>,
@@ -84,7 +84,7 @@ impl ActorHost {
         host: Arc<Host>,
         entry: &'static ActorEntry,
         run: ActorRun,
-        spec: ActorSpec,
+        spec: Arc<ActorSpec>,
         lease: LeaseId,
         creation: (Value, Vec<Value>),
     ) -> Arc<ActorHost> {
@@ -589,7 +589,7 @@ fn call_shared(state: &dyn SharedState, method: &'static MethodEntry, job: &Job)
 }
 
 /// Begins a run in this process: its arguments are fetched, its constructor runs.
-pub(crate) fn begin(process: &Arc<Process>, run: ActorRun, spec: ActorSpec, lease: LeaseId, worker: WorkerId) {
+pub(crate) fn begin(process: &Arc<Process>, run: ActorRun, spec: Arc<ActorSpec>, lease: LeaseId, worker: WorkerId) {
     let creation = spec.creation.clone();
     let (entry, input, dependencies) = match read_creation(&creation) {
         Ok(read) => read,
@@ -616,7 +616,7 @@ fn go(
     process: &Arc<Process>,
     entry: &'static ActorEntry,
     run: ActorRun,
-    spec: ActorSpec,
+    spec: Arc<ActorSpec>,
     lease: LeaseId,
     worker: WorkerId,
     args: (Value, Vec<Value>),

@@ -4,3 +4,4 @@ pub(crate) mod actix;
 pub(crate) mod client;
 pub(crate) mod host;
 pub(crate) mod local;
+mod queues;

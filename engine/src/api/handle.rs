@@ -458,7 +458,7 @@ fn ask_for(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry,
     if !kept.is_empty() {
         process.keep_creation(client.id, kept, spec.max_restarts != 0);
     }
-    process.tell_gcs(ToGcs::CreateActor { spec: Box::new(spec), from: process.address() });
+    process.tell_gcs(ToGcs::CreateActor { spec: Arc::new(spec), from: process.address() });
 }
 
 // ---- calling
