@@ -20,7 +20,7 @@ use actix::dev::ContextFut;
 use actix::fut::{ActorFuture, LocalBoxActorFuture};
 use actix::{Actor, ActorContext, AsyncContext, Context};
 
-use super::host::{CatchState, Constructed, construct};
+use super::begin::{CatchState, Constructed, construct};
 use super::local::{Active, Loop, Tracked};
 use crate::api::error::Error;
 use crate::call::{OwnedTaskArgs, Returns, TaskArgs};

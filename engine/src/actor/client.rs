@@ -151,7 +151,7 @@ impl Client {
             process,
             in_order: limits.max_concurrency <= 1,
             limits,
-            plain_meta: crate::api::handle::plain_meta(limits.max_task_retries),
+            plain_meta: crate::api::calling::plain_meta(limits.max_task_retries),
             alive: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             state: Mutex::new(State {

@@ -624,7 +624,7 @@ impl Raylet {
         self.process.tell_gcs(ToGcs::ActorPlaced { run, node });
         match &self.workers.get(&worker) {
             Some((_, Worker::Thread { .. })) => {
-                crate::actor::host::begin(&self.process, run, spec, lease, worker);
+                crate::actor::begin::begin(&self.process, run, spec, lease, worker);
             }
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
                 let message = ToWorker::StartActor { run, spec, lease };
