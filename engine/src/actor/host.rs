@@ -23,6 +23,7 @@ use crate::value::Value;
 use crate::worker::host::{Current, Host, enter};
 use crate::worker::job::Job;
 use crate::worker::pool::{Pool, Strand};
+use crate::worker::remote;
 /// How an incarnation is going to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ending {
@@ -67,6 +68,10 @@ pub(crate) struct ActorHost {
     /// The state of a sync actor whose calls do not overlap: locked while one runs.
     pub(super) single: Mutex<Option<Box<dyn Any + Send>>>,
     pub(crate) dead: AtomicBool,
+    /// Answers to other processes that are to be sent together.
+    pub(super) unsent: Mutex<Vec<remote::Reply>>,
+    /// Somebody will look soon whether any wait.
+    pub(super) alarmed: AtomicBool,
 }
 
 impl ActorHost {
@@ -100,6 +105,8 @@ impl ActorHost {
             mode: Mutex::new(Mode::None),
             single: Mutex::new(None),
             dead: AtomicBool::new(false),
+            unsent: Mutex::default(),
+            alarmed: AtomicBool::new(false),
         })
     }
 

@@ -21,32 +21,29 @@ const TURN: Duration = Duration::from_millis(1);
 const TURN_CALLS: usize = 256;
 /// So many calls are taken out of the inbox together, where none may overtake another: its lock is the callers' too.
 const TAKEN_CALLS: usize = 32;
+/// So many answers to another process are sent together at most.
+pub(super) const ANSWERS_MAX: usize = 64;
 
 impl ActorHost {
     pub(crate) fn began(&self, job: &Job) {
         self.lock().running.push(job.clone());
     }
 
-    /// A call has ended: its caller gets the outcome. `false` if the incarnation ends with it.
-    pub(crate) fn answered(
-        self: &Arc<Self>,
-        job: Job,
-        ended: Ended,
-        ns: u32,
-        replies: &mut Vec<remote::Reply>,
-    ) -> bool {
+    /// A call has ended: its caller gets the outcome, at once or with those of other processes that wait to be sent; so
+    /// many do. `None` if the incarnation ends with it.
+    pub(crate) fn answered(self: &Arc<Self>, job: Job, ended: Ended, ns: u32) -> Option<usize> {
         if self.was_given_up(&job, matches!(ended, Ended::Answered(_))) {
-            return false;
+            return None;
         }
         let outcome = match ended {
             Ended::Answered(outcome) => outcome,
             Ended::Crashed => {
                 self.host.process.worker_crashed(&self.host);
-                return false;
+                return None;
             }
             Ended::Exited => {
                 self.gone(Gone::Exited, "it called exit_actor()");
-                return false;
+                return None;
             }
         };
         match job {
@@ -57,10 +54,37 @@ impl ActorHost {
                     call.client.retry(&task);
                 }
             }
-            Job::Remote(job) => replies.push(remote::Reply { job, outcome, ns }),
+            Job::Remote(job) => return Some(self.reply_soon(remote::Reply { job, outcome, ns })),
             Job::Constructor(_) => {}
         }
-        true
+        Some(0)
+    }
+
+    /// Leaves an answer with others to be sent together; an alarm sends them if what runs now takes long. So many wait.
+    fn reply_soon(self: &Arc<Self>, reply: remote::Reply) -> usize {
+        let waiting = {
+            let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+            unsent.push(reply);
+            unsent.len()
+        };
+        if !self.alarmed.swap(true, Ordering::AcqRel) {
+            self.host.process.want_answers_sent(self);
+        }
+        waiting
+    }
+
+    /// The alarm's look: what waits to be sent has waited long enough.
+    pub(crate) fn alarm(&self) {
+        self.alarmed.store(false, Ordering::Release);
+        self.send_answers();
+    }
+
+    /// Sends the answers that wait.
+    pub(super) fn send_answers(&self) {
+        let unsent = std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner));
+        if !unsent.is_empty() {
+            remote::send_replies(&self.host, unsent);
+        }
     }
 
     /// Whether the actor was killed while a call ran, which was given up then. If not, and it is to be answered, it
@@ -163,7 +187,6 @@ impl Strand for ActorHost {
         }
         let start = self.host.process.env.now();
         let mut began = start;
-        let mut replies = Vec::new();
         let mut calls = 0;
         let (mut taken, mut done) = (VecDeque::new(), Vec::new());
         let more = 'turn: loop {
@@ -175,25 +198,23 @@ impl Strand for ActorHost {
                 let now = self.host.process.env.now();
                 let ns = now.saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
                 began = now;
-                if !self.answered(job, ended, ns, &mut replies) || self.dead.load(Ordering::Acquire) {
+                let unsent = self.answered(job, ended, ns).filter(|_| !self.dead.load(Ordering::Acquire));
+                let Some(unsent) = unsent else {
                     // What was taken and has not run was given up with what waited.
                     let mut inbox = self.lock();
                     inbox.active = inbox.active.saturating_sub(1);
                     break 'turn false;
-                }
+                };
                 calls += 1;
-                // An answer does not wait behind a long call.
-                if replies.len() >= 64 || (ns > 100_000 && !replies.is_empty()) {
-                    remote::send_replies(&self.host, std::mem::take(&mut replies));
+                if unsent >= ANSWERS_MAX || (ns > 100_000 && unsent > 0) {
+                    self.send_answers();
                 }
             }
             if calls >= TURN_CALLS || began.saturating_sub(start) >= TURN {
                 break true;
             }
         };
-        if !replies.is_empty() {
-            remote::send_replies(&self.host, replies);
-        }
+        self.send_answers();
         if !more {
             self.end_if_asked();
         }
