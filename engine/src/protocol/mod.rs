@@ -6,7 +6,7 @@
 pub(crate) mod calls;
 pub(crate) mod refs;
 
-use actinic_transport::{ActorNo, NodeId, PeerAddr, ProcessId, Token};
+use actinic_transport::{ActorNo, Grant, NodeId, PeerAddr, ProcessId, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::api::error::Error;
@@ -252,6 +252,8 @@ pub(crate) enum AskRaylet {
     Gcs,
     /// Where a process is that may be on the raylet's node.
     Where { process: ProcessId },
+    /// A process of the raylet's node, which is whoever asks, needs a further certificate, for this key.
+    Renew { public_key: [u8; 32] },
     /// For `state`.
     State,
 }
@@ -263,6 +265,7 @@ pub(crate) enum RayletAnswer {
     Program(ProgramInfo),
     Gcs(PeerAddr),
     Where(Option<PeerAddr>),
+    Renewed(Grant),
     State(RayletState),
 }
 
