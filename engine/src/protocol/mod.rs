@@ -269,7 +269,8 @@ pub(crate) enum RayletAnswer {
     State(RayletState),
 }
 
-/// To the GCS.
+/// To the GCS. A heartbeat goes by the urgent lane, so it may overtake its node's registration and cross its leaving;
+/// all else is in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToGcs {
     RegisterNode { row: Box<NodeRow>, peer: PeerAddr },
