@@ -20,6 +20,8 @@ use crate::raylet::RayletLink;
 const LOOK: Duration = Duration::from_secs(3600);
 /// A renewal that failed is tried again after so long, or a sixtieth of the certificate's life if that is less.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Waits are whole steps: the wall clock is read a little off in a simulation, and equal ones must be equal.
+const STEP: Duration = Duration::from_millis(100);
 /// How long a raylet may take to sign.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -29,8 +31,8 @@ pub(crate) fn keep(process: &Arc<Process>, mut identity: Identity) {
     process.spawn(async move {
         while let Some(process) = weak.upgrade().filter(|process| !process.is_closing()) {
             let due = identity.renew_in();
-            let wait = if due > Duration::ZERO {
-                due.min(LOOK)
+            let wait = if due > STEP {
+                rounded(due).min(LOOK)
             } else {
                 match renew(&process, &identity).await {
                     Ok(renewed) => {
@@ -50,6 +52,11 @@ pub(crate) fn keep(process: &Arc<Process>, mut identity: Identity) {
             tokio::time::sleep(wait).await;
         }
     });
+}
+
+fn rounded(due: Duration) -> Duration {
+    let steps = (due + STEP / 2).as_millis() / STEP.as_millis();
+    STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
 }
 
 async fn renew(process: &Process, identity: &Identity) -> Result<Identity> {

@@ -65,24 +65,47 @@ fn address(process: &Process) -> SocketAddr {
 
 #[test]
 fn a_cluster_speaks_long_after_its_first_certificates_have_ended() {
+    let run = || sim::run(1, long_life);
+    assert_eq!(run(), run(), "renewals come at the same times in equal runs");
+}
+
+async fn long_life(env: Env) -> u64 {
     let life = secs(120);
-    sim::run(1, |env| async move {
+    let net = env.world().unwrap().net().clone();
+    net.faults(LinkFaults { delay: Duration::from_millis(2), ..LinkFaults::default() });
+    let cluster = Cluster::embedded(env.clone(), options(life), None, Place::of(&env)).unwrap();
+    let (node, driver) = node_and_driver(&env, &cluster).await;
+    let head = Arc::clone(&cluster.owner().process);
+    let processes = [&head, &node.process, &driver];
+    let session = driver.endpoint().unwrap().known(node.process.id).unwrap();
+    tokio::time::sleep(life * 5).await;
+    for process in processes {
+        let other = stranger(&env, &authority_of(&cluster), Place::of(&env));
+        assert_eq!(dials(&other, address(process)).await, Ok(()), "{process:?} is dialled");
+        let other = stranger(&env, &authority_of(&cluster), Place::of(&env));
+        assert_eq!(dials(process.endpoint().unwrap(), other.local_addr()).await, Ok(()), "{process:?} dials");
+    }
+    assert_eq!(session.ended(), None, "what stood before stands");
+    assert!(head.knows_node(node.process.id.node), "nobody was taken for dead");
+    net.trace_hash()
+}
+
+#[test]
+fn a_raylet_that_could_not_be_asked_in_time_is_asked_again() {
+    let life = secs(120);
+    sim::run(3, |env| async move {
         let net = env.world().unwrap().net().clone();
-        net.faults(LinkFaults { delay: Duration::from_millis(2), ..LinkFaults::default() });
         let cluster = Cluster::embedded(env.clone(), options(life), None, Place::of(&env)).unwrap();
         let (node, driver) = node_and_driver(&env, &cluster).await;
-        let head = Arc::clone(&cluster.owner().process);
-        let processes = [&head, &node.process, &driver];
-        let session = driver.endpoint().unwrap().known(node.process.id).unwrap();
-        tokio::time::sleep(life * 5).await;
-        for process in processes {
-            let other = stranger(&env, &authority_of(&cluster), Place::of(&env));
-            assert_eq!(dials(&other, address(process)).await, Ok(()), "{process:?} is dialled");
-            let other = stranger(&env, &authority_of(&cluster), Place::of(&env));
-            assert_eq!(dials(process.endpoint().unwrap(), other.local_addr()).await, Ok(()), "{process:?} dials");
-        }
-        assert_eq!(session.ended(), None, "what stood before stands");
-        assert!(head.knows_node(node.process.id.node), "nobody was taken for dead");
+        let (a, b) = ([address(&node.process).ip()], [address(&driver).ip()]);
+        // Two thirds of the life end while they cannot speak, and longer than a question waits.
+        tokio::time::sleep(secs(75)).await;
+        net.partition(&a, &b);
+        tokio::time::sleep(secs(20)).await;
+        net.heal();
+        tokio::time::sleep(secs(40)).await;
+        let other = stranger(&env, &authority_of(&cluster), Place::of(&env));
+        assert_eq!(dials(&other, address(&driver)).await, Ok(()));
     });
 }
 
