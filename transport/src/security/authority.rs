@@ -108,9 +108,10 @@ impl Authority {
         Ok(Authority { cluster, certificate, key: key.serialize_der(), leaf_life: LEAF_LIFE })
     }
 
-    /// Certificates of processes live so long, instead of 7 days, on nodes that are made from now on; at least a second.
+    /// Certificates of processes live so long, instead of 7 days, on nodes that are made from now on; at least a
+    /// second.
     pub fn with_leaf_life(self, life: Duration) -> Authority {
-        Authority { leaf_life: life.max(Duration::from_secs(1)), ..self }
+        Authority { leaf_life: possible(life), ..self }
     }
 
     /// How long certificates of processes live.
@@ -176,7 +177,7 @@ impl NodeAuthority {
         key: &KeyPair,
         leaf_life: Duration,
     ) -> NodeAuthority {
-        NodeAuthority { cluster, node, chain, key: key.serialize_der(), leaf_life }
+        NodeAuthority { cluster, node, chain, key: key.serialize_der(), leaf_life: possible(leaf_life) }
     }
 
     /// How long certificates of this node's processes live.
@@ -226,6 +227,7 @@ impl Identity {
     /// Of a certificate that was made just now: its end is counted from here, so that the clock of whoever made it does
     /// not matter.
     pub(crate) fn from_parts(id: ProcessId, chain: [Vec<u8>; 3], key: &KeyPair, life: Duration) -> Identity {
+        let life = possible(life);
         let expires = since_1970().saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
         Identity { id, chain, key: key.serialize_der(), expires, life }
     }
@@ -249,6 +251,11 @@ impl Identity {
     pub fn life(&self) -> Duration {
         self.life
     }
+}
+
+/// What a life may be, wherever the word of it came from: longer than none, and no date beyond the calendar's end.
+fn possible(life: Duration) -> Duration {
+    life.clamp(Duration::from_secs(1), AUTHORITY_LIFE)
 }
 
 /// Milliseconds.
@@ -365,6 +372,15 @@ mod tests {
         std::fs::write(dir.join("authority.pem"), "nothing").unwrap();
         assert!(Authority::load(&dir).unwrap_err().to_string().contains("authority.pem"));
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_life_that_cannot_be_is_made_one_that_can() {
+        for life in [Duration::ZERO, Duration::MAX] {
+            let authority = Authority::generate(ClusterId(Uuid::from_u128(78))).unwrap().with_leaf_life(life);
+            let identity = authority.node(NodeId(Uuid::from_u128(1))).unwrap().issue(Uuid::from_u128(2)).unwrap();
+            assert!(identity.renew_in() > Duration::ZERO && identity.life() <= AUTHORITY_LIFE, "{:?}", identity.life());
+        }
     }
 
     #[test]
