@@ -168,7 +168,7 @@ impl Ear {
         for message in messages {
             if let Some(reply) = message.reply {
                 match decode::<AskRaylet>(from, message.body) {
-                    Some(question) => self.ask_raylet(question, reply),
+                    Some(question) => self.ask_raylet(from, question, reply),
                     None => reply.refuse("the question cannot be decoded"),
                 }
             } else if let (Some(raylet), Some(told)) = (&self.components.raylet, decode::<ToRaylet>(from, message.body))
@@ -178,7 +178,7 @@ impl Ear {
         }
     }
 
-    fn ask_raylet(&self, question: AskRaylet, reply: ReplyTo) {
+    fn ask_raylet(&self, from: &Peer, question: AskRaylet, reply: ReplyTo) {
         match (question, &self.components.raylet) {
             (AskRaylet::Program { job }, _) => self.process.tell_program(job, reply),
             (AskRaylet::Attach { peer, offer }, Some(raylet)) => raylet.do_send(Attach { peer, offer, reply }),
@@ -201,12 +201,23 @@ impl Ear {
                     }
                 });
             }
+            (AskRaylet::Renew { public_key }, Some(_)) => self.renew(from, &public_key, reply),
             (AskRaylet::Gcs, Some(_)) => {
                 let gcs = self.process.gcs_at.get().cloned().unwrap_or_else(|| self.process.address());
                 // The asker may have gone.
                 let _ = reply.answer(&RayletAnswer::Gcs(gcs));
             }
             (_, None) => reply.refuse("there is no raylet in this process"),
+        }
+    }
+
+    /// Signs for the process that the session is with, and for no other: it has proved who it is.
+    fn renew(&self, from: &Peer, public_key: &[u8; 32], reply: ReplyTo) {
+        let Some(signer) = self.process.signer.get() else { return reply.refuse("this process signs nobody") };
+        match signer.grant(from.id(), public_key) {
+            // The asker may have gone.
+            Ok(grant) => drop(reply.answer(&RayletAnswer::Renewed(grant))),
+            Err(error) => reply.refuse(error.to_string()),
         }
     }
 

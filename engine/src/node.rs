@@ -107,6 +107,7 @@ impl Node {
             processes: true,
             early: false,
             log_level: None,
+            certificate_life: None,
         };
         let cache = claim.dir.join("programs");
         let running = match &settings.role {

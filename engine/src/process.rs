@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use actinic_transport::{Endpoint, Lane, NodeId, Peer, PeerAddr, Probe, ProcessId};
+use actinic_transport::{Endpoint, Lane, NodeAuthority, NodeId, Peer, PeerAddr, Probe, ProcessId};
 
 use crate::actor::client::Client;
 use crate::actor::host::ActorHost;
@@ -118,6 +118,8 @@ pub(crate) struct Process {
     pub(crate) programs: Programs,
     /// Who is admitted, if this process admits anybody.
     pub(crate) admission: OnceLock<Admission>,
+    /// Signs the certificates of its node's processes, its own among them; of a node's raylet only.
+    pub(crate) signer: OnceLock<NodeAuthority>,
 }
 
 impl std::fmt::Debug for Process {
@@ -177,6 +179,7 @@ impl Process {
                 tombstones: Tombstones::default(),
                 programs: Programs::default(),
                 admission: OnceLock::new(),
+                signer: OnceLock::new(),
             }
         })
     }

@@ -21,6 +21,7 @@ pub mod local;
     reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
 )]
 pub(crate) mod program_file;
+pub(crate) mod renewal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -69,6 +70,8 @@ pub(crate) struct NodeOptions {
     pub(crate) early: bool,
     /// What worker processes log; else what the environment says.
     pub(crate) log_level: Option<tracing::level_filters::LevelFilter>,
+    /// Certificates of the cluster that is started live so long, instead of 7 days; for tests.
+    pub(crate) certificate_life: Option<Duration>,
 }
 
 impl NodeOptions {
@@ -252,6 +255,10 @@ pub(crate) fn head(
             Some(known) => known,
             None => (Authority::generate(cluster).map_err(security)?, Vec::new()),
         };
+        let authority = match options.certificate_life {
+            Some(life) => authority.with_leaf_life(life),
+            None => authority,
+        };
         if tokens.is_empty() {
             tokens.push(Token::generate(&authority).map_err(security)?);
         }
@@ -398,10 +405,11 @@ fn new_process(
     identity: Identity,
 ) -> Result<(Arc<Process>, Endpoint)> {
     let id = identity.id();
-    let endpoint = bind(env, place, identity)?;
+    let endpoint = bind(env, place, identity.clone())?;
     let settings = Settings { id, width: env.machine().cores, store_bytes: options.store_bytes(env) };
     let process = Process::new(&settings, env.clone());
     process.set_endpoint(endpoint.clone(), vec![endpoint.local_addr()]);
+    renewal::keep(&process, identity);
     Ok((process, endpoint))
 }
 
@@ -440,6 +448,7 @@ fn start_raylet(
     process.set_resources(row.id, Some((row.total.clone(), row.total.clone())));
     let slot = Arc::new(OnceLock::new());
     let _ = process.gcs_at.set(gcs.clone());
+    let _ = process.signer.set(node_authority.clone());
     let spawner = options.processes.then(|| {
         let listen = SocketAddr::new(place.listen.ip(), 0);
         Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot), options)

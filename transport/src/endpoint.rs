@@ -205,12 +205,15 @@ impl Endpoint {
         self.inner().revoke(what.into());
     }
 
-    /// Takes a renewed certificate for connections from now on.
+    /// Takes a renewed certificate for connections from now on, in both directions; those that stand are not disturbed.
     pub fn renew(&self, identity: Identity) -> Result<(), BindError> {
         let inner = self.inner();
         if identity.id != inner.id {
             let (for_, id) = (identity.id, inner.id);
             return Err(BindError::Identity(format!("it is for {for_:?}, and the process is {id:?}")));
+        }
+        if identity.authority() != inner.identity().authority() {
+            return Err(BindError::Identity("it is under another authority".into()));
         }
         inner.shown.renew(&identity).map_err(|error| BindError::Identity(error.to_string()))?;
         set(&inner.identity, Arc::new(identity));

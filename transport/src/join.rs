@@ -111,6 +111,8 @@ struct Granted {
     incarnation: Uuid,
     /// For a node, its certificate and the authority's; otherwise leaf, node, authority.
     chain: Vec<Vec<u8>>,
+    /// How long the leaf lives; for a node, those that it will sign.
+    life: Duration,
 }
 
 fn proof(connection: &Connection, token: &Token, label: &[u8]) -> Option<(hmac::Key, Vec<u8>)> {
@@ -201,17 +203,20 @@ async fn decide<'a>(
 fn grant(host: ProcessId, server: &JoinServer, ask: &Ask) -> Result<Granted, String> {
     let incarnation = (server.draw)();
     let failed = |error: SecurityError| error.to_string();
-    let (node, chain) = match (ask.kind, &server.authority) {
+    let (node, chain, life) = match (ask.kind, &server.authority) {
         (JoinKind::Node, Some(authority)) => {
             let node = NodeId((server.draw)());
-            (node, authority.sign_node(node, &ask.public_key).map_err(failed)?.to_vec())
+            (node, authority.sign_node(node, &ask.public_key).map_err(failed)?.to_vec(), authority.leaf_life())
         }
         (JoinKind::Node, None) => {
             return Err("only the head admits nodes: give the head's address".into());
         }
-        _ => (server.node.node(), server.node.sign_leaf(incarnation, &ask.public_key).map_err(failed)?.to_vec()),
+        _ => {
+            let chain = server.node.sign_leaf(incarnation, &ask.public_key).map_err(failed)?.to_vec();
+            (server.node.node(), chain, server.node.leaf_life())
+        }
     };
-    Ok(Granted { host, node, incarnation, chain })
+    Ok(Granted { host, node, incarnation, chain, life })
 }
 
 /// Joins the cluster that made `token`, by any process of it that listens at `addr` (a node joins by the head).
@@ -358,11 +363,11 @@ fn assemble(addr: SocketAddr, kind: JoinKind, granted: Granted, key: &rcgen::Key
     let host = PeerAddr::new(granted.host, addr);
     if kind == JoinKind::Node {
         let chain = granted.chain.try_into().map_err(shape)?;
-        let authority = NodeAuthority::from_parts(cluster, granted.node, chain, key);
+        let authority = NodeAuthority::from_parts((cluster, granted.node), chain, key, granted.life);
         let identity = authority.issue(granted.incarnation)?;
         return Ok(Joined { authority: Some(authority), identity, host });
     }
     let id = ProcessId { cluster, node: granted.node, incarnation: granted.incarnation };
-    let identity = Identity::from_parts(id, granted.chain.try_into().map_err(shape)?, key);
+    let identity = Identity::from_parts(id, granted.chain.try_into().map_err(shape)?, key, granted.life);
     Ok(Joined { authority: None, identity, host })
 }

@@ -51,4 +51,4 @@ pub use join::{JoinKind, JoinRequest, JoinServer, Joined, join};
 pub use net::{LinkFaults, SimNet};
 pub use peer::{Answer, Peer};
 pub use receiver::{Message, Messages, Receiver, ReplyTo};
-pub use security::{Authority, Identity, NodeAuthority, Revoked, Token};
+pub use security::{Authority, Grant, Identity, NodeAuthority, Renewal, Revoked, Token};

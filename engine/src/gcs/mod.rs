@@ -2,6 +2,8 @@
 
 #[allow(dead_code, reason = "the core has rows and events for what the state API and draining will ask")]
 pub(crate) mod core;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -32,7 +34,12 @@ impl GcsLink {
         match self {
             GcsLink::Local(gcs) => gcs.do_send(Told(message)),
             GcsLink::Remote(peer) => {
-                if let Err(error) = peer.tell(Lane::Ordered, GCS, &message) {
+                // A node that has much to say is alive all the same.
+                let lane = match message {
+                    ToGcs::Heartbeat { .. } => Lane::Urgent,
+                    _ => Lane::Ordered,
+                };
+                if let Err(error) = peer.tell(lane, GCS, &message) {
                     tracing::debug!(%error, "a message to the GCS was not sent");
                 }
             }

@@ -8,7 +8,7 @@ pub(crate) mod refs;
 
 use std::sync::Arc;
 
-use actinic_transport::{ActorNo, NodeId, PeerAddr, ProcessId, Token};
+use actinic_transport::{ActorNo, Grant, NodeId, PeerAddr, ProcessId, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::api::error::Error;
@@ -254,6 +254,8 @@ pub(crate) enum AskRaylet {
     Gcs,
     /// Where a process is that may be on the raylet's node.
     Where { process: ProcessId },
+    /// A process of the raylet's node, which is whoever asks, needs a further certificate, for this key.
+    Renew { public_key: [u8; 32] },
     /// For `state`.
     State,
 }
@@ -265,10 +267,12 @@ pub(crate) enum RayletAnswer {
     Program(ProgramInfo),
     Gcs(PeerAddr),
     Where(Option<PeerAddr>),
+    Renewed(Grant),
     State(RayletState),
 }
 
-/// To the GCS.
+/// To the GCS. A heartbeat goes by the urgent lane, so it may overtake its node's registration and cross its leaving;
+/// all else is in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToGcs {
     RegisterNode { row: Box<NodeRow>, peer: PeerAddr },

@@ -3,6 +3,8 @@
 #[allow(dead_code, unused_imports, reason = "the core knows draining and explains itself, for what is to come")]
 pub(crate) mod core;
 pub(crate) mod spawn;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -795,12 +797,10 @@ impl Raylet {
             if row.state.is_up() {
                 let raylet = PeerAddr { id: row.process, addrs: row.addrs.clone(), relay: None };
                 self.process.learn_raylet(node, raylet);
-                if node != self.process.id.node {
-                    self.process.set_resources(node, Some((row.total.clone(), row.total.clone())));
-                }
                 let total = row.total.clone();
                 if self.nodes.insert(node, row).is_none() && node != self.process.id.node {
                     // Until its first view comes, all that it has counts as free.
+                    self.process.set_resources(node, Some((total.clone(), total.clone())));
                     let view = View { available: total.clone(), total, queued: 0, draining: false };
                     self.event(Event::NodeView { node, view }, ctx);
                 }

@@ -17,6 +17,7 @@ use super::{FINGERPRINT, fingerprint, names, wall_clock};
 use crate::{ClusterId, NodeId, ProcessId, SecurityError};
 
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3653 * 24 * 3600);
+/// How long a process's certificate lives, if nobody says otherwise.
 const LEAF_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Clocks of a cluster may differ by so much.
 const SKEW: Duration = Duration::from_secs(3600);
@@ -27,6 +28,7 @@ pub struct Authority {
     cluster: ClusterId,
     certificate: Vec<u8>,
     key: Vec<u8>,
+    leaf_life: Duration,
 }
 
 /// A node's right to sign its own workers, and the drivers attached to it.
@@ -37,6 +39,7 @@ pub struct NodeAuthority {
     /// Its own certificate, then the authority's.
     chain: [Vec<u8>; 2],
     key: Vec<u8>,
+    leaf_life: Duration,
 }
 
 /// A process's certificate chain and key. It may be handed to a child through a pipe, and nowhere else.
@@ -46,7 +49,9 @@ pub struct Identity {
     /// Its own certificate, the node's, the authority's.
     pub(crate) chain: [Vec<u8>; 3],
     pub(crate) key: Vec<u8>,
+    /// Milliseconds since 1970.
     expires: u64,
+    life: Duration,
 }
 
 /// A public key that came from elsewhere, to be signed.
@@ -99,7 +104,19 @@ impl Authority {
     pub fn generate(cluster: ClusterId) -> Result<Authority, SecurityError> {
         let key = fresh_key()?;
         let certificate = Self::params(cluster).self_signed(&key).map_err(failed)?;
-        Ok(Authority { cluster, certificate: certificate.der().to_vec(), key: key.serialize_der() })
+        let certificate = certificate.der().to_vec();
+        Ok(Authority { cluster, certificate, key: key.serialize_der(), leaf_life: LEAF_LIFE })
+    }
+
+    /// Certificates of processes live so long, instead of 7 days, on nodes that are made from now on; at least a
+    /// second.
+    pub fn with_leaf_life(self, life: Duration) -> Authority {
+        Authority { leaf_life: possible(life), ..self }
+    }
+
+    /// How long certificates of processes live.
+    pub(crate) fn leaf_life(&self) -> Duration {
+        self.leaf_life
     }
 
     fn params(cluster: ClusterId) -> CertificateParams {
@@ -120,7 +137,7 @@ impl Authority {
     pub fn node(&self, node: NodeId) -> Result<NodeAuthority, SecurityError> {
         let key = fresh_key()?;
         let chain = self.sign_node(node, key.public_key_raw())?;
-        Ok(NodeAuthority { cluster: self.cluster, node, chain, key: key.serialize_der() })
+        Ok(NodeAuthority::from_parts((self.cluster, node), chain, &key, self.leaf_life))
     }
 
     /// A node's certificate for a key that stays with the joiner.
@@ -149,13 +166,23 @@ impl Authority {
         let cluster = name.strip_suffix(".actinic").and_then(|id| id.parse().ok());
         let cluster = cluster.ok_or_else(|| damaged(&path, "not an authority's certificate"))?;
         signing_key(&key)?;
-        Ok(Authority { cluster, certificate, key })
+        Ok(Authority { cluster, certificate, key, leaf_life: LEAF_LIFE })
     }
 }
 
 impl NodeAuthority {
-    pub(crate) fn from_parts(cluster: ClusterId, node: NodeId, chain: [Vec<u8>; 2], key: &KeyPair) -> NodeAuthority {
-        NodeAuthority { cluster, node, chain, key: key.serialize_der() }
+    pub(crate) fn from_parts(
+        (cluster, node): (ClusterId, NodeId),
+        chain: [Vec<u8>; 2],
+        key: &KeyPair,
+        leaf_life: Duration,
+    ) -> NodeAuthority {
+        NodeAuthority { cluster, node, chain, key: key.serialize_der(), leaf_life: possible(leaf_life) }
+    }
+
+    /// How long certificates of this node's processes live.
+    pub(crate) fn leaf_life(&self) -> Duration {
+        self.leaf_life
     }
 
     fn params(cluster: ClusterId, node: NodeId) -> CertificateParams {
@@ -172,18 +199,19 @@ impl NodeAuthority {
         self.cluster
     }
 
-    /// A new key, and a certificate of 7 days, for that incarnation on this node.
+    /// A new key, and a certificate of 7 days (if nobody said otherwise), for that incarnation on this node: its first
+    /// or a further one.
     pub fn issue(&self, incarnation: Uuid) -> Result<Identity, SecurityError> {
         let key = fresh_key()?;
         let chain = self.sign_leaf(incarnation, key.public_key_raw())?;
         let id = ProcessId { cluster: self.cluster, node: self.node, incarnation };
-        Ok(Identity::from_parts(id, chain, &key))
+        Ok(Identity::from_parts(id, chain, &key, self.leaf_life))
     }
 
     /// A process's certificate for a key that stays with the joiner.
     pub(crate) fn sign_leaf(&self, incarnation: Uuid, public: &[u8]) -> Result<[Vec<u8>; 3], SecurityError> {
         let id = ProcessId { cluster: self.cluster, node: self.node, incarnation };
-        let mut params = params(format!("{}", incarnation.simple()), incarnation, LEAF_LIFE);
+        let mut params = params(format!("{}", incarnation.simple()), incarnation, self.leaf_life);
         let name = names::process(id).try_into().map_err(failed)?;
         params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -196,10 +224,12 @@ impl NodeAuthority {
 }
 
 impl Identity {
-    pub(crate) fn from_parts(id: ProcessId, chain: [Vec<u8>; 3], key: &KeyPair) -> Identity {
-        let end = wall_clock() + LEAF_LIFE;
-        let expires = end.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Identity { id, chain, key: key.serialize_der(), expires }
+    /// Of a certificate that was made just now: its end is counted from here, so that the clock of whoever made it does
+    /// not matter.
+    pub(crate) fn from_parts(id: ProcessId, chain: [Vec<u8>; 3], key: &KeyPair, life: Duration) -> Identity {
+        let life = possible(life);
+        let expires = since_1970().saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        Identity { id, chain, key: key.serialize_der(), expires, life }
     }
 
     /// The process incarnation that it proves.
@@ -214,9 +244,24 @@ impl Identity {
 
     /// How long until two thirds of its life are over, which is when to renew it.
     pub fn renew_in(&self) -> Duration {
-        let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Duration::from_secs(self.expires.saturating_sub(now)).saturating_sub(LEAF_LIFE / 3)
+        Duration::from_millis(self.expires.saturating_sub(since_1970())).saturating_sub(self.life / 3)
     }
+
+    /// How long it lives from first to last.
+    pub fn life(&self) -> Duration {
+        self.life
+    }
+}
+
+/// What a life may be, wherever the word of it came from: longer than none, and no date beyond the calendar's end.
+fn possible(life: Duration) -> Duration {
+    life.clamp(Duration::from_secs(1), AUTHORITY_LIFE)
+}
+
+/// Milliseconds.
+fn since_1970() -> u64 {
+    let since = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Authority {
@@ -327,6 +372,15 @@ mod tests {
         std::fs::write(dir.join("authority.pem"), "nothing").unwrap();
         assert!(Authority::load(&dir).unwrap_err().to_string().contains("authority.pem"));
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_life_that_cannot_be_is_made_one_that_can() {
+        for life in [Duration::ZERO, Duration::MAX] {
+            let authority = Authority::generate(ClusterId(Uuid::from_u128(78))).unwrap().with_leaf_life(life);
+            let identity = authority.node(NodeId(Uuid::from_u128(1))).unwrap().issue(Uuid::from_u128(2)).unwrap();
+            assert!(identity.renew_in() > Duration::ZERO && identity.life() <= AUTHORITY_LIFE, "{:?}", identity.life());
+        }
     }
 
     #[test]

@@ -10,14 +10,21 @@
 //! certificates of a kind have one length and a simulation's datagrams have the same sizes in every run
 //! (for the same reason: Ed25519, whose signatures have one length, and serial numbers of 16 bytes).
 //!
-//! Certificates are valid by the wall clock; nothing else in this crate reads it.
+//! A leaf is renewed at two thirds of its life: whoever holds a `NodeAuthority` signs its own, others send a new public
+//! key to whoever does ([`Renewal`], [`Grant`]). A connection is judged when it is made and never again, so what stands
+//! is not disturbed.
+//!
+//! Certificates are valid by the wall clock; nothing else in this crate reads it. Where tokio's clock is paused, the
+//! wall clock moves with it, so that a simulation sees certificates end.
 
 mod authority;
 mod names;
+mod renewal;
 mod tls;
 mod token;
 
 pub use authority::{Authority, Identity, NodeAuthority};
+pub use renewal::{Grant, Renewal};
 pub use token::Token;
 
 pub(crate) use authority::fresh_key;
@@ -45,8 +52,14 @@ impl From<crate::ProcessId> for Revoked {
     }
 }
 
-/// Seconds since 1970, for the validity of certificates.
-#[allow(clippy::disallowed_methods)] // certificates are valid by the wall clock, also in a simulation
+/// What certificates are valid by. In real time tokio's clock is the system's, and this is the wall clock; a paused one
+/// is ahead of it, or behind, and so is this.
+#[allow(clippy::disallowed_methods)] // the one door to the wall clock
 pub(crate) fn wall_clock() -> std::time::SystemTime {
-    std::time::SystemTime::now()
+    let (tokio, real) = (tokio::time::Instant::now().into_std(), std::time::Instant::now());
+    let wall = std::time::SystemTime::now();
+    match tokio.checked_duration_since(real) {
+        Some(ahead) => wall + ahead,
+        None => wall - (real - tokio),
+    }
 }

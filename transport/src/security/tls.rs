@@ -9,9 +9,10 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::{Identity, fingerprint, names};
+use super::{Identity, fingerprint, names, wall_clock};
 use crate::{ClusterId, ProcessId, SecurityError};
 
 /// Sessions between processes that both have a certificate.
@@ -42,6 +43,17 @@ fn provider() -> Arc<CryptoProvider> {
     use rustls::crypto::ring::cipher_suite as suite;
     provider.cipher_suites = vec![suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256];
     Arc::new(provider)
+}
+
+/// The clock that certificates are judged by.
+#[derive(Debug)]
+struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = wall_clock().duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(UnixTime::since_unix_epoch(since))
+    }
 }
 
 fn certificates(chain: &[Vec<u8>]) -> Vec<CertificateDer<'static>> {
@@ -107,7 +119,7 @@ pub(crate) fn server_config(
             .allow_unauthenticated()
             .build()
             .map_err(|error| SecurityError::Certificate(error.to_string()))?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_details(provider, Arc::new(Clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .with_client_cert_verifier(verifier)
@@ -144,7 +156,7 @@ pub(crate) fn join_config(authority: [u8; 32]) -> Result<(rustls::ClientConfig, 
 fn client_builder(
     verifier: Arc<Verifier>,
 ) -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>, SecurityError> {
-    Ok(rustls::ClientConfig::builder_with_provider(verifier.provider.clone())
+    Ok(rustls::ClientConfig::builder_with_details(verifier.provider.clone(), Arc::new(Clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .dangerous()
@@ -158,7 +170,7 @@ fn finish(config: &mut rustls::ClientConfig, alpn: &[u8]) {
 }
 
 /// The process that a certificate names.
-fn named(end_entity: &CertificateDer<'_>) -> Option<ProcessId> {
+pub(super) fn named(end_entity: &CertificateDer<'_>) -> Option<ProcessId> {
     let certificate = webpki::EndEntityCert::try_from(end_entity).ok()?;
     let mut names = certificate.valid_dns_names();
     let id = names::parse(names.next()?)?;

@@ -37,7 +37,9 @@ fn config(cluster: &Cluster, joined: &Joined, n: u8) -> Config {
 
 #[tokio::test(start_paused = true)]
 async fn nodes_drivers_and_tools_join_and_speak() {
-    let cluster = Cluster::new(1);
+    let mut cluster = Cluster::new(1);
+    let life = Duration::from_secs(3600);
+    cluster.authority = cluster.authority.with_leaf_life(life);
     let (head, _) = cluster.endpoint(1);
     let token: Token = serve(&cluster, &head, true).to_string().parse().unwrap();
     let node = attempt(&cluster, &token, addr(1), request(JoinKind::Node, 2)).await.unwrap();
@@ -48,6 +50,7 @@ async fn nodes_drivers_and_tools_join_and_speak() {
     assert_eq!(raylet.peer(&node.host).ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1));
     // The node signs a worker of its own.
     let worker = authority.issue(Uuid::from_u128(5555)).unwrap();
+    assert_eq!([node.identity.life(), worker.life()], [life; 2], "as the authority says");
     let (worker, _) = start(Config { id: worker.id(), identity: worker, ..cluster.config(3, 1) });
     assert_eq!(worker.peer(&node.host).ask::<_, u64>(ECHO, &2u64, ms(1000)).await, Ok(2));
     // A driver attaches to the node that answers, which needs no cluster authority for that.
@@ -62,6 +65,7 @@ async fn nodes_drivers_and_tools_join_and_speak() {
     for kind in [JoinKind::Driver, JoinKind::Tool] {
         let driver = attempt(&cluster, &token, addr(2), request(kind, 4)).await.unwrap();
         assert_eq!(driver.identity.id().node, authority.node());
+        assert_eq!(driver.identity.life(), life);
         assert!(driver.authority.is_none());
         let (driver, _) = start(config(&cluster, &driver, 4));
         assert_eq!(driver.peer(&node.host).ask::<_, u64>(ECHO, &3u64, ms(1000)).await, Ok(3));

@@ -8,5 +8,6 @@ mod endings;
 mod hostile;
 mod joins;
 mod real;
+mod renewal;
 mod simulation;
 mod support;

@@ -115,6 +115,17 @@ fn an_unknown_node_is_asked_to_register() {
     assert!(matches!(world.out[..], [Action::TellDead { process: told, .. }] if told == process(9, 77)));
 }
 
+/// A heartbeat goes by another lane than the word that its node leaves, and may come after it (GCS-5).
+#[test]
+fn a_heartbeat_after_its_node_has_left_changes_nothing() {
+    let mut world = World::new(2);
+    world.tell(Event::NodeLeft { node: node_id(2) });
+    world.tell(Event::Heartbeat { node: node_id(2) });
+    assert!(matches!(world.out[..], [Action::TellDead { node, .. }] if node == node_id(2)), "{:?}", world.out);
+    assert_eq!(world.core.node(node_id(2)).unwrap().state, NodeState::Left);
+    assert!(world.pass(ms(1000)).out.is_empty(), "nor later");
+}
+
 /// The driver on a node ends with it, and its job.
 #[test]
 fn a_node_takes_its_drivers_along() {

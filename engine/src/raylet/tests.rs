@@ -1,0 +1,84 @@
+//! The raylet's shell, in a cluster in virtual time.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actinic_transport::NodeId;
+
+use crate::api::cluster::Cluster;
+use crate::api::named::ask_gcs;
+use crate::env::sim;
+use crate::protocol::{AskGcs, GcsAnswer, NodeView, ToGcs, ToRaylet};
+use crate::raylet::{AskState, Heard};
+use crate::resources::{Quantity, ResourceSet};
+use crate::start::{self, NodeOptions, Place};
+use crate::testing::eventually;
+
+fn cpus(count: u32) -> Quantity {
+    Quantity::whole(count)
+}
+
+fn options() -> NodeOptions {
+    NodeOptions { num_cpus: Some(2.0), ..NodeOptions::default() }
+}
+
+/// Whoever joins is taken to be free; a row that is spread again says nothing of what is free.
+#[test]
+fn a_row_that_is_spread_again_frees_nothing() {
+    sim::run(1, |env| async move {
+        let cluster = Cluster::embedded(env.clone(), options(), None, Place::of(&env)).unwrap();
+        let (authority, gcs, raylet) = cluster.with_running(|running| {
+            let running = running.unwrap();
+            (running.authority.clone().unwrap(), running.gcs.clone(), running.raylet.clone().unwrap())
+        });
+        let id = NodeId(env.uuid());
+        let signer = authority.node(id).unwrap();
+        let _node = start::node(env.clone(), options(), Place::of(&env), signer, None, gcs).unwrap();
+        let process = Arc::clone(&cluster.owner().process);
+        assert!(eventually(Duration::from_secs(10), || process.knows_node(id)).await);
+        let free = |process: &crate::process::Process| {
+            let all = process.node_resources();
+            all.into_iter().find(|(node, ..)| *node == id).map(|(_, total, free)| (total.cpu(), free.cpu()))
+        };
+        assert_eq!(free(&process), Some((cpus(2), cpus(2))), "nothing runs there");
+        let busy = NodeView { node: id, version: 99, available: ResourceSet::cpus(cpus(1)), queued: 0 };
+        raylet.do_send(Heard(ToRaylet::Views(vec![busy])));
+        let GcsAnswer::Nodes(rows, _) = ask_gcs(&process, AskGcs::Nodes).await.unwrap() else { panic!() };
+        raylet.do_send(Heard(ToRaylet::Nodes(rows)));
+        raylet.send(AskState).await.unwrap();
+        assert_eq!(free(&process), Some((cpus(2), cpus(1))));
+    });
+}
+
+/// Heartbeats go by another lane than the word that the node leaves, so one may come after it.
+#[test]
+fn a_heartbeat_that_comes_after_its_node_has_left_is_nothing() {
+    sim::run(2, |env| async move {
+        let cluster = Cluster::embedded(env.clone(), options(), None, Place::of(&env)).unwrap();
+        let (authority, gcs) = cluster.with_running(|running| {
+            let running = running.unwrap();
+            (running.authority.clone().unwrap(), running.gcs.clone())
+        });
+        let id = NodeId(env.uuid());
+        let signer = authority.node(id).unwrap();
+        let mut node = start::node(env.clone(), options(), Place::of(&env), signer, None, gcs).unwrap();
+        let process = Arc::clone(&cluster.owner().process);
+        let state = async || {
+            let GcsAnswer::Nodes(rows, _) = ask_gcs(&process, AskGcs::Nodes).await.unwrap() else { panic!() };
+            rows.into_iter().find(|row| row.id == id).map(|row| row.state)
+        };
+        assert!(eventually(Duration::from_secs(10), || process.knows_node(id)).await);
+        let ended = node.take_ended().unwrap();
+        node.ask_stop();
+        // What it ends with is told at once; the heartbeat crosses it.
+        assert!(eventually(Duration::from_secs(10), || !process.knows_node(id)).await);
+        for _ in 0..3 {
+            process.tell_gcs(ToGcs::Heartbeat { node: id });
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(state().await, Some(crate::gcs::core::NodeState::Left));
+        }
+        assert!(eventually(Duration::from_secs(10), || ended.is_done()).await);
+    });
+}
