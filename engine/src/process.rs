@@ -302,17 +302,6 @@ impl Process {
         self.store_peer.get().cloned()
     }
 
-    pub(crate) fn check_cluster(&self, other: ProcessId) -> Result<()> {
-        if other.cluster == self.id.cluster {
-            return Ok(());
-        }
-        Err(Error::invalid_argument(format!(
-            "the ref belongs to cluster {}, and this is cluster {}",
-            other.cluster, self.id.cluster
-        ))
-        .remedy("get the value there and pass it, or make the object in this cluster"))
-    }
-
     pub(crate) fn learn_raylet(&self, node: NodeId, at: PeerAddr) {
         self.lock().raylets.insert(node, at);
     }
