@@ -182,20 +182,30 @@ impl Init {
         }
     }
 
+    /// What comes of it in the scope of a cluster.
+    fn second(&self) -> Option<Result<Cluster>> {
+        let owner = scope::current()?;
+        if self.ignore_reinit {
+            return Some(Ok(Cluster::guest(owner)));
+        }
+        Some(Err(Error::invalid_argument("init() was called twice: this process is connected to a cluster")
+            .remedy("shut the first one down, use `.ignore_reinit()`, or `cluster.scope(..)` for several")))
+    }
+
     fn start(self) -> Result<Cluster> {
         crate::worker::entry::enter_if_worker();
-        if let Some(error) = self.error {
-            return Err(error);
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
-        let mut options = self.options;
+        let mut options = self.options.clone();
         options.log_level = self.log_level;
         crate::log::install(self.log_level.unwrap_or_else(crate::log::default_level));
-        if let Some(owner) = scope::current() {
-            if self.ignore_reinit {
-                return Ok(Cluster::guest(owner));
-            }
-            return Err(Error::invalid_argument("init() was called twice: this process is connected to a cluster")
-                .remedy("shut the first one down, use `.ignore_reinit()`, or `cluster.scope(..)` for several"));
+        if let Some(second) = self.second() {
+            return second;
+        }
+        let _turn = scope::turn();
+        if let Some(second) = self.second() {
+            return second;
         }
         let address =
             self.address.clone().or_else(|| std::env::var("ACTINIC_ADDRESS").ok().filter(|text| !text.is_empty()));
