@@ -112,6 +112,13 @@ impl Spawner {
         }
     }
 
+    /// A worker has shown that what this node keeps as a job's program is another.
+    pub(crate) fn discard_program(&mut self, job: JobId) {
+        if self.process.programs.discard(job) {
+            self.programs.remove(&job);
+        }
+    }
+
     /// Whether jobs without a program of their own have one here.
     pub(crate) fn has_default(&self) -> bool {
         self.default.is_some()
@@ -124,14 +131,14 @@ impl Spawner {
 
     /// Starts a worker of a job; its pid.
     pub(crate) fn start(&mut self, worker: WorkerId, job: JobId, _kind: WorkerKind) -> Result<u32> {
-        let Some(JobProgram { file, namespace, .. }) = self.programs.get(&job) else {
+        let Some(JobProgram { file, namespace, .. }) = self.programs.get(&job).cloned() else {
             return Err(Error::runtime_env_setup(format!("the program of job {job} is not known to this node")));
         };
         // Without it a crash is blamed on the first task in flight.
         let progress = Progress::create()
             .inspect_err(|error| tracing::warn!(%error, "no page for a worker's progress could be made"))
             .ok();
-        let boot = self.boot(worker, job, namespace.clone(), progress.as_ref())?;
+        let boot = self.boot(worker, job, namespace, progress.as_ref())?;
         let mut command = Command::new(file.path());
         command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
@@ -141,8 +148,13 @@ impl Spawner {
         if self.early {
             command.env(crate::testing::EARLY, "1");
         }
-        let mut child = spawn(&mut command)
-            .map_err(|error| Error::runtime_env_setup(format!("the program could not be started: {error}")))?;
+        let mut child = spawn(&mut command).map_err(|error| {
+            if error.raw_os_error() == Some(libc::ENOEXEC) {
+                self.discard_program(job);
+            }
+            Error::runtime_env_setup(format!("the program could not be started: {error}"))
+                .remedy("if it was fetched, it is fetched anew: run the driver again")
+        })?;
         let pid = child.id();
         let mut stdin = child.stdin.take();
         if let Some(pipe) = &mut stdin {

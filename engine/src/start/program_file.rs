@@ -199,6 +199,19 @@ impl Programs {
         }
     }
 
+    /// What was kept as a job's program turned out to be another: the file goes, and the program is fetched anew when a
+    /// worker is wanted next. `false` if it is not one that is kept here.
+    pub(crate) fn discard(&self, job: JobId) -> bool {
+        let mut jobs = self.lock();
+        let Some(hash) = jobs.get(&job).and_then(|file| file.cached) else { return false };
+        jobs.retain(|_, file| file.cached != Some(hash));
+        if let Some(cache) = self.cache.get() {
+            // Another job's worker may have shown it before.
+            let _ = std::fs::remove_file(cache.join(hex(&hash)));
+        }
+        true
+    }
+
     fn cache(&self) -> Result<&PathBuf> {
         let cache = self.cache.get().ok_or_else(|| Error::runtime_env_setup("this node keeps no programs"))?;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(cache);
