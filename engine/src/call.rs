@@ -74,13 +74,7 @@ impl Args {
     }
 
     /// Moves the argument that was just encoded out of the body, into a value of its own.
-    fn set_apart<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-        start: usize,
-        before: [usize; 3],
-    ) {
+    fn set_apart<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T, start: usize, before: [usize; 3]) {
         let apart = if before == [0; 3] {
             let body = Blob::copy_of(&self.body.as_slice()[start + 1..]);
             Ok(Value::new(body, std::mem::take(&mut self.extras)))

@@ -153,7 +153,7 @@ impl Process {
                     task_events: false,
                     retry_errors: None,
                 }),
-                reports_unread: std::env::var_os("ACTINIC_IGNORE_UNREAD_ERRORS").is_none_or(|value| value == "0"),
+                reports_unread: env.var_os("ACTINIC_IGNORE_UNREAD_ERRORS").is_none_or(|value| value == "0"),
                 env,
                 raylet: OnceLock::new(),
                 gcs: OnceLock::new(),

@@ -729,7 +729,7 @@ impl Raylet {
             ToRaylet::JobStarted { row } => {
                 let offer = self.drivers.get(&row.driver.process).and_then(|(_, offer)| offer.clone());
                 if let Some(spawner) = &mut self.spawner {
-                    let file = offer.and_then(|offer| offer.open());
+                    let file = offer.and_then(|offer| offer.open(self.process.env.files()));
                     spawner.learn_job(&row, file);
                 }
                 self.namespaces.insert(row.id, Arc::from(row.namespace.as_str()));

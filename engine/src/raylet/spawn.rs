@@ -76,7 +76,7 @@ impl Spawner {
 
     /// What is started for a job that names no program.
     pub(crate) fn default_program(&mut self, program: &Path) {
-        match ProgramFile::open(program) {
+        match ProgramFile::open(self.process.env.files(), program) {
             Ok(file) => self.default = Some(Arc::new(file)),
             Err(error) => tracing::warn!(program = %program.display(), %error, "the program cannot be opened"),
         }
@@ -135,7 +135,7 @@ impl Spawner {
             return Err(Error::runtime_env_setup(format!("the program of job {job} is not known to this node")));
         };
         // Without it a crash is blamed on the first task in flight.
-        let progress = Progress::create()
+        let progress = Progress::create(self.process.env.files())
             .inspect_err(|error| tracing::warn!(%error, "no page for a worker's progress could be made"))
             .ok();
         let boot = self.boot(worker, job, namespace, progress.as_ref())?;
@@ -148,7 +148,7 @@ impl Spawner {
         if self.early {
             command.env(crate::testing::EARLY, "1");
         }
-        let mut child = spawn(&mut command).map_err(|error| {
+        let mut child = self.process.env.spawn(&mut command).map_err(|error| {
             if error.raw_os_error() == Some(libc::ENOEXEC) {
                 self.discard_program(job);
             }
@@ -237,17 +237,6 @@ impl Spawner {
     pub(crate) fn stop_all(&mut self) {
         self.children.clear();
     }
-}
-
-/// A file that was written a moment ago may be open for writing in a child that another thread has just forked.
-fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    for _ in 0..50 {
-        match command.spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-            done => return done,
-        }
-    }
-    command.spawn()
 }
 
 impl Drop for Spawner {

@@ -13,6 +13,7 @@
 //! Certificates are valid by the wall clock; nothing else in this crate reads it.
 
 mod authority;
+mod files;
 mod names;
 mod tls;
 mod token;

@@ -214,7 +214,7 @@ impl DeathReason {
 impl fmt::Display for DeathReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DeathReason::ConstructorError { text, .. } => write!(f, "could not be made: {text}"),
+            DeathReason::ConstructorError { text, .. } => write!(f, "failed in its constructor: {text}"),
             DeathReason::WorkerDied { detail } => write!(f, "lost its process ({detail})"),
             DeathReason::OutOfMemory { detail } => write!(f, "was ended to save memory ({detail})"),
             DeathReason::NodeDied { node, detail } => write!(f, "was lost with its node {node} ({detail})"),
