@@ -277,7 +277,12 @@ impl RawRef {
             Target::Owned(task, _) if matches!(task.what, What::Lifeline(_)) => task.describe(),
             _ => format!("object {id}"),
         };
-        Err(crate::value::foreign(&thing, theirs, here))
+        let error = crate::value::foreign(&thing, theirs, here);
+        // One that failed before there was a cluster to submit to is of none: what matters is why.
+        Err(match self.slot().get() {
+            Some(Resolved::Error(cause)) => error.caused_by(cause),
+            _ => error,
+        })
     }
 
     /// The name of what makes the object, for messages.

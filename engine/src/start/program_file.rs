@@ -209,9 +209,10 @@ impl Programs {
     pub(crate) fn discard(&self, job: JobId) -> bool {
         let mut jobs = self.lock();
         let Some(hash) = jobs.get(&job).and_then(|file| file.cached) else { return false };
-        jobs.retain(|_, file| file.cached != Some(hash));
+        // Other jobs that have opened the same file find out by themselves.
+        jobs.remove(&job);
         if let Some((files, cache)) = self.cache.get() {
-            // Another job's worker may have shown it before.
+            // Another job's worker may have shown it before; what was fetched since is fetched once more.
             let _ = files.remove_file(&cache.join(hex(&hash)));
         }
         true
