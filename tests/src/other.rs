@@ -33,6 +33,7 @@ impl Place {
     }
 }
 
+#[derive(Default)]
 pub struct Elsewhere;
 
 #[actinic::remote]

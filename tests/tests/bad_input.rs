@@ -245,7 +245,7 @@ impl Mule {
     }
 
     pub fn load(&mut self, stubborn: Stubborn) {
-        drop(stubborn);
+        let Stubborn = stubborn;
         self.loads += 1;
     }
 

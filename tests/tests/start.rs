@@ -169,6 +169,7 @@ async fn in_tasks_at_the_same_moment() -> actinic::Result<()> {
     cluster.shutdown().await
 }
 
+#[derive(Default)]
 pub struct Counter {
     value: u64,
 }
@@ -176,7 +177,7 @@ pub struct Counter {
 #[actinic::remote]
 impl Counter {
     pub fn new() -> Self {
-        Counter { value: 0 }
+        Counter::default()
     }
 
     pub fn add(&mut self, more: u64) -> u64 {
