@@ -58,11 +58,11 @@ pub use api::cluster::{Cluster, Init, NodeInfo, Workers, init, sleep};
 pub use api::context::{Context, context, try_context};
 pub use api::error::{Detail, Error, Result};
 pub use api::get::{Get, GetFuture, Refs, get};
-pub use api::handle::{
-    Actor, ActorState, DeathCause, GetActor, Handle, Kill, With, exit_actor, get_actor, kill, list_named_actors,
-};
+pub use api::handle::{Actor, ActorState, DeathCause, Handle, With};
 pub use api::into_arg::IntoArg;
+pub use api::kill::{Kill, exit_actor, kill};
 pub use api::messages::RemoteHandler;
+pub use api::named::{GetActor, get_actor, list_named_actors};
 pub use api::object_ref::{AnyRef, ObjectRef, Ref};
 pub use api::op::Op;
 pub use api::options::{

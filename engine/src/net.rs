@@ -346,7 +346,7 @@ impl Ear {
                 ToWorker::StartActor { run, spec, lease } => {
                     let worker = self.process.slots().first().map(|slot| slot.host.worker);
                     if let Some(worker) = worker {
-                        crate::actor::host::begin(&self.process, run, *spec, lease, worker);
+                        crate::actor::begin::begin(&self.process, run, spec, lease, worker);
                     }
                 }
                 ToWorker::IsNeeded => {

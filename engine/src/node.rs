@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::cluster::NodeInfo;
 use crate::api::error::{Error, Result};
-use crate::api::handle::ask_gcs;
+use crate::api::named::ask_gcs;
 use crate::env::Env;
 use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, RAYLET, RayletAnswer, TokenWish};
 use crate::start::{self, NodeOptions, Place, Running};

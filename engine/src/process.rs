@@ -70,6 +70,8 @@ struct Tables {
     /// What each node has, and what of it is free.
     resources: BTreeMap<NodeId, (crate::resources::ResourceSet, crate::resources::ResourceSet)>,
     kept_slots: Vec<Arc<TaskSlot>>,
+    /// Actors whose answers are to be sent soon.
+    answering: Vec<Arc<ActorHost>>,
 }
 
 /// Hears why.
@@ -249,6 +251,23 @@ impl Process {
                 }
             }
         });
+    }
+
+    /// An actor has answers that are to leave soon, even if its thread stays busy.
+    pub(crate) fn want_answers_sent(self: &Arc<Self>, actor: &Arc<ActorHost>) {
+        let first = {
+            let mut tables = self.lock();
+            tables.answering.push(Arc::clone(actor));
+            tables.answering.len() == 1
+        };
+        if first {
+            let process = Arc::clone(self);
+            self.spawn(async move {
+                tokio::time::sleep(crate::worker::slot::LONG).await;
+                let answering = std::mem::take(&mut process.lock().answering);
+                answering.iter().for_each(|actor| actor.alarm());
+            });
+        }
     }
 
     pub(crate) fn tick_owner(&self, owner: Arc<Owner>) {

@@ -302,7 +302,7 @@ fn default_retries() -> i64 {
 
 /// Creates an actor.
 pub fn create_actor<A: Actor>(options: Option<ActorOptions>, args: Args) -> Handle<A> {
-    Handle::new(crate::api::handle::create(A::entry(), options, args))
+    Handle::new(crate::api::create::create(A::entry(), options, args))
 }
 
 /// A handle without its class.

@@ -20,7 +20,7 @@ use actix::Actor;
 use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
-use crate::api::handle::ask_gcs;
+use crate::api::named::ask_gcs;
 use crate::api::op::wait_for;
 use crate::env::Env;
 use crate::gcs::{Gcs, GcsLink, LocalRaylet};

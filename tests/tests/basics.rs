@@ -125,7 +125,7 @@ modes! {
         let begun = Instant::now();
         let error = actinic::get(&late).timeout(Duration::ZERO).await.unwrap_err();
         assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
-        assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         open_gate(&scratch.file("gate"));
         assert_eq!(late.await?, 5);
     }

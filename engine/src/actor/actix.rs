@@ -20,7 +20,7 @@ use actix::dev::ContextFut;
 use actix::fut::{ActorFuture, LocalBoxActorFuture};
 use actix::{Actor, ActorContext, AsyncContext, Context};
 
-use super::host::{CatchState, Constructed, construct};
+use super::begin::{CatchState, Constructed, construct};
 use super::local::{Active, Loop, Tracked};
 use crate::api::error::Error;
 use crate::call::{OwnedTaskArgs, Returns, TaskArgs};
@@ -52,18 +52,16 @@ pub(super) async fn run(this: Rc<Loop>) {
     let Some((input, dependencies)) = host.take_creation() else { return };
     let current = host.current_for_constructor();
     let made = match host.entry.constructor {
-        Constructor::Sync(call) => {
-            enter(current.clone(), || construct(|| call(&mut TaskArgs::new(&input, &dependencies))))
-        }
+        Constructor::Sync(call) => enter(&current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies)))),
         Constructor::Async(call) => {
-            let future = enter(current.clone(), || call(OwnedTaskArgs::new(input, dependencies)));
+            let future = enter(&current, || call(OwnedTaskArgs::new(input, dependencies)));
             Entered::new(current.clone(), CatchState { future }).await
         }
     };
     match made {
         Constructed::State(ActorState::Actix(state)) if !this.is_dead() => state.0.live(this).await,
         // It was killed meanwhile.
-        Constructed::State(state) => drop(enter(current, || guarded(|| dropped(state)))),
+        Constructed::State(state) => drop(enter(&current, || guarded(|| dropped(state)))),
         other => drop(host.constructed(other)),
     }
 }
@@ -128,7 +126,7 @@ impl<A: Actor<Context = Context<A>>> Held<A> {
         self.begun = true;
         life.left.set(TURN_CALLS);
         let mut polled = None;
-        let ended = enter(self.current.clone(), || {
+        let ended = enter(&self.current, || {
             guarded(|| {
                 polled = Some(Future::poll(Pin::new(context), task));
                 nothing()
@@ -151,7 +149,7 @@ impl<A: Actor<Context = Context<A>>> Drop for Held<A> {
             // What never started need not stop.
             context.ctx().terminate();
         }
-        if let Ended::Answered(Err(error)) = enter(self.current.clone(), || guarded(|| dropped(context))) {
+        if let Ended::Answered(Err(error)) = enter(&self.current, || guarded(|| dropped(context))) {
             tracing::warn!(%error, "an actor that was ended did not stop in order");
         }
     }
@@ -384,8 +382,7 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for ActorCall<A> {
         let running = Arc::clone(&tracked.running);
         // As of other async calls: what is polled is a future with its actor at hand.
         let future = std::future::poll_fn(|task| future.as_mut().poll(actor, context, task));
-        let ended = match enter(call.current.clone(), || Future::poll(Pin::new(&mut Guarded { future, running }), task))
-        {
+        let ended = match enter(&call.current, || Future::poll(Pin::new(&mut Guarded { future, running }), task)) {
             Poll::Ready(ended) => ended,
             Poll::Pending => return Poll::Pending,
         };

@@ -10,13 +10,14 @@
 //! - CLIENT-3: a call that was sent to an incarnation which died is never sent again unless its retries allow it; one
 //!   that was not sent goes to the next incarnation.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actinic_transport::{Lane, Peer};
 
 use crate::actor::host::ActorHost;
+use crate::actor::queues::{Queue, Queues};
 use crate::api::error::{Error, Result};
 use crate::gcs::core::ActorState;
 use crate::ids::{ActorId, OwnerId, TaskId};
@@ -91,7 +92,7 @@ enum At {
 struct State {
     at: At,
     incarnation: u32,
-    waiting: BTreeMap<Caller, VecDeque<Arc<Task>>>,
+    waiting: Queues,
     flying: BTreeMap<(u32, u64), Arc<Task>>,
     /// A call was sent that has not left: an owner elsewhere must hear of a ref in it first. It holds up the others.
     held: Option<u64>,
@@ -150,13 +151,13 @@ impl Client {
             process,
             in_order: limits.max_concurrency <= 1,
             limits,
-            plain_meta: crate::api::handle::plain_meta(limits.max_task_retries),
+            plain_meta: crate::api::calling::plain_meta(limits.max_task_retries),
             alive: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             state: Mutex::new(State {
                 at: At::Nowhere,
                 incarnation: 0,
-                waiting: BTreeMap::new(),
+                waiting: Queues::default(),
                 flying: BTreeMap::new(),
                 held: None,
                 waits: None,
@@ -293,7 +294,7 @@ impl Client {
         }
         let call = Client::call(task);
         call.queued.store(true, Ordering::Release);
-        self.lock().waiting.entry(call.caller).or_default().push_back(Arc::clone(task));
+        self.lock().waiting.push_back(call.caller, Arc::clone(task));
     }
 
     /// A call's arguments are ready.
@@ -303,18 +304,18 @@ impl Client {
         let mut state = self.lock();
         if let At::Dead(error) = &state.at {
             let error = error.clone().subject(task.describe());
-            drop_waiting(&mut state, call.caller, task);
+            state.waiting.drop_call(call.caller, task);
             drop(state);
             Task::finish_all(task, Resolved::Error(error));
             return;
         }
         if !call.queued.load(Ordering::Acquire) {
-            let nothing_before = state.waiting.get(&call.caller).is_none_or(VecDeque::is_empty);
+            let nothing_before = !state.waiting.has(call.caller);
             if (nothing_before || !self.in_order) && self.send(&mut state, task) {
                 return;
             }
             call.queued.store(true, Ordering::Release);
-            state.waiting.entry(call.caller).or_default().push_back(Arc::clone(task));
+            state.waiting.push_back(call.caller, Arc::clone(task));
             return;
         }
         self.pump(&mut state, call.caller);
@@ -327,7 +328,7 @@ impl Client {
             let mut state = self.lock();
             if !matches!(state.at, At::Dead(_)) {
                 call.queued.store(true, Ordering::Release);
-                state.waiting.entry(call.caller).or_default().push_front(Arc::clone(task));
+                state.waiting.push_front(call.caller, Arc::clone(task));
                 self.pump(&mut state, call.caller);
                 return;
             }
@@ -338,7 +339,7 @@ impl Client {
 
     /// Sends what may be sent of a caller's queue.
     fn pump(self: &Arc<Self>, state: &mut State, caller: Caller) {
-        let Some(mut queue) = state.waiting.remove(&caller) else { return };
+        let Some(mut queue) = state.waiting.take(caller) else { return };
         let mut passed = Vec::new();
         while let Some(task) = queue.pop_front() {
             if task.is_done() {
@@ -356,14 +357,11 @@ impl Client {
         for task in passed.into_iter().rev() {
             queue.push_front(task);
         }
-        if !queue.is_empty() {
-            state.waiting.insert(caller, queue);
-        }
+        state.waiting.put_before(caller, queue);
     }
 
     fn pump_all(self: &Arc<Self>, state: &mut State) {
-        let callers: Vec<Caller> = state.waiting.keys().copied().collect();
-        for caller in callers {
+        for caller in state.waiting.callers() {
             self.pump(state, caller);
         }
     }
@@ -465,7 +463,7 @@ impl Client {
     pub(crate) fn skipped(self: &Arc<Self>, task: &Arc<Task>) {
         let caller = Client::call(task).caller;
         let mut state = self.lock();
-        drop_waiting(&mut state, caller, task);
+        state.waiting.drop_call(caller, task);
         self.pump(&mut state, caller);
     }
 
@@ -473,7 +471,7 @@ impl Client {
     pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>) -> Option<Cancelling> {
         let caller = Client::call(task).caller;
         let mut state = self.lock();
-        drop_waiting(&mut state, caller, task);
+        state.waiting.drop_call(caller, task);
         let flew = state.flying.remove(&(task.owner.id.number, task.seq)).is_some();
         let mut cancelling = None;
         match &state.at {
@@ -572,7 +570,7 @@ impl Client {
 
     /// Calls whose incarnation is gone: again if their retries allow, else an error that says they may have run.
     fn retry_or_fail(self: &Arc<Self>, state: &mut State, lost: Vec<Arc<Task>>, why: &str) {
-        let mut again: BTreeMap<Caller, VecDeque<Arc<Task>>> = BTreeMap::new();
+        let mut again: BTreeMap<Caller, Queue> = BTreeMap::new();
         for task in lost {
             if task.is_done() {
                 continue;
@@ -583,9 +581,8 @@ impl Client {
                 self.fail_later(&task, why);
             }
         }
-        for (caller, mut queue) in again {
-            queue.append(state.waiting.entry(caller).or_default());
-            state.waiting.insert(caller, queue);
+        for (caller, queue) in again {
+            state.waiting.put_before(caller, queue);
         }
     }
 
@@ -634,7 +631,7 @@ impl Client {
             state.at = At::Dead(error.clone());
             state.state = ActorState::Dead;
             let flying = std::mem::take(&mut state.flying).into_values();
-            flying.chain(std::mem::take(&mut state.waiting).into_values().flatten()).collect()
+            flying.chain(std::mem::take(&mut state.waiting).into_calls()).collect()
         };
         self.made(Err(error.clone()));
         for task in all {
@@ -726,15 +723,6 @@ impl Drop for Client {
 fn is_stale(known: (u32, ActorState), said: (u32, ActorState)) -> bool {
     let before = said.0 == known.0 && known.1 == ActorState::Alive;
     said.0 < known.0 || (before && !matches!(said.1, ActorState::Alive | ActorState::Dead))
-}
-
-fn drop_waiting(state: &mut State, caller: Caller, task: &Arc<Task>) {
-    if let Some(queue) = state.waiting.get_mut(&caller) {
-        queue.retain(|other| !Arc::ptr_eq(other, task));
-        if queue.is_empty() {
-            state.waiting.remove(&caller);
-        }
-    }
 }
 
 /// A waiter that runs `then` on the system's thread once the object is ready.

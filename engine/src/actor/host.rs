@@ -10,49 +10,42 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use crate::actor::begin::{CatchState, Constructed};
 use crate::actor::local::LocalActor;
-use crate::api::error::{Error, Result};
-use crate::call::TaskArgs;
-use crate::ids::{ObjectId, TaskId, WorkerId};
-use crate::process::Process;
-use crate::program::{ActorEntry, ActorState, Constructor, MethodCall, MethodEntry, SharedState};
-use crate::protocol::calls::{WireCreation, WirePart};
+use crate::actor::turn::next_ready;
+use crate::api::error::Result;
+use crate::ids::TaskId;
+use crate::program::{ActorEntry, ActorState, Constructor, SharedState};
 use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
 use crate::task::{Task, What};
 use crate::value::Value;
 use crate::worker::host::{Current, Host, enter};
-use crate::worker::job::{Ended, Job, guarded};
+use crate::worker::job::Job;
 use crate::worker::pool::{Pool, Strand};
 use crate::worker::remote;
-
-/// A strand is drained for this long, or for this many calls, before others have their turn.
-const TURN: Duration = Duration::from_millis(1);
-const TURN_CALLS: usize = 256;
-
 /// How an incarnation is going to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Ending {
+pub(super) enum Ending {
     No,
     /// After the calls already here.
     AfterCalls,
     Now,
 }
 
-struct Inbox {
-    calls: VecDeque<Job>,
+pub(super) struct Inbox {
+    pub(super) calls: VecDeque<Job>,
     /// Threads that drain, or will.
-    active: usize,
+    pub(super) active: usize,
     /// The constructor has not finished.
-    new: bool,
-    ending: Ending,
-    ended: bool,
-    running: Vec<Job>,
+    pub(super) new: bool,
+    pub(super) ending: Ending,
+    pub(super) ended: bool,
+    pub(super) running: Vec<Job>,
 }
 
 /// Where the state is.
-enum Mode {
+pub(super) enum Mode {
     /// Not constructed.
     None,
     /// Beside, behind a lock of its own.
@@ -66,15 +59,19 @@ pub(crate) struct ActorHost {
     pub(crate) host: Arc<Host>,
     pub(crate) entry: &'static ActorEntry,
     pub(crate) run: ActorRun,
-    pub(crate) spec: ActorSpec,
+    pub(crate) spec: Arc<ActorSpec>,
     pub(crate) lease: LeaseId,
     pool: Arc<Pool>,
     creation: Mutex<Option<(Value, Vec<Value>)>>,
     inbox: Mutex<Inbox>,
-    mode: Mutex<Mode>,
+    pub(super) mode: Mutex<Mode>,
     /// The state of a sync actor whose calls do not overlap: locked while one runs.
-    single: Mutex<Option<Box<dyn Any + Send>>>,
+    pub(super) single: Mutex<Option<Box<dyn Any + Send>>>,
     pub(crate) dead: AtomicBool,
+    /// Answers to other processes that are to be sent together.
+    pub(super) unsent: Mutex<Vec<remote::Reply>>,
+    /// Somebody will look soon whether any wait.
+    pub(super) alarmed: AtomicBool,
 }
 
 impl ActorHost {
@@ -82,7 +79,7 @@ impl ActorHost {
         host: Arc<Host>,
         entry: &'static ActorEntry,
         run: ActorRun,
-        spec: ActorSpec,
+        spec: Arc<ActorSpec>,
         lease: LeaseId,
         creation: (Value, Vec<Value>),
     ) -> Arc<ActorHost> {
@@ -108,15 +105,17 @@ impl ActorHost {
             mode: Mutex::new(Mode::None),
             single: Mutex::new(None),
             dead: AtomicBool::new(false),
+            unsent: Mutex::default(),
+            alarmed: AtomicBool::new(false),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inbox> {
         // No user code runs under the lock.
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mode(&self) -> MutexGuard<'_, Mode> {
+    pub(super) fn mode(&self) -> MutexGuard<'_, Mode> {
         self.mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,7 +153,7 @@ impl ActorHost {
                 let process = Arc::clone(&self.host.process);
                 process.spawn_user(async move {
                     let args = crate::call::OwnedTaskArgs::new(input, dependencies);
-                    let future = enter(current.clone(), || construct(args));
+                    let future = enter(&current, || construct(args));
                     let made = crate::worker::host::Entered::new(current, CatchState { future }).await;
                     if actor.constructed(made) {
                         actor.go_on();
@@ -265,7 +264,7 @@ impl ActorHost {
     }
 
     /// The constructor's turn is over: the calls that came meanwhile run.
-    fn go_on(self: &Arc<Self>) {
+    pub(super) fn go_on(self: &Arc<Self>) {
         let mut inbox = self.lock();
         inbox.active = 0;
         if inbox.calls.is_empty() {
@@ -311,7 +310,7 @@ impl ActorHost {
         }
     }
 
-    fn end_if_asked(self: &Arc<Self>) {
+    pub(super) fn end_if_asked(self: &Arc<Self>) {
         if self.shall_end() {
             self.gone(Gone::Ended, "it ended after its last call, as asked");
         }
@@ -407,89 +406,6 @@ impl ActorHost {
         };
         self.host.process.cancel_async(id) || waited || runs
     }
-
-    pub(crate) fn began(&self, job: &Job) {
-        self.lock().running.push(job.clone());
-    }
-
-    /// A call has ended: its caller gets the outcome. `false` if the incarnation ends with it.
-    pub(crate) fn answered(
-        self: &Arc<Self>,
-        job: Job,
-        ended: Ended,
-        ns: u32,
-        replies: &mut Vec<remote::Reply>,
-    ) -> bool {
-        {
-            let mut inbox = self.lock();
-            let id = job.id();
-            if let Some(at) = inbox.running.iter().position(|other| other.id() == id) {
-                inbox.running.swap_remove(at);
-            } else if inbox.ended {
-                // It was given up when the actor was killed.
-                return false;
-            }
-        }
-        let outcome = match ended {
-            Ended::Answered(outcome) => outcome,
-            Ended::Crashed => {
-                self.lock().running.push(job);
-                self.host.process.worker_crashed(&self.host);
-                return false;
-            }
-            Ended::Exited => {
-                self.lock().running.push(job);
-                self.gone(Gone::Exited, "it called exit_actor()");
-                return false;
-            }
-        };
-        match job {
-            Job::Local { task, attempt, .. } => {
-                if task.owner.answered(&task, attempt, outcome, self.host.process.id.node)
-                    && let What::Method(call) = &task.what
-                {
-                    call.client.retry(&task);
-                }
-            }
-            Job::Remote(job) => replies.push(remote::Reply { job, outcome, ns }),
-            Job::Constructor(_) => {}
-        }
-        true
-    }
-
-    fn call(self: &Arc<Self>, job: &Job) -> Ended {
-        let Some(method) = job.method() else {
-            let unknown = if let Job::Remote(job) = job { job.unknown().cloned() } else { None };
-            return Ended::Answered(Err(unknown.unwrap_or_else(|| Error::task("a task reached an actor"))));
-        };
-        if job.is_cancelled() {
-            return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
-        }
-        let current = Current { host: Arc::clone(&self.host), job: job.clone(), running: None };
-        enter(current, || self.call_method(method, job))
-    }
-
-    fn call_method(self: &Arc<Self>, method: &'static MethodEntry, job: &Job) -> Ended {
-        let shared = match &*self.mode() {
-            Mode::Shared(state) => Some(Arc::clone(state)),
-            _ => None,
-        };
-        if let Some(state) = shared {
-            return call_shared(&*state, method, job);
-        }
-        // One thread at a time runs a strand: the lock is never waited for, and a panic inside is caught inside.
-        let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = match (single.as_deref_mut(), method.call) {
-            (Some(state), MethodCall::SyncMut(call)) => with_input(job, |args| call(state, args)),
-            (Some(state), MethodCall::SyncRef(call)) => with_input(job, |args| call(&*state, args)),
-            _ => Ended::Answered(Err(Error::actor_died("the actor has ended"))),
-        };
-        if self.dead.load(Ordering::Acquire) {
-            // It ended while the call ran.
-            drop(single.take());
-        }
-        ended
-    }
 }
 
 /// What is left of an actor that has ended: the state of a strand's, and how others were run.
@@ -512,243 +428,7 @@ impl Strand for Garbage {
     }
 }
 
-/// The next call whose arguments are here: the first, or where calls may overlap the first that is ready.
-fn next_ready(calls: &mut VecDeque<Job>, in_order: bool) -> Option<Job> {
-    let ready = |job: &Job| !matches!(job, Job::Remote(job) if !job.may_begin());
-    match calls.front() {
-        Some(first) if ready(first) => calls.pop_front(),
-        Some(_) if !in_order => {
-            let at = calls.iter().position(ready)?;
-            calls.remove(at)
-        }
-        _ => None,
-    }
-}
-
-fn with_input(job: &Job, call: impl FnOnce(&mut TaskArgs<'_>) -> crate::program::Outcome) -> Ended {
-    match job.input() {
-        Ok((input, dependencies)) => guarded(|| call(&mut TaskArgs::new(&input, &dependencies))),
-        Err(error) => Ended::Answered(Err(error)),
-    }
-}
-
-fn call_shared(state: &dyn SharedState, method: &'static MethodEntry, job: &Job) -> Ended {
-    let mut ended = None;
-    match method.call {
-        MethodCall::SyncMut(call) => {
-            state.write(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
-        }
-        MethodCall::SyncRef(call) => {
-            state.read(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
-        }
-        MethodCall::AsyncMut(_) | MethodCall::AsyncRef(_) | MethodCall::Actix(_) => {}
-    }
-    ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("an async method of a sync actor"))))
-}
-
-/// Begins a run in this process: its arguments are fetched, its constructor runs.
-pub(crate) fn begin(process: &Arc<Process>, run: ActorRun, spec: ActorSpec, lease: LeaseId, worker: WorkerId) {
-    let creation = spec.creation.clone();
-    let (entry, input, dependencies) = match read_creation(&creation) {
-        Ok(read) => read,
-        Err(error) => return fail(process, run, error),
-    };
-    if let (Part::Here(input), Some(dependencies)) = (&input, all_here(&dependencies)) {
-        return go(process, entry, run, spec, lease, worker, (input.clone(), dependencies));
-    }
-    process.begin_start(run);
-    let process = Arc::clone(process);
-    process.clone().spawn(async move {
-        let fetched = fetch(&process, input, dependencies).await;
-        if !process.end_start(run) {
-            return;
-        }
-        match fetched {
-            Ok(args) => go(&process, entry, run, spec, lease, worker, args),
-            Err(error) => fail(&process, run, error),
-        }
-    });
-}
-
-fn go(
-    process: &Arc<Process>,
-    entry: &'static ActorEntry,
-    run: ActorRun,
-    spec: ActorSpec,
-    lease: LeaseId,
-    worker: WorkerId,
-    args: (Value, Vec<Value>),
-) {
-    let namespace = Arc::from(spec.namespace.as_str());
-    let host = Host::new(Arc::clone(process), worker, spec.job, namespace, Some((run.actor, run.incarnation)));
-    let actor = ActorHost::new(host, entry, run, spec, lease, args);
-    process.add_actor(&actor);
-    actor.start();
-}
-
-fn fail(process: &Arc<Process>, run: ActorRun, error: Error) {
-    let text = error.to_string();
-    process.tell_raylet(process.id.node, ToRaylet::ActorFailed { run, text, error });
-}
-
-/// A part of a constructor's arguments.
-enum Part {
-    Here(Value),
-    Elsewhere(ObjectId),
-}
-
-fn read_creation(creation: &[u8]) -> Result<(&'static ActorEntry, Part, Vec<Part>)> {
-    let creation: WireCreation<'_> = postcard::from_bytes(creation)
-        .map_err(|error| Error::serialization(format!("the actor's arguments cannot be decoded: {error}")))?;
-    let entry = crate::program::program().actor(creation.class)?;
-    let read = |part: &WirePart<'_>| match part {
-        // Values with refs in them are always asked for.
-        WirePart::Value(value) if !value.refs.0.is_empty() => {
-            Err(Error::serialization("the actor's arguments have refs that nobody gave"))
-        }
-        WirePart::Value(value) => Ok(Part::Here(value.read(|_| unreachable!("there are no refs, as was checked")))),
-        WirePart::Object(id) => Ok(Part::Elsewhere(*id)),
-    };
-    let dependencies: Result<Vec<Part>> = creation.dependencies.iter().map(read).collect();
-    Ok((entry, read(&creation.input)?, dependencies?))
-}
-
-fn all_here(parts: &[Part]) -> Option<Vec<Value>> {
-    let here = parts.iter().map(|part| match part {
-        Part::Here(value) => Some(value.clone()),
-        Part::Elsewhere(_) => None,
-    });
-    here.collect()
-}
-
-async fn fetch(process: &Arc<Process>, input: Part, dependencies: Vec<Part>) -> Result<(Value, Vec<Value>)> {
-    let mut values = Vec::with_capacity(dependencies.len() + 1);
-    for part in std::iter::once(input).chain(dependencies) {
-        values.push(match part {
-            Part::Here(value) => value,
-            Part::Elsewhere(id) => process.obtain(id).await?,
-        });
-    }
-    let input = values.remove(0);
-    Ok((input, values))
-}
-
 /// The number that an actor answers at in its process.
 pub(crate) fn number(actor: crate::ids::ActorId) -> u64 {
     actor.0.as_u64_pair().1
-}
-
-/// How a constructor ended.
-pub(crate) enum Constructed {
-    State(ActorState),
-    Failed(Error),
-    Crashed,
-    Exited,
-}
-
-pub(crate) fn construct(call: impl FnOnce() -> Result<ActorState>) -> Constructed {
-    let mut made = None;
-    let ended = guarded(|| {
-        made = Some(call());
-        Ok(crate::call::Returns::Many(Vec::new()))
-    });
-    match (made, ended) {
-        (Some(Ok(state)), _) => Constructed::State(state),
-        (Some(Err(error)), _) => Constructed::Failed(error),
-        (None, Ended::Answered(Err(error))) => Constructed::Failed(error),
-        (None, Ended::Exited) => Constructed::Exited,
-        (None, _) => Constructed::Crashed,
-    }
-}
-
-/// An async constructor, whose panic is how it ended.
-pub(crate) struct CatchState {
-    pub(crate) future: crate::program::BoxFuture<Result<ActorState, Error>>,
-}
-
-impl std::future::Future for CatchState {
-    type Output = Constructed;
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Constructed> {
-        use std::task::Poll;
-        let mut polled = None;
-        let ended = guarded(|| {
-            polled = Some(self.future.as_mut().poll(cx));
-            Ok(crate::call::Returns::Many(Vec::new()))
-        });
-        match (polled, ended) {
-            (Some(Poll::Pending), _) => Poll::Pending,
-            (Some(Poll::Ready(Ok(state))), _) => Poll::Ready(Constructed::State(state)),
-            (Some(Poll::Ready(Err(error))), _) | (None, Ended::Answered(Err(error))) => {
-                Poll::Ready(Constructed::Failed(error))
-            }
-            (None, Ended::Exited) => Poll::Ready(Constructed::Exited),
-            (None, _) => Poll::Ready(Constructed::Crashed),
-        }
-    }
-}
-
-impl Strand for ActorHost {
-    fn drain(self: Arc<Self>) -> bool {
-        if self.lock().new {
-            if let (Constructor::Sync(call), Some((input, dependencies))) =
-                (self.entry.constructor, self.take_creation())
-            {
-                let current = self.current_for_constructor();
-                let made = enter(current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies))));
-                if self.constructed(made) {
-                    self.go_on();
-                }
-            }
-            return false;
-        }
-        let start = self.host.process.env.now();
-        let mut began = start;
-        let mut replies = Vec::new();
-        let mut calls = 0;
-        let more = loop {
-            let job = {
-                let mut inbox = self.lock();
-                match next_ready(&mut inbox.calls, self.spec.max_concurrency <= 1) {
-                    Some(job) if !inbox.ended => {
-                        inbox.running.push(job.clone());
-                        job
-                    }
-                    _ => {
-                        inbox.active = inbox.active.saturating_sub(1);
-                        break false;
-                    }
-                }
-            };
-            let ended = self.call(&job);
-            let now = self.host.process.env.now();
-            let ns = now.saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
-            began = now;
-            if !self.answered(job, ended, ns, &mut replies) {
-                // A crash of the worker has counted this thread out already.
-                let mut inbox = self.lock();
-                inbox.active = inbox.active.saturating_sub(1);
-                break false;
-            }
-            calls += 1;
-            // An answer does not wait behind a long call.
-            if replies.len() >= 64 || (ns > 100_000 && !replies.is_empty()) {
-                remote::send_replies(&self.host, std::mem::take(&mut replies));
-            }
-            if calls >= TURN_CALLS || now.saturating_sub(start) >= TURN {
-                break true;
-            }
-        };
-        if !replies.is_empty() {
-            remote::send_replies(&self.host, replies);
-        }
-        if !more {
-            self.end_if_asked();
-        }
-        more
-    }
-
-    fn is_urgent(&self) -> bool {
-        false
-    }
 }

@@ -6,7 +6,7 @@
 //! Each thread is an Actix system with its one arbiter, so that `actix::Actor`s live there too ([`super::actix`]).
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
 use crate::actor::host::ActorHost;
+use crate::actor::turn::ANSWERS_MAX;
 use crate::api::error::Error;
 use crate::call::{OwnedTaskArgs, TaskArgs};
 use crate::env::Env;
@@ -24,7 +25,6 @@ use crate::ids::TaskId;
 use crate::program::{ActorCell, LocalBoxFuture, MethodCall, Outcome};
 use crate::worker::host::{Current, Entered, Running, enter};
 use crate::worker::job::{Ended, Guarded, Job, guarded, owned_args};
-use crate::worker::remote;
 
 type Start = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -130,12 +130,7 @@ pub(crate) struct Loop {
     /// Async calls that have begun and not ended.
     active: Cell<usize>,
     pub(super) ended: Notify,
-    /// Answers for other processes, sent together.
-    replies: RefCell<Vec<remote::Reply>>,
 }
-
-/// So many answers wait for more at most.
-const REPLIES_MAX: usize = 64;
 
 async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
     let this = Loop::new(host, shared);
@@ -239,7 +234,7 @@ impl Shared {
 
 impl Loop {
     pub(super) fn new(host: Arc<ActorHost>, shared: Arc<Shared>) -> Rc<Loop> {
-        Rc::new(Loop { host, shared, active: Cell::new(0), ended: Notify::new(), replies: RefCell::default() })
+        Rc::new(Loop { host, shared, active: Cell::new(0), ended: Notify::new() })
     }
 
     /// How many async calls may overlap.
@@ -298,7 +293,7 @@ impl Loop {
             } else {
                 match owned_args(&job) {
                     Ok(args) => {
-                        let future = enter(current.clone(), || call(cell, args));
+                        let future = enter(&current, || call(cell, args));
                         Entered::new(current, Guarded { future, running }).await
                     }
                     Err(error) => Ended::Answered(Err(error)),
@@ -316,16 +311,15 @@ impl Loop {
         }
         let current = Current { host: Arc::clone(&self.host.host), job: job.clone(), running: None };
         match job.input() {
-            Ok((input, dependencies)) => enter(current, || guarded(|| call(&mut TaskArgs::new(&input, &dependencies)))),
+            Ok((input, dependencies)) => {
+                enter(&current, || guarded(|| call(&mut TaskArgs::new(&input, &dependencies))))
+            }
             Err(error) => Ended::Answered(Err(error)),
         }
     }
 
     pub(super) fn flush(&self) {
-        let replies = self.replies.take();
-        if !replies.is_empty() {
-            remote::send_replies(&self.host.host, replies);
-        }
+        self.host.send_answers();
     }
 
     /// Answers a call that this program cannot run.
@@ -337,14 +331,10 @@ impl Loop {
 
     pub(super) fn answer(self: &Rc<Self>, job: Job, ended: Option<Ended>) {
         let ended = ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("the actor's state was in use"))));
-        let mut replies = self.replies.borrow_mut();
-        let before = replies.len();
-        self.host.answered(job, ended, 0, &mut replies);
-        let (now, dead) = (replies.len(), self.host.dead.load(Ordering::Acquire));
-        drop(replies);
-        if now >= REPLIES_MAX || dead {
+        let unsent = self.host.answered(job, ended, 0);
+        if unsent.is_none_or(|unsent| unsent >= ANSWERS_MAX) || self.host.dead.load(Ordering::Acquire) {
             self.flush();
-        } else if before == 0 && now > 0 {
+        } else if unsent == Some(1) {
             // Those that end in the same turn of the thread go with it.
             let this = Rc::clone(self);
             tokio::task::spawn_local(async move {

@@ -1,6 +1,9 @@
 //! Actors: the caller's side ([`client`]) and the side that runs them ([`host`]).
 
 pub(crate) mod actix;
+pub(crate) mod begin;
 pub(crate) mod client;
 pub(crate) mod host;
 pub(crate) mod local;
+mod queues;
+mod turn;

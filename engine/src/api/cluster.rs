@@ -11,7 +11,7 @@ use std::time::Duration;
 use actinic_transport::NodeId;
 
 use crate::api::error::{Error, Result};
-use crate::api::handle::ask_gcs;
+use crate::api::named::ask_gcs;
 use crate::api::op::{Op, check_may_block};
 use crate::api::scope::{self, Enter};
 use crate::env::Env;

@@ -162,7 +162,7 @@ impl Gcs {
         match action {
             Action::Reply { to, reply } => self.reply(to, reply),
             Action::PlaceActor { node, run, spec } => {
-                self.tell_raylet(node, ToRaylet::PlaceActor { run, spec: Box::new((*spec).clone()) });
+                self.tell_raylet(node, ToRaylet::PlaceActor { run, spec });
             }
             Action::EndActor { node, run, how } => {
                 self.tell_raylet(node, ToRaylet::EndActor { run, kill: how == EndHow::Kill });
@@ -216,7 +216,7 @@ impl Gcs {
             }
             (Pending::Ask(answer), Reply::Found { info, spec }) => {
                 let news = self.news(info);
-                answer.give(&GcsAnswer::Actor(Some((news, Box::new((*spec).clone())))));
+                answer.give(&GcsAnswer::Actor(Some((news, spec))));
             }
             (Pending::Ask(answer), Reply::NotFound) => answer.give(&GcsAnswer::Actor(None)),
             (Pending::Ask(answer), Reply::Names(names)) => answer.give(&GcsAnswer::Names(names)),
@@ -298,7 +298,7 @@ impl Gcs {
             ToGcs::CreateActor { spec, from } => {
                 self.peers.insert(from.id, from);
                 let reply = self.reply_id(Pending::Create(spec.owner, spec.id));
-                self.event(Event::CreateActor { spec: Arc::from(spec), reply }, ctx);
+                self.event(Event::CreateActor { spec, reply }, ctx);
             }
             ToGcs::ActorPlaced { run, node } => self.event(Event::ActorPlaced { run, node }, ctx),
             ToGcs::ActorReady { run, node, process, worker, pid } => {

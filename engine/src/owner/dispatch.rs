@@ -24,6 +24,9 @@ use crate::raylet::Shape;
 
 /// How much measured run time may be in flight on one lease.
 pub(crate) const AHEAD_NS: u64 = 1_000_000;
+/// A submitter puts a task behind others itself only up to so much: beyond, the worker fetches it together with others
+/// when it says what it has finished, long before it runs dry.
+const AHEAD_SINGLY_NS: u64 = AHEAD_NS / 2;
 /// What a function is taken to cost before it was measured.
 const UNKNOWN_NS: u32 = 5_000_000;
 /// An idle lease is kept for this many ticks.
@@ -190,7 +193,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
                 return Some(ix);
             }
             let ahead = lease.ahead_ns + u64::from(estimate);
-            if ahead <= AHEAD_NS && best.is_none_or(|(least, _)| ahead < least) {
+            if ahead <= AHEAD_SINGLY_NS && best.is_none_or(|(least, _)| ahead < least) {
                 best = Some((ahead, ix));
             }
         }

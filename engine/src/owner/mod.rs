@@ -155,7 +155,7 @@ impl Owner {
 
     /// Submits a call; never blocks, never fails: what is wrong becomes the error of its refs.
     pub(crate) fn submit(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         what: What,
         meta: Arc<Meta>,
         args: Args,
@@ -166,16 +166,17 @@ impl Owner {
             Ok(input) => input,
             Err(error) => return self.submit_failed(what, meta, error, returns),
         };
-        let task = Task::new(Arc::clone(self), what, meta, input, returns, depth);
+        let task = Task::new(self, what, meta, input, returns, depth);
+        let owner = &task.owner;
         if !task.depends() && matches!(task.what, What::Function(_)) {
             // The common case in one step: known, and ready.
-            self.change(|core, out| {
+            owner.change(|core, out| {
                 core.tasks.insert(task.seq, Arc::clone(&task));
                 Self::enqueue(core, &task, out);
             });
             return task;
         }
-        self.lock().tasks.insert(task.seq, Arc::clone(&task));
+        owner.lock().tasks.insert(task.seq, Arc::clone(&task));
         Task::start(&task);
         task
     }

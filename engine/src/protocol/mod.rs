@@ -6,6 +6,8 @@
 pub(crate) mod calls;
 pub(crate) mod refs;
 
+use std::sync::Arc;
+
 use actinic_transport::{ActorNo, NodeId, PeerAddr, ProcessId, Token};
 use serde::{Deserialize, Serialize};
 
@@ -202,7 +204,7 @@ pub(crate) enum ToRaylet {
     /// From the GCS.
     PlaceActor {
         run: ActorRun,
-        spec: Box<ActorSpec>,
+        spec: Arc<ActorSpec>,
     },
     EndActor {
         run: ActorRun,
@@ -278,7 +280,7 @@ pub(crate) enum ToGcs {
     JobEnded { job: JobId },
     ProcessDied { process: ProcessId },
     OwnerDied { owner: OwnerId },
-    CreateActor { spec: Box<ActorSpec>, from: PeerAddr },
+    CreateActor { spec: Arc<ActorSpec>, from: PeerAddr },
     ActorPlaced { run: ActorRun, node: NodeId },
     ActorReady { run: ActorRun, node: NodeId, process: PeerAddr, worker: WorkerId, pid: u32 },
     ActorNotStarted { run: ActorRun, node: NodeId, text: String, error: Option<Error>, no_room: bool },
@@ -323,7 +325,7 @@ pub(crate) enum TokenWish {
 /// Its answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum GcsAnswer {
-    Actor(Option<(ActorNews, Box<ActorSpec>)>),
+    Actor(Option<(ActorNews, Arc<ActorSpec>)>),
     Names(Vec<(String, String, ActorId)>),
     Killed,
     Nodes(Vec<NodeRow>, Vec<NodeView>),

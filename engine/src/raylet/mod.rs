@@ -229,7 +229,7 @@ pub(crate) struct Raylet {
     stopping: BTreeMap<WorkerId, ProcessId>,
     namespaces: BTreeMap<JobId, Arc<str>>,
     nodes: BTreeMap<NodeId, NodeRow>,
-    placing: BTreeMap<RequestId, (ActorRun, ActorSpec)>,
+    placing: BTreeMap<RequestId, (ActorRun, Arc<ActorSpec>)>,
     running: BTreeMap<ActorRun, (LeaseId, WorkerId)>,
     /// Runs that ended before they were started.
     cancelled: std::collections::BTreeSet<ActorRun>,
@@ -585,7 +585,7 @@ impl Raylet {
 
     // ---- actors
 
-    fn want_actor(&mut self, run: ActorRun, spec: ActorSpec, ctx: &mut Context<Self>) {
+    fn want_actor(&mut self, run: ActorRun, spec: Arc<ActorSpec>, ctx: &mut Context<Self>) {
         if self.cancelled.remove(&run) {
             return;
         }
@@ -624,10 +624,10 @@ impl Raylet {
         self.process.tell_gcs(ToGcs::ActorPlaced { run, node });
         match &self.workers.get(&worker) {
             Some((_, Worker::Thread { .. })) => {
-                crate::actor::host::begin(&self.process, run, spec, lease, worker);
+                crate::actor::begin::begin(&self.process, run, spec, lease, worker);
             }
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
-                let message = ToWorker::StartActor { run, spec: Box::new(spec), lease };
+                let message = ToWorker::StartActor { run, spec, lease };
                 if let Ok(endpoint) = self.process.endpoint() {
                     let _ = endpoint.peer(peer).tell(Lane::Ordered, WORKER, &message);
                 }
@@ -744,7 +744,7 @@ impl Raylet {
                 }
             }
             ToRaylet::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
-            ToRaylet::PlaceActor { run, spec } => self.want_actor(run, *spec, ctx),
+            ToRaylet::PlaceActor { run, spec } => self.want_actor(run, spec, ctx),
             ToRaylet::EndActor { run, kill } => self.end_actor(run, kill, ctx),
             ToRaylet::Nodes(rows) => self.nodes_changed(rows, ctx),
             ToRaylet::Views(views) => self.views_changed(views, ctx),

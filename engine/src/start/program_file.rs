@@ -263,7 +263,7 @@ impl Process {
 
     /// The program of a job that this node knows nothing of.
     pub(crate) async fn fetch_program(self: &Arc<Self>, job: JobId) -> Result<JobProgram> {
-        let answer = crate::api::handle::ask_gcs(self, AskGcs::Job { job }).await?;
+        let answer = crate::api::named::ask_gcs(self, AskGcs::Job { job }).await?;
         let GcsAnswer::Job(Some((row, sources))) = answer else {
             return Err(Error::runtime_env_setup(format!(
                 "job {job} is not known to the cluster: its driver has ended"

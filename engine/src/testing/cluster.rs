@@ -13,7 +13,8 @@ use actinic_transport::{Net, NodeId, SimNet};
 
 use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
-use crate::api::handle::{Actor, Handle, ask_gcs};
+use crate::api::handle::{Actor, Handle};
+use crate::api::named::ask_gcs;
 use crate::api::op::{Op, check_may_block};
 use crate::api::options::IntoCount;
 use crate::env::Env;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
-use crate::api::handle::ask_gcs;
+use crate::api::named::ask_gcs;
 use crate::process::Process;
 use crate::protocol::{AskGcs, GcsAnswer};
 use crate::raylet::{AskState, RayletLink, RayletState};

@@ -1,6 +1,5 @@
 //! What user code runs in: its worker, and the call that is being run on this thread.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,6 +11,7 @@ use crate::owner::Owner;
 use crate::process::Process;
 use crate::protocol::{LeaseId, ToRaylet};
 use crate::worker::job::Job;
+use crate::worker::progress::Progress;
 use crate::worker::slot::TaskSlot;
 
 /// A worker: an execution slot or an actor, in a thread or a process of its own.
@@ -114,39 +114,28 @@ pub(crate) struct Current {
     pub(crate) running: Option<Arc<Running>>,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
-}
+scoped_tls::scoped_thread_local!(static CURRENT: Current);
 
 /// The call that this thread runs, if it runs one.
 pub(crate) fn current() -> Option<Current> {
-    CURRENT.with(|current| current.borrow().clone())
+    with_current(|current| current.cloned())
 }
 
 /// Looks at the call that this thread runs without cloning it.
 pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Current>) -> R) -> R {
-    CURRENT.with(|current| look(current.borrow().as_ref()))
+    if CURRENT.is_set() { CURRENT.with(|current| look(Some(current))) } else { look(None) }
 }
 
 /// Runs `body` as part of a call.
-pub(crate) fn enter<R>(current: Current, body: impl FnOnce() -> R) -> R {
-    struct Leave(Option<Current>, Option<Arc<Process>>);
-    impl Drop for Leave {
+pub(crate) fn enter<R>(current: &Current, body: impl FnOnce() -> R) -> R {
+    struct Ends<'a>(&'a Progress);
+    impl Drop for Ends<'_> {
         fn drop(&mut self) {
-            let before = self.0.take();
-            if let Some(process) = &self.1
-                && let Some(progress) = process.progress.get()
-            {
-                progress.end();
-            }
-            let left = CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), before));
-            drop(left);
+            self.0.end();
         }
     }
-    let noted = current.note();
-    let before = CURRENT.with(|slot| slot.borrow_mut().replace(current));
-    let _leave = Leave(before, noted);
-    body()
+    let _ends = current.note().map(Ends);
+    CURRENT.set(current, body)
 }
 
 /// A future whose every poll is part of a call.
@@ -165,8 +154,8 @@ impl<F: Future + Unpin> Future for Entered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let current = self.current.clone();
-        enter(current, || Pin::new(&mut self.future).poll(cx))
+        let this = &mut *self;
+        enter(&this.current, || Pin::new(&mut this.future).poll(cx))
     }
 }
 
@@ -188,12 +177,12 @@ impl Drop for Blocked {
 }
 
 impl Current {
-    /// Notes that the call runs, where a raylet looks for what a dead process ran; who notes its end.
-    fn note(&self) -> Option<Arc<Process>> {
+    /// Notes that the call runs, where a raylet looks for what a dead process ran; its end is noted there too.
+    fn note(&self) -> Option<&Progress> {
         let Job::Remote(job) = &self.job else { return None };
         let (lease, progress) = (job.lease?, self.host.process.progress.get()?);
         progress.begin(lease.number, job.id.seq);
-        Some(Arc::clone(&self.host.process))
+        Some(progress)
     }
 
     fn lease(&self) -> Option<LeaseId> {

@@ -53,7 +53,7 @@ pub(crate) enum ToWorker {
     /// Become an actor.
     StartActor {
         run: crate::protocol::ActorRun,
-        spec: Box<crate::protocol::ActorSpec>,
+        spec: Arc<crate::protocol::ActorSpec>,
         lease: LeaseId,
     },
     /// Does this process own what somebody may still ask for?

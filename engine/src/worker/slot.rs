@@ -207,8 +207,9 @@ impl TaskSlot {
         };
         match entry.call {
             Call::Sync(call) => {
-                let current = Current { host: Arc::clone(&self.host), job: job.clone(), running: None };
-                let ended = enter(current, || call_sync(call, &job));
+                let current = Current { host: Arc::clone(&self.host), job, running: None };
+                let ended = enter(&current, || call_sync(call, &current.job));
+                let job = current.job;
                 let now = self.host.process.env.now();
                 let ns = now.saturating_sub(*began).as_nanos().min(u128::from(u32::MAX)) as u32;
                 *began = now;
@@ -236,7 +237,7 @@ impl TaskSlot {
         process.spawn_user(async move {
             let ended = match args {
                 Ok(args) => {
-                    let future = enter(current.clone(), || call(args));
+                    let future = enter(&current, || call(args));
                     Entered::new(current, Guarded { future, running: Arc::clone(&running) }).await
                 }
                 Err(error) => Ended::Answered(Err(error)),
@@ -275,10 +276,11 @@ impl TaskSlot {
         match job {
             Job::Local { task, attempt, lease } => {
                 let seq = task.seq;
-                let owner = Arc::clone(&task.owner);
+                // The owner's count is every submitter's to change: it is left alone where it can be.
+                let owner = &task.owner;
                 let again = owner.answered(&task, attempt, outcome, self.host.process.id.node);
                 let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-                let same = report.local.as_ref().is_some_and(|(known, ix)| *ix == lease && Arc::ptr_eq(known, &owner));
+                let same = report.local.as_ref().is_some_and(|(known, ix)| *ix == lease && Arc::ptr_eq(known, owner));
                 if !same && !report.done.is_empty() {
                     let full = std::mem::take(&mut *report);
                     drop(report);
@@ -286,7 +288,7 @@ impl TaskSlot {
                     report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
                 }
                 if !same {
-                    report.local = Some((owner, lease));
+                    report.local = Some((Arc::clone(owner), lease));
                 }
                 report.done.push((seq, ns));
                 let full = (again || report.done.len() >= REPORT_AT).then(|| std::mem::take(&mut *report));

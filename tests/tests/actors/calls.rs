@@ -8,6 +8,21 @@ fn push_hundred(log: Handle<Log>, name: String) -> actinic::Result<()> {
     actinic::get(&refs).blocking().map(drop)
 }
 
+both! {
+    /// An answer is not held back by the long call behind it.
+    async fn an_answer_does_not_wait_for_the_call_behind_it(cluster) {
+        let (counter, first, second) = (Counter::remote(0), Gate::new(), Gate::new());
+        let begins = counter.wait_for(first.path());
+        let (quick, long) = (counter.add(1), counter.wait_for(second.path()));
+        first.open();
+        begins.await?;
+        // Sooner than the gate is given up.
+        assert_eq!(actinic::get(&quick).timeout(SOON / 2).await?, 1);
+        second.open();
+        assert_eq!(long.await?, 1);
+    }
+}
+
 pub struct Forwarder {
     next: Option<Handle<Forwarder>>,
 }

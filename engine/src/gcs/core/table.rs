@@ -86,7 +86,8 @@ impl Actor {
 /// The actors, in order of creation, and who of those not dead belongs to what.
 #[derive(Debug)]
 pub(super) struct ActorTable {
-    rows: BTreeMap<u64, Actor>,
+    /// Boxed: numbers ascend, so half of the places in the tree are never filled.
+    rows: BTreeMap<u64, Box<Actor>>,
     by_id: ById<ActorId, u64>,
     by_owner: BTreeMap<OwnerId, BTreeSet<u64>>,
     by_job: ById<JobId, BTreeSet<u64>>,
@@ -117,7 +118,7 @@ impl ActorTable {
         self.by_id.insert(spec.id, number);
         self.by_owner.entry(spec.owner).or_default().insert(number);
         self.by_job.entry(spec.job).or_default().insert(number);
-        self.rows.insert(number, actor);
+        self.rows.insert(number, Box::new(actor));
         number
     }
 
@@ -126,15 +127,15 @@ impl ActorTable {
     }
 
     pub(super) fn get(&self, number: u64) -> Option<&Actor> {
-        self.rows.get(&number)
+        self.rows.get(&number).map(|actor| &**actor)
     }
 
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Actor> {
-        self.rows.get_mut(&number)
+        self.rows.get_mut(&number).map(|actor| &mut **actor)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Actor> {
-        self.rows.values()
+        self.rows.values().map(|actor| &**actor)
     }
 
     /// Moves an actor to the dead, of which the oldest are dropped.

@@ -54,35 +54,36 @@ impl Lease {
 /// By number, in the order in which they were placed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leases {
-    all: BTreeMap<u64, Lease>,
+    /// Boxed: numbers ascend, so half of the places in the tree are never filled.
+    all: BTreeMap<u64, Box<Lease>>,
     /// Those that [`Lease::returns`] is true of: a node may have a hundred thousand actors beside them.
     returning: BTreeSet<u64>,
 }
 
 impl Leases {
     pub(super) fn get(&self, number: u64) -> Option<&Lease> {
-        self.all.get(&number)
+        self.all.get(&number).map(|lease| &**lease)
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Lease)> {
-        self.all.iter().map(|(number, lease)| (*number, lease))
+        self.all.iter().map(|(number, lease)| (*number, &**lease))
     }
 
     /// Those that run a task which is not blocked.
     pub(super) fn returning(&self) -> impl Iterator<Item = (u64, &Lease)> {
-        self.returning.iter().filter_map(|number| Some((*number, self.all.get(number)?)))
+        self.returning.iter().filter_map(|number| Some((*number, &**self.all.get(number)?)))
     }
 
     pub(super) fn insert(&mut self, number: u64, lease: Lease) {
         if lease.returns() {
             self.returning.insert(number);
         }
-        self.all.insert(number, lease);
+        self.all.insert(number, Box::new(lease));
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<Lease> {
         self.returning.remove(&number);
-        self.all.remove(&number)
+        self.all.remove(&number).map(|lease| *lease)
     }
 
     /// Changes a lease; none if there is none of that number.

@@ -2,11 +2,11 @@
 
 use super::*;
 
-/// LIMITS: 100,000 shared actors in 2 s in all, so a creation may cost the GCS a few microseconds at most.
-///
-/// The bound is loose, for debug builds on a busy machine; run with `--release -- --nocapture` for the figure.
+/// A creation costs the GCS the same when there are a hundred thousand actors as when there are none: whatever goes
+/// through them all would make it a hundred times dearer. Compared are the quickest batches, which a busy machine slows
+/// least; run with `--release -- --nocapture` for the figures.
 #[test]
-fn a_creation_costs_microseconds() {
+fn a_creation_costs_the_same_however_many_there_are() {
     let mut world = World::new(4);
     let count: u64 = 100_000;
     let specs: Vec<_> = (0..u128::from(count))
@@ -17,13 +17,17 @@ fn a_creation_costs_microseconds() {
         })
         .collect();
     #[allow(clippy::disallowed_methods)] // what is measured is real time
-    let begin = std::time::Instant::now();
+    let now = std::time::Instant::now;
+    let begin = now();
     let mut runs = Vec::new();
+    let mut costs = Vec::new();
     for batch in specs.chunks(256) {
+        let begin = now();
         world.out.clear();
         let events = batch.iter().map(|spec| Event::CreateActor { spec: spec.clone(), reply: ReplyId(0) });
         world.core.handle_all(world.now, events, &mut world.out);
         runs.extend(world.placed());
+        costs.push(begin.elapsed());
     }
     let created = begin.elapsed();
     assert_eq!(runs.len() as u64, count);
@@ -43,5 +47,7 @@ fn a_creation_costs_microseconds() {
     let ended = begin.elapsed() - created - ready;
     let each = |time: Duration| time.as_nanos() / u128::from(count);
     println!("create {} ns, ready {} ns, end {} ns each", each(created), each(ready), each(ended));
-    assert!(created < Duration::from_secs(4));
+    let quickest = |costs: &[Duration]| costs.iter().min().copied().unwrap();
+    let (first, last) = (quickest(&costs[..100]), quickest(&costs[costs.len() - 100..]));
+    assert!(last < 10 * first, "the first batch took {first:?}, the last {last:?}");
 }

@@ -1,0 +1,261 @@
+//! Running the calls of an actor: a strand's turn, and how a call is answered.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crate::actor::begin::construct;
+use crate::actor::host::{ActorHost, Mode};
+use crate::api::error::Error;
+use crate::call::TaskArgs;
+use crate::program::{Constructor, MethodCall, MethodEntry, SharedState};
+use crate::protocol::Gone;
+use crate::task::What;
+use crate::worker::host::{Current, enter};
+use crate::worker::job::{Ended, Job, guarded};
+use crate::worker::pool::Strand;
+use crate::worker::remote;
+/// A strand is drained for this long, or for this many calls, before others have their turn.
+const TURN: Duration = Duration::from_millis(1);
+const TURN_CALLS: usize = 256;
+/// So many calls are taken out of the inbox together, where none may overtake another: its lock is the callers' too.
+const TAKEN_CALLS: usize = 32;
+/// So many answers to another process are sent together at most.
+pub(super) const ANSWERS_MAX: usize = 64;
+
+impl ActorHost {
+    pub(crate) fn began(&self, job: &Job) {
+        self.lock().running.push(job.clone());
+    }
+
+    /// A call has ended: its caller gets the outcome, at once or with those of other processes that wait to be sent; so
+    /// many do. `None` if the incarnation ends with it.
+    pub(crate) fn answered(self: &Arc<Self>, job: Job, ended: Ended, ns: u32) -> Option<usize> {
+        if self.was_given_up(&job, matches!(ended, Ended::Answered(_))) {
+            return None;
+        }
+        let outcome = match ended {
+            Ended::Answered(outcome) => outcome,
+            Ended::Crashed => {
+                self.host.process.worker_crashed(&self.host);
+                return None;
+            }
+            Ended::Exited => {
+                self.gone(Gone::Exited, "it called exit_actor()");
+                return None;
+            }
+        };
+        match job {
+            Job::Local { task, attempt, .. } => {
+                if task.owner.answered(&task, attempt, outcome, self.host.process.id.node)
+                    && let What::Method(call) = &task.what
+                {
+                    call.client.retry(&task);
+                }
+            }
+            Job::Remote(job) => return Some(self.reply_soon(remote::Reply { job, outcome, ns })),
+            Job::Constructor(_) => {}
+        }
+        Some(0)
+    }
+
+    /// Leaves an answer with others to be sent together; an alarm sends them if what runs now takes long. So many wait.
+    fn reply_soon(self: &Arc<Self>, reply: remote::Reply) -> usize {
+        let waiting = {
+            let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+            unsent.push(reply);
+            unsent.len()
+        };
+        if !self.alarmed.swap(true, Ordering::AcqRel) {
+            self.host.process.want_answers_sent(self);
+        }
+        waiting
+    }
+
+    /// The alarm's look: what waits to be sent has waited long enough.
+    pub(crate) fn alarm(&self) {
+        self.alarmed.store(false, Ordering::Release);
+        self.send_answers();
+    }
+
+    /// Sends the answers that wait.
+    pub(super) fn send_answers(&self) {
+        let unsent = std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner));
+        if !unsent.is_empty() {
+            remote::send_replies(&self.host, unsent);
+        }
+    }
+
+    /// Whether the actor was killed while a call ran, which was given up then. If not, and it is to be answered, it
+    /// does not count as running any more.
+    fn was_given_up(&self, job: &Job, answers: bool) -> bool {
+        // Calls that were taken together run until the last of them is answered: giving up one that was does nothing.
+        let together = self.takes_together();
+        if together && !self.dead.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut inbox = self.lock();
+        let id = job.id();
+        match inbox.running.iter().position(|other| other.id() == id) {
+            Some(at) if answers && !together => drop(inbox.running.swap_remove(at)),
+            Some(_) => {}
+            None => return inbox.ended,
+        }
+        false
+    }
+
+    /// Whether no call may overtake another, and one thread at a time runs them.
+    fn takes_together(&self) -> bool {
+        !self.entry.is_local() && self.spec.max_concurrency <= 1
+    }
+
+    /// Takes calls out of the inbox, in order; `false` if there is none, and the thread is counted out. `done` is room
+    /// for those that ran before.
+    fn take_calls(&self, taken: &mut VecDeque<Job>, done: &mut Vec<Job>) -> bool {
+        let together = self.takes_together();
+        {
+            let mut inbox = self.lock();
+            if together {
+                std::mem::swap(&mut inbox.running, done);
+            }
+            while taken.len() < if together { TAKEN_CALLS } else { 1 }
+                && let Some(job) = next_ready(&mut inbox.calls, together)
+            {
+                inbox.running.push(job.clone());
+                taken.push_back(job);
+            }
+            if taken.is_empty() {
+                inbox.active = inbox.active.saturating_sub(1);
+            }
+        }
+        // The last to know of a call drops its arguments: not under the lock.
+        done.clear();
+        !taken.is_empty()
+    }
+
+    /// Runs a call, and gives it back.
+    fn call(self: &Arc<Self>, job: Job) -> (Ended, Job) {
+        let Some(method) = job.method() else {
+            let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
+            return (Ended::Answered(Err(unknown.unwrap_or_else(|| Error::task("a task reached an actor")))), job);
+        };
+        if job.is_cancelled() {
+            return (Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began"))), job);
+        }
+        let current = Current { host: Arc::clone(&self.host), job, running: None };
+        let ended = enter(&current, || self.call_method(method, &current.job));
+        (ended, current.job)
+    }
+
+    fn call_method(self: &Arc<Self>, method: &'static MethodEntry, job: &Job) -> Ended {
+        let shared = match &*self.mode() {
+            Mode::Shared(state) => Some(Arc::clone(state)),
+            _ => None,
+        };
+        if let Some(state) = shared {
+            return call_shared(&*state, method, job);
+        }
+        // One thread at a time runs a strand: the lock is never waited for, and a panic inside is caught inside.
+        let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = match (single.as_deref_mut(), method.call) {
+            (Some(state), MethodCall::SyncMut(call)) => with_input(job, |args| call(state, args)),
+            (Some(state), MethodCall::SyncRef(call)) => with_input(job, |args| call(&*state, args)),
+            _ => Ended::Answered(Err(Error::actor_died("the actor has ended"))),
+        };
+        if self.dead.load(Ordering::Acquire) {
+            // It ended while the call ran.
+            drop(single.take());
+        }
+        ended
+    }
+}
+
+impl Strand for ActorHost {
+    fn drain(self: Arc<Self>) -> bool {
+        if self.lock().new {
+            if let (Constructor::Sync(call), Some((input, dependencies))) =
+                (self.entry.constructor, self.take_creation())
+            {
+                let current = self.current_for_constructor();
+                let made = enter(&current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies))));
+                if self.constructed(made) {
+                    self.go_on();
+                }
+            }
+            return false;
+        }
+        let start = self.host.process.env.now();
+        let mut began = start;
+        let mut calls = 0;
+        let (mut taken, mut done) = (VecDeque::new(), Vec::new());
+        let more = 'turn: loop {
+            if !self.take_calls(&mut taken, &mut done) {
+                break false;
+            }
+            while let Some(job) = taken.pop_front() {
+                let (ended, job) = self.call(job);
+                let now = self.host.process.env.now();
+                let ns = now.saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
+                began = now;
+                let unsent = self.answered(job, ended, ns).filter(|_| !self.dead.load(Ordering::Acquire));
+                let Some(unsent) = unsent else {
+                    // What was taken and has not run was given up with what waited.
+                    let mut inbox = self.lock();
+                    inbox.active = inbox.active.saturating_sub(1);
+                    break 'turn false;
+                };
+                calls += 1;
+                if unsent >= ANSWERS_MAX || (ns > 100_000 && unsent > 0) {
+                    self.send_answers();
+                }
+            }
+            if calls >= TURN_CALLS || began.saturating_sub(start) >= TURN {
+                break true;
+            }
+        };
+        self.send_answers();
+        if !more {
+            self.end_if_asked();
+        }
+        more
+    }
+
+    fn is_urgent(&self) -> bool {
+        false
+    }
+}
+
+/// The next call whose arguments are here: the first, or where calls may overlap the first that is ready.
+pub(super) fn next_ready(calls: &mut VecDeque<Job>, in_order: bool) -> Option<Job> {
+    let ready = |job: &Job| !matches!(job, Job::Remote(job) if !job.may_begin());
+    match calls.front() {
+        Some(first) if ready(first) => calls.pop_front(),
+        Some(_) if !in_order => {
+            let at = calls.iter().position(ready)?;
+            calls.remove(at)
+        }
+        _ => None,
+    }
+}
+
+fn with_input(job: &Job, call: impl FnOnce(&mut TaskArgs<'_>) -> crate::program::Outcome) -> Ended {
+    match job.input() {
+        Ok((input, dependencies)) => guarded(|| call(&mut TaskArgs::new(&input, &dependencies))),
+        Err(error) => Ended::Answered(Err(error)),
+    }
+}
+
+fn call_shared(state: &dyn SharedState, method: &'static MethodEntry, job: &Job) -> Ended {
+    let mut ended = None;
+    match method.call {
+        MethodCall::SyncMut(call) => {
+            state.write(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
+        }
+        MethodCall::SyncRef(call) => {
+            state.read(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
+        }
+        MethodCall::AsyncMut(_) | MethodCall::AsyncRef(_) | MethodCall::Actix(_) => {}
+    }
+    ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("an async method of a sync actor"))))
+}

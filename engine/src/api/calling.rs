@@ -1,0 +1,121 @@
+//! Calling methods of actors.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::actor::client::{ActorCall, Caller, Client};
+use crate::api::error::Error;
+use crate::api::scope;
+use crate::call::Args;
+use crate::program::{ActorEntry, KnownMethod, MethodEntry, NumReturns};
+use crate::raylet::Shape;
+use crate::rt::{RawHandle, Submitted};
+use crate::task::{Meta, What};
+use crate::worker::host;
+
+impl RawHandle {
+    /// Calls a method; what goes wrong is the error of the refs.
+    pub fn call(&self, method: &'static MethodEntry, index: u32, args: Args) -> Submitted {
+        self.call_known(method, self.client.entry.method(index), args)
+    }
+
+    /// Calls what is at its place in the actor's table.
+    pub(crate) fn call_known(&self, method: &'static MethodEntry, known: &KnownMethod, args: Args) -> Submitted {
+        let owner = match scope::owner() {
+            Ok(owner) if Arc::ptr_eq(&owner.process, &self.client.process) => owner,
+            // A handle carries its cluster, in another's scope too.
+            _ => match self.client.process.owner_numbered(0) {
+                Some(owner) => owner,
+                None => return Submitted::failed(Error::connection("the cluster was shut down"), method.returns),
+            },
+        };
+        let plain = &known.plain;
+        let options = self.options.as_deref();
+        let returns = match (method.returns, options.and_then(|options| options.num_returns).or(plain.num_returns)) {
+            (NumReturns::Fixed(count), _) => count,
+            (NumReturns::PerCall, Some(count)) => count,
+            (NumReturns::PerCall, None) => {
+                return Submitted::failed(crate::rt::returns_not_said(method.name), NumReturns::Fixed(1));
+            }
+        };
+        let mut args = args;
+        if args.error.is_none() {
+            args.error = plain.check().err().or_else(|| options.and_then(|options| options.check().err()));
+        }
+        let admitted = args.error.is_none() && self.client.admit().map_err(|error| args.error = Some(error)).is_ok();
+        let (depth, caller) = host::with_current(|current| match current {
+            Some(current) if current.host.actor.is_none() => (current.job.depth() + 1, Caller::Task(current.task_id())),
+            Some(current) => (current.job.depth() + 1, Caller::Owner(owner.id)),
+            None => (0, Caller::Owner(owner.id)),
+        });
+        let retries = options
+            .and_then(|options| options.max_task_retries)
+            .or(plain.max_task_retries)
+            .unwrap_or(self.client.limits.max_task_retries);
+        // The attribute's word on errors travels with them; only a call's own is the caller's to know.
+        let retry_errors = options.and_then(|options| options.retry_errors);
+        let name = options.and_then(|options| options.name.clone());
+        let meta = self.client.meta(retries, returns, name.clone(), retry_errors);
+        let call = ActorCall {
+            client: Arc::clone(&self.client),
+            method,
+            method_id: known.id,
+            caller,
+            given_name: name,
+            ready: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
+            admitted: AtomicBool::new(admitted),
+        };
+        let task = owner.submit(What::Method(Box::new(call)), meta, args, returns.max(1), depth);
+        Submitted::new(task, returns)
+    }
+
+    pub(super) fn orphan(entry: &'static ActorEntry, error: Error) -> RawHandle {
+        RawHandle::new(crate::rt::orphan_client(entry, error), None)
+    }
+}
+
+impl fmt::Debug for RawHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawHandle({})", self.client.id)
+    }
+}
+
+impl Client {
+    /// What calls of the actor share.
+    pub(crate) fn meta(
+        &self,
+        retries: i64,
+        returns: u32,
+        name: Option<String>,
+        retry_errors: Option<bool>,
+    ) -> Arc<Meta> {
+        if retries == self.limits.max_task_retries && returns == 1 && name.is_none() && retry_errors.is_none() {
+            return Arc::clone(&self.plain_meta);
+        }
+        Arc::new(call_meta(retries, returns, name, retry_errors))
+    }
+}
+
+/// The options of calls that say nothing, of actors with so many retries: shared by most actors of a program.
+pub(crate) fn plain_meta(retries: i64) -> Arc<Meta> {
+    static NO_RETRIES: std::sync::OnceLock<Arc<Meta>> = std::sync::OnceLock::new();
+    if retries == 0 {
+        return Arc::clone(NO_RETRIES.get_or_init(|| Arc::new(call_meta(0, 1, None, None))));
+    }
+    Arc::new(call_meta(retries, 1, None, None))
+}
+
+/// The options of a call, as a task has them.
+fn call_meta(retries: i64, returns: u32, name: Option<String>, retry_errors: Option<bool>) -> Meta {
+    Meta {
+        name,
+        shape: Shape::none(),
+        max_retries: retries,
+        returns: Some(returns),
+        isolation: crate::api::options::Isolation::default(),
+        task_events: true,
+        retry_errors,
+    }
+}

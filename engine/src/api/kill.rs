@@ -1,0 +1,80 @@
+//! Ending actors.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::actor::client::Client;
+use crate::api::error::Result;
+use crate::api::handle::{Actor, Handle};
+use crate::api::named::ask_gcs;
+use crate::api::op::Op;
+use crate::protocol::{AskGcs, ToGcs};
+
+/// Ends an actor now, whatever it runs; its unfinished calls fail with `ActorDied`.
+pub fn kill<A: Actor>(handle: &Handle<A>) -> Kill {
+    Kill { client: Arc::clone(&handle.raw().client), no_restart: true }
+}
+
+/// A `kill` that was described and not begun.
+#[must_use = "nothing is killed until this is awaited, or `.blocking()` is called"]
+pub struct Kill {
+    client: Arc<Client>,
+    no_restart: bool,
+}
+
+impl fmt::Debug for Kill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kill({})", self.client.id)
+    }
+}
+
+impl Kill {
+    /// Whether the actor stays dead; default true. With false it restarts if its `max_restarts` allow.
+    pub fn no_restart(mut self, stay_dead: bool) -> Self {
+        self.no_restart = stay_dead;
+        self
+    }
+
+    fn op(self) -> Op<()> {
+        Op::new(async move {
+            let question = AskGcs::Kill { actor: self.client.id, no_restart: self.no_restart };
+            // What is called from now on must not reach the incarnation that ends.
+            self.client.expect_end();
+            let done = ask_gcs(&self.client.process, question).await.map(drop);
+            if done.is_err() {
+                let (actor, to) = (self.client.id, self.client.process.address());
+                self.client.process.tell_gcs(ToGcs::Subscribe { actor, owner: None, to });
+            }
+            done
+        })
+    }
+
+    /// Kills on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if the GCS does not answer, and `InvalidArgument` on a thread of an async runtime.
+    pub fn blocking(self) -> Result<()> {
+        self.op().blocking()
+    }
+}
+
+impl IntoFuture for Kill {
+    type Output = Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.op().into_future()
+    }
+}
+
+/// Ends the actor that runs this, on purpose: it is never restarted, and its unfinished calls fail with `ActorDied`.
+///
+/// # Panics
+///
+/// Always, inside an actor, in a way that only Actinic catches; outside of one, the task that calls it fails.
+pub fn exit_actor() -> ! {
+    crate::worker::job::exit_thread()
+}

@@ -1,0 +1,127 @@
+//! Named actors, and questions to the GCS.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::error::{Error, Result};
+use crate::api::handle::{Actor, Handle, handle_for, limits_of};
+use crate::api::op::Op;
+use crate::api::scope;
+use crate::process::Process;
+use crate::protocol::{AskGcs, GcsAnswer};
+
+const GCS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Asks the GCS, from whatever runtime the caller has.
+pub(crate) async fn ask_gcs(process: &Arc<Process>, question: AskGcs) -> Result<GcsAnswer> {
+    let Some(link) = process.gcs.get().cloned() else {
+        return Err(Error::connection("this process does not know its GCS"));
+    };
+    link.ask(question, GCS_DEADLINE).await
+}
+
+/// Finds a named actor.
+///
+/// # Errors
+///
+/// `InvalidArgument` if there is none of that name (and class) in the namespace.
+pub fn get_actor<A: Actor>(name: impl Into<String>) -> GetActor<A> {
+    GetActor { name: name.into(), namespace: None, class: PhantomData }
+}
+
+/// A `get_actor` that was described and not begun.
+#[derive(Debug)]
+#[must_use = "nothing is looked up until this is awaited, or `.blocking()` is called"]
+pub struct GetActor<A> {
+    name: String,
+    namespace: Option<String>,
+    class: PhantomData<fn() -> A>,
+}
+
+impl<A: Actor> GetActor<A> {
+    /// Looks in this namespace instead of the job's.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    fn op(self) -> Op<Handle<A>> {
+        let owner = match scope::owner() {
+            Ok(owner) => owner,
+            Err(error) => return Op::ready(Err(error)),
+        };
+        Op::new(async move {
+            let namespace = self.namespace.unwrap_or_else(|| owner.namespace.to_string());
+            let question = AskGcs::GetActor { name: self.name.clone(), namespace: namespace.clone() };
+            let GcsAnswer::Actor(found) = ask_gcs(&owner.process, question).await? else {
+                return Err(Error::connection("the GCS answered something else"));
+            };
+            let Some((news, spec)) = found else {
+                return Err(not_found(&self.name, &namespace));
+            };
+            if spec.class != A::entry().name() {
+                return Err(Error::invalid_argument(format!(
+                    "the actor named {:?} is a {}, not a {}",
+                    self.name,
+                    spec.class,
+                    A::entry().name()
+                ))
+                .remedy(format!("get it as what it is: `get_actor::<{}>`", spec.class)));
+            }
+            let process = &owner.process;
+            let limits = limits_of(&spec);
+            let lifeline = match spec.lifeline {
+                None => None,
+                Some(id) => match process.lifeline_of(id).await {
+                    Some(lifeline) => Some(lifeline),
+                    None => return Err(not_found(&self.name, &namespace)),
+                },
+            };
+            let id = news.info.id;
+            let handle = handle_for(process, id, A::entry(), limits, lifeline, Some(spec.owner));
+            handle.client.news(&news);
+            Ok(Handle::new(handle))
+        })
+    }
+
+    /// Looks up on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of `get_actor`, and `InvalidArgument` on a thread of an async runtime.
+    pub fn blocking(self) -> Result<Handle<A>> {
+        self.op().blocking()
+    }
+}
+
+fn not_found(name: &str, namespace: &str) -> Error {
+    Error::invalid_argument(format!("no actor is named {name:?} in namespace {namespace:?}"))
+        .remedy("check the name and the namespace; an actor that is not detached ends with its last handle")
+}
+
+impl<A: Actor> IntoFuture for GetActor<A> {
+    type Output = Result<Handle<A>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Handle<A>>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.op().into_future()
+    }
+}
+
+/// The names of the actors that have one: in the job's namespace, as (namespace, name).
+pub fn list_named_actors() -> Op<Vec<(String, String)>> {
+    let owner = match scope::owner() {
+        Ok(owner) => owner,
+        Err(error) => return Op::ready(Err(error)),
+    };
+    Op::new(async move {
+        let question = AskGcs::ListNamed { namespace: Some(owner.namespace.to_string()) };
+        match ask_gcs(&owner.process, question).await? {
+            GcsAnswer::Names(names) => Ok(names.into_iter().map(|(space, name, _)| (space, name)).collect()),
+            _ => Err(Error::connection("the GCS answered something else")),
+        }
+    })
+}
