@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use actinic_transport::ClusterId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -58,36 +59,28 @@ impl Args {
     /// Appends a value.
     pub fn push_value<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
         let start = self.body.len();
-        let (buffers, refs) = (self.extras.buffers.len(), self.extras.refs.len());
+        let before = self.extras.mark();
         self.body.push(HERE);
         if let Err(error) = value::encode_into(value, &mut self.body, &mut self.extras) {
             let error = value::not_encoded(value, &format!("argument `{name}`"), error);
             self.error.get_or_insert(error);
             return;
         }
-        let beside: usize = self.extras.buffers[buffers..].iter().map(|buffer| buffer.len()).sum();
+        let beside: usize = self.extras.buffers[before[0]..].iter().map(|buffer| buffer.len()).sum();
         let total: usize = self.body.len() + self.extras.buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
         if self.body.len() - start + beside > INLINE_LIMIT || total > INLINE_TOTAL {
-            self.set_apart(name, value, start, buffers, refs);
+            self.set_apart(name, value, start, before);
         }
     }
 
     /// Moves the argument that was just encoded out of the body, into a value of its own.
-    fn set_apart<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-        start: usize,
-        buffers: usize,
-        refs: usize,
-    ) {
-        let apart = if buffers == 0 && refs == 0 {
+    fn set_apart<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T, start: usize, before: [usize; 3]) {
+        let apart = if before == [0; 3] {
             let body = Blob::copy_of(&self.body.as_slice()[start + 1..]);
             Ok(Value::new(body, std::mem::take(&mut self.extras)))
         } else {
             // Its extras are numbered after those of earlier arguments: it is encoded again by itself.
-            self.extras.buffers.truncate(buffers);
-            self.extras.refs.truncate(refs);
+            self.extras.truncate(before);
             value::encode(value, name)
         };
         self.body.truncate(start);
@@ -224,6 +217,16 @@ pub enum Returns {
     One(ReturnValue),
     /// As many as were returned.
     Many(Vec<ReturnValue>),
+}
+
+impl Returns {
+    /// As [`Value::check_cluster`].
+    pub(crate) fn check_cluster(&self, here: ClusterId) -> Result<()> {
+        match self {
+            Returns::One(value) => value.0.check_cluster(here),
+            Returns::Many(values) => values.iter().try_for_each(|value| value.0.check_cluster(here)),
+        }
+    }
 }
 
 /// One encoded result.

@@ -31,10 +31,6 @@ mod ids;
 mod later;
 mod log;
 mod net;
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
-)]
 pub mod node;
 mod object;
 mod object_manager;

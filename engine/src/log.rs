@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::api::error::{Error, Result};
+use crate::env::Env;
 
 /// Hands the level on to worker processes.
 pub(crate) const LEVEL: &str = "ACTINIC_LOG_LEVEL";
@@ -23,8 +24,8 @@ pub(crate) fn level(text: &str) -> Result<LevelFilter> {
 }
 
 /// The level that was asked for in the environment, or warnings.
-pub(crate) fn default_level() -> LevelFilter {
-    std::env::var(LEVEL).ok().and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::WARN)
+pub(crate) fn default_level(env: &Env) -> LevelFilter {
+    env.var(LEVEL).and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::WARN)
 }
 
 /// Writes Actinic's events to the error stream, unless the program has a subscriber.

@@ -277,7 +277,7 @@ impl Tool {
     ///
     /// Those of [`init`](crate::init) with an address.
     pub fn connect(address: &str, token: Option<String>) -> Result<Tool> {
-        let (address, token) = start::connect::find(address, token)?;
+        let (address, token) = start::connect::find(&Env::real(), address, token)?;
         Tool::join(&address, &token)
     }
 

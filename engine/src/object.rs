@@ -9,12 +9,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actinic_transport::PeerAddr;
+use actinic_transport::{ClusterId, PeerAddr};
 
-use crate::api::error::Error;
+use crate::api::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::process::Process;
-use crate::task::Task;
+use crate::task::{Task, What};
 use crate::value::Value;
 use crate::wait::{Waiter, Waiters};
 
@@ -260,6 +260,29 @@ impl RawRef {
             Process::ask_owner(borrowed);
         }
         Ok(())
+    }
+
+    /// Refuses a ref of another cluster.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, naming the object, or the actor that the ref keeps alive.
+    pub(crate) fn check_cluster(&self, here: ClusterId) -> Result<()> {
+        let id = self.id();
+        let theirs = id.task.owner.process.cluster;
+        if theirs == here {
+            return Ok(());
+        }
+        let thing = match &self.0 {
+            Target::Owned(task, _) if matches!(task.what, What::Lifeline(_)) => task.describe(),
+            _ => format!("object {id}"),
+        };
+        let error = crate::value::foreign(&thing, theirs, here);
+        // One that failed before there was a cluster to submit to is of none: what matters is why.
+        Err(match self.slot().get() {
+            Some(Resolved::Error(cause)) => error.caused_by(cause),
+            _ => error,
+        })
     }
 
     /// The name of what makes the object, for messages.

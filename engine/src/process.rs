@@ -157,7 +157,7 @@ impl Process {
                     task_events: false,
                     retry_errors: None,
                 }),
-                reports_unread: std::env::var_os("ACTINIC_IGNORE_UNREAD_ERRORS").is_none_or(|value| value == "0"),
+                reports_unread: env.var_os("ACTINIC_IGNORE_UNREAD_ERRORS").is_none_or(|value| value == "0"),
                 env,
                 raylet: OnceLock::new(),
                 gcs: OnceLock::new(),
@@ -322,17 +322,6 @@ impl Process {
 
     pub(crate) fn store_peer(&self) -> Option<Peer> {
         self.store_peer.get().cloned()
-    }
-
-    pub(crate) fn check_cluster(&self, other: ProcessId) -> Result<()> {
-        if other.cluster == self.id.cluster {
-            return Ok(());
-        }
-        Err(Error::invalid_argument(format!(
-            "the ref belongs to cluster {}, and this is cluster {}",
-            other.cluster, self.id.cluster
-        ))
-        .remedy("get the value there and pass it, or make the object in this cluster"))
     }
 
     pub(crate) fn learn_raylet(&self, node: NodeId, at: PeerAddr) {

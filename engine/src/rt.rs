@@ -286,7 +286,8 @@ fn meta(options: TaskOptions) -> Result<Meta> {
 fn default_retries() -> i64 {
     static RETRIES: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
     *RETRIES.get_or_init(|| {
-        let given = std::env::var("ACTINIC_TASK_MAX_RETRIES").ok().filter(|text| !text.is_empty());
+        // The program's, read once for all its clusters, simulated ones too.
+        let given = crate::env::Env::real().var("ACTINIC_TASK_MAX_RETRIES");
         let read = given.as_ref().map(|text| text.parse().ok().filter(|retries| *retries >= -1));
         match (read, given) {
             (Some(Some(retries)), _) => retries,

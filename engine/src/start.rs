@@ -1,25 +1,9 @@
 //! Starting and ending processes: a head with its GCS and raylet, further nodes, workers, drivers.
 
 pub(crate) mod admission;
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
-)]
 pub(crate) mod connect;
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
-)]
 pub(crate) mod join;
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
-)]
 pub mod local;
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the files, sockets and pids of this machine's nodes: no simulation has any"
-)]
 pub(crate) mod program_file;
 pub(crate) mod renewal;
 
@@ -378,7 +362,7 @@ fn make_node(
 
 fn set_cache(process: &Process, cache: Option<PathBuf>) {
     if let Some(cache) = cache {
-        process.programs.set_cache(cache);
+        process.programs.set_cache(process.env.files(), cache);
     }
 }
 
@@ -465,7 +449,7 @@ fn start_raylet(
 }
 
 /// A driver's job on a running process: its owner, known to the GCS and the raylet.
-pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>, program: Option<PathBuf>) -> Arc<Owner> {
+pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>) -> Arc<Owner> {
     let job = JobId(process.env.uuid());
     let namespace = namespace.unwrap_or_else(|| process.env.uuid().simple().to_string());
     let owner = process.new_owner(job, Arc::from(namespace.as_str()));
@@ -473,13 +457,13 @@ pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>, progr
         id: job,
         driver: owner.id,
         namespace,
-        entry: program.map(|path| path.display().to_string()).unwrap_or_default(),
+        entry: process.env.program().map(|path| path.display().to_string()).unwrap_or_default(),
         program: crate::program::identity().to_owned(),
         started: process.env.now(),
         ended: None,
     };
     if process.raylet.get().is_some_and(|raylet| matches!(raylet, RayletLink::Remote(_)))
-        && let Ok(file) = ProgramFile::of_this_process()
+        && let Ok(file) = ProgramFile::of_this_process(process.env.files())
     {
         // Nodes that cannot open it by this process's pid fetch it from here.
         process.programs.add(job, &file);
@@ -543,7 +527,7 @@ fn attached(env: &Env, place: &Place, identity: Identity, host: &PeerAddr) -> Re
 
 /// Attaches a driver to its raylet, which says where the GCS is and what the nodes have.
 async fn attach(process: &Arc<Process>, host: &PeerAddr) -> Result<PeerAddr> {
-    let question = AskRaylet::Attach { peer: process.address(), offer: Offer::of_this_process() };
+    let question = AskRaylet::Attach { peer: process.address(), offer: Offer::of_this_process(&process.env) };
     let RayletAnswer::Attached { gcs, nodes } = ask_host(process, host, &question).await? else {
         return Err(Error::connection("the node answered something else"));
     };
@@ -580,7 +564,7 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
         let _ = process.raylet.set(RayletLink::Remote(raylet.clone()));
         process.set_store_peer(raylet);
         if let Some(path) = &boot.progress {
-            match crate::worker::progress::Progress::open(path) {
+            match crate::worker::progress::Progress::open(inner.files(), path) {
                 // A new process: nobody else sets it.
                 Ok(progress) => drop(process.progress.set(progress)),
                 Err(error) => tracing::warn!(path, %error, "the page of this worker's progress cannot be opened"),

@@ -56,6 +56,22 @@ pub(crate) enum What {
     Method(Box<ActorCall>),
 }
 
+impl What {
+    /// The function's or method's name.
+    pub(crate) fn name(&self, meta: &Meta) -> String {
+        if let Some(name) = &meta.name {
+            return name.clone();
+        }
+        match self {
+            What::Put => "put".to_owned(),
+            What::Lifeline(actor) => format!("actor {actor}"),
+            What::Ready(client) => format!("{}.new", client.class),
+            What::Function(entry) => entry.name().to_owned(),
+            What::Method(call) => call.name(),
+        }
+    }
+}
+
 /// The arguments, kept until nothing can need another attempt.
 #[derive(Clone, Default)]
 pub(crate) struct Input {
@@ -177,16 +193,7 @@ impl Task {
 
     /// The function's or method's name.
     pub(crate) fn name(&self) -> String {
-        if let Some(name) = &self.meta.name {
-            return name.clone();
-        }
-        match &self.what {
-            What::Put => "put".to_owned(),
-            What::Lifeline(actor) => format!("actor {actor}"),
-            What::Ready(client) => format!("{}.new", client.class),
-            What::Function(entry) => entry.name().to_owned(),
-            What::Method(call) => call.name(),
-        }
+        self.what.name(&self.meta)
     }
 
     /// The task as errors call it.

@@ -11,11 +11,13 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use actinic_transport::ClusterId;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::error::{Error, Result};
+use crate::ids::ActorId;
 use crate::object::RawRef;
 
 /// Bodies up to this length need no allocation.
@@ -135,12 +137,34 @@ impl postcard::ser_flavors::Flavor for &mut BlobWriter {
 pub(crate) struct Extras {
     pub(crate) buffers: Vec<Bytes>,
     pub(crate) refs: Vec<RawRef>,
+    /// Actors of which it contains handles that no ref counts: where it was encoded, so that they are known to be of
+    /// the right cluster. They do not travel.
+    pub(crate) detached: Vec<(ActorId, ClusterId)>,
 }
 
 impl Extras {
     pub(crate) fn is_empty(&self) -> bool {
-        self.buffers.is_empty() && self.refs.is_empty()
+        self.buffers.is_empty() && self.refs.is_empty() && self.detached.is_empty()
     }
+
+    /// How much there is of each.
+    pub(crate) fn mark(&self) -> [usize; 3] {
+        [self.buffers.len(), self.refs.len(), self.detached.len()]
+    }
+
+    /// Gives up what came after a mark.
+    pub(crate) fn truncate(&mut self, [buffers, refs, detached]: [usize; 3]) {
+        self.buffers.truncate(buffers);
+        self.refs.truncate(refs);
+        self.detached.truncate(detached);
+    }
+}
+
+/// The error of a thing that belongs to another cluster than the one that it is given to.
+#[cold]
+pub(crate) fn foreign(thing: &str, theirs: ClusterId, ours: ClusterId) -> Error {
+    Error::invalid_argument(format!("{thing} belongs to cluster {theirs}, and this is cluster {ours}"))
+        .remedy("get the value there and pass that, or make the object or actor in this cluster")
 }
 
 /// An encoded value; cloning copies no large bytes.
@@ -168,6 +192,22 @@ impl Value {
     pub(crate) fn new(body: Blob, extras: Extras) -> Value {
         Value { body, extras: (!extras.is_empty()).then(|| Arc::new(extras)) }
     }
+
+    /// Refuses refs and handles of another cluster, at any depth: nobody here could ask their owner.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, naming the first of them.
+    pub(crate) fn check_cluster(&self, here: ClusterId) -> Result<()> {
+        let Some(extras) = &self.extras else { return Ok(()) };
+        for object in &extras.refs {
+            object.check_cluster(here)?;
+        }
+        match extras.detached.iter().find(|(_, cluster)| *cluster != here) {
+            Some((actor, theirs)) => Err(foreign(&format!("actor {actor}"), *theirs, here)),
+            None => Ok(()),
+        }
+    }
 }
 
 struct Context {
@@ -181,7 +221,7 @@ thread_local! {
     static CONTEXT: Context = const {
         Context {
             encoding: Cell::new(false),
-            collected: RefCell::new(Extras { buffers: Vec::new(), refs: Vec::new() }),
+            collected: RefCell::new(Extras { buffers: Vec::new(), refs: Vec::new(), detached: Vec::new() }),
             decoding: Cell::new(false),
             offered: RefCell::new(None),
         }
@@ -321,6 +361,11 @@ pub(crate) fn collect_ref(make: impl FnOnce() -> RawRef) -> Option<u32> {
             (refs.len() - 1) as u32
         })
     })
+}
+
+/// Notes that the body that is being written contains a handle of a detached actor.
+pub(crate) fn collect_detached(actor: ActorId, cluster: ClusterId) {
+    CONTEXT.with(|context| context.collected.borrow_mut().detached.push((actor, cluster)));
 }
 
 /// Sets a buffer beside the body that is being written and returns its index there.

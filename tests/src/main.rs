@@ -50,6 +50,11 @@ impl Place {
         self.calls += 1;
         (self.calls, actinic::context().node_id().to_string(), bytes.len())
     }
+
+    pub fn count(&mut self, from: u32) -> u32 {
+        self.calls = self.calls.max(from);
+        self.calls
+    }
 }
 
 /// An `actix::Actor` that says where it is.
@@ -193,10 +198,63 @@ async fn rebuilt() -> actinic::Result<()> {
     Ok(())
 }
 
+/// Hosts an actor that another program calls, and calls it itself when that has.
+async fn hosts() -> actinic::Result<()> {
+    let place = Place::options().name("place").remote();
+    place.call(vec![]).await?;
+    say("running");
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    say(&format!("calls {}", place.count(0).await?));
+    pid::remote().await?;
+    say("ok");
+    Ok(())
+}
+
+/// Wants a worker of the second node, and says what comes of it.
+async fn far() -> actinic::Result<()> {
+    let told = |what: &str, came: Result<(), Error>| match came {
+        Ok(()) => say(&format!("{what}: ok")),
+        Err(error) => say(&format!("{what}: {} {error}", error.kind())),
+    };
+    let task = pid::options().resource("remote", 1).remote();
+    told("task", actinic::get(&task).timeout(Duration::from_secs(30)).await.map(drop));
+    let actor = Place::options().resource("remote", 1).remote();
+    told("actor", actinic::get(&actor.call(vec![])).timeout(Duration::from_secs(30)).await.map(drop));
+    told("near", pid::options().resource("near", 1).remote().await.map(drop));
+    Ok(())
+}
+
+/// Works until it is told that it is enough.
+async fn works() -> actinic::Result<()> {
+    let place = Place::remote();
+    place.call(vec![]).await?;
+    say("running");
+    let enough = std::thread::spawn(|| {
+        let mut line = String::new();
+        let _ = std::io::stdin().read_line(&mut line);
+    });
+    let mut done = 0;
+    while !enough.is_finished() {
+        let sums: Vec<ObjectRef<u64>> = (0..50).map(|size| sum::remote(vec![1; size])).collect();
+        let calls: Vec<ObjectRef<(u32, String, usize)>> = (0..10).map(|_| place.call(vec![])).collect();
+        let sums = actinic::get(&sums).timeout(Duration::from_secs(30)).await?;
+        assert_eq!(sums, (0..50).collect::<Vec<u64>>());
+        let calls = actinic::get(&calls).timeout(Duration::from_secs(30)).await?;
+        assert!(calls.iter().zip(done + 2..).all(|(call, number)| call.0 == number), "{calls:?}");
+        done += 10;
+    }
+    say("ok");
+    Ok(())
+}
+
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
     let part = std::env::args().nth(1).unwrap_or_default();
-    let cluster = actinic::init().await?;
+    let cluster = match part.as_str() {
+        "hosts" => actinic::init().namespace("shared").await?,
+        _ => actinic::init().await?,
+    };
     say("connected");
     match part.as_str() {
         "two_nodes" => two_nodes(&cluster).await?,
@@ -204,6 +262,9 @@ async fn main() -> actinic::Result<()> {
         "linger" => linger().await?,
         "is_told" => return is_told().await,
         "rebuilt" => rebuilt().await?,
+        "hosts" => hosts().await?,
+        "far" => far().await?,
+        "works" => works().await?,
         _ => {
             pid::remote().await?;
             say("ok");

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_actinic-test-program");
+const OTHER: &str = env!("CARGO_BIN_EXE_actinic-other-program");
 /// What one step of a test may take on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -328,6 +329,123 @@ fn garbage_at_the_port_of_a_node_harms_nobody() {
     }
     machine.ok(&["status"]);
     machine.start("one").ends();
+}
+
+/// Garbage that looks like QUIC's at first or not at all, thrown at a port until it is enough.
+fn throw_garbage(address: &str, enough: impl Fn(usize) -> bool) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut sent = 0;
+    while !enough(sent) {
+        let random = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let mut datagram: Vec<u8> = (0..sent * 7 % 1500).map(random).collect();
+        let head: &[u8] = [&[][..], &[0xc3, 0, 0, 0, 1], &[0x43]][sent % 3];
+        let length = head.len().min(datagram.len());
+        datagram[..length].copy_from_slice(&head[..length]);
+        let _ = socket.send_to(&datagram, address);
+        sent += 1;
+        // There are others on this machine.
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// While garbage arrives at the node's port all work is done, and done right.
+#[test]
+fn garbage_at_the_port_of_a_busy_node_harms_nobody() {
+    let machine = Machine::new("busy");
+    let address = machine.head();
+    let mut program = machine.start("works");
+    program.until("running");
+    let before = machine.pids();
+    throw_garbage(&address, |sent| sent >= 3000);
+    program.go_on();
+    program.until("ok");
+    program.ends();
+    assert!(runs(before[0]) && machine.ok(&["status"]).contains("1 alive"));
+}
+
+/// Two programs on one cluster, each with workers of its own: one calls an actor of the other. What both have works,
+/// what they have not in common is named.
+#[test]
+fn a_call_of_another_shape_in_another_program_is_named() {
+    let machine = Machine::new("shape");
+    machine.head();
+    let mut program = machine.start("hosts");
+    program.until("running");
+    let began = Instant::now();
+    let mut other = machine.start_at(Path::new(OTHER), "");
+    assert_eq!(other.line(), "cube: 27");
+    assert_eq!(other.line(), "call: (2, 3)");
+    for method in ["count", "only_here"] {
+        let said = other.line();
+        let wanted = format!("{method}: VersionMismatch ");
+        assert!(said.starts_with(&wanted), "{said}");
+        let name = format!("method `Place.{method}`");
+        assert!(said.contains(&name) && said.contains("must agree on the method's name and signature"), "{said}");
+    }
+    let said = other.line();
+    assert!(said.starts_with("class: InvalidArgument ") && said.contains("is a Place, not a Elsewhere"), "{said}");
+    assert!(said.contains("get_actor::<Place>"), "{said}");
+    assert_eq!(other.line(), "call: (3, 0)");
+    other.ends();
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    program.go_on();
+    program.until("calls 3");
+    program.until("ok");
+    program.ends();
+}
+
+/// A worker that turns out to run another program than the driver's is refused, and the driver is told which.
+#[test]
+fn a_worker_of_another_program_is_refused() {
+    let (head, second) = (Machine::new("program"), Machine::new("program-second"));
+    head.ok(&[
+        &["start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0", "--num-cpus", "2"][..],
+        &["--resources", r#"{"near": 4}"#],
+    ]
+    .concat());
+    second.join(&head.entry("address"), &head.token());
+    let lines = |machine: &Machine| {
+        let mut program = machine.start("far");
+        program.until("connected");
+        let lines = [program.line(), program.line(), program.line()];
+        program.ends();
+        lines
+    };
+    assert_eq!(lines(&head), ["task: ok", "actor: ok", "near: ok"]);
+    let cache = second.nodes().pop().expect("a node").join("programs");
+    let cached: Vec<PathBuf> = std::fs::read_dir(&cache).expect("a cache").flatten().map(|one| one.path()).collect();
+    assert_eq!(cached.len(), 1, "{cached:?}");
+    // The same program, but for the name of one function: what another build of it would be.
+    let mut bytes = std::fs::read(&cached[0]).expect("it can be read");
+    let (old, new) = (&b"actinic_test_program::where_am_i"[..], &b"actinic_test_program::where_am_j"[..]);
+    let places: Vec<usize> = (0..bytes.len() - old.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
+    assert!(!places.is_empty(), "its functions have their names");
+    places.into_iter().for_each(|at| bytes[at..at + new.len()].copy_from_slice(new));
+    // A new file: the old one may be running.
+    std::fs::remove_file(&cached[0]).expect("removed");
+    std::fs::write(&cached[0], &bytes).expect("written");
+    let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&cached[0], mode.clone()).expect("made executable");
+    let began = Instant::now();
+    let [task, actor, near] = lines(&head);
+    assert!(task.starts_with("task: VersionMismatch ") && task.contains("the worker's program is"), "{task}");
+    assert!(task.contains("pid") && task.contains("on node") && task.contains("run the driver again"), "{task}");
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    // What was kept under the wrong name is gone: the next worker's program is fetched anew.
+    assert_eq!([actor, near], ["actor: ok", "near: ok"]);
+    assert_eq!(lines(&head), ["task: ok", "actor: ok", "near: ok"]);
+    // One that is no program at all goes the same way.
+    std::fs::remove_file(&cached[0]).expect("removed");
+    std::fs::write(&cached[0], vec![0; bytes.len()]).expect("written");
+    std::fs::set_permissions(&cached[0], mode).expect("made executable");
+    let [task, actor, near] = lines(&head);
+    assert!(task.starts_with("task: RuntimeEnvSetup ") && task.contains("run the driver again"), "{task}");
+    assert_eq!([actor, near], ["actor: ok", "near: ok"]);
+    assert!(head.ok(&["status"]).contains("2 alive"));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod support;
 
 mod actors;
+mod bad_input;
 mod basics;
 mod daemons;
 mod dependencies;

@@ -1,5 +1,10 @@
 //! "Start", in a program without `#[actinic::main]`: on every runtime and on none, with threads and with processes.
 
+use std::net::UdpSocket;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
 use actinic::prelude::*;
 
 #[actinic::remote]
@@ -94,6 +99,147 @@ fn with_two() -> actinic::Result<()> {
     Ok(())
 }
 
+/// What `init`s came to that began at the very same moment: the one cluster, and what the others were told.
+fn one_of(all: Vec<actinic::Result<Cluster>>) -> (Cluster, Vec<Error>) {
+    let (won, lost): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+    let mut won: Vec<Cluster> = won.into_iter().flatten().collect();
+    assert_eq!(won.len(), 1, "each of {won:?} has started a cluster");
+    (won.remove(0), lost.into_iter().filter_map(Result::err).collect())
+}
+
+/// Runs it on eight threads at the same moment.
+fn on_eight<R: Send>(run: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    let together = Barrier::new(8);
+    let one = |number| {
+        together.wait();
+        run(number)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || one(number))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+    })
+}
+
+/// Of several `init`s at the same moment one starts the cluster, and the others are the second.
+fn at_the_same_moment() -> actinic::Result<()> {
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let (cluster, errors) = one_of(on_eight(|_| actinic::init().num_cpus(1).blocking()));
+        for error in errors {
+            assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("init() was called twice") && text.contains("ignore_reinit"), "{text}");
+        }
+        assert_eq!(pid::remote().blocking()?, std::process::id());
+        assert_eq!(cluster.nodes().blocking()?.len(), 1);
+        cluster.shutdown().blocking()?;
+    }
+    // With leave they all get the one.
+    let all: actinic::Result<Vec<Cluster>> =
+        on_eight(|_| actinic::init().num_cpus(1).ignore_reinit().blocking()).into_iter().collect();
+    let all = all?;
+    assert!(all.iter().all(|cluster| format!("{cluster:?}") == format!("{:?}", all[0])), "{all:?}");
+    assert_eq!(pid::remote().blocking()?, std::process::id());
+    for cluster in all {
+        cluster.shutdown().blocking()?;
+    }
+    // One that fails leaves its place to the next.
+    let nobody = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let (cluster, errors) = one_of(on_eight(|number| match number % 2 {
+        0 => actinic::init().address(&nobody).token("not a token").blocking(),
+        _ => actinic::init().num_cpus(1).blocking(),
+    }));
+    assert!(errors.iter().all(|error| matches!(error, Error::InvalidArgument { .. } | Error::Unauthorized { .. })));
+    assert_eq!(pid::remote().blocking()?, std::process::id());
+    cluster.shutdown().blocking()?;
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    Ok(())
+}
+
+#[tokio::main(worker_threads = 4)]
+async fn in_tasks_at_the_same_moment() -> actinic::Result<()> {
+    let tasks: Vec<_> = (0..8).map(|_| tokio::spawn(async { actinic::init().num_cpus(1).await })).collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.push(task.await.expect("it does not panic"));
+    }
+    let (cluster, errors) = one_of(all);
+    assert!(errors.iter().all(|error| matches!(error, Error::InvalidArgument { .. })), "{errors:?}");
+    assert_eq!(pid::remote().await?, std::process::id());
+    cluster.shutdown().await
+}
+
+#[derive(Default)]
+pub struct Counter {
+    value: u64,
+}
+
+#[actinic::remote]
+impl Counter {
+    pub fn new() -> Self {
+        Counter::default()
+    }
+
+    pub fn add(&mut self, more: u64) -> u64 {
+        self.value += more;
+        self.value
+    }
+}
+
+#[actinic::remote]
+fn square(x: u64) -> u64 {
+    x * x
+}
+
+/// While garbage arrives at the cluster's port all work is done, and done right.
+fn under_garbage() -> actinic::Result<()> {
+    let cluster = actinic::init().num_cpus(2).workers(Workers::Processes).blocking()?;
+    let (address, over, sent) = (cluster.address(), AtomicBool::new(false), AtomicUsize::new(0));
+    let throw = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        while !over.load(Ordering::Relaxed) {
+            let count = sent.fetch_add(1, Ordering::Relaxed);
+            let random = |_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            };
+            let mut datagram: Vec<u8> = (0..count * 7 % 1500).map(random).collect();
+            // Some look like QUIC's at first: a handshake of version 1, a packet of a connection.
+            let head: &[u8] = [&[][..], &[0xc3, 0, 0, 0, 1], &[0x43]][count % 3];
+            let length = head.len().min(datagram.len());
+            datagram[..length].copy_from_slice(&head[..length]);
+            let _ = socket.send_to(&datagram, &address);
+            // The other core is not to be kept from its work.
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(throw);
+        let work = || -> actinic::Result<()> {
+            let counter = Counter::remote();
+            for round in 0..20 {
+                let squares: Vec<ObjectRef<u64>> = (0..100u64).map(square::remote).collect();
+                let calls: Vec<ObjectRef<u64>> = (0..20).map(|_| counter.add(1)).collect();
+                let squares = actinic::get(&squares).timeout(Duration::from_secs(30)).blocking()?;
+                assert!(squares.iter().zip(0u64..).all(|(square, x)| *square == x * x), "{squares:?}");
+                let calls = actinic::get(&calls).timeout(Duration::from_secs(30)).blocking()?;
+                assert_eq!(calls, (round * 20 + 1..=round * 20 + 20).collect::<Vec<_>>());
+            }
+            // However quick the work was.
+            while sent.load(Ordering::Relaxed) < 2000 {
+                assert_eq!(square::remote(3).blocking()?, 9);
+            }
+            Ok(())
+        };
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        done
+    })?;
+    assert!(cluster.nodes().blocking()?.iter().all(|node| node.alive));
+    cluster.shutdown().blocking()
+}
+
 fn main() -> actinic::Result<()> {
     // First, because each of its workers begins here again.
     for (name, part) in [
@@ -104,6 +250,9 @@ fn main() -> actinic::Result<()> {
         ("actix", on_actix),
         ("actinic", ours::main),
         ("two clusters", with_two),
+        ("at the same moment", at_the_same_moment),
+        ("in tasks at the same moment", in_tasks_at_the_same_moment),
+        ("under garbage", under_garbage),
     ] {
         part()?;
         println!("{name}: ok");

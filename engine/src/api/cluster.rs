@@ -182,33 +182,41 @@ impl Init {
         }
     }
 
+    /// What comes of it in the scope of a cluster.
+    fn second(&self) -> Option<Result<Cluster>> {
+        let owner = scope::current()?;
+        if self.ignore_reinit {
+            return Some(Ok(Cluster::guest(owner)));
+        }
+        Some(Err(Error::invalid_argument("init() was called twice: this process is connected to a cluster")
+            .remedy("shut the first one down, use `.ignore_reinit()`, or `cluster.scope(..)` for several")))
+    }
+
     fn start(self) -> Result<Cluster> {
         crate::worker::entry::enter_if_worker();
-        if let Some(error) = self.error {
-            return Err(error);
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
-        let mut options = self.options;
+        let mut options = self.options.clone();
         options.log_level = self.log_level;
-        crate::log::install(self.log_level.unwrap_or_else(crate::log::default_level));
-        if let Some(owner) = scope::current() {
-            if self.ignore_reinit {
-                return Ok(Cluster::guest(owner));
-            }
-            return Err(Error::invalid_argument("init() was called twice: this process is connected to a cluster")
-                .remedy("shut the first one down, use `.ignore_reinit()`, or `cluster.scope(..)` for several"));
+        let env = Env::current();
+        crate::log::install(self.log_level.unwrap_or_else(|| crate::log::default_level(&env)));
+        if let Some(second) = self.second() {
+            return second;
         }
-        let address =
-            self.address.clone().or_else(|| std::env::var("ACTINIC_ADDRESS").ok().filter(|text| !text.is_empty()));
-        if let Some(address) = address {
+        let _turn = scope::turn();
+        if let Some(second) = self.second() {
+            return second;
+        }
+        if let Some(address) = self.address.clone().or_else(|| env.var("ACTINIC_ADDRESS")) {
             if let Some(what) = self.shaped {
                 return Err(Error::invalid_argument(format!(
                     "{what} is for a new cluster, and this connects to {address}"
                 ))
                 .remedy("say it where the node is started, or do not give an address"));
             }
-            return crate::start::connect::connect(&address, self.token, self.namespace);
+            return crate::start::connect::connect(env, &address, self.token, self.namespace);
         }
-        let env = Env::current();
         let place = Place::of(&env);
         Cluster::embedded(env, options, self.namespace, place)
     }
@@ -284,27 +292,25 @@ pub(crate) fn node_infos(answer: GcsAnswer) -> Result<Vec<NodeInfo>> {
 impl Cluster {
     pub(crate) fn embedded(env: Env, options: NodeOptions, namespace: Option<String>, place: Place) -> Result<Cluster> {
         let running = start::head(env, options, place, None, None)?;
-        let program = std::env::current_exe().ok();
         if let Some(raylet) = &running.raylet {
             // What this process runs, also where the file has been replaced since it started.
             raylet.do_send(crate::raylet::DefaultProgram("/proc/self/exe".into()));
         }
-        Ok(Cluster::of(running, namespace, program))
+        Ok(Cluster::of(running, namespace))
     }
 
-    pub(crate) fn of(running: Running, namespace: Option<String>, program: Option<std::path::PathBuf>) -> Cluster {
-        let owner = start::begin_job(&running.process, namespace, program);
+    pub(crate) fn of(running: Running, namespace: Option<String>) -> Cluster {
+        let owner = start::begin_job(&running.process, namespace);
         scope::add(Arc::clone(&owner));
         Cluster { owner, running: Mutex::new(Some(running)), ends: true }
     }
 
     /// A test's cluster, or a further driver of one: only its scope finds it.
     pub(crate) fn of_test(running: Running, namespace: Option<String>) -> Cluster {
-        let program = std::env::current_exe().ok();
         if let Some(raylet) = &running.raylet {
             raylet.do_send(crate::raylet::DefaultProgram("/proc/self/exe".into()));
         }
-        let owner = start::begin_job(&running.process, namespace, program);
+        let owner = start::begin_job(&running.process, namespace);
         scope::add_test(Arc::clone(&owner));
         Cluster { owner, running: Mutex::new(Some(running)), ends: true }
     }

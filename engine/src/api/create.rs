@@ -40,9 +40,17 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
     let prepared = options.check().and_then(|()| prepare(&owner, entry, &options, id, max_concurrency));
     match (prepared, args.error.clone()) {
         (Ok(spec), None) => begin(&owner, &client, entry, spec, args),
-        (Err(error), _) | (_, Some(error)) => client.die(error),
+        (Err(error), _) | (_, Some(error)) => client.die(not_made(&client, error)),
     }
     handle
+}
+
+/// The error of an actor that is never asked for: what is wrong with the call of its constructor.
+fn not_made(client: &Client, error: Error) -> Error {
+    match error.detail().subject {
+        None => error.subject(format!("the constructor of {}", client.describe())),
+        Some(_) => error,
+    }
 }
 
 fn prepare(
@@ -104,7 +112,7 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
     }
     let input = match owner.input(args) {
         Ok(input) => input,
-        Err(error) => return client.die(error),
+        Err(error) => return client.die(not_made(client, error)),
     };
     if input.dependencies.is_empty() {
         return ask_for(owner, client, entry, spec, &input);

@@ -233,6 +233,9 @@ impl<A: Actor> Serialize for Handle<A> {
         }
         let client = &self.raw.client;
         let lifeline = client.lifeline();
+        if lifeline.is_none() {
+            crate::value::collect_detached(client.id, client.process.id.cluster);
+        }
         let wire = WireHandle {
             actor: client.id,
             owner: lifeline.as_ref().map(|lifeline| lifeline.id().task.owner),

@@ -68,7 +68,8 @@ impl<A: Actor> GetActor<A> {
                     self.name,
                     spec.class,
                     A::entry().name()
-                )));
+                ))
+                .remedy(format!("get it as what it is: `get_actor::<{}>`", spec.class)));
             }
             let process = &owner.process;
             let limits = limits_of(&spec);

@@ -50,6 +50,13 @@ pub(crate) fn current() -> Option<Arc<Owner>> {
     all().iter().find(|known| !known.test).map(|known| Arc::clone(&known.owner))
 }
 
+/// One `init()` of this process starts at a time: of two at the same moment the second finds what the first started,
+/// or that it failed. It waits no longer than the first may take, and runs nothing that could begin a third.
+pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
+    static STARTING: Mutex<()> = Mutex::new(());
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(crate) fn add(owner: Arc<Owner>) {
     all().push(Known { owner, test: false });
 }

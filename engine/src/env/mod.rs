@@ -1,22 +1,29 @@
-//! The one door through which time, chance, threads and the network come in.
+//! The one door through which time, chance, threads, files, variables and child processes come in.
 //!
-//! No component reads the clock, sleeps, draws random numbers, opens a socket or starts a thread except through the
-//! [`Env`] it was given (`clippy.toml` forbids the direct calls). There are two: the operating system's, and the
-//! simulated one of [`sim`]. Time that is waited for is tokio's in both, paused in a simulation.
+//! No component reads the clock, sleeps, draws random numbers, opens a socket, touches a file, reads a variable of the
+//! environment or starts a thread or a process except through the [`Env`] it was given (`clippy.toml` forbids the direct
+//! calls). There are two: the operating system's, and the simulated one of [`sim`], which has no files, variables or
+//! processes. Time that is waited for is tokio's in both, paused in a simulation.
 //!
 //! What remains static belongs to the program, not to a node of it: the list of its remote functions, the clusters it
 //! is connected to (what a call outside of any scope belongs to), the panic hook, and an owner for refs that failed
 //! before there was a cluster.
 
+pub(crate) mod files;
 pub(crate) mod sim;
 
+use std::ffi::OsString;
 use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use files::Files;
 use sim::{Baton, World};
 
 /// What a cluster's components know of the world.
@@ -103,10 +110,63 @@ impl Env {
         }
     }
 
+    /// The files.
+    pub(crate) fn files(&self) -> Files {
+        Files { simulated: self.world().is_some() }
+    }
+
+    /// A variable of the environment; an empty one is as good as none. A simulation has none: whoever sets one must not
+    /// change what a seed does.
+    #[allow(clippy::disallowed_methods)] // this is the door
+    pub(crate) fn var_os(&self, name: &str) -> Option<OsString> {
+        match &*self.inner {
+            Inner::Real { .. } => std::env::var_os(name).filter(|value| !value.is_empty()),
+            Inner::Sim(_) => None,
+        }
+    }
+
+    /// A variable that is a text; one that is none is as good as none.
+    pub(crate) fn var(&self, name: &str) -> Option<String> {
+        self.var_os(name)?.into_string().ok()
+    }
+
+    /// The file that this process runs, as people know it.
+    #[allow(clippy::disallowed_methods)] // this is the door
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        match &*self.inner {
+            Inner::Real { .. } => std::env::current_exe().ok(),
+            Inner::Sim(_) => None,
+        }
+    }
+
+    /// Starts a process.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the operating system says; `Unsupported` in a simulation.
+    #[allow(clippy::disallowed_methods)] // this is the door
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        if self.world().is_some() {
+            let program = command.get_program().display();
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("a simulation starts no processes: {program}"),
+            ));
+        }
+        // A file that was written a moment ago may be open for writing in a child that another thread has just forked.
+        for _ in 0..50 {
+            match command.spawn() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                done => return done,
+            }
+        }
+        command.spawn()
+    }
+
     /// What this machine has.
     pub(crate) fn machine(&self) -> Machine {
         match &*self.inner {
-            Inner::Real { .. } => machine(),
+            Inner::Real { .. } => machine(self.files()),
             Inner::Sim(_) => Machine { cores: 4, memory: 4 << 30, hostname: "simulated".to_owned() },
         }
     }
@@ -116,7 +176,7 @@ impl Env {
     /// # Errors
     ///
     /// Whatever the operating system says when it has no thread to give.
-    pub(crate) fn thread(&self, name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    pub(crate) fn thread(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
         match &*self.inner {
             Inner::Real { .. } => thread(name, body),
             Inner::Sim(world) => world.thread(name, body),
@@ -129,7 +189,7 @@ impl Env {
     /// # Errors
     ///
     /// As for [`Env::thread`].
-    pub(crate) fn system<F>(&self, name: &str, life: impl FnOnce() -> F + Send + 'static) -> std::io::Result<()>
+    pub(crate) fn system<F>(&self, name: &str, life: impl FnOnce() -> F + Send + 'static) -> io::Result<()>
     where
         F: Future<Output: 'static> + 'static,
     {
@@ -154,17 +214,18 @@ impl Env {
 }
 
 #[allow(clippy::disallowed_methods)] // this is the door
-fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
 }
 
 #[allow(clippy::disallowed_methods)] // this is the door
-fn machine() -> Machine {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+fn machine(files: Files) -> Machine {
+    let text = files.read_text(Path::new("/proc/meminfo")).unwrap_or_default();
     let kib = text
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
+    let hostname = files
+        .read_text(Path::new("/proc/sys/kernel/hostname"))
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned());
     Machine {
         cores: std::thread::available_parallelism().map_or(1, usize::from),

@@ -277,7 +277,7 @@ fn with_refs(value: Value, stored: &Stored) -> Value {
     if stored.refs.is_empty() || !value.refs().is_empty() {
         return value;
     }
-    let extras = Extras { buffers: value.buffers().to_vec(), refs: stored.refs.clone() };
+    let extras = Extras { buffers: value.buffers().to_vec(), refs: stored.refs.clone(), detached: Vec::new() };
     Value::new(value.body, extras)
 }
 
@@ -297,7 +297,7 @@ pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, String>
         parts.push(aligned(part));
         rest = after;
     }
-    Ok(Value::new(Blob::copy_of(body), Extras { buffers: parts, refs: Vec::new() }))
+    Ok(Value::new(Blob::copy_of(body), Extras { buffers: parts, ..Extras::default() }))
 }
 
 /// Serves the objects of a process to others.

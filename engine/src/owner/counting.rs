@@ -191,6 +191,9 @@ impl Process {
 
     /// A ref that came from a process, if by another's hands.
     pub(crate) fn borrow_from(self: &Arc<Self>, id: ObjectId, sender: ProcessId) -> RawRef {
+        if id.task.owner.process.cluster != self.id.cluster {
+            return self.lost_ref(id, "it belongs to another cluster than the one that it was sent to");
+        }
         let giver = if id.task.owner.process == sender { id.task.owner } else { borrower(sender) };
         if id.task.owner.process == self.id {
             let found = self.owner_numbered(id.task.owner.number).and_then(|owner| {
@@ -198,7 +201,7 @@ impl Process {
                 // The giver's own registration covered the way; this process's refs count themselves from here.
                 Some(object)
             });
-            return found.unwrap_or_else(|| self.lost_ref(id));
+            return found.unwrap_or_else(|| self.lost_ref(id, "it was freed before the ref came back to its owner"));
         }
         let (object, _) = self.borrowed(id);
         let Some(first) = self.borrowing_owner() else { return object };
@@ -218,10 +221,10 @@ impl Process {
         object
     }
 
-    /// A ref to an object of this process that does not exist any more.
-    fn lost_ref(self: &Arc<Self>, id: ObjectId) -> RawRef {
+    /// A ref to an object that nobody can be asked for.
+    fn lost_ref(self: &Arc<Self>, id: ObjectId, why: &str) -> RawRef {
         let (object, _) = self.borrowed(id);
-        self.borrowed_lost(id, "it was freed before the ref came back to its owner");
+        self.borrowed_lost(id, why);
         object
     }
 

@@ -188,6 +188,7 @@ impl Owner {
             return Err(error);
         }
         let inline = Value::new(body.finish(), extras);
+        inline.check_cluster(self.process.id.cluster)?;
         let dependencies: Result<Vec<RawRef>> =
             dependencies.into_iter().map(|dependency| self.dependency(dependency)).collect();
         Ok(Input { inline, dependencies: dependencies? })
@@ -204,6 +205,10 @@ impl Owner {
         if let What::Method(call) = &what {
             call.ended();
         }
+        let error = match error.detail().subject {
+            None => error.subject(format!("task {}", what.name(&meta))),
+            Some(_) => error,
+        };
         let task = Task::resolved(Arc::clone(self), what, meta, Resolved::Error(error), returns);
         self.lock().tasks.insert(task.seq, Arc::clone(&task));
         task
@@ -211,10 +216,7 @@ impl Owner {
 
     fn dependency(self: &Arc<Self>, dependency: Dependency) -> Result<RawRef> {
         match dependency {
-            Dependency::Ref(object) => {
-                self.process.check_cluster(object.id().task.owner.process)?;
-                Ok(object)
-            }
+            Dependency::Ref(object) => object.check_cluster(self.process.id.cluster).map(|()| object),
             Dependency::Large(value) => self.put(value),
         }
     }
@@ -224,6 +226,7 @@ impl Owner {
         if let Some(error) = self.dead.get() {
             return Err(error.clone());
         }
+        value.check_cluster(self.process.id.cluster)?;
         self.process.store.charge(value.size())?;
         let task =
             Task::resolved(Arc::clone(self), What::Put, Arc::clone(&self.process.put_meta), Resolved::Value(value), 1);
@@ -454,7 +457,8 @@ impl Owner {
         if task.attempt() != attempt {
             return false;
         }
-        match outcome {
+        let checked = |returns: Returns| returns.check_cluster(self.process.id.cluster).map(|()| returns);
+        match outcome.and_then(checked) {
             Ok(Returns::One(value)) if task.returns() == 1 && task.meta.returns.is_none_or(|n| n == 1) => {
                 let resolved = self.result(value.0);
                 Task::finish(task, std::iter::once(resolved));

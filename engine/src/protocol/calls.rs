@@ -48,6 +48,7 @@ impl<'a> WireValue<'a> {
         let extras = Extras {
             buffers: self.buffers.iter().map(|bytes| aligned(bytes)).collect(),
             refs: self.refs.iter().map(borrow).collect(),
+            detached: Vec::new(),
         };
         Value::new(Blob::copy_of(self.body), extras)
     }

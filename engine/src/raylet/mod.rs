@@ -715,10 +715,11 @@ impl Raylet {
                 let expected = self.spawner.as_ref().map(|spawner| spawner.identity(*job)).unwrap_or_default();
                 if !expected.is_empty() && expected != program {
                     let error = Error::version_mismatch(format!(
-                        "the worker's program is {program}, and the driver's is {expected}: the file was replaced while the job runs"
+                        "the worker's program is {program}, and the driver's is {expected}: the file that it was started from was replaced"
                     ))
                     .remedy("run the driver again");
                     if let Some(spawner) = &mut self.spawner {
+                        spawner.discard_program(*job);
                         spawner.stop(worker);
                     }
                     ctx.notify(Failed { worker, error });
@@ -730,7 +731,7 @@ impl Raylet {
             ToRaylet::JobStarted { row } => {
                 let offer = self.drivers.get(&row.driver.process).and_then(|(_, offer)| offer.clone());
                 if let Some(spawner) = &mut self.spawner {
-                    let file = offer.and_then(|offer| offer.open());
+                    let file = offer.and_then(|offer| offer.open(self.process.env.files()));
                     spawner.learn_job(&row, file);
                 }
                 self.namespaces.insert(row.id, Arc::from(row.namespace.as_str()));

@@ -76,7 +76,7 @@ impl Spawner {
 
     /// What is started for a job that names no program.
     pub(crate) fn default_program(&mut self, program: &Path) {
-        match ProgramFile::open(program) {
+        match ProgramFile::open(self.process.env.files(), program) {
             Ok(file) => self.default = Some(Arc::new(file)),
             Err(error) => tracing::warn!(program = %program.display(), %error, "the program cannot be opened"),
         }
@@ -112,6 +112,13 @@ impl Spawner {
         }
     }
 
+    /// A worker has shown that what this node keeps as a job's program is another.
+    pub(crate) fn discard_program(&mut self, job: JobId) {
+        if self.process.programs.discard(job) {
+            self.programs.remove(&job);
+        }
+    }
+
     /// Whether jobs without a program of their own have one here.
     pub(crate) fn has_default(&self) -> bool {
         self.default.is_some()
@@ -124,14 +131,14 @@ impl Spawner {
 
     /// Starts a worker of a job; its pid.
     pub(crate) fn start(&mut self, worker: WorkerId, job: JobId, _kind: WorkerKind) -> Result<u32> {
-        let Some(JobProgram { file, namespace, .. }) = self.programs.get(&job) else {
+        let Some(JobProgram { file, namespace, .. }) = self.programs.get(&job).cloned() else {
             return Err(Error::runtime_env_setup(format!("the program of job {job} is not known to this node")));
         };
         // Without it a crash is blamed on the first task in flight.
-        let progress = Progress::create()
+        let progress = Progress::create(self.process.env.files())
             .inspect_err(|error| tracing::warn!(%error, "no page for a worker's progress could be made"))
             .ok();
-        let boot = self.boot(worker, job, namespace.clone(), progress.as_ref())?;
+        let boot = self.boot(worker, job, namespace, progress.as_ref())?;
         let mut command = Command::new(file.path());
         command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
@@ -141,8 +148,13 @@ impl Spawner {
         if self.early {
             command.env(crate::testing::EARLY, "1");
         }
-        let mut child = spawn(&mut command)
-            .map_err(|error| Error::runtime_env_setup(format!("the program could not be started: {error}")))?;
+        let mut child = self.process.env.spawn(&mut command).map_err(|error| {
+            if error.raw_os_error() == Some(libc::ENOEXEC) {
+                self.discard_program(job);
+            }
+            Error::runtime_env_setup(format!("the program could not be started: {error}"))
+                .remedy("if it was fetched, it is fetched anew: run the driver again")
+        })?;
         let pid = child.id();
         let mut stdin = child.stdin.take();
         if let Some(pipe) = &mut stdin {
@@ -225,17 +237,6 @@ impl Spawner {
     pub(crate) fn stop_all(&mut self) {
         self.children.clear();
     }
-}
-
-/// A file that was written a moment ago may be open for writing in a child that another thread has just forked.
-fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    for _ in 0..50 {
-        match command.spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-            done => return done,
-        }
-    }
-    command.spawn()
 }
 
 impl Drop for Spawner {

@@ -8,16 +8,20 @@ use crate::env::Env;
 use crate::start::local;
 
 /// Connects to the cluster at an address, or to the one that was started on this machine.
-pub(crate) fn connect(address: &str, token: Option<String>, namespace: Option<String>) -> Result<Cluster> {
-    let (address, token) = find(address, token)?;
-    let running = crate::start::join_cluster(Env::real(), address, token, JoinKind::Driver)?;
-    Ok(Cluster::of(running, namespace, std::env::current_exe().ok()))
+pub(crate) fn connect(env: Env, address: &str, token: Option<String>, namespace: Option<String>) -> Result<Cluster> {
+    if env.world().is_some() {
+        return Err(Error::invalid_argument(format!("a simulation has no network to {address}"))
+            .remedy("connect outside of it; another driver of a simulated cluster is `cluster.driver()`"));
+    }
+    let (address, token) = find(&env, address, token)?;
+    let running = crate::start::join_cluster(env, address, token, JoinKind::Driver)?;
+    Ok(Cluster::of(running, namespace))
 }
 
 /// The address and the token that are meant: `auto` finds both in the state directory of this machine, and so does
 /// the address of a node of this machine find its token.
-pub(crate) fn find(address: &str, token: Option<String>) -> Result<(String, String)> {
-    let token = token.or_else(|| std::env::var("ACTINIC_TOKEN").ok()).filter(|token| !token.is_empty());
+pub(crate) fn find(env: &Env, address: &str, token: Option<String>) -> Result<(String, String)> {
+    let token = token.or_else(|| env.var("ACTINIC_TOKEN")).filter(|token| !token.is_empty());
     let base = local::base(None);
     if address == "auto" {
         return match local::auto(&base) {

@@ -76,3 +76,55 @@ pub(crate) fn near(other: Option<SocketAddr>) -> Option<IpAddr> {
     socket.connect(far).ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use actinic_transport::{Authority, ClusterId, Config, Endpoint, JoinServer, Limits, NodeId};
+
+    use super::*;
+
+    /// A driver of another wire revision than the cluster's is told both, and what to do; it is heard of no further.
+    #[test]
+    fn a_cluster_of_another_wire_revision_is_named() {
+        const THEIRS: u32 = REVISION + 1;
+        let env = Env::real();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let authority = Authority::generate(ClusterId(env.uuid())).unwrap();
+            let token = Token::generate(&authority).unwrap();
+            let node = authority.node(NodeId(env.uuid())).unwrap();
+            let identity = node.issue(env.uuid()).unwrap();
+            let config = Config {
+                id: identity.id(),
+                identity,
+                net: Net::Udp,
+                listen: (Ipv4Addr::LOCALHOST, 0).into(),
+                limits: Limits::default(),
+                revision: THEIRS,
+                seed: None,
+            };
+            let head = Endpoint::bind(config).unwrap();
+            head.serve_joins(JoinServer {
+                tokens: vec![token.clone()],
+                authority: Some(authority),
+                node,
+                revision: THEIRS,
+                draw: Arc::new(move || env.uuid()),
+            });
+            let begun = tokio::time::Instant::now();
+            for kind in [JoinKind::Driver, JoinKind::Node] {
+                let error = admit(head.local_addr(), &token, kind).await.unwrap_err();
+                assert!(matches!(error, Error::VersionMismatch { .. }), "{error:?}");
+                let text = error.to_string();
+                let revisions = format!("wire revision {THEIRS}, and this process {REVISION}");
+                for said in [&head.local_addr().to_string(), &revisions, "run the same version of actinic on both"] {
+                    assert!(text.contains(said), "{said:?} is not in: {text}");
+                }
+            }
+            assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+        });
+    }
+}

@@ -12,15 +12,14 @@
 //!     programs/               binaries of jobs, by content hash
 //! ```
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::error::{Error, Result};
+use crate::env::Env;
+use crate::env::files::{Files, Lock};
 
 /// What a running node says of itself to the other processes of its user on its machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,7 +56,12 @@ pub struct Found {
 pub struct Claim {
     /// The directory.
     pub dir: PathBuf,
-    lock: File,
+    lock: Lock,
+}
+
+/// Those that the caller has: of this machine, or none in a simulation.
+fn files() -> Files {
+    Env::current().files()
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> Error {
@@ -70,11 +74,13 @@ pub fn base(named: Option<&Path>) -> PathBuf {
     if let Some(dir) = named {
         return std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     }
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let env = Env::current();
+    let set = |name| env.var_os(name).map(PathBuf::from);
+    let is_dir = |dir: &Path| env.files().metadata(dir).is_ok_and(|found| found.is_dir());
     if let Some(dir) = set("ACTINIC_STATE_DIR") {
         return dir;
     }
-    if let Some(dir) = set("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute() && dir.is_dir()) {
+    if let Some(dir) = set("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute() && is_dir(dir)) {
         return dir.join("actinic");
     }
     PathBuf::from(format!("/tmp/actinic-{}", user()))
@@ -91,13 +97,12 @@ fn user() -> u32 {
 ///
 /// `Connection` if it cannot be made, or is another user's, or open to others.
 pub fn prepare(base: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(base);
-    made.map_err(|error| failed("cannot make", base, &error))?;
+    files().make_private_dir(base).map_err(|error| failed("cannot make", base, &error))?;
     check(base)
 }
 
 fn check(base: &Path) -> Result<()> {
-    let found = std::fs::symlink_metadata(base).map_err(|error| failed("cannot look at", base, &error))?;
+    let found = files().symlink_metadata(base).map_err(|error| failed("cannot look at", base, &error))?;
     if found.is_dir() && found.uid() == user() && found.mode() & 0o077 == 0 {
         return Ok(());
     }
@@ -110,46 +115,29 @@ fn check(base: &Path) -> Result<()> {
         .remedy("its mode must be 0700 and its owner you; or name another with `--state-dir`"))
 }
 
-fn open_lock(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-/// Takes a lock; `false` if another process holds it and `wait` is not set.
-fn take(file: &File, wait: bool) -> bool {
-    let how = libc::LOCK_EX | if wait { 0 } else { libc::LOCK_NB };
-    // SAFETY: the descriptor is open as long as `file` is borrowed.
-    unsafe { libc::flock(file.as_raw_fd(), how) == 0 }
-}
-
 /// Every node's directory under `base`, alive or not. One that is not a private directory of this user has none.
 pub fn nodes(base: &Path) -> Vec<Found> {
     if check(base).is_err() {
         return Vec::new();
     }
-    let Ok(dirs) = std::fs::read_dir(base) else { return Vec::new() };
-    let mut found: Vec<Found> = dirs
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("node-"))
-        .map(|entry| look(&entry.path()))
-        .collect();
-    found.sort_by(|a, b| a.dir.cmp(&b.dir));
-    found
+    let is_node = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("node-"));
+    let dirs = files().list(base).unwrap_or_default();
+    dirs.iter().filter(|path| is_node(path)).map(|path| look(path)).collect()
 }
 
 fn look(dir: &Path) -> Found {
-    let alive = File::open(dir.join("lock")).is_ok_and(|lock| !take(&lock, false));
-    let text = std::fs::read(dir.join("node.json")).ok();
+    let alive = files().is_locked(&dir.join("lock"));
+    let text = files().read(&dir.join("node.json")).ok();
     let entry = text.and_then(|text| serde_json::from_slice(&text).ok());
     Found { dir: dir.to_path_buf(), alive, entry }
 }
 
 /// Removes what dead daemons have left; the directories.
 pub fn clean(base: &Path) -> Vec<PathBuf> {
-    let Ok(lock) = open_lock(&base.join("lock")) else { return Vec::new() };
-    take(&lock, true);
+    let Ok(_lock) = files().lock(&base.join("lock")) else { return Vec::new() };
     let mut removed = Vec::new();
     for found in nodes(base) {
-        if !found.alive && std::fs::remove_dir_all(&found.dir).is_ok() {
+        if !found.alive && files().remove_dir_all(&found.dir).is_ok() {
             removed.push(found.dir);
         }
     }
@@ -158,12 +146,11 @@ pub fn clean(base: &Path) -> Vec<PathBuf> {
 
 /// Removes the base itself if nothing is in it but its lock.
 pub fn tidy(base: &Path) {
-    let only_lock = std::fs::read_dir(base)
-        .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lock")));
-    if only_lock {
+    let lock = base.join("lock");
+    if files().list(base).is_ok_and(|paths| paths.iter().all(|path| *path == lock)) {
         // Somebody who starts a node at this moment makes it anew.
-        let _ = std::fs::remove_file(base.join("lock"));
-        let _ = std::fs::remove_dir(base);
+        let _ = files().remove_file(&lock);
+        let _ = files().remove_dir(base);
     }
 }
 
@@ -174,19 +161,13 @@ pub fn tidy(base: &Path) {
 /// `Connection` if the directory cannot be made.
 pub fn claim(base: &Path) -> Result<Claim> {
     prepare(base)?;
-    let guard = open_lock(&base.join("lock")).map_err(|error| failed("cannot lock", base, &error))?;
-    take(&guard, true);
-    let random = uuid_text();
-    let dir = base.join(format!("node-{}-{}", std::process::id(), &random[..8]));
-    let made = DirBuilder::new().mode(0o700).create(&dir);
-    made.map_err(|error| failed("cannot make", &dir, &error))?;
-    let lock = open_lock(&dir.join("lock")).map_err(|error| failed("cannot lock", &dir, &error))?;
-    take(&lock, true);
+    let _guard = files().lock(&base.join("lock")).map_err(|error| failed("cannot lock", base, &error))?;
+    let env = Env::current();
+    let random = env.uuid().simple().to_string();
+    let dir = base.join(format!("node-{}-{}", env.pid(), &random[..8]));
+    files().make_new_private_dir(&dir).map_err(|error| failed("cannot make", &dir, &error))?;
+    let lock = files().lock(&dir.join("lock")).map_err(|error| failed("cannot lock", &dir, &error))?;
     Ok(Claim { dir, lock })
-}
-
-fn uuid_text() -> String {
-    crate::env::Env::real().uuid().simple().to_string()
 }
 
 impl Claim {
@@ -196,20 +177,16 @@ impl Claim {
     ///
     /// `Connection` if it cannot be written.
     pub fn publish(&self, entry: &Entry) -> Result<()> {
-        let (path, fresh) = (self.dir.join("node.json"), self.dir.join("node.json.new"));
-        let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-            file.set_permissions(Permissions::from_mode(0o600))?;
-            file.write_all(serde_json::to_string_pretty(entry)?.as_bytes())?;
-            std::fs::rename(&fresh, &path)
-        };
-        write().map_err(|error| failed("cannot write", &path, &error))
+        let path = self.dir.join("node.json");
+        let text = serde_json::to_string_pretty(entry).map_err(std::io::Error::from);
+        let written = text.and_then(|text| files().write_private(&path, text.as_bytes()));
+        written.map_err(|error| failed("cannot write", &path, &error))
     }
 
     /// Removes the directory: the node ended in good order.
     pub fn remove(self) {
         // What cannot be removed now is a leftover, which the next command cleans.
-        let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = files().remove_dir_all(&self.dir);
         drop(self.lock);
     }
 }
@@ -223,7 +200,11 @@ pub(crate) fn auto(base: &Path) -> Option<Entry> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a test looks at what was left on the disk
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

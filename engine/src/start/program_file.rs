@@ -5,10 +5,10 @@
 //! for its content hash, and fetches it unless it lies in its cache. Nothing that came by the wire is used as a path.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use crate::api::error::{Error, Result};
+use crate::env::Env;
+use crate::env::files::Files;
 use crate::ids::JobId;
 use crate::process::Process;
 use crate::protocol::calls::Fetch;
@@ -31,6 +33,9 @@ const CHUNK: usize = 1 << 20;
 const MAX_UNUSED: usize = 8;
 
 type Hash = [u8; 32];
+
+/// What this process runs.
+const OWN: &str = "/proc/self/exe";
 
 /// What machine a program is for.
 pub(crate) fn triple() -> String {
@@ -49,23 +54,23 @@ pub(crate) struct Offer {
     size: u64,
 }
 
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+fn boot(files: Files) -> String {
+    files.read_text(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default().trim().to_owned()
 }
 
 impl Offer {
-    pub(crate) fn of_this_process() -> Option<Offer> {
-        let found = std::fs::metadata("/proc/self/exe").ok()?;
+    pub(crate) fn of_this_process(env: &Env) -> Option<Offer> {
+        let found = env.files().metadata(Path::new(OWN)).ok()?;
         let (device, inode, size) = (found.dev(), found.ino(), found.size());
-        Some(Offer { boot: boot(), pid: std::process::id(), device, inode, size })
+        Some(Offer { boot: boot(env.files()), pid: env.pid(), device, inode, size })
     }
 
     /// The file, if the driver runs on this machine.
-    pub(crate) fn open(&self) -> Option<Arc<ProgramFile>> {
-        if self.boot.is_empty() || self.boot != boot() {
+    pub(crate) fn open(&self, files: Files) -> Option<Arc<ProgramFile>> {
+        if self.boot.is_empty() || self.boot != boot(files) {
             return None;
         }
-        let program = ProgramFile::open(Path::new(&format!("/proc/{}/exe", self.pid))).ok()?;
+        let program = ProgramFile::open(files, Path::new(&format!("/proc/{}/exe", self.pid))).ok()?;
         let found = program.file.metadata().ok()?;
         let same = (found.dev(), found.ino(), found.size()) == (self.device, self.inode, self.size);
         same.then(|| Arc::new(program))
@@ -91,14 +96,14 @@ pub(crate) struct ProgramFile {
 }
 
 impl ProgramFile {
-    pub(crate) fn open(path: &Path) -> std::io::Result<ProgramFile> {
-        let file = File::open(path)?;
+    pub(crate) fn open(files: Files, path: &Path) -> std::io::Result<ProgramFile> {
+        let file = files.open(path)?;
         let size = file.metadata()?.size();
         Ok(ProgramFile { file, size, content: OnceLock::new(), cached: None })
     }
 
-    pub(crate) fn of_this_process() -> std::io::Result<Arc<ProgramFile>> {
-        ProgramFile::open(Path::new("/proc/self/exe")).map(Arc::new)
+    pub(crate) fn of_this_process(files: Files) -> std::io::Result<Arc<ProgramFile>> {
+        ProgramFile::open(files, Path::new(OWN)).map(Arc::new)
     }
 
     /// What a child of this process can execute, whatever has become of the file's name.
@@ -165,7 +170,7 @@ pub(crate) struct JobProgram {
 /// The programs that this process has, by job.
 #[derive(Debug, Default)]
 pub(crate) struct Programs {
-    cache: OnceLock<PathBuf>,
+    cache: OnceLock<(Files, PathBuf)>,
     jobs: Mutex<BTreeMap<JobId, Arc<ProgramFile>>>,
 }
 
@@ -175,8 +180,8 @@ impl Programs {
     }
 
     /// Where fetched programs are kept; set once, where the node starts.
-    pub(crate) fn set_cache(&self, dir: PathBuf) {
-        let _ = self.cache.set(dir);
+    pub(crate) fn set_cache(&self, files: Files, dir: PathBuf) {
+        let _ = self.cache.set((files, dir));
     }
 
     pub(crate) fn add(&self, job: JobId, file: &Arc<ProgramFile>) {
@@ -194,32 +199,45 @@ impl Programs {
             jobs.remove(&job);
             jobs.values().filter_map(|file| file.cached.as_ref().map(hex)).collect()
         };
-        if let Some(cache) = self.cache.get() {
-            prune(cache, &pinned);
+        if let Some((files, cache)) = self.cache.get() {
+            prune(*files, cache, &pinned);
         }
     }
 
-    fn cache(&self) -> Result<&PathBuf> {
-        let cache = self.cache.get().ok_or_else(|| Error::runtime_env_setup("this node keeps no programs"))?;
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(cache);
+    /// What was kept as a job's program turned out to be another: the file goes, and the program is fetched anew when a
+    /// worker is wanted next. `false` if it is not one that is kept here.
+    pub(crate) fn discard(&self, job: JobId) -> bool {
+        let mut jobs = self.lock();
+        let Some(hash) = jobs.get(&job).and_then(|file| file.cached) else { return false };
+        // Other jobs that have opened the same file find out by themselves.
+        jobs.remove(&job);
+        if let Some((files, cache)) = self.cache.get() {
+            // Another job's worker may have shown it before; what was fetched since is fetched once more.
+            let _ = files.remove_file(&cache.join(hex(&hash)));
+        }
+        true
+    }
+
+    fn cache(&self) -> Result<(Files, &PathBuf)> {
+        let known = self.cache.get();
+        let (files, cache) = known.ok_or_else(|| Error::runtime_env_setup("this node keeps no programs"))?;
+        let made = files.make_private_dir(cache);
         made.map_err(|error| Error::runtime_env_setup(format!("{}: {error}", cache.display())))?;
-        Ok(cache)
+        Ok((*files, cache))
     }
 }
 
 /// Removes programs that nobody needs, the oldest first, down to a few.
-fn prune(cache: &Path, pinned: &BTreeSet<String>) {
-    let Ok(entries) = std::fs::read_dir(cache) else { return };
-    let mut unused: Vec<_> = entries
-        .flatten()
-        .filter(|entry| !pinned.contains(&*entry.file_name().to_string_lossy()))
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
+fn prune(files: Files, cache: &Path, pinned: &BTreeSet<String>) {
+    let is_pinned = |path: &Path| path.file_name().is_some_and(|name| pinned.contains(&*name.to_string_lossy()));
+    let kept = files.list(cache).unwrap_or_default().into_iter().filter(|path| !is_pinned(path));
+    let mut unused: Vec<_> =
+        kept.filter_map(|path| Some((files.metadata(&path).ok()?.modified().ok()?, path))).collect();
     unused.sort();
     let over = unused.len().saturating_sub(MAX_UNUSED);
     for (_, path) in unused.into_iter().take(over) {
         // It may have gone meanwhile.
-        let _ = std::fs::remove_file(path);
+        let _ = files.remove_file(&path);
     }
 }
 
@@ -293,18 +311,19 @@ impl Process {
         if info.size > MAX_PROGRAM {
             return Err(failed(&format!("its program of {} bytes is over the limit of {MAX_PROGRAM}", info.size)));
         }
-        let path = self.programs.cache()?.join(hex(&info.content));
-        let fits = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.size() == info.size);
+        let (files, cache) = self.programs.cache()?;
+        let path = cache.join(hex(&info.content));
+        let fits = |path: &Path| files.metadata(path).is_ok_and(|found| found.size() == info.size);
         if !fits(&path) {
             let part = path.with_extension(format!("part-{}", self.env.uuid().simple()));
             let stored = self.store_program(&peer, job, &info, &part).await;
-            let kept = stored.and_then(|()| std::fs::rename(&part, &path).map_err(|error| failed(&error)));
+            let kept = stored.and_then(|()| files.rename(&part, &path).map_err(|error| failed(&error)));
             if kept.is_err() {
-                let _ = std::fs::remove_file(&part);
+                let _ = files.remove_file(&part);
             }
             kept?;
         }
-        let mut file = ProgramFile::open(&path).map_err(|error| failed(&error))?;
+        let mut file = ProgramFile::open(files, &path).map_err(|error| failed(&error))?;
         file.cached = Some(info.content);
         let _ = file.content.set(info.content);
         Ok(Arc::new(file))
@@ -323,12 +342,8 @@ impl Process {
         if reader.length() != info.size {
             return Err(failed(&format!("{} bytes were announced, and then {}", info.size, reader.length())));
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o700)
-            .open(part)
-            .map_err(|error| failed(&format!("{}: {error}", part.display())))?;
+        let created = self.env.files().create_program(part);
+        let mut file = created.map_err(|error| failed(&format!("{}: {error}", part.display())))?;
         let mut context = Context::new(&SHA256);
         while let Some(chunk) = reader.next_chunk().await {
             let chunk = chunk.map_err(|error| failed(&error))?;
@@ -348,11 +363,12 @@ mod tests {
 
     #[test]
     fn a_program_is_what_its_process_runs_and_no_other_file() {
-        let offer = Offer::of_this_process().expect("this process runs a file");
-        let file = offer.open().expect("on this machine");
-        let again = ProgramFile::of_this_process().expect("this process runs a file");
+        let env = Env::real();
+        let offer = Offer::of_this_process(&env).expect("this process runs a file");
+        let file = offer.open(env.files()).expect("on this machine");
+        let again = ProgramFile::of_this_process(env.files()).expect("this process runs a file");
         assert_eq!(file.content().expect("read"), again.content().expect("read"));
-        assert!(Offer { inode: offer.inode + 1, ..offer.clone() }.open().is_none(), "another file");
-        assert!(Offer { boot: "another machine".to_owned(), ..offer }.open().is_none());
+        assert!(Offer { inode: offer.inode + 1, ..offer.clone() }.open(env.files()).is_none(), "another file");
+        assert!(Offer { boot: "another machine".to_owned(), ..offer }.open(env.files()).is_none());
     }
 }

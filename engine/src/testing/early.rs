@@ -5,6 +5,8 @@
 //! nothing unless [`EARLY`] is set, which only the nodes of a [`TestCluster`](super::TestCluster) set for the
 //! processes that they start. A program's own workers enter in `main`, where explicit registrations have been made.
 
+use crate::env::Env;
+
 /// Set beside the boot variable in the environment of workers that must enter before `main`.
 pub(crate) const EARLY: &str = "ACTINIC_WORKER_EARLY";
 
@@ -13,7 +15,7 @@ pub(crate) const EARLY: &str = "ACTINIC_WORKER_EARLY";
 static ENTER: extern "C" fn() = enter;
 
 extern "C" fn enter() {
-    if std::env::var_os(EARLY).is_none() {
+    if Env::real().var_os(EARLY).is_none() {
         return;
     }
     // What the standard library does before `main`, and a worker needs: a closed pipe is an error, not the end.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::api::cluster::{Init, Workers, init};
+use crate::env::Env;
 
 /// What `#[actinic::test(..)]` says: the setters of `init()`, and the test's own.
 #[derive(Debug)]
@@ -101,7 +102,8 @@ impl TestOptions {
 
     /// The seed, if the test is a simulation.
     pub(super) fn simulated(&self) -> Option<u64> {
-        let said = || std::env::var("ACTINIC_SEED").ok()?.parse().ok();
+        // Of the simulation that is to be, which has no variables itself.
+        let said = || Env::real().var("ACTINIC_SEED")?.parse().ok();
         self.sim.then(|| self.seed.or_else(said).unwrap_or_default())
     }
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use actinic_transport::{Identity, PeerAddr};
 use serde::{Deserialize, Serialize};
 
+use crate::env::Env;
 use crate::ids::{JobId, WorkerId};
 
 /// Set in the environment of a worker process.
@@ -31,10 +32,11 @@ pub(crate) struct Boot {
 
 /// Becomes a worker if this process was started as one, and then never returns.
 pub(crate) fn enter_if_worker() {
-    if std::env::var_os(BOOT).is_none() {
+    let env = Env::real();
+    if env.var_os(BOOT).is_none() {
         return;
     }
-    crate::log::install(crate::log::default_level());
+    crate::log::install(crate::log::default_level(&env));
     let code = match read_boot() {
         Ok(boot) => match crate::start::run_worker(boot) {
             Ok(()) => 0,
@@ -65,7 +67,7 @@ fn read_boot() -> Result<Boot, String> {
 }
 
 /// Ends this process when its raylet closes the pipe, which it does by dying if not before.
-pub(crate) fn die_with_parent(env: &crate::env::Env) -> std::io::Result<()> {
+pub(crate) fn die_with_parent(env: &Env) -> std::io::Result<()> {
     env.thread("actinic-parent", || {
         let mut byte = [0u8; 1];
         loop {
@@ -80,8 +82,7 @@ pub(crate) fn die_with_parent(env: &crate::env::Env) -> std::io::Result<()> {
 /// What a worker process does when it must end at once.
 pub(crate) fn end_now() -> ! {
     // As SIGKILL would: nothing is flushed, nobody is told.
-    #[allow(clippy::disallowed_methods)] // a worker process is never simulated
-    let pid = std::process::id();
+    let pid = Env::real().pid();
     // SAFETY: the pid is this process's own, and the signal cannot be handled, so nothing runs afterwards.
     unsafe {
         libc::kill(pid as libc::pid_t, libc::SIGKILL);

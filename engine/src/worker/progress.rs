@@ -4,11 +4,14 @@
 //! The page says it, for two stores a task. The raylet makes the page (a memory file, which the worker opens through
 //! the raylet's `/proc` entry, so nothing is left of it when both are gone); only the worker writes to it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::env::files::Files;
 
 /// One page: the least that can be mapped.
 const SIZE: usize = 4096;
@@ -35,14 +38,8 @@ unsafe impl Sync for Progress {}
 
 impl Progress {
     /// A new page that says that nothing runs.
-    pub(crate) fn create() -> io::Result<Progress> {
-        // SAFETY: the name is a valid string that ends with a zero; the call has no other precondition.
-        let fd = unsafe { libc::memfd_create(c"actinic-progress".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made, and nobody else has it.
-        let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    pub(crate) fn create(files: Files) -> io::Result<Progress> {
+        let file = files.in_memory()?;
         file.set_len(SIZE as u64)?;
         let progress = Progress { words: map(&file)?, file: Some(file.into()) };
         progress.end();
@@ -50,8 +47,8 @@ impl Progress {
     }
 
     /// The page of the raylet that started this process.
-    pub(crate) fn open(path: &str) -> io::Result<Progress> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    pub(crate) fn open(files: Files, path: &str) -> io::Result<Progress> {
+        let file = files.open_shared(Path::new(path))?;
         if file.metadata()?.len() < SIZE as u64 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the page is cut short"));
         }
@@ -119,12 +116,13 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::Env;
 
     #[test]
-    #[allow(clippy::disallowed_methods)] // the real pid: the page is found by it
     fn what_a_worker_notes_its_raylet_reads() {
-        let made = Progress::create().unwrap();
-        let opened = Progress::open(&made.path(std::process::id()).unwrap()).unwrap();
+        let env = Env::real();
+        let made = Progress::create(env.files()).unwrap();
+        let opened = Progress::open(env.files(), &made.path(env.pid()).unwrap()).unwrap();
         assert_eq!(made.running(), None);
         opened.begin(3, 17);
         assert_eq!(made.running(), Some((3, 17)));
@@ -133,6 +131,6 @@ mod tests {
         opened.begin(4, 0);
         drop(opened);
         assert_eq!(made.running(), Some((4, 0)), "it outlives who wrote it");
-        assert!(Progress::open("/proc/self/fd/0/nothing").is_err());
+        assert!(Progress::open(env.files(), "/proc/self/fd/0/nothing").is_err());
     }
 }

@@ -268,7 +268,16 @@ pub(crate) struct Reply {
 /// Sends answers to their owners; large results go to the node's store first.
 pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
     let process = &host.process;
-    let (large, small): (Vec<_>, Vec<_>) = replies.into_iter().partition(is_large);
+    let here = process.id.cluster;
+    let checked = replies.into_iter().map(|mut reply| {
+        if let Ok(returns) = &reply.outcome
+            && let Err(error) = returns.check_cluster(here)
+        {
+            reply.outcome = Err(error);
+        }
+        reply
+    });
+    let (large, small): (Vec<_>, Vec<_>) = checked.partition(is_large);
     let mut rest = &small[..];
     while let Some(first) = rest.first() {
         // One message per owner and lease, in order.

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{FINGERPRINT, fingerprint, names, wall_clock};
+use super::{FINGERPRINT, files, fingerprint, names, wall_clock};
 use crate::{ClusterId, NodeId, ProcessId, SecurityError};
 
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3653 * 24 * 3600);
@@ -296,36 +296,22 @@ fn damaged(path: &Path, text: &str) -> SecurityError {
     SecurityError::File { path: path.display().to_string(), text: text.into() }
 }
 
-#[allow(clippy::disallowed_methods)] // the only files of this crate: keys, kept where the caller says
 fn save(dir: &Path, file: &str, certificates: &[&[u8]], key: &[u8]) -> Result<(), SecurityError> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
     let path = dir.join(file);
-    let fresh = dir.join(format!("{file}.new"));
     let mut text = String::new();
     for der in certificates {
         push_pem(&mut text, "CERTIFICATE", der);
     }
     push_pem(&mut text, "PRIVATE KEY", key);
-    let write = || -> std::io::Result<()> {
-        std::fs::create_dir_all(dir)?;
-        let _ = std::fs::remove_file(&fresh);
-        let mut open = std::fs::OpenOptions::new();
-        let mut file = open.write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &path)
-    };
-    write().map_err(|error| damaged(&path, &error.to_string()))
+    files::write_private(&path, text.as_bytes()).map_err(|error| damaged(&path, &error.to_string()))
 }
 
 /// Certificates, the key, and the file they came from.
 type Loaded = (Vec<Vec<u8>>, Vec<u8>, PathBuf);
 
-#[allow(clippy::disallowed_methods)] // see `save`
 fn load(dir: &Path, file: &str) -> Result<Loaded, SecurityError> {
     let path = dir.join(file);
-    let text = std::fs::read(&path).map_err(|error| damaged(&path, &error.to_string()))?;
+    let text = files::read(&path).map_err(|error| damaged(&path, &error.to_string()))?;
     let certificates: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(&text).map(|der| der.map(|der| der.to_vec())).collect();
     let certificates = certificates.map_err(|_| damaged(&path, "a certificate in it is damaged"))?;

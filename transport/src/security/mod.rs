@@ -18,6 +18,7 @@
 //! wall clock moves with it, so that a simulation sees certificates end.
 
 mod authority;
+mod files;
 mod names;
 mod renewal;
 mod tls;

@@ -81,8 +81,13 @@ fn tls(identity: Option<&Identity>) -> rustls::ClientConfig {
 }
 
 async fn scene() -> Scene {
+    scene_with(|_| ()).await
+}
+
+async fn scene_with(change: impl FnOnce(&mut Limits)) -> Scene {
     let mut cluster = Cluster::new(1);
     cluster.limits.stall = ms(2000);
+    change(&mut cluster.limits);
     let local = |n| Config { net: Net::Udp, listen: "127.0.0.1:0".parse().unwrap(), ..cluster.config(n, 1) };
     let (victim, sink) = start(local(1));
     let (friend, _) = start(local(2));
@@ -239,6 +244,65 @@ async fn a_peer_that_stalls_is_let_go() {
         let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await;
         assert!(closed.is_ok(), "stalled longer than Limits::stall");
     }
+    scene.unharmed().await;
+}
+
+/// A process that stops after its greeting: whoever asks hears so by his own deadline, and nobody else is held up.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stalls_after_its_greeting_is_given_up() {
+    let mut cluster = Cluster::new(4);
+    cluster.limits.give_up = Duration::from_secs(8);
+    let ((a, at_a), (b, _), (_c, _)) = (cluster.endpoint(1), cluster.endpoint(2), cluster.endpoint(3));
+    let (stalls, good) = (a.peer(&cluster.at(2)), a.peer(&cluster.at(3)));
+    for peer in [&stalls, &good] {
+        assert_eq!(peer.ask::<_, u64>(ECHO, &1u64, ms(2000)).await, Ok(1));
+    }
+    cluster.net.pause(addr(2));
+    let begun = tokio::time::Instant::now();
+    let late = stalls.ask::<_, u64>(ECHO, &2u64, ms(700));
+    let ends = stalls.ask::<_, u64>(ECHO, &3u64, Duration::from_secs(600));
+    let error = late.await.unwrap_err();
+    assert_eq!(error, AskError::Deadline { to: b.id(), deadline: ms(700) });
+    assert!(error.to_string().contains(&b.id().to_string()) && error.to_string().contains("700ms"), "{error}");
+    assert!(begun.elapsed() < ms(710), "{:?}", begun.elapsed());
+    assert!(stalls.ended().is_none(), "it may only be slow");
+    assert_eq!(good.ask::<_, u64>(ECHO, &4u64, ms(100)).await, Ok(4));
+    // The connection is given up when it was idle for `idle`, the session `give_up` later.
+    let error = ends.await.unwrap_err();
+    assert_eq!(error, AskError::Ended { to: b.id(), reason: DownReason::Unreachable(Duration::from_secs(8)) });
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(at_a.downs(), [DownReason::Unreachable(Duration::from_secs(8))]);
+    assert_eq!(good.ask::<_, u64>(ECHO, &5u64, ms(100)).await, Ok(5));
+    // When it goes on, it begins anew.
+    cluster.net.resume(addr(2));
+    assert_eq!(a.peer(&cluster.at(2)).ask::<_, u64>(ECHO, &6u64, Duration::from_secs(5)).await, Ok(6));
+}
+
+/// One whose QUIC lives and who neither reads nor finishes what it began: it costs the bound of a backlog.
+#[tokio::test]
+async fn a_peer_that_reads_nothing_after_its_greeting_is_let_go() {
+    let scene = scene_with(|limits| limits.max_backlog = 1 << 20).await;
+    let connection = scene.greeted().await;
+    let mut lane = connection.open_uni().await.unwrap();
+    // The beginning of a frame whose end never comes.
+    lane.write_all(&frame(1, 0, &message(0, 5, &42u64.to_le_bytes()))[..30]).await.unwrap();
+    let peer = scene.victim.known(scene.id).unwrap();
+    let asked: Result<u64, _> = peer.ask(ECHO, &1u64, ms(300)).await;
+    assert_eq!(asked, Err(AskError::Deadline { to: scene.id, deadline: ms(300) }));
+    scene.unharmed().await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let error = loop {
+        if let Err(error) = peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + 10_000, 1)) {
+            break error;
+        }
+        assert!(std::time::Instant::now() < deadline, "a peer that reads nothing was told without end");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(error, SendError::Overflow { to: scene.id, limit: 1 << 20 });
+    assert!(error.to_string().contains("max_backlog"), "{error}");
+    tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.expect("its connection is closed");
+    until("it is told", || scene.sink.downs() == [DownReason::Overflow { limit: 1 << 20 }]).await;
+    assert_eq!(scene.sink.from(scene.id), [], "half a frame is none");
     scene.unharmed().await;
 }
 

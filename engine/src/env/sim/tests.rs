@@ -197,3 +197,34 @@ fn long_tasks_use_all_cpus() {
         assert!(env.now() < Duration::from_secs(11), "{:?}", env.now());
     });
 }
+
+/// What a simulation's seed does not say must not change it, nor must it change the machine.
+#[test]
+fn a_simulation_has_no_files_variables_or_processes() {
+    use std::io::ErrorKind;
+    use std::path::Path;
+
+    use crate::start::local;
+    use crate::start::program_file::{Offer, ProgramFile};
+
+    sim::run(8, |env| async move {
+        assert!(Env::real().var_os("PATH").is_some() && env.var_os("PATH").is_none() && env.var("PATH").is_none());
+        assert!(Env::real().program().is_some() && env.program().is_none());
+        let started = env.spawn(&mut std::process::Command::new("true")).map(drop).unwrap_err();
+        assert_eq!(started.kind(), ErrorKind::Unsupported);
+        assert!(started.to_string().contains("starts no processes: true"), "{started}");
+        let read = env.files().read(Path::new("/proc/self/exe")).unwrap_err();
+        assert_eq!(read.kind(), ErrorKind::Unsupported);
+        assert!(Offer::of_this_process(&env).is_none());
+        assert_eq!(ProgramFile::of_this_process(env.files()).unwrap_err().kind(), ErrorKind::Unsupported);
+        // What has no environment of its own has that of its thread.
+        let base = local::base(None);
+        assert!(local::nodes(&base).is_empty());
+        let error = local::claim(&base).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Connection { .. }), "{error:?}");
+        assert!(error.to_string().contains("a simulation has no files"), "{error}");
+        let error = start::connect::connect(env, "127.0.0.1:6379", None, None).map(drop).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+        assert!(error.to_string().contains("127.0.0.1:6379") && error.to_string().contains("cluster.driver()"));
+    });
+}

@@ -479,7 +479,7 @@ fn messages_survive_the_wire() {
 fn config(cases: u32) -> Config {
     let more = Config::default().cases;
     let default = Config { cases: 0, ..Config::default() };
-    let asked = std::env::var_os("PROPTEST_CASES").map_or(cases, |_| more);
+    let asked = crate::env::Env::real().var_os("PROPTEST_CASES").map_or(cases, |_| more);
     Config { cases: asked, max_shrink_iters: 20_000, failure_persistence: None, ..default }
 }
 
