@@ -44,7 +44,7 @@ impl Cluster {
     /// let cluster = actinic::init().num_cpus(1).await?;
     /// let object = actinic::put(&Buffer::from(vec![0; 1 << 20])).await?;
     /// let usage = cluster.usage().await?;
-    /// assert_eq!((usage.owned, usage.stored), (1, 1 << 20));
+    /// assert!(usage.owned == 1 && usage.stored >= 1 << 20);
     /// drop(object);
     /// assert_eq!(cluster.usage().await?, actinic::Usage::default());
     /// # cluster.shutdown().await
