@@ -28,11 +28,11 @@ async fn main() -> actinic::Result<()> {
     println!("{parallel:?}");
     assert_eq!(parallel, [1; 10]);
 
-    let refs: Vec<ObjectRef<i64>> = (0..5).map(|_| counters[0].increment()).collect();
-    let series = actinic::get(&refs).await?;
+    let more: Vec<ObjectRef<i64>> = (0..5).map(|_| counters[0].increment()).collect();
+    let series = actinic::get(&more).await?;
     println!("{series:?}");
     assert_eq!(series, [2, 3, 4, 5, 6]);
 
-    drop(counters);
+    drop((counters, refs, more));
     actinic_examples::finish(cluster).await
 }

@@ -29,6 +29,7 @@ async fn main() -> actinic::Result<()> {
     let refs: Vec<ObjectRef<u64>> = (0..6).map(|_| licensed::remote(100)).collect();
     actinic::get(&refs).await?;
     let time = start.elapsed();
+    drop(refs);
     println!("six tasks in three rounds: {time:.0?}");
     assert!(time >= Duration::from_millis(300));
 

@@ -44,6 +44,6 @@ async fn main() -> actinic::Result<()> {
     let (best, error) = grid.iter().zip(&errors).min_by(|a, b| a.1.total_cmp(b.1)).expect("the grid is not empty");
     println!("{} pairs tried; best: rate {}, penalty {}, error {error:.4}", grid.len(), best.0, best.1);
     assert!(*error < 0.01 && best.1 == 0.0);
-    drop(data);
+    drop((data, refs));
     actinic_examples::finish(cluster).await
 }

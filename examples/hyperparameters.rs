@@ -50,6 +50,10 @@ async fn main() -> actinic::Result<()> {
         let index = refs.iter().position(|one| *one == ready[0]).expect("it is one of them");
         accuracies[index] = (&ready[0]).await?;
         println!("{:.1} % with {:?}; {} to go", accuracies[index] * 100.0, settings[index], rest.len());
+        if rest.len() + 1 == refs.len() {
+            let (_, runs) = actinic::wait(&refs).num_returns(refs.len()).timeout(Duration::ZERO).await?;
+            assert!(!runs.is_empty(), "the first result was handled when all were there");
+        }
         pending = rest;
     }
     let winner = best(&accuracies);
@@ -58,6 +62,6 @@ async fn main() -> actinic::Result<()> {
     let alone: Vec<f64> = settings.iter().map(|settings| train(settings.clone(), test.clone())).collect();
     assert_eq!(alone, accuracies);
     assert_eq!(best(&alone), winner);
-    drop(data);
+    drop((data, refs));
     actinic_examples::finish(cluster).await
 }

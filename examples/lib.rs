@@ -8,7 +8,7 @@ pub mod digits;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use actinic::{Cluster, Error, Workers};
+use actinic::{Cluster, Error, Usage, Workers};
 
 /// `actinic::init()` with this many logical CPUs, in the mode that the environment says.
 ///
@@ -26,21 +26,36 @@ pub fn connects() -> bool {
     std::env::var("ACTINIC_ADDRESS").is_ok_and(|address| !address.is_empty())
 }
 
-/// Shuts the cluster down after all that was used has been given back.
+/// Shuts the cluster down after all that was used has been given back: resources, objects, refs.
 ///
 /// # Errors
 ///
 /// `Error::Other` if something is still in use after a minute.
 pub async fn finish(cluster: Cluster) -> actinic::Result<()> {
-    let until = Instant::now() + Duration::from_secs(60);
-    while cluster.available_resources() != cluster.resources() {
+    free_again(&cluster, Duration::from_secs(60), 0).await?;
+    cluster.shutdown().await
+}
+
+/// Waits until every resource is free, and nothing is kept but so many small results and objects of this program.
+///
+/// # Errors
+///
+/// `Error::Other` if something is still in use after that time.
+pub async fn free_again(cluster: &Cluster, within: Duration, kept: usize) -> actinic::Result<()> {
+    let until = Instant::now() + within;
+    let mut wanted = Usage::default();
+    wanted.owned = kept;
+    loop {
+        let (free, all, usage) = (cluster.available_resources(), cluster.resources(), cluster.usage().await?);
+        if free == all && usage == wanted {
+            return Ok(());
+        }
         if Instant::now() > until {
-            let (free, all) = (cluster.available_resources(), cluster.resources());
-            return Err(Error::other(std::io::Error::other(format!("still in use: {free:?} of {all:?}"))));
+            let left = format!("still in use after {within:?}: {free:?} are free of {all:?}, and {usage:?} is kept");
+            return Err(Error::other(std::io::Error::other(left)));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    cluster.shutdown().await
 }
 
 /// The argument at a position of the command line, or what it is by default.

@@ -52,6 +52,6 @@ async fn main() -> actinic::Result<()> {
         assert!(lines.iter().eq(&expected.collect::<Vec<_>>()));
     }
     assert_eq!(lines.len(), 3);
-    drop(log);
+    drop((log, experiments));
     actinic_examples::finish(cluster).await
 }

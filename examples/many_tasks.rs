@@ -8,6 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use actinic::prelude::*;
 
 const CPUS: u32 = 4;
+/// How often the last stage may be tried.
+const TRIES: u32 = 5;
 
 #[actinic::remote]
 fn megabyte() -> Buffer {
@@ -17,9 +19,12 @@ fn megabyte() -> Buffer {
 #[actinic::remote]
 fn empty() {}
 
+/// One more than all of the last layer say.
 #[actinic::remote]
 async fn layer(before: Vec<ObjectRef<u64>>) -> actinic::Result<u64> {
-    Ok(actinic::get(&before).await?.iter().sum::<u64>().min(1))
+    let layers = actinic::get(&before).await?;
+    assert!(layers.iter().all(|one| *one == layers[0]), "they are of one layer");
+    Ok(layers[0] + 1)
 }
 
 #[actinic::remote]
@@ -46,11 +51,11 @@ impl Actor {
 }
 
 async fn layers(count: usize, width: usize) -> actinic::Result<()> {
-    let mut last = vec![actinic::put(&1).await?; 1];
+    let mut last = vec![actinic::put(&0).await?];
     for _ in 0..count {
         last = (0..width).map(|_| layer::remote(&last)).collect();
     }
-    assert_eq!(actinic::get(&last).await?, vec![1; width]);
+    assert_eq!(actinic::get(&last).await?, vec![count as u64; width]);
     Ok(())
 }
 
@@ -81,20 +86,28 @@ async fn main() -> actinic::Result<()> {
 
     let start = Instant::now();
     let actors: Vec<Handle<Actor>> = (0..200usize.div_ceil(divisor)).map(|_| Actor::remote()).collect();
-    for calls in [1_000 / divisor, 100_000 / divisor] {
+    let mut done = 0;
+    for calls in [1_000 / divisor as u64, 100_000 / divisor as u64] {
         let refs: Vec<ObjectRef<u64>> = (0..calls).flat_map(|_| actors.iter().map(|actor| actor.call())).collect();
-        assert_eq!(actinic::get(&refs).await?.len(), calls * actors.len());
-    }
-    for actor in &actors {
-        assert_eq!(actor.call().await? as usize, 1_000 / divisor + 100_000 / divisor + 1);
+        // Each actor has counted its calls, in order.
+        let expected = (done + 1..=done + calls).flat_map(|call| std::iter::repeat_n(call, actors.len()));
+        assert!(actinic::get(&refs).await?.into_iter().eq(expected));
+        done += calls;
     }
     println!("stage 3, {} actors x {} calls: {:.0?}", actors.len(), 101_000 / divisor, start.elapsed());
     drop(actors);
 
     let cpus = cluster.resources()["CPU"] as usize;
-    let refs: Vec<ObjectRef<f64>> = (0..cpus).map(|_| started::remote()).collect();
-    let starts = actinic::get(&refs).await?;
-    let spread = starts.iter().copied().fold(f64::MIN, f64::max) - starts.iter().copied().fold(f64::MAX, f64::min);
+    let mut spread = f64::MAX;
+    for _ in 0..TRIES {
+        let refs: Vec<ObjectRef<f64>> = (0..cpus).map(|_| started::remote()).collect();
+        let starts = actinic::get(&refs).await?;
+        spread = starts.iter().copied().fold(f64::MIN, f64::max) - starts.iter().copied().fold(f64::MAX, f64::min);
+        println!("stage 4, {cpus} tasks, their starts {spread:.2} s apart");
+        if spread < 0.9 {
+            break; // else one waited for another, though there is a CPU for each; or the workers were still starting
+        }
+    }
     println!("stage 4, {cpus} tasks started at once: {}", spread < 0.9);
     assert!(spread < 0.9, "their starts are {spread:.2} s apart");
     actinic_examples::finish(cluster).await

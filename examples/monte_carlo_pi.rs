@@ -73,6 +73,6 @@ async fn main() -> actinic::Result<()> {
     println!("pi is about {pi:.4}");
     let sigma = 4.0 * (std::f64::consts::FRAC_PI_4 * (1.0 - std::f64::consts::FRAC_PI_4) / total as f64).sqrt();
     assert!((pi - std::f64::consts::PI).abs() < 4.0 * sigma, "{pi} is further off than chance");
-    drop(progress);
+    drop((progress, refs));
     actinic_examples::finish(cluster).await
 }

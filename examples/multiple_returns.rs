@@ -28,8 +28,7 @@ async fn main() -> actinic::Result<()> {
 
     let numbers: Array<i64> = (1..=1_000).collect();
     let parts: Vec<ObjectRef<Array<i64>>> = split::options().num_returns(10).remote(&numbers, 10);
-    let sums: Vec<ObjectRef<i64>> = parts.iter().map(sum::remote).collect();
-    let sums = actinic::get(&sums).await?;
+    let sums = actinic::get(&parts.iter().map(sum::remote).collect::<Vec<_>>()).await?;
     println!("{} parts: {sums:?}", parts.len());
     assert_eq!(sums.iter().sum::<i64>(), 500_500);
 
@@ -39,5 +38,6 @@ async fn main() -> actinic::Result<()> {
         assert!(one.await.is_err());
     }
     println!("10 values for 3 refs: all {} fail", wrong.len());
+    drop((one, two, yes, parts, wrong));
     actinic_examples::finish(cluster).await
 }

@@ -25,5 +25,6 @@ async fn main() -> actinic::Result<()> {
     println!("{results:?}");
     println!("50 parts of 20 ms took {:.0?}", start.elapsed());
     assert_eq!(results, [45, 55, 65, 75, 85]);
+    drop(refs);
     actinic_examples::finish(cluster).await
 }

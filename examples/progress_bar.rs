@@ -62,6 +62,6 @@ async fn main() -> actinic::Result<()> {
     }
     assert_eq!(actinic::get(&refs).await?.iter().sum::<u64>(), count * (count - 1) / 2);
     println!("done: {sum}, heard of in {rounds} rounds");
-    drop(progress);
+    drop((progress, refs));
     actinic_examples::finish(cluster).await
 }

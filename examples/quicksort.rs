@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 #[actinic::remote]
-fn sort(numbers: Array<i64>, cut_off: usize) -> actinic::Result<Array<i64>> {
+fn sort(numbers: Array<i64>, cut_off: usize, cpus: f64) -> actinic::Result<Array<i64>> {
     if numbers.len() <= cut_off {
         let mut numbers = numbers.to_vec();
         numbers.sort_unstable();
@@ -19,7 +19,8 @@ fn sort(numbers: Array<i64>, cut_off: usize) -> actinic::Result<Array<i64>> {
     let less: Array<i64> = numbers.iter().copied().filter(|&number| number < pivot).collect();
     let more: Array<i64> = numbers.iter().copied().filter(|&number| number > pivot).collect();
     let same = numbers.len() - less.len() - more.len();
-    let (less, more) = (sort::remote(less, cut_off), sort::remote(more, cut_off));
+    let part = |numbers| sort::options().num_cpus(cpus).remote(numbers, cut_off, cpus);
+    let (less, more) = (part(less), part(more));
     let (less, more) = actinic::get((&less, &more)).blocking()?; // lends this task's CPU
     Ok(less.iter().copied().chain(std::iter::repeat_n(pivot, same)).chain(more.iter().copied()).collect())
 }
@@ -34,11 +35,15 @@ async fn main() -> actinic::Result<()> {
     expected.sort_unstable();
     println!("{count} numbers, sequential: {:.0?}", start.elapsed());
 
-    for cpus in [4, 1] {
-        let cluster = actinic_examples::init(cpus).await?;
+    for at_once in [4, 1] {
+        let cluster = actinic_examples::init(at_once).await?;
+        // One CPU each; more on the larger nodes of a started cluster.
+        let nodes = cluster.nodes().await?;
+        let most = nodes.iter().filter_map(|node| node.resources.get("CPU").copied()).fold(1.0, f64::max);
+        let cpus = most / f64::from(at_once);
         let start = Instant::now();
-        let sorted = sort::remote(&numbers, cut_off).await?;
-        println!("as tasks on {cpus} CPU: {:.0?}, sorted: {}", start.elapsed(), sorted.is_sorted());
+        let sorted = sort::options().num_cpus(cpus).remote(&numbers, cut_off, cpus).await?;
+        println!("{at_once} at once on a node: {:.0?}, sorted: {}", start.elapsed(), sorted.is_sorted());
         assert!(sorted[..] == expected[..]);
         drop(sorted);
         actinic_examples::finish(cluster).await?;

@@ -56,51 +56,80 @@ impl Gate {
     }
 }
 
-#[actinic::main]
-async fn main() -> actinic::Result<()> {
-    let scale: usize = actinic_examples::argument(1, 1);
-    let cluster = actinic_examples::init(4).await?;
+/// After each part everything is free within five seconds.
+async fn free_again(cluster: &Cluster) -> actinic::Result<()> {
+    actinic_examples::free_again(cluster, Duration::from_secs(5), 0).await
+}
 
+async fn many_arguments(count: usize) -> actinic::Result<()> {
     let start = Instant::now();
-    let lists: Vec<_> = (0..100 * scale).map(|_| numbers::remote()).collect();
+    let lists: Vec<_> = (0..count).map(|_| numbers::remote()).collect();
     let sum = sum_all::remote(&lists).await?;
-    println!("{} arguments, sum {sum}: {:.0?}", lists.len(), start.elapsed());
-    assert_eq!(sum, (lists.len() * LENGTH) as i64);
-    drop(lists);
+    println!("{count} arguments, sum {sum}: {:.0?}", start.elapsed());
+    assert_eq!(sum, (count * LENGTH) as i64);
+    Ok(())
+}
 
+async fn many_returns(count: usize) -> actinic::Result<()> {
     let start = Instant::now();
-    let returns = 300 * scale;
-    let refs: Vec<ObjectRef<usize>> = count_to::options().num_returns(returns).remote(returns);
-    assert!(actinic::get(&refs).await?.into_iter().eq(0..returns));
-    println!("{returns} returns: {:.0?}", start.elapsed());
+    let refs: Vec<ObjectRef<usize>> = count_to::options().num_returns(count).remote(count);
+    assert!(actinic::get(&refs).await?.into_iter().eq(0..count));
+    println!("{count} returns: {:.0?}", start.elapsed());
+    Ok(())
+}
 
+/// Got as copies, and read where they lie.
+async fn many_objects(count: usize) -> actinic::Result<()> {
     let start = Instant::now();
-    let mut refs = Vec::new();
-    for index in 0..1_000 * scale {
-        refs.push(actinic::put(&vec![index as u32; 10]).await?);
+    let (mut copied, mut in_place) = (Vec::new(), Vec::new());
+    for index in 0..count as u32 {
+        copied.push(actinic::put(&vec![index; 10]).await?);
+        in_place.push(actinic::put(&Array::from(vec![index; 10])).await?);
     }
-    let values = actinic::get(&refs).await?;
-    println!("{} objects got: {:.0?}", refs.len(), start.elapsed());
-    assert!(values.iter().enumerate().all(|(index, value)| value[..] == [index as u32; 10]));
-    drop(refs);
+    let (copied, in_place) = (actinic::get(&copied).await?, actinic::get(&in_place).await?);
+    println!("2 x {count} objects got: {:.0?}", start.elapsed());
+    for (index, (copied, in_place)) in copied.iter().zip(&in_place).enumerate() {
+        assert!(copied[..] == [index as u32; 10] && in_place[..] == copied[..]);
+    }
+    assert_eq!(copied.len(), count);
+    Ok(())
+}
 
+async fn many_queued(count: usize, blockers: usize) -> actinic::Result<()> {
     let start = Instant::now();
     let gate = Gate::remote();
-    let blockers: Vec<ObjectRef<()>> = (0..cluster.resources()["CPU"] as usize).map(|_| block::remote(&gate)).collect();
-    let blocked: Vec<ObjectRef<u64>> = (0..10_000 * scale).map(|_| one::remote()).collect();
-    println!("{} tasks queued: {:.0?}", blocked.len(), start.elapsed());
+    let blockers: Vec<ObjectRef<()>> = (0..blockers).map(|_| block::remote(&gate)).collect();
+    let blocked: Vec<ObjectRef<u64>> = (0..count).map(|_| one::remote()).collect();
+    println!("{count} tasks queued: {:.0?}", start.elapsed());
     gate.open().await?;
-    assert_eq!(actinic::get(&blocked).await?.iter().sum::<u64>(), blocked.len() as u64);
+    assert_eq!(actinic::get(&blocked).await?.iter().sum::<u64>(), count as u64);
     println!("and run: {:.0?}", start.elapsed());
     actinic::get(&blockers).await?;
-    drop((gate, blockers, blocked));
+    Ok(())
+}
 
+async fn large_object(bytes: usize) -> actinic::Result<()> {
     let start = Instant::now();
-    let bytes = (64 << 20) * scale;
     let large = actinic::put(&Buffer::from(vec![7; bytes])).await?;
     let got = (&large).await?;
     println!("{} MiB put and got: {:.0?}", bytes >> 20, start.elapsed());
     assert!(got.len() == bytes && got.iter().step_by(4_096).all(|&byte| byte == 7));
-    drop((large, got));
+    Ok(())
+}
+
+#[actinic::main]
+async fn main() -> actinic::Result<()> {
+    let scale: usize = actinic_examples::argument(1, 1);
+    let cluster = actinic_examples::init(4).await?;
+    let blockers = cluster.resources()["CPU"] as usize;
+    many_arguments(100 * scale).await?;
+    free_again(&cluster).await?;
+    many_returns(300 * scale).await?;
+    free_again(&cluster).await?;
+    many_objects(1_000 * scale).await?;
+    free_again(&cluster).await?;
+    many_queued(10_000 * scale, blockers).await?;
+    free_again(&cluster).await?;
+    large_object((64 << 20) * scale).await?;
     actinic_examples::finish(cluster).await
 }

@@ -27,6 +27,7 @@ async fn main() -> actinic::Result<()> {
     let refs: Vec<ObjectRef<f64>> = (0..numbers).map(|i| root_of_squares::remote(size + i)).collect();
     let parallel = actinic::get(&refs).await?;
     let parallel_time = start.elapsed();
+    drop(refs);
 
     assert_eq!(serial, parallel);
     println!("first result: {:.1}", serial[0]);

@@ -73,6 +73,8 @@ async fn main() -> actinic::Result<()> {
         (0..REDUCES).map(|r| reduce::remote(mapped.iter().map(|parts| parts[r].clone()).collect::<Vec<_>>())).collect();
     drop(mapped); // each part goes when its reduce is done with it
     let counts: Counts = actinic::get(&reduced).await?.into_iter().flatten().collect();
+    actinic_examples::free_again(&cluster, Duration::from_secs(60), REDUCES).await?; // their results are kept, no part
+    drop(reduced);
 
     assert_eq!(counts, count(&texts.join("\n")));
     let mut top: Vec<(&String, &u64)> = counts.iter().collect();

@@ -93,6 +93,8 @@ pub(crate) const METRICS: &[Metric] = &[
     row("memory-quic", "worker process: driver memory per queued task, 1M", "B", AtMost(600.0), ""),
     row("start", "init to first result, embedded", "ms", AtMost(10.0), "boot"),
     row("start", "init to first result, worker process", "ms", AtMost(30.0), "boot"),
+    row("daemons", "start --head until status answers", "ms", AtMost(150.0), ""),
+    row("daemons", "two nodes, SPREAD, 200 no-op tasks: share of the busier", "", AtMost(0.55), ""),
     row("idle", "idle: head + one worker process, PSS", "MiB", AtMost(25.0), "idle_pss"),
     row("idle", "idle: head + one worker process, processor", "% of a core", AtMost(0.3), "idle_cpu"),
     row("shutdown", "shutdown, embedded", "ms", AtMost(100.0), "shutdown"),

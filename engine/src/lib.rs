@@ -70,6 +70,7 @@ pub use api::options::{
 };
 pub use api::put::{Put, put};
 pub use api::scope::Enter;
+pub use api::usage::Usage;
 pub use api::wait::{Wait, WaitList, wait};
 pub use ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
 pub use program::{inventory, register};

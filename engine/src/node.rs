@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
 
 use actinic_transport::{Authority, ClusterId, JoinKind, Net, PeerAddr, Token};
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,7 @@ use crate::api::cluster::NodeInfo;
 use crate::api::error::{Error, Result};
 use crate::api::named::ask_gcs;
 use crate::env::Env;
-use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, RAYLET, RayletAnswer, TokenWish};
+use crate::protocol::{AskGcs, GcsAnswer, TokenWish};
 use crate::start::{self, NodeOptions, Place, Running};
 
 pub use crate::start::local;
@@ -362,19 +361,11 @@ impl Tool {
     ///
     /// `Connection` if the GCS does not answer; a node that does not is left out.
     pub fn workers(&self) -> Result<(Vec<WorkerRow>, Vec<Load>)> {
-        let GcsAnswer::Nodes(rows, _) = self.ask(AskGcs::Nodes)? else { return Err(otherwise()) };
-        let endpoint = self.running.process.endpoint()?.clone();
+        let process = std::sync::Arc::clone(&self.running.process);
+        let states = self.on_thread(async move { crate::api::usage::states(&process).await })??;
         let (mut workers, mut loads) = (Vec::new(), Vec::new());
-        let alive = rows.into_iter().filter(|row| row.state.is_up());
-        let asked: Vec<_> = alive
-            .map(|row| {
-                let at = PeerAddr { id: row.process, addrs: row.addrs, relay: None };
-                let answer = endpoint.peer(&at).ask(RAYLET, &AskRaylet::State, Duration::from_secs(2));
-                (row.id.to_string(), answer)
-            })
-            .collect();
-        for (node, answer) in asked {
-            let Ok(RayletAnswer::State(state)) = self.on_thread(answer)? else { continue };
+        for (node, state) in states {
+            let node = node.to_string();
             let row = |(id, pid, alive): (crate::WorkerId, u32, bool)| WorkerRow {
                 id: id.to_string(),
                 node: node.clone(),

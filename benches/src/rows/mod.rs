@@ -2,6 +2,7 @@
 
 pub(crate) mod actors;
 mod allocations;
+pub(crate) mod daemons;
 mod growth;
 mod small;
 mod start;
@@ -74,6 +75,7 @@ pub(crate) async fn run(group: &str, options: &Options) -> Result<()> {
         "start" => start::first_result(bench),
         "idle" => start::idle(bench).await,
         "shutdown" => start::shutdown(bench).await,
+        "daemons" => daemons::all(bench).await,
         "allocs" => allocations::embedded(bench).await,
         "allocs-quic" => allocations::over_quic(bench).await,
         other => Err(format!("no group is called {other}").into()),

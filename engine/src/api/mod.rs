@@ -21,4 +21,5 @@ pub(crate) mod options;
 pub mod private_method;
 pub(crate) mod put;
 pub(crate) mod scope;
+pub(crate) mod usage;
 pub(crate) mod wait;

@@ -199,6 +199,8 @@ pub(crate) struct RayletState {
     pub(crate) available: ResourceSet,
     pub(crate) leases: usize,
     pub(crate) queued: usize,
+    /// Bytes in the object store of the node's own process.
+    pub(crate) stored: u64,
     /// Worker, pid, whether it is alive.
     pub(crate) workers: Vec<(WorkerId, u32, bool)>,
 }
@@ -1111,6 +1113,7 @@ impl Handler<AskState> for Raylet {
             available: snapshot.view.available,
             leases: snapshot.leases.len(),
             queued: snapshot.queue.len(),
+            stored: self.process.store.used(),
             workers: self.workers.iter().map(|(id, (_, worker))| (*id, pid(worker), true)).collect(),
         }
     }

@@ -1,0 +1,135 @@
+//! Runs every example, on threads, with worker processes, and as a driver of two daemons, and checks what it prints and
+//! what it leaves behind.
+//!
+//! Cargo builds the examples before it builds this. Each run has a deadline. Afterwards no process of it may be left
+//! and nothing may have been written to its error stream, nor to the daemons' logs; that all resources are free again,
+//! that nothing is kept any more, and that the results are right, each example checks by itself. Together these are the
+//! five checks with which a workload ends.
+
+mod daemons;
+mod program;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use daemons::Daemons;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Threads,
+    Processes,
+}
+
+/// An example, and texts that its output has, in this order.
+struct Example {
+    name: &'static str,
+    expected: &'static [&'static str],
+    /// Whether a warning belongs to the story.
+    warns: bool,
+}
+
+impl Example {
+    fn run(&self, mode: Mode) {
+        let mut command = program::example(self.name);
+        if mode == Mode::Processes {
+            command.env("ACTINIC_EXAMPLE_WORKERS", "processes");
+        }
+        let done = program::run(&mut command, &mark());
+        let (output, errors) = done.unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+        self.check(&output, &errors).unwrap_or_else(|error| panic!("{} ({mode:?}) {error}", self.name));
+    }
+
+    fn run_on(&self, daemons: &mut Daemons) -> Result<(), String> {
+        let mut command = program::example(self.name);
+        daemons.connect(&mut command);
+        let done = program::run(&mut command, &mark());
+        let settled = daemons.settled(self.warns);
+        let (output, errors) = done?;
+        self.check(&output, &errors).and(settled).map_err(|error| format!("{} {error}", self.name))
+    }
+
+    fn check(&self, output: &str, errors: &str) -> Result<(), String> {
+        let mut rest = output;
+        for text in self.expected {
+            let at = rest.find(text).ok_or_else(|| format!("does not print {text:?}:\n{output}"))?;
+            rest = &rest[at + text.len()..];
+        }
+        if errors.contains("ERROR") || errors.contains("panicked") || (!self.warns && !errors.is_empty()) {
+            return Err(format!("wrote errors or warnings:\n{errors}"));
+        }
+        Ok(())
+    }
+}
+
+/// What no other run of this test has.
+fn mark() -> String {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// One after the other: some need all of the cluster's CPUs for what they say of time.
+#[test]
+fn two_daemons() {
+    let mut daemons = Daemons::start();
+    let mut failed = Vec::new();
+    for example in EXAMPLES {
+        let start = Instant::now();
+        failed.extend(example.run_on(&mut daemons).err());
+        println!("{:20} {:.1?}", example.name, start.elapsed());
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    daemons.stop();
+}
+
+macro_rules! examples {
+    ($($name:ident $($warns:literal)?: $expected:expr;)*) => {
+        const EXAMPLES: &[Example] = &[$($name::THIS),*];
+
+        $(
+            mod $name {
+                use super::*;
+
+                pub(super) const THIS: Example =
+                    Example { name: stringify!($name), expected: &$expected, warns: !concat!($($warns)?).is_empty() };
+
+                #[test]
+                fn threads() {
+                    THIS.run(Mode::Threads);
+                }
+
+                #[test]
+                fn processes() {
+                    THIS.run(Mode::Processes);
+                }
+            }
+        )*
+    };
+}
+
+examples! {
+    sleeps: ["48 sleeps: 4 rounds", "49 sleeps: 5 rounds"]; // the longest begins first
+    many_tasks: ["stage 0, 10 x 10 MB", "stage 1", "stage 2", "stage 3", "tasks started at once: true"];
+    cart_pole: ["iteration  0: mean reward", "mean reward rose from"];
+    completion_order: ["by wait: [300, 600, 900, 1200]", "by as_completed: [300, 600, 900, 1200]"];
+    counters: ["[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]", "[2, 3, 4, 5, 6]"];
+    custom_resources "warns": ["licences: 2", "three rounds", "still pending", "or fails: Infeasible"];
+    dependencies: ["diamond: 1470", "refs in a list: 1764", "chain: [1]", "failed: invalid digit found in string"];
+    grid_search: ["16 pairs tried; best: rate", "penalty 0,"];
+    hyperparameters: ["9 to go", "0 to go", "best:"];
+    limit_pending: ["2000 tasks, at most 100 in flight", "by memory: at most "];
+    logging_actor: ["after 50 ms", "experiment 0: 10 lines, the last: done", "experiment 2: 10 lines, the last: done"];
+    monte_carlo_pi: ["progress: 100 %", "pi is about 3.14"];
+    multiple_returns: ["(1, \"two\", true)", "10 parts: [5050, 15050,", "10 values for 3 refs: all 3 fail"];
+    nested: ["g gives 4 refs, of [1, 1, 1, 1]", "h gives [1, 1, 1, 1]", "16 deep"];
+    nested_experiments: ["[45, 55, 65, 75, 85]"];
+    objects: ["sums: [499500, 499500]", "\"hello\", 6", "ready: 2, pending: 1", "too short; waiting gives 2000"];
+    parameter_server: ["in step: ", "iterations", "at own pace: ", "after 400 gradients"];
+    pipelining: ["in turn: 12 items", "pipelined: 12 items", "times as fast"];
+    progress_bar: ["[##########] 1000/1000", "done: 1000"];
+    quicksort: ["4 at once on a node: ", "sorted: true", "1 at once on a node: ", "sorted: true"];
+    quickstart: ["2^2 + (2^2)^2 = 20", "refs are counted", "counter: [101, 103, 106, 110, 115]"];
+    single_node_limits: ["sum 1000000", "300 returns", "2 x 1000 objects got", "10000 tasks queued", "and run", "64 MiB"];
+    sum_of_squares: ["first result: 51639", "speed-up: "];
+    tree_reduce: ["tree, 7 deep", "sum[0] = 4950, sum[999] = 104850"];
+    word_count: ["144 words", "is: 10", "better: 8", "than: 8", "the: 6", "to: 5", "although: 3"];
+}
