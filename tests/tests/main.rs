@@ -15,6 +15,7 @@ mod harness;
 mod interface;
 mod limits;
 mod objects;
+mod oracle;
 mod promise;
 mod resources;
 mod returns;

@@ -6,7 +6,7 @@
 //! context ([`super::actix`]).
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use crate::actor::local::LocalActor;
 use crate::api::error::{Error, Result};
 use crate::call::TaskArgs;
 use crate::ids::{ObjectId, TaskId, WorkerId};
+use crate::object::Resolved;
 use crate::process::Process;
 use crate::program::{ActorEntry, ActorState, Constructor, MethodCall, MethodEntry, SharedState};
 use crate::protocol::calls::{WireCreation, WirePart};
@@ -42,6 +43,8 @@ enum Ending {
 
 struct Inbox {
     calls: VecDeque<Job>,
+    /// Calls from this process whose arguments lie elsewhere and are on their way.
+    fetching: BTreeSet<TaskId>,
     /// Threads that drain, or will.
     active: usize,
     /// The constructor has not finished.
@@ -99,6 +102,7 @@ impl ActorHost {
             creation: Mutex::new(Some(creation)),
             inbox: Mutex::new(Inbox {
                 calls: VecDeque::new(),
+                fetching: BTreeSet::new(),
                 active: 0,
                 new: true,
                 ending: Ending::No,
@@ -230,13 +234,44 @@ impl ActorHost {
 
     /// Puts a call into the inbox, in order; gives it back if the incarnation has ended.
     pub(crate) fn push(self: &Arc<Self>, call: Job) -> Result<(), Job> {
+        let fetch = self.to_be_fetched(&call);
         let mut inbox = self.lock();
         if inbox.ended {
             return Err(call);
         }
         inbox.calls.push_back(call);
-        self.wake(inbox);
+        match fetch {
+            None => self.wake(inbox),
+            Some(task) => {
+                inbox.fetching.insert(task.id());
+                drop(inbox);
+                self.fetch(task);
+            }
+        }
         Ok(())
+    }
+
+    /// The task of a call from this process, if arguments of it lie elsewhere.
+    fn to_be_fetched(&self, call: &Job) -> Option<Arc<Task>> {
+        match call {
+            Job::Local { task, .. } if task.depends() && !self.host.process.has_dependencies(task) => {
+                Some(Arc::clone(task))
+            }
+            _ => None,
+        }
+    }
+
+    /// Fetches what a call needs, which keeps its place meanwhile.
+    fn fetch(self: &Arc<Self>, task: Arc<Task>) {
+        let actor = Arc::clone(self);
+        let process = Arc::clone(&self.host.process);
+        self.host.process.spawn(async move {
+            if let Err(error) = process.fetch_dependencies(&task).await {
+                Task::finish_all(&task, Resolved::Error(error.subject(task.describe())));
+            }
+            actor.lock().fetching.remove(&task.id());
+            actor.poke();
+        });
     }
 
     /// A call's arguments have come: its turn may have too.
@@ -283,7 +318,7 @@ impl ActorHost {
     /// The next call for the local executor.
     pub(crate) fn next_local(self: &Arc<Self>) -> Option<Job> {
         // The messages of an `actix::Actor` are never out of order.
-        next_ready(&mut self.lock().calls, self.spec.max_concurrency <= 1 || self.entry.actix)
+        self.lock().next_ready(self.spec.max_concurrency <= 1 || self.entry.actix)
     }
 
     /// Whether the local executor shall end the actor now that nothing is left to do.
@@ -512,16 +547,23 @@ impl Strand for Garbage {
     }
 }
 
-/// The next call whose arguments are here: the first, or where calls may overlap the first that is ready.
-fn next_ready(calls: &mut VecDeque<Job>, in_order: bool) -> Option<Job> {
-    let ready = |job: &Job| !matches!(job, Job::Remote(job) if !job.may_begin());
-    match calls.front() {
-        Some(first) if ready(first) => calls.pop_front(),
-        Some(_) if !in_order => {
-            let at = calls.iter().position(ready)?;
-            calls.remove(at)
+impl Inbox {
+    /// The next call whose arguments are here: the first, or where calls may overlap the first that is ready.
+    fn next_ready(&mut self, in_order: bool) -> Option<Job> {
+        let fetching = &self.fetching;
+        let ready = |job: &Job| match job {
+            Job::Remote(job) => job.may_begin(),
+            Job::Local { task, .. } => fetching.is_empty() || !fetching.contains(&task.id()),
+            Job::Constructor(_) => true,
+        };
+        match self.calls.front() {
+            Some(first) if ready(first) => self.calls.pop_front(),
+            Some(_) if !in_order => {
+                let at = self.calls.iter().position(ready)?;
+                self.calls.remove(at)
+            }
+            _ => None,
         }
-        _ => None,
     }
 }
 
@@ -709,7 +751,7 @@ impl Strand for ActorHost {
         let more = loop {
             let job = {
                 let mut inbox = self.lock();
-                match next_ready(&mut inbox.calls, self.spec.max_concurrency <= 1) {
+                match inbox.next_ready(self.spec.max_concurrency <= 1) {
                     Some(job) if !inbox.ended => {
                         inbox.running.push(job.clone());
                         job

@@ -134,6 +134,11 @@ impl Store {
         kept.primary.get(object).or_else(|| kept.copies.get(object)).or_else(|| kept.offered.get(object)).cloned()
     }
 
+    /// As [`Store::get`], for a reader: bytes that were fetched come without the refs that their owner handed over.
+    pub(crate) fn get_with_refs(&self, object: &ObjectId, stored: &Stored) -> Option<Value> {
+        self.get(object).map(|value| with_refs(value, stored))
+    }
+
     /// The object was freed by its owner.
     pub(crate) fn remove(&self, object: &ObjectId) {
         let gone: Vec<Value> = {

@@ -545,11 +545,16 @@ impl Owner {
         self.settle(task, index);
     }
 
+    /// Whether somebody, here or elsewhere, has a ref to a return.
+    pub(crate) fn wants(&self, task: &Task, index: u32) -> bool {
+        task.slot(index).holds() > 0 || self.is_lent(task, index)
+    }
+
     /// Frees a return that nobody anywhere can ask for, once: its value goes, here and wherever it is stored.
     ///
     /// A ref that comes back from elsewhere is found under the same lock; what is settled here stays so.
     pub(crate) fn settle(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
-        let wanted = |index: u32| task.slot(index).holds() > 0 || self.is_lent(task, index);
+        let wanted = |index: u32| self.wants(task, index);
         let (gone, cleared) = {
             let mut core = self.lock();
             if wanted(index) {
@@ -781,6 +786,11 @@ impl Owner {
                 .at_node(self.id.node())
                 .remedy("keep the ref's owner alive, or have the value made by a process that lives longer"),
         );
+    }
+
+    /// Whether it died: see [`Owner::die`].
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.get().is_some()
     }
 
     /// As [`Owner::die`], for a reason of its own.

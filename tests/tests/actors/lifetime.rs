@@ -210,6 +210,11 @@ both! {
         assert_eq!(call.await?, 5);
     }
 
+    /// An actor whose last handle goes while its constructor still waits for an argument is made, and ends.
+    async fn an_actor_ends_whose_handle_went_before_its_argument_came(cluster) {
+        drop(Counter::remote(late::remote(5, 200)));
+    }
+
     /// ACT-27: a handle inside an object keeps the actor alive, until the object is freed.
     async fn a_handle_inside_an_object_counts(cluster) {
         let counter = Counter::options().name("inside").remote(5);
