@@ -34,6 +34,10 @@ async fn tell(cluster: TestCluster, story: Story, processes: bool) -> Checked {
         run.open_gate(job).await?;
     }
     run.quiesce().await.map_err(|wrong| format!("all gates are open: {wrong}"))?;
+    if story.drivers > 1 && story.seed % 4 < 2 {
+        run.leave(1).await?;
+        run.quiesce().await.map_err(|wrong| format!("a driver has left: {wrong}"))?;
+    }
     run.let_go().await?;
     run.quiesce().await.map_err(|wrong| format!("all was let go: {wrong}"))?;
     run.end_cycles().await?;

@@ -18,7 +18,7 @@ pub(super) type Job = usize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     Driver(usize),
-    /// A worker that runs tasks: it stays while somebody may ask it.
+    /// A worker that runs tasks: it stays while somebody may ask it, in threads after its job's end too.
     Worker,
     Actor(Act),
 }
@@ -63,6 +63,8 @@ impl Held {
 #[derive(Clone, Debug)]
 pub(super) struct Actor {
     pub(super) id: ActorId,
+    /// The driver in whose job it is.
+    pub(super) by: usize,
     pub(super) alive: bool,
     pub(super) slots: BTreeMap<u64, Held>,
 }
@@ -113,8 +115,8 @@ impl Model {
         self.objects.len() - 1
     }
 
-    pub(super) fn actor(&mut self, id: ActorId) -> Act {
-        self.actors.push(Actor { id, alive: true, slots: BTreeMap::new() });
+    pub(super) fn actor(&mut self, id: ActorId, by: usize) -> Act {
+        self.actors.push(Actor { id, by, alive: true, slots: BTreeMap::new() });
         self.actors.len() - 1
     }
 
@@ -309,18 +311,22 @@ impl Model {
         self.owner_dies(Owner::Actor(actor));
     }
 
-    /// A driver is gone: what it held and owned, and the calls that it made.
+    /// A driver is gone: what it held and owned, and its job's actors.
     pub(super) fn driver_dies(&mut self, driver: usize) {
         self.drivers[driver] = Held::default();
-        for job in 0..self.calls.len() {
-            if self.calls[job].by == Owner::Driver(driver) && !self.calls[job].ended {
-                self.cancel(job);
-            }
+        let its = |actor: &Act| self.actors[*actor].by == driver && self.actors[*actor].alive;
+        for actor in (0..self.actors.len()).filter(its).collect::<Vec<_>>() {
+            self.actor_dies(actor);
         }
         self.owner_dies(Owner::Driver(driver));
     }
 
     fn owner_dies(&mut self, owner: Owner) {
+        for job in 0..self.calls.len() {
+            if self.calls[job].by == owner && !self.calls[job].ended {
+                self.cancel(job);
+            }
+        }
         for object in self.objects.iter_mut().filter(|object| object.owner == owner) {
             object.state = State::Lost;
             object.content = Held::default();

@@ -232,6 +232,16 @@ impl Keeper {
         Ok(Parcel::new(name, vec![made], kept.actors))
     }
 
+    /// Has a task bundle them, which this actor owns, and gives the ref.
+    pub(crate) fn give_ordered(&self, name: Name, mut order: Order, slot: u64) -> Parcel {
+        let kept = self.slots.get(&slot).cloned().unwrap_or_default();
+        order.refs = kept.refs;
+        let inner = order.result;
+        let made = work::remote(order);
+        note(inner, &made);
+        Parcel::new(name, vec![made], kept.actors)
+    }
+
     /// Returns a parcel's content under another name.
     pub(crate) fn repack(&self, name: Name, parcel: Parcel) -> Parcel {
         Parcel::new(name, parcel.refs, parcel.actors)

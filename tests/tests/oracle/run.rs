@@ -300,7 +300,7 @@ impl Run {
                     let called = handle.repack(names[0], &self.sides[side].refs[at]);
                     (Handle::id(&handle), called)
                 };
-                let actor = self.model.actor(handle);
+                let actor = self.model.actor(handle, side);
                 self.model.actors[actor].slots.insert(0, Held::default());
                 let job = self.model.call(Does::Repack(actor), Owner::Driver(side), &names[..1]);
                 self.model.calls[job].argument = Some(argument);
@@ -439,7 +439,7 @@ impl Run {
                 None => keeper.remote(slot, refs, Parcel::new(name, Vec::new(), Vec::new())),
             }
         };
-        let actor = self.model.actor(Handle::id(&handle));
+        let actor = self.model.actor(Handle::id(&handle), side);
         self.model.actors[actor].slots.insert(slot, content);
         self.keep_handle(side, actor, handle);
         Ok(Some(()))
@@ -524,11 +524,23 @@ impl Run {
                 self.model.actors[actor].slots.insert(slot, content);
                 self.fly(actor, Answer::Done(done), self.sides.len() > 1).await?;
             }
-            Step::Give { slot, how, large, wait, .. } => {
+            Step::Give { slot, how, gate, large, wait, .. } => {
                 let Some(slot) = slot_at(slot) else { return Ok(None) };
                 self.await_tasks(actor).await?;
                 let (name, inner) = (self.name(large), self.name(large));
+                let gate = gate.and_then(|pick| self.pick(side, pick, may_be_argument));
+                let gate = gate.map(|at| (self.model.drivers[side].refs[at], self.sides[side].refs[at].clone()));
+                let order = Order {
+                    kind: Kind::Bundle,
+                    result: inner,
+                    inner: name,
+                    slot: 0,
+                    refs: Vec::new(),
+                    actors: Vec::new(),
+                    gate: gate.clone().map(|(_, gate)| gate),
+                };
                 let found = self.scoped(side, || match how {
+                    How::Ordered => keeper.give_ordered(name, order, slot),
                     How::Give => keeper.give(name, slot),
                     How::GiveUp => keeper.give_up(name, slot),
                     How::Wrapped => keeper.give_wrapped(name, inner, slot),
@@ -541,6 +553,12 @@ impl Run {
                         let refs = Held::refs(std::mem::take(&mut content.refs));
                         let made = self.model.object(inner, Owner::Actor(actor), State::Ready, refs);
                         content.refs.push(made);
+                    }
+                    How::Ordered => {
+                        let job = self.model.call(Does::Task(Kind::Bundle), Owner::Actor(actor), &[inner]);
+                        self.model.calls[job].given = Held::refs(std::mem::take(&mut content.refs));
+                        self.model.calls[job].gate = gate.map(|(object, _)| object);
+                        content.refs.push(self.model.calls[job].results[0]);
                     }
                 }
                 let object = self.model.object(name, Owner::Driver(side), State::Ready, content);
@@ -721,7 +739,9 @@ impl Run {
         let cluster = cluster.ok_or("the first driver cannot leave")?;
         cluster.shutdown().await.map_err(said("leaving"))?;
         drop((gate, refs, handles));
-        // The actors are the job's: they end with it.
+        self.model.driver_dies(side);
+        self.model.drivers.remove(side);
+        self.model.settle();
         Ok(())
     }
 

@@ -88,6 +88,7 @@ pub(super) enum Step {
         from: u8,
         slot: u8,
         how: How,
+        gate: Option<u8>,
         large: bool,
         wait: bool,
     },
@@ -150,6 +151,8 @@ pub(super) enum How {
     Give,
     GiveUp,
     Wrapped,
+    /// In the result of a task that the actor submits, which waits for a ref if the step says.
+    Ordered,
 }
 
 /// A cluster and what happens in it.
@@ -233,8 +236,9 @@ fn step(number: u64) -> Step {
         188..=199 => Step::Keep { by, to: a, picks, wait: d < 128 },
         200..=203 => Step::KeepInside { by, to: a, pick: b },
         204..=215 => {
-            let how = [How::Give, How::GiveUp, How::Wrapped][usize::from(d % 3)];
-            Step::Give { by, from: a, slot: b, how, large: c < 90, wait: e < 128 }
+            let how = [How::Give, How::GiveUp, How::Wrapped, How::Ordered][usize::from(d % 4)];
+            let gate = (f < 128).then_some(f);
+            Step::Give { by, from: a, slot: b, how, gate, large: c < 90, wait: e < 128 }
         }
         216..=218 => Step::Forget { by, from: a, slot: b },
         219..=225 => Step::Pass { by, from: a, slot: b, to: c },
