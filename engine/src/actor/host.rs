@@ -440,6 +440,7 @@ impl ActorHost {
             }
             (waited.is_some(), runs.is_some())
         };
+        self.host.wake(id);
         self.host.process.cancel_async(id) || waited || runs
     }
 

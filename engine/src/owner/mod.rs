@@ -760,12 +760,11 @@ impl Owner {
                 Found::InFlight(lease, Link::Local(link)) => {
                     if link.slot.take(task.id()).is_some() {
                         self.completed(lease, [(task.seq, 0)]);
-                    } else if !self.process.cancel_async(task.id()) && force {
-                        return Err(Error::invalid_argument(format!(
-                            "{} runs on a thread of this process and cannot be ended by force",
-                            task.describe()
-                        ))
-                        .remedy("give it a process of its own with `.isolation(Isolation::Process)` and `init().workers(Workers::Processes)`, or let it look at `context().is_cancelled()`"));
+                    } else {
+                        link.slot.host.wake(task.id());
+                        if !self.process.cancel_async(task.id()) && force {
+                            return Err(not_forced(task));
+                        }
                     }
                 }
                 Found::InFlight(_, Link::Remote(link)) => cancelling = Some(self.send_cancel(&link, task, force)),
@@ -842,6 +841,13 @@ impl Owner {
     pub(crate) fn close_idle(self: &Arc<Self>) {
         self.change(|core, out| core.dispatch.close_idle(out));
     }
+}
+
+fn not_forced(task: &Task) -> Error {
+    let text = format!("{} runs on a thread of this process and cannot be ended by force", task.describe());
+    Error::invalid_argument(text).remedy(
+        "give it a process of its own with `.isolation(Isolation::Process)` and `init().workers(Workers::Processes)`, or let it look at `context().is_cancelled()`",
+    )
 }
 
 fn crashed(task: &Task, why: &Error) -> Error {
