@@ -623,6 +623,25 @@ impl Owner {
         }
     }
 
+    /// An outcome comes to a return that has another (it was cancelled, its owner is dead): what it holds goes.
+    pub(crate) fn give_up(&self, task: &Task, index: u32, outcome: &Resolved) {
+        match outcome {
+            Resolved::Value(value) => self.process.store.discharge(value.size()),
+            Resolved::Stored(late) => {
+                // Another attempt's value may lie at the same place, under the same name.
+                let at: Vec<PeerAddr> = match task.has_slot(index).then(|| task.slot(index).get_unseen()).flatten() {
+                    Some(Resolved::Stored(known)) => {
+                        let elsewhere = |at: &&PeerAddr| known.at.iter().all(|known| known.id != at.id);
+                        late.at.iter().filter(elsewhere).cloned().collect()
+                    }
+                    _ => late.at.clone(),
+                };
+                self.process.free_stored(ObjectId { task: task.id(), index }, &at);
+            }
+            Resolved::Error(_) => {}
+        }
+    }
+
     /// A value of this process is freed, and the copies that others fetched.
     fn free_value(&self, task: &Task, index: u32, size: usize) {
         self.process.store.discharge(size);
