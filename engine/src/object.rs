@@ -107,6 +107,14 @@ impl Slot {
         }
     }
 
+    /// The outcome, for the engine's own eyes.
+    pub(crate) fn get_unseen(&self) -> Option<Resolved> {
+        match &*self.lock() {
+            State::Ready(resolved) => Some(resolved.clone()),
+            State::Pending(_) => None,
+        }
+    }
+
     /// The outcome; a failure counts as seen from then on.
     pub(crate) fn get(&self) -> Option<Resolved> {
         match &*self.lock() {
@@ -120,13 +128,18 @@ impl Slot {
         }
     }
 
-    /// Sets the outcome and tells the waiters; `false` if there was one already (a cancellation, a stale attempt).
+    /// Sets the outcome and tells the waiters; `false` if there was one already.
     pub(crate) fn resolve(&self, resolved: Resolved) -> bool {
+        self.offer(resolved).is_none()
+    }
+
+    /// As [`Slot::resolve`]; gives the outcome back if there was one already (a cancellation, a stale attempt).
+    pub(crate) fn offer(&self, resolved: Resolved) -> Option<Resolved> {
         let failed = resolved.is_error();
         let waiters = {
             let mut state = self.lock();
             match &mut *state {
-                State::Ready(_) => return false,
+                State::Ready(_) => return Some(resolved),
                 State::Pending(waiters) => {
                     let waiters = std::mem::take(waiters);
                     *state = State::Ready(resolved);
@@ -135,7 +148,7 @@ impl Slot {
             }
         };
         waiters.notify(failed);
-        true
+        None
     }
 
     /// Replaces an outcome (a new location, a loss) and gives it back; waiters of a pending slot are told.

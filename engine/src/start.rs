@@ -10,6 +10,7 @@ pub(crate) mod renewal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -139,6 +140,20 @@ fn on_thread<F>(env: &Env, name: &str, make: F) -> Result<Running>
 where
     F: AsyncFnOnce() -> Result<Made> + Send + 'static,
 {
+    begin_on_thread(env, name, make)?.wait(env)
+}
+
+/// A process whose thread makes it.
+pub(crate) struct Starting {
+    hear: Receiver<Result<Made>>,
+    stop: oneshot::Sender<()>,
+    ended: Arc<Countdown>,
+}
+
+fn begin_on_thread<F>(env: &Env, name: &str, make: F) -> Result<Starting>
+where
+    F: AsyncFnOnce() -> Result<Made> + Send + 'static,
+{
     let (tell, hear) = std::sync::mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let ended = Countdown::new(1, false);
@@ -158,14 +173,43 @@ where
         end
     });
     started.map_err(|error| Error::connection(format!("no thread could be started for the cluster: {error}")))?;
-    let gone = || Error::connection("the cluster's thread ended while it started");
-    let made = match env.world() {
-        None => hear.recv().map_err(|_| gone())??,
-        // Nothing in it waits: the first step has made it.
-        Some(_) => hear.try_recv().map_err(|_| gone())??,
-    };
-    let Made { process, raylet, token, authority, node_authority, gcs } = made;
-    Ok(Running { process, raylet, stop: Some(stop), ended: Some(ended), token, authority, node_authority, gcs })
+    Ok(Starting { hear, stop, ended })
+}
+
+impl Starting {
+    /// Waits on the calling thread until it is made.
+    pub(crate) fn wait(self, env: &Env) -> Result<Running> {
+        let made = match env.world() {
+            None => self.hear.recv().map_err(|_| gone())??,
+            // Nothing in a node's start waits: the first step has made it.
+            Some(_) => self.hear.try_recv().map_err(|_| gone())??,
+        };
+        Ok(self.run(made))
+    }
+
+    /// As [`Starting::wait`], where what makes it asks others and all are simulated.
+    pub(crate) async fn ready(self, env: &Env) -> Result<Running> {
+        if env.world().is_none() {
+            return self.wait(env);
+        }
+        loop {
+            match self.hear.try_recv() {
+                Ok(made) => return made.map(|made| self.run(made)),
+                Err(TryRecvError::Disconnected) => return Err(gone()),
+                Err(TryRecvError::Empty) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    fn run(self, made: Made) -> Running {
+        let Made { process, raylet, token, authority, node_authority, gcs } = made;
+        let (stop, ended) = (Some(self.stop), Some(self.ended));
+        Running { process, raylet, stop, ended, token, authority, node_authority, gcs }
+    }
+}
+
+fn gone() -> Error {
+    Error::connection("the cluster's thread ended while it started")
 }
 
 /// Tells of the end of a process, however it comes.
@@ -480,11 +524,11 @@ pub(crate) fn driver(
     identity: Identity,
     host: PeerAddr,
     gcs: Option<PeerAddr>,
-) -> Result<Running> {
+) -> Result<Starting> {
     crate::worker::job::install_panic_hook();
     crate::program::program().check()?;
     let inner = env.clone();
-    on_thread(&env, "actinic-driver", async move || {
+    begin_on_thread(&env, "actinic-driver", async move || {
         let (process, gcs_known) = (attached(&inner, &place, identity, &host)?, gcs);
         let gcs = attach(&process, &host).await?;
         let gcs = gcs_known.unwrap_or(gcs);

@@ -308,13 +308,18 @@ impl Task {
     /// Ends the task: every ref gets its outcome. Nothing happens if it has ended before.
     pub(crate) fn finish(task: &Arc<Task>, mut outcomes: impl Iterator<Item = Resolved>) {
         if task.done.load(Ordering::SeqCst) {
+            for (index, outcome) in outcomes.enumerate() {
+                task.owner.give_up(task, index as u32, &outcome);
+            }
             return;
         }
-        for slot in task.slots() {
+        for (index, slot) in task.slots().enumerate() {
             let outcome = outcomes.next().unwrap_or_else(|| {
                 Resolved::Error(Error::task(format!("{} returned too few values", task.describe())))
             });
-            slot.resolve(outcome);
+            if let Some(late) = slot.offer(outcome) {
+                task.owner.give_up(task, index as u32, &late);
+            }
         }
         Task::ended(task);
     }

@@ -170,6 +170,33 @@ modes! {
     }
 }
 
+/// Says when it waits, and when it waits no more; what it put meanwhile dies with it.
+#[actinic::remote]
+fn waits_inside(begun: &str, over: &str, late: Vec<ObjectRef<i64>>) -> actinic::Result<i64> {
+    let held = actinic::put(&1i64).blocking()?;
+    count_up(begun);
+    let got = late[0].blocking();
+    count_up(over);
+    drop(held);
+    got
+}
+
+modes! {
+    /// A blocking get is a cancellation point: it ends although what it waits for does not.
+    2 CPUs, async fn a_cancelled_task_waits_no_more(cluster) {
+        let scratch = Scratch::new();
+        let (begun, over, gate) = (scratch.file("begun"), scratch.file("over"), scratch.file("gate"));
+        let late = held::remote(&scratch.file("running"), &gate, 7);
+        let waits = waits_inside::remote(&begun, &over, vec![late.clone()]);
+        until_counted(&begun, 1).await;
+        actinic::cancel(&waits).await?;
+        assert!(matches!(waits.await, Err(Error::TaskCancelled { .. })));
+        until_counted(&over, 1).await;
+        open_gate(&gate);
+        assert_eq!(late.await?, 7);
+    }
+}
+
 /// A cancelled task that waited for what no node has leaves nothing behind.
 #[actinic::test(num_cpus = 1)]
 async fn a_cancelled_task_that_fits_nowhere_leaves_nothing(

@@ -16,6 +16,7 @@ mod harness;
 mod interface;
 mod limits;
 mod objects;
+mod oracle;
 mod promise;
 mod resources;
 mod returns;

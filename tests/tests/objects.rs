@@ -54,6 +54,9 @@ impl Keeper {
     pub fn keep(&mut self, refs: Vec<ObjectRef<Buffer>>) {
         self.kept = refs;
     }
+    pub fn length(&self, bytes: Buffer) -> usize {
+        bytes.len()
+    }
     pub fn size(&mut self) -> actinic::Result<usize> {
         Ok(self.kept[0].blocking()?.len())
     }
@@ -170,6 +173,62 @@ async fn a_process_stays_while_it_owns_objects(cluster: TestCluster) -> actinic:
     }
     drop(inner);
     assert!(eventually(SOON, || pids.iter().filter(|pid| runs(pid)).count() <= 1).await, "too many processes stay");
+    cluster.idle().await
+}
+
+/// Bytes, and a ref to others.
+#[actinic::remote]
+fn make_both(size: usize) -> actinic::Result<(Buffer, Vec<ObjectRef<Buffer>>)> {
+    Ok((Buffer::from(vec![7u8; size]), vec![actinic::put(&Buffer::from(vec![7u8; 20])).blocking()?]))
+}
+
+#[actinic::remote]
+fn check_both(both: (Buffer, Vec<ObjectRef<Buffer>>)) -> actinic::Result<usize> {
+    Ok(both.0.len() + both.1[0].blocking()?.len())
+}
+
+/// A large value that was fetched for a task of its owner's process still has its refs.
+#[actinic::test(num_cpus = 1)]
+async fn a_fetched_argument_has_its_refs(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let both = make_both::options().scheduling(Scheduling::on(&node)).remote(1_000_000);
+    let sum = check_both::options().scheduling(Scheduling::on(&cluster.head())).remote(&both);
+    assert_eq!(sum.await?, 1_000_020);
+    drop(both);
+    cluster.idle().await
+}
+
+/// A large argument that lies on another node is fetched for an actor that is where its caller is.
+#[actinic::test(num_cpus = 1)]
+async fn an_argument_is_fetched_for_an_actor_in_the_callers_process(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let keeper = Keeper::options().scheduling(Scheduling::on(&cluster.head())).remote();
+    let small = make::remote(10);
+    let large = make::options().scheduling(Scheduling::on(&node)).remote(1_000_000);
+    large.done().await?;
+    assert!(cluster.head().objects().is_empty(), "nobody asked for it yet");
+    // The second call does not pass the first, whose argument is on its way.
+    assert_eq!(actinic::get(&[keeper.length(&large), keeper.length(&small)]).await?, [1_000_000, 10]);
+    node.kill().await?;
+    let lost = Keeper::remote().length(&large);
+    assert_eq!(lost.await?, 1_000_000, "the copy is still here");
+    drop((keeper, large, small));
+    Ok(())
+}
+
+/// An argument that cannot be fetched fails its call, and not those behind it.
+#[actinic::test(num_cpus = 1)]
+async fn an_argument_that_cannot_be_fetched_fails_its_call_only(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let keeper = Keeper::options().scheduling(Scheduling::on(&cluster.head())).remote();
+    let (small, large) = (make::remote(10), make::options().scheduling(Scheduling::on(&node)).remote(1_000_000));
+    large.done().await?;
+    node.lose_objects().await?;
+    let (lost, kept) = (keeper.length(&large), keeper.length(&small));
+    assert_eq!(kept.await?, 10);
+    let error = lost.await.unwrap_err();
+    assert!(matches!(error, Error::ObjectLost { .. } | Error::ReconstructionFailed { .. }), "{error:?}");
+    drop((keeper, large, small));
     cluster.idle().await
 }
 

@@ -6,16 +6,16 @@
 //! context ([`super::actix`]).
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::actor::begin::{CatchState, Constructed};
 use crate::actor::local::LocalActor;
-use crate::actor::turn::next_ready;
 use crate::api::error::Result;
 use crate::ids::TaskId;
+use crate::object::Resolved;
 use crate::program::{ActorEntry, ActorState, Constructor, SharedState};
 use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
 use crate::task::{Task, What};
@@ -35,6 +35,8 @@ pub(super) enum Ending {
 
 pub(super) struct Inbox {
     pub(super) calls: VecDeque<Job>,
+    /// Calls from this process whose arguments lie elsewhere and are on their way.
+    pub(super) fetching: BTreeSet<TaskId>,
     /// Threads that drain, or will.
     pub(super) active: usize,
     /// The constructor has not finished.
@@ -96,6 +98,7 @@ impl ActorHost {
             creation: Mutex::new(Some(creation)),
             inbox: Mutex::new(Inbox {
                 calls: VecDeque::new(),
+                fetching: BTreeSet::new(),
                 active: 0,
                 new: true,
                 ending: Ending::No,
@@ -229,13 +232,44 @@ impl ActorHost {
 
     /// Puts a call into the inbox, in order; gives it back if the incarnation has ended.
     pub(crate) fn push(self: &Arc<Self>, call: Job) -> Result<(), Job> {
+        let fetch = self.to_be_fetched(&call);
         let mut inbox = self.lock();
         if inbox.ended {
             return Err(call);
         }
         inbox.calls.push_back(call);
-        self.wake(inbox);
+        match fetch {
+            None => self.wake(inbox),
+            Some(task) => {
+                inbox.fetching.insert(task.id());
+                drop(inbox);
+                self.fetch(task);
+            }
+        }
         Ok(())
+    }
+
+    /// The task of a call from this process, if arguments of it lie elsewhere.
+    fn to_be_fetched(&self, call: &Job) -> Option<Arc<Task>> {
+        match call {
+            Job::Local { task, .. } if task.depends() && !self.host.process.has_dependencies(task) => {
+                Some(Arc::clone(task))
+            }
+            _ => None,
+        }
+    }
+
+    /// Fetches what a call needs, which keeps its place meanwhile.
+    fn fetch(self: &Arc<Self>, task: Arc<Task>) {
+        let actor = Arc::clone(self);
+        let process = Arc::clone(&self.host.process);
+        self.host.process.spawn(async move {
+            if let Err(error) = process.fetch_dependencies(&task).await {
+                Task::finish_all(&task, Resolved::Error(error.subject(task.describe())));
+            }
+            actor.lock().fetching.remove(&task.id());
+            actor.poke();
+        });
     }
 
     /// A call's arguments have come: its turn may have too.
@@ -282,7 +316,7 @@ impl ActorHost {
     /// The next call for the local executor.
     pub(crate) fn next_local(self: &Arc<Self>) -> Option<Job> {
         // The messages of an `actix::Actor` are never out of order.
-        next_ready(&mut self.lock().calls, self.spec.max_concurrency <= 1 || self.entry.actix)
+        self.lock().next_ready(self.spec.max_concurrency <= 1 || self.entry.actix)
     }
 
     /// Whether the local executor shall end the actor now that nothing is left to do.
@@ -404,6 +438,7 @@ impl ActorHost {
             }
             (waited.is_some(), runs.is_some())
         };
+        self.host.wake(id);
         self.host.process.cancel_async(id) || waited || runs
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::actor::begin::construct;
-use crate::actor::host::{ActorHost, Mode};
+use crate::actor::host::{ActorHost, Inbox, Mode};
 use crate::api::error::Error;
 use crate::call::TaskArgs;
 use crate::program::{Constructor, MethodCall, MethodEntry, SharedState};
@@ -120,7 +120,7 @@ impl ActorHost {
                 std::mem::swap(&mut inbox.running, done);
             }
             while taken.len() < if together { TAKEN_CALLS } else { 1 }
-                && let Some(job) = next_ready(&mut inbox.calls, together)
+                && let Some(job) = inbox.next_ready(together)
             {
                 inbox.running.push(job.clone());
                 taken.push_back(job);
@@ -226,16 +226,23 @@ impl Strand for ActorHost {
     }
 }
 
-/// The next call whose arguments are here: the first, or where calls may overlap the first that is ready.
-pub(super) fn next_ready(calls: &mut VecDeque<Job>, in_order: bool) -> Option<Job> {
-    let ready = |job: &Job| !matches!(job, Job::Remote(job) if !job.may_begin());
-    match calls.front() {
-        Some(first) if ready(first) => calls.pop_front(),
-        Some(_) if !in_order => {
-            let at = calls.iter().position(ready)?;
-            calls.remove(at)
+impl Inbox {
+    /// The next call whose arguments are here: the first, or where calls may overlap the first that is ready.
+    pub(super) fn next_ready(&mut self, in_order: bool) -> Option<Job> {
+        let fetching = &self.fetching;
+        let ready = |job: &Job| match job {
+            Job::Remote(job) => job.may_begin(),
+            Job::Local { task, .. } => fetching.is_empty() || !fetching.contains(&task.id()),
+            Job::Constructor(_) => true,
+        };
+        match self.calls.front() {
+            Some(first) if ready(first) => self.calls.pop_front(),
+            Some(_) if !in_order => {
+                let at = self.calls.iter().position(ready)?;
+                self.calls.remove(at)
+            }
+            _ => None,
         }
-        _ => None,
     }
 }
 

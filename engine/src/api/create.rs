@@ -119,15 +119,17 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
     }
     let dependencies = input.dependencies.clone();
     let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(dependencies.len() + 1));
-    let (client, owner) = (Arc::clone(client), Arc::clone(owner));
-    let asked = Arc::new(std::sync::Mutex::new(Some((spec, input))));
+    let owner = Arc::clone(owner);
+    // A handle until then: the GCS must not hear that there is none before it has heard of the actor.
+    let handle = RawHandle::new(Arc::clone(client), None);
+    let asked = Arc::new(std::sync::Mutex::new(Some((handle, spec, input))));
     let ask = move || {
         if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) != 1 {
             return;
         }
         let taken = asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((spec, input)) = taken {
-            ask_for(&owner, &client, entry, spec, &input);
+        if let Some((handle, spec, input)) = taken {
+            ask_for(&owner, &handle.client, entry, spec, &input);
         }
     };
     for dependency in &dependencies {

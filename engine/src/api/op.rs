@@ -94,7 +94,7 @@ pub(crate) fn block_on<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -
     }
 }
 
-/// Waits on this thread until the countdown is down, or `at_most` is over.
+/// Waits on this thread until the countdown is down, `at_most` is over, or the call that waits here is cancelled.
 pub(crate) fn wait_for(countdown: &Countdown, at_most: Option<Duration>, now: impl Fn() -> Duration) {
     let parker = Parker::current();
     if countdown.register(&parker) {
@@ -102,7 +102,8 @@ pub(crate) fn wait_for(countdown: &Countdown, at_most: Option<Duration>, now: im
     }
     let until = at_most.map(|time| now() + time);
     let _blocked = host::current().map(|current| current.block());
-    while !countdown.is_done() {
+    let cancelled = || host::with_current(|current| current.is_some_and(|current| current.job.is_cancelled()));
+    while !countdown.is_done() && !cancelled() {
         let left = until.map(|until| until.saturating_sub(now()));
         if left == Some(Duration::ZERO) {
             return;

@@ -7,7 +7,7 @@ use actinic_transport::{NodeId, PeerAddr};
 
 use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
-use crate::api::handle::ask_gcs;
+use crate::api::named::ask_gcs;
 use crate::api::op::Op;
 use crate::process::Process;
 use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, RAYLET, RayletAnswer};

@@ -249,6 +249,10 @@ impl Parker {
         Parker { thread: std::thread::current(), baton: Baton::current() }
     }
 
+    pub(crate) fn is_current(&self) -> bool {
+        self.thread.id() == std::thread::current().id()
+    }
+
     pub(crate) fn unpark(&self) {
         match &self.baton {
             None => self.thread.unpark(),

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use actinic_transport::{BulkAnswer, BulkHandler, Peer};
+use actinic_transport::{BulkAnswer, BulkError, BulkHandler, Peer};
 
 use crate::api::error::{Error, Result};
 use crate::call::INLINE_LIMIT;
@@ -132,6 +133,11 @@ impl Store {
     pub(crate) fn get(&self, object: &ObjectId) -> Option<Value> {
         let kept = self.lock();
         kept.primary.get(object).or_else(|| kept.copies.get(object)).or_else(|| kept.offered.get(object)).cloned()
+    }
+
+    /// As [`Store::get`], for a reader: bytes that were fetched come without the refs that their owner handed over.
+    pub(crate) fn get_with_refs(&self, object: &ObjectId, stored: &Stored) -> Option<Value> {
+        self.get(object).map(|value| with_refs(value, stored))
     }
 
     /// The object was freed by its owner.
@@ -281,14 +287,26 @@ fn with_refs(value: Value, stored: &Stored) -> Value {
     Value::new(value.body, extras)
 }
 
+/// So often an object is asked for whose stream breaks: the connection may be replaced under it, when both sides dialled
+/// at once, and be lost and made again.
+const PULLS_MAX: u32 = 10;
+const PULL_AGAIN: Duration = Duration::from_millis(10);
+
 /// Asks a process for an object's bytes.
 pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, String> {
     let request = postcard::to_stdvec(&Fetch::Object { object }).map_err(|error| error.to_string())?;
-    let mut reader = peer.bulk(Bytes::from(request)).await.map_err(|error| error.to_string())?;
-    let mut all = BytesMut::with_capacity(usize::try_from(reader.length()).map_err(|error| error.to_string())?);
-    while let Some(chunk) = reader.next_chunk().await {
-        all.extend_from_slice(&chunk.map_err(|error| error.to_string())?);
-    }
+    let request = Bytes::from(request);
+    let mut tried = 1;
+    let all = loop {
+        match pull_bytes(peer, request.clone()).await {
+            Err(error @ BulkError::Broken { .. }) if tried < PULLS_MAX => {
+                tracing::debug!(%object, %error, "an object is asked for again");
+                tokio::time::sleep(PULL_AGAIN * tried).await;
+                tried += 1;
+            }
+            pulled => break pulled.map_err(|error| error.to_string())?,
+        }
+    };
     let (header, rest) = postcard::take_from_bytes::<FetchHeader>(&all).map_err(|error| error.to_string())?;
     let mut parts = Vec::with_capacity(header.buffers.len());
     let (body, mut rest) = rest.split_at_checked(header.body as usize).ok_or("the object's body is cut short")?;
@@ -298,6 +316,16 @@ pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, String>
         rest = after;
     }
     Ok(Value::new(Blob::copy_of(body), Extras { buffers: parts, ..Extras::default() }))
+}
+
+async fn pull_bytes(peer: &Peer, request: Bytes) -> Result<BytesMut, BulkError> {
+    let mut reader = peer.bulk(request).await?;
+    // What a peer announces is no reason to allocate it.
+    let mut all = BytesMut::with_capacity(usize::try_from(reader.length()).unwrap_or(0).min(64 << 20));
+    while let Some(chunk) = reader.next_chunk().await {
+        all.extend_from_slice(&chunk?);
+    }
+    Ok(all)
 }
 
 /// Serves the objects of a process to others.

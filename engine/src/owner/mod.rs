@@ -550,11 +550,16 @@ impl Owner {
         self.settle(task, index);
     }
 
+    /// Whether somebody, here or elsewhere, has a ref to a return.
+    pub(crate) fn wants(&self, task: &Task, index: u32) -> bool {
+        task.slot(index).holds() > 0 || self.is_lent(task, index)
+    }
+
     /// Frees a return that nobody anywhere can ask for, once: its value goes, here and wherever it is stored.
     ///
     /// A ref that comes back from elsewhere is found under the same lock; what is settled here stays so.
     pub(crate) fn settle(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
-        let wanted = |index: u32| task.slot(index).holds() > 0 || self.is_lent(task, index);
+        let wanted = |index: u32| self.wants(task, index);
         let (gone, cleared) = {
             let mut core = self.lock();
             if wanted(index) {
@@ -619,6 +624,25 @@ impl Owner {
         match outcome {
             Resolved::Value(value) => self.free_value(task, index, value.size()),
             Resolved::Stored(stored) => self.process.free_stored(ObjectId { task: task.id(), index }, &stored.at),
+            Resolved::Error(_) => {}
+        }
+    }
+
+    /// An outcome comes to a return that has another (it was cancelled, its owner is dead): what it holds goes.
+    pub(crate) fn give_up(&self, task: &Task, index: u32, outcome: &Resolved) {
+        match outcome {
+            Resolved::Value(value) => self.process.store.discharge(value.size()),
+            Resolved::Stored(late) => {
+                // Another attempt's value may lie at the same place, under the same name.
+                let at: Vec<PeerAddr> = match task.has_slot(index).then(|| task.slot(index).get_unseen()).flatten() {
+                    Some(Resolved::Stored(known)) => {
+                        let elsewhere = |at: &&PeerAddr| known.at.iter().all(|known| known.id != at.id);
+                        late.at.iter().filter(elsewhere).cloned().collect()
+                    }
+                    _ => late.at.clone(),
+                };
+                self.process.free_stored(ObjectId { task: task.id(), index }, &at);
+            }
             Resolved::Error(_) => {}
         }
     }
@@ -760,12 +784,11 @@ impl Owner {
                 Found::InFlight(lease, Link::Local(link)) => {
                     if link.slot.take(task.id()).is_some() {
                         self.completed(lease, [(task.seq, 0)]);
-                    } else if !self.process.cancel_async(task.id()) && force {
-                        return Err(Error::invalid_argument(format!(
-                            "{} runs on a thread of this process and cannot be ended by force",
-                            task.describe()
-                        ))
-                        .remedy("give it a process of its own with `.isolation(Isolation::Process)` and `init().workers(Workers::Processes)`, or let it look at `context().is_cancelled()`"));
+                    } else {
+                        link.slot.host.wake(task.id());
+                        if !self.process.cancel_async(task.id()) && force {
+                            return Err(not_forced(task));
+                        }
                     }
                 }
                 Found::InFlight(_, Link::Remote(link)) => cancelling = Some(self.send_cancel(&link, task, force)),
@@ -786,6 +809,11 @@ impl Owner {
                 .at_node(self.id.node())
                 .remedy("keep the ref's owner alive, or have the value made by a process that lives longer"),
         );
+    }
+
+    /// Whether it died: see [`Owner::die`].
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.get().is_some()
     }
 
     /// As [`Owner::die`], for a reason of its own.
@@ -837,6 +865,13 @@ impl Owner {
     pub(crate) fn close_idle(self: &Arc<Self>) {
         self.change(|core, out| core.dispatch.close_idle(out));
     }
+}
+
+fn not_forced(task: &Task) -> Error {
+    let text = format!("{} runs on a thread of this process and cannot be ended by force", task.describe());
+    Error::invalid_argument(text).remedy(
+        "give it a process of its own with `.isolation(Isolation::Process)` and `init().workers(Workers::Processes)`, or let it look at `context().is_cancelled()`",
+    )
 }
 
 fn crashed(task: &Task, why: &Error) -> Error {

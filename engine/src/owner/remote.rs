@@ -109,9 +109,21 @@ impl Owner {
         for (index, outcome) in reply.outcomes.iter().enumerate() {
             // The refs in it were handed over with it, and are dropped here.
             let outcome = self.process.read_outcome(from, outcome);
-            if let (Resolved::Stored(stored), None) = (&outcome, self.task(reply.seq)) {
-                let task = TaskId { owner: self.id, seq: reply.seq };
-                self.process.free_stored(ObjectId { task, index: index as u32 }, &stored.at);
+            match self.task(reply.seq) {
+                // It will have another outcome, whose value may lie at the same place.
+                Some(task) if !task.is_done() => {}
+                Some(task) => {
+                    // What it brought was not counted in this process.
+                    if let Resolved::Stored(_) = &outcome {
+                        self.give_up(&task, index as u32, &outcome);
+                    }
+                }
+                None => {
+                    if let Resolved::Stored(stored) = &outcome {
+                        let task = TaskId { owner: self.id, seq: reply.seq };
+                        self.process.free_stored(ObjectId { task, index: index as u32 }, &stored.at);
+                    }
+                }
             }
         }
     }

@@ -534,6 +534,7 @@ impl Raylet {
     fn stop_worker(&mut self, worker: WorkerId) {
         match self.workers.remove(&worker) {
             Some((_, Worker::Thread { slot })) => {
+                self.end_actor_of(worker);
                 drop(slot.close());
                 if let Some(owner) = slot.host.owner_if_any() {
                     let owner = Arc::clone(owner);
@@ -549,6 +550,16 @@ impl Raylet {
                 }
             }
             None => {}
+        }
+    }
+
+    /// Ends the actor of a worker that stops, as the end of a process would: what it keeps is let go.
+    fn end_actor_of(&mut self, worker: WorkerId) {
+        let run = self.running.iter().find(|(_, (_, at))| *at == worker).map(|(run, _)| *run);
+        let Some(run) = run else { return };
+        match self.process.actor(crate::actor::host::number(run.actor)) {
+            Some(actor) if actor.run == run => actor.ask_end(true),
+            _ => self.process.cancel_start(run),
         }
     }
 

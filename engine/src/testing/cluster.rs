@@ -15,16 +15,16 @@ use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
 use crate::api::handle::{Actor, Handle};
 use crate::api::named::ask_gcs;
-use crate::api::op::{Op, check_may_block};
+use crate::api::op::{Op, block_on, check_may_block};
 use crate::api::options::IntoCount;
 use crate::env::Env;
 use crate::ids::WorkerId;
 use crate::process::Process;
 use crate::protocol::{AskGcs, GcsAnswer};
 use crate::raylet::{EndWorker, RayletLink};
-use crate::start::{self, NodeOptions, Place};
+use crate::start::{self, NodeOptions, Place, Running, Starting};
 use crate::testing::node::JOINED;
-use crate::testing::{Losses, Message, Node, Sim, TestOptions};
+use crate::testing::{Alive, Losses, Message, Node, Sim, TestOptions};
 
 /// A cluster of a test's own; it derefs to [`Cluster`].
 #[derive(Debug)]
@@ -253,6 +253,18 @@ impl TestCluster {
         Op::new(async move { super::idle::idle(&cluster, &world).await })
     }
 
+    /// What is alive now, by the counts of those who own it. What was let go a moment ago may still be there: ask
+    /// [`eventually`](super::eventually).
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if the GCS does not answer.
+    pub fn alive(&self) -> Op<Alive> {
+        let world = Arc::clone(&self.world);
+        let cluster = Arc::clone(&self.cluster);
+        Op::new(async move { super::alive::alive(&cluster, &world).await })
+    }
+
     /// Ends the cluster, and waits until nothing is left of it.
     ///
     /// # Errors
@@ -423,10 +435,16 @@ impl Driver {
     /// `Connection` if the head has ended, and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<Cluster> {
         check_may_block()?;
-        self.connect()
+        block_on(Box::pin(self.connect()))
     }
 
-    fn connect(self) -> Result<Cluster> {
+    async fn connect(self) -> Result<Cluster> {
+        let env = self.world.env.clone();
+        let running = self.begin()?.ready(&env).await?;
+        Ok(self.join(running))
+    }
+
+    fn begin(&self) -> Result<Starting> {
         let env = self.world.env.clone();
         let (authority, gcs) = self.cluster.with_running(|running| {
             let running = running.ok_or_else(|| Error::connection("the head has ended"))?;
@@ -435,19 +453,22 @@ impl Driver {
             Ok::<_, Error>((authority, running.gcs.clone()))
         })?;
         let identity = authority.map_err(|error| Error::unauthorized(error.to_string()))?;
-        let running = start::driver(env, self.world.place(), identity, gcs.clone(), Some(gcs))?;
+        start::driver(env, self.world.place(), identity, gcs.clone(), Some(gcs))
+    }
+
+    fn join(self, running: Running) -> Cluster {
         let process = Arc::clone(&running.process);
         self.world.watch(&process);
         self.world.drivers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
-        Ok(Cluster::of_test(running, self.namespace))
+        Cluster::of_test(running, self.namespace)
     }
 }
 
 impl IntoFuture for Driver {
     type Output = Result<Cluster>;
-    type IntoFuture = std::future::Ready<Result<Cluster>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Cluster>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        std::future::ready(self.connect())
+        Box::pin(self.connect())
     }
 }

@@ -22,6 +22,7 @@
 //! }
 //! ```
 
+mod alive;
 mod cluster;
 mod early;
 mod eventually;
@@ -36,6 +37,7 @@ mod sim;
 pub(crate) use early::EARLY;
 pub(crate) use losses::Losses;
 
+pub use alive::Alive;
 pub use cluster::{AddNode, Driver, TestCluster};
 pub use eventually::{Condition, eventually, eventually_blocking};
 pub use losses::Message;

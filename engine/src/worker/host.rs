@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context as TaskContext, Poll, Waker};
 
+use crate::env::Parker;
 use crate::ids::{ActorId, JobId, TaskId, WorkerId};
 use crate::owner::Owner;
 use crate::process::Process;
@@ -29,6 +30,8 @@ pub(crate) struct Host {
     pub(crate) slot: OnceLock<Weak<TaskSlot>>,
     /// Blocked calls of this worker: the raylet hears of the first and the last.
     pub(crate) blocked: AtomicU32,
+    /// The threads of those calls: a cancellation wakes them.
+    sleepers: Mutex<Vec<(TaskId, Parker)>>,
     pub(crate) dead: AtomicBool,
     owner: OnceLock<Arc<Owner>>,
 }
@@ -51,6 +54,7 @@ impl Host {
             lease: OnceLock::new(),
             slot: OnceLock::new(),
             blocked: AtomicU32::new(0),
+            sleepers: Mutex::default(),
             dead: AtomicBool::new(false),
             owner: OnceLock::new(),
         })
@@ -59,6 +63,17 @@ impl Host {
     /// The owner of what this worker submits, made at its first submission.
     pub(crate) fn owner(&self) -> &Arc<Owner> {
         self.owner.get_or_init(|| self.process.new_owner(self.job, Arc::clone(&self.namespace)))
+    }
+
+    fn sleepers(&self) -> MutexGuard<'_, Vec<(TaskId, Parker)>> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call was cancelled: if it waits on its thread, it looks again.
+    pub(crate) fn wake(&self, id: TaskId) {
+        for (_, parker) in self.sleepers().iter().filter(|(sleeper, _)| *sleeper == id) {
+            parker.unpark();
+        }
     }
 
     pub(crate) fn owner_if_any(&self) -> Option<&Arc<Owner>> {
@@ -163,10 +178,17 @@ impl<F: Future + Unpin> Future for Entered<F> {
 pub(crate) struct Blocked {
     host: Arc<Host>,
     lease: Option<LeaseId>,
+    id: TaskId,
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
+        {
+            let mut sleepers = self.host.sleepers();
+            if let Some(at) = sleepers.iter().rposition(|(id, parker)| *id == self.id && parker.is_current()) {
+                sleepers.swap_remove(at);
+            }
+        }
         if self.host.blocked.fetch_sub(1, Ordering::AcqRel) == 1
             && let Some(lease) = self.lease
         {
@@ -202,7 +224,9 @@ impl Current {
             slot.give_back();
         }
         host.process.pool.blocked();
-        Blocked { host, lease }
+        let id = self.job.id();
+        host.sleepers().push((id, Parker::current()));
+        Blocked { host, lease, id }
     }
 
     /// An async call waits for a ref: the first time, it gives its CPU away for good; and its slot, unless it holds

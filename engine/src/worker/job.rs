@@ -160,13 +160,16 @@ impl Job {
                 let dependencies = input.dependencies.iter().map(|dependency| match dependency.slot().get() {
                     Some(Resolved::Value(value)) => Ok(value),
                     Some(Resolved::Error(error)) => Err(error.through_dependent(&task.describe())),
-                    Some(Resolved::Stored(_)) => dependency.process().store.get(&dependency.id()).ok_or_else(|| {
-                        Error::object_lost(format!(
-                            "argument {} of {} left this node",
-                            dependency.id(),
-                            task.describe()
-                        ))
-                    }),
+                    Some(Resolved::Stored(stored)) => {
+                        let here = dependency.process().store.get_with_refs(&dependency.id(), &stored);
+                        here.ok_or_else(|| {
+                            Error::object_lost(format!(
+                                "argument {} of {} left this node",
+                                dependency.id(),
+                                task.describe()
+                            ))
+                        })
+                    }
                     None => Err(Error::object_lost(format!("argument {} is not ready", dependency.id()))),
                 });
                 Ok((input.inline.clone(), dependencies.collect::<Result<_>>()?))

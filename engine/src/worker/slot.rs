@@ -156,6 +156,7 @@ impl TaskSlot {
             None => {
                 if let Some(Job::Remote(job)) = self.running().filter(|job| job.id() == id) {
                     job.cancel();
+                    self.host.wake(id);
                 }
                 false
             }

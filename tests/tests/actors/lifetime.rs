@@ -210,6 +210,24 @@ both! {
         assert_eq!(call.await?, 5);
     }
 
+    /// An actor whose last handle goes while its constructor still waits for an argument is made, and ends.
+    async fn an_actor_ends_whose_handle_went_before_its_argument_came(cluster) {
+        drop(Counter::remote(late::remote(5, 200)));
+    }
+
+    /// What an actor keeps is let go when its job ends.
+    async fn what_an_actor_kept_is_freed_when_its_job_ends(cluster) {
+        let other = cluster.driver().await?;
+        let text = other.scope(async {
+            let keeper = Keeper::remote(vec![actinic::put("kept").await?]);
+            keeper.read(0).await
+        });
+        assert_eq!(text.await?, "kept");
+        let keeper = other.scope(async { Keeper::remote(vec![actinic::put("kept").await?]).read(0).await.map(drop) });
+        keeper.await?;
+        other.shutdown().await?;
+    }
+
     /// ACT-27: a handle inside an object keeps the actor alive, until the object is freed.
     async fn a_handle_inside_an_object_counts(cluster) {
         let counter = Counter::options().name("inside").remote(5);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actinic_transport::NodeId;
 
-use super::messages::{Action, LeaseId, Purpose, RefuseReason, RequestKey, Scheduling};
+use super::messages::{Action, LeaseId, Purpose, RefuseReason, RequestKey, Scheduling, WorkerKind};
 use super::policy::{HOPS_MAX, Local, SPILLS_MAX, Seat, choose, least_used};
 use super::queue::{Queue, Rank, Request, Reserver, Verdict, Waits};
 use super::{Class, Lease, RayletCore, Recalled};
@@ -286,8 +286,9 @@ impl RayletCore {
         self.ledger.open(&lease.holder, &lease.hold);
         self.join_class(&lease);
         let job = lease.holder.job;
+        let ends = kind == WorkerKind::Slot && lease.actor.is_some();
         self.leases.insert(number, lease);
-        if let Some(worker) = self.pool.take(job, kind, number) {
+        if let Some(worker) = self.pool.take(job, kind, number, ends) {
             self.grant(number, worker, out);
         }
     }

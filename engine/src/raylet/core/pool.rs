@@ -4,7 +4,8 @@
 //! served; whichever worker of the job is ready first, started or returned, is theirs (POOL-1). No more workers
 //! start than leases wait for one, or were asked for ahead of need (POOL-2); of the idle, the one used last is used
 //! next, and the others age until they are asked whether they own what somebody may ask for, and are stopped if not
-//! (POOL-3).
+//! (POOL-3). A worker that becomes an actor's home ends with the actor, and so has never run a task, of which it might
+//! own what somebody refers to (POOL-4).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub(super) struct Worker {
     pub(super) job: JobId,
     pub(super) kind: WorkerKind,
     pub(super) state: WorkerState,
+    /// It may have run tasks.
+    used: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +63,8 @@ pub(super) struct Pool {
     /// Of each pen, used last at the back.
     idle: BTreeMap<Pen, Vec<WorkerId>>,
     hosts: BTreeMap<JobId, WorkerId>,
-    waiting: BTreeMap<Pen, VecDeque<u64>>,
+    /// Each lease with whether its worker ends with it.
+    waiting: BTreeMap<Pen, VecDeque<(u64, bool)>>,
     starting: BTreeMap<Pen, u32>,
     faults: BTreeMap<Pen, Faults>,
     /// Idle workers that were asked whether anything needs them.
@@ -82,26 +86,31 @@ impl Pool {
         }
     }
 
-    /// A worker for this lease now, or the promise of one: it then waits here.
-    pub(super) fn take(&mut self, job: JobId, kind: WorkerKind, lease: u64) -> Option<WorkerId> {
-        let ready = self.ready(job, kind);
+    /// A worker for this lease now, or the promise of one: it then waits here. `ends` says that the worker ends with the
+    /// lease.
+    pub(super) fn take(&mut self, job: JobId, kind: WorkerKind, lease: u64, ends: bool) -> Option<WorkerId> {
+        let ready = self.ready(job, kind, ends);
         match ready {
-            Some(worker) => self.employ(worker),
-            None => self.waiting.entry((job, kind)).or_default().push_back(lease),
+            Some(worker) => self.employ(worker, ends),
+            None => self.waiting.entry((job, kind)).or_default().push_back((lease, ends)),
         }
         ready
     }
 
-    fn ready(&mut self, job: JobId, kind: WorkerKind) -> Option<WorkerId> {
-        if let Some(worker) = self.idle.get_mut(&(job, kind)).and_then(Vec::pop) {
-            return Some(worker);
+    fn ready(&mut self, job: JobId, kind: WorkerKind, ends: bool) -> Option<WorkerId> {
+        if let Some(idle) = self.idle.get_mut(&(job, kind)) {
+            let fits = |id: &WorkerId| !ends || self.workers.get(id).is_some_and(|worker| !worker.used);
+            if let Some(at) = idle.iter().rposition(fits) {
+                return Some(idle.remove(at));
+            }
         }
         let host = self.hosts.get(&job).filter(|_| kind == WorkerKind::SharedHost)?;
         self.workers.get(host).filter(|host| host.state != WorkerState::Starting).map(|_| *host)
     }
 
-    fn employ(&mut self, worker: WorkerId) {
+    fn employ(&mut self, worker: WorkerId, ends: bool) {
         if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.used |= !ends;
             let leases = match worker.state {
                 WorkerState::Leased { leases } => leases + 1,
                 WorkerState::Starting | WorkerState::Idle { .. } => 1,
@@ -155,30 +164,29 @@ impl Pool {
         let mut pairs = Vec::new();
         let pens: Vec<Pen> = self.waiting.keys().copied().collect();
         for (job, kind) in pens {
-            while self.waiting.contains_key(&(job, kind)) {
-                let Some(worker) = self.ready(job, kind) else {
-                    break;
-                };
-                self.employ(worker);
-                pairs.extend(self.next_waiting((job, kind)).map(|lease| (lease, worker)));
+            while let Some((lease, ends)) = self.next_waiting((job, kind)) {
+                let Some(worker) = self.ready(job, kind, ends) else { break };
+                self.employ(worker, ends);
+                self.forget(job, kind, lease);
+                pairs.push((lease, worker));
             }
         }
         pairs
     }
 
-    fn next_waiting(&mut self, pen: Pen) -> Option<u64> {
-        let waiting = self.waiting.get_mut(&pen)?;
-        let lease = waiting.pop_front();
-        if waiting.is_empty() {
-            self.waiting.remove(&pen);
-        }
-        lease
+    /// The first lease that waits and can have one of the idle workers; else the first.
+    fn next_waiting(&self, pen: Pen) -> Option<(u64, bool)> {
+        let waiting = self.waiting.get(&pen)?;
+        let used = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.used);
+        let only_used = self.idle.get(&pen).is_some_and(|idle| !idle.is_empty() && idle.iter().all(used));
+        let fits = waiting.iter().find(|(_, ends)| !(only_used && *ends));
+        fits.or_else(|| waiting.front()).copied()
     }
 
     /// The lease waits for a worker no longer.
     pub(super) fn forget(&mut self, job: JobId, kind: WorkerKind, lease: u64) {
         if let Some(waiting) = self.waiting.get_mut(&(job, kind)) {
-            waiting.retain(|other| *other != lease);
+            waiting.retain(|(other, _)| *other != lease);
             if waiting.is_empty() {
                 self.waiting.remove(&(job, kind));
             }
@@ -222,7 +230,7 @@ impl Pool {
             if pen.1 == WorkerKind::SharedHost {
                 self.hosts.insert(pen.0, worker);
             }
-            self.workers.insert(worker, Worker { job: pen.0, kind: pen.1, state: WorkerState::Starting });
+            self.workers.insert(worker, Worker { job: pen.0, kind: pen.1, state: WorkerState::Starting, used: false });
             out.push(Action::StartWorker { worker, job: pen.0, kind: pen.1 });
         }
     }
@@ -269,7 +277,7 @@ impl Pool {
             return Vec::new();
         }
         self.faults.remove(&pen);
-        self.waiting.get(&pen).map(|waiting| waiting.iter().copied().collect()).unwrap_or_default()
+        self.waiting.get(&pen).map(|waiting| waiting.iter().map(|(lease, _)| *lease).collect()).unwrap_or_default()
     }
 
     /// A worker's answer. One that was leased meanwhile stays.

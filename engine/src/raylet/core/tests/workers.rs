@@ -1,4 +1,4 @@
-//! The pool: POOL-1 to POOL-3, and starts that fail.
+//! The pool: POOL-1 to POOL-4, and starts that fail.
 
 use super::super::*;
 use super::harness::*;
@@ -46,6 +46,23 @@ fn no_more_workers_start_than_are_needed() {
     assert!(starts(&mut bench).is_empty(), "the one still starting serves it");
     bench.tell(Event::WorkerStarted { worker: started[1] });
     assert_eq!(bench.granted().len(), 1);
+}
+
+/// POOL-4: a worker that ran tasks may own what they made; it does not become an actor's home, whose end would be its own.
+#[test]
+fn an_actor_gets_a_worker_that_ran_no_task() {
+    let mut bench = Bench::new(cpus(2));
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 1)));
+    let (lease, _, used) = bench.grants()[0];
+    bench.out.clear();
+    bench.give_back(lease);
+    let purpose = actor(9, cpus(1), Host::Dedicated);
+    bench.tell(Event::RequestLease(LeaseRequest { purpose, ..ask(owner(1), 2, 1) }));
+    let (_, _, home) = bench.grants()[0];
+    assert_ne!(home, used);
+    bench.out.clear();
+    bench.tell(Event::RequestLease(ask(owner(1), 3, 1)));
+    assert_eq!(bench.grants()[0].2, used, "the other is there for tasks");
 }
 
 /// POOL-2: many at once are started a few at a time.
