@@ -66,6 +66,16 @@ impl Keeper {
 }
 
 modes! {
+    /// more small objects at once than may wait for a session.
+    2 CPUs, async fn a_task_gets_eighty_megabytes_in_small_objects(cluster) {
+        let small = Buffer::from(vec![7u8; 90_000]);
+        let mut refs = Vec::new();
+        for _ in 0..900 {
+            refs.push(actinic::put(&small).await?);
+        }
+        assert_eq!(check_inside::remote(&refs).await?, 900 * 90_000);
+    }
+
     /// BAS-21: eighty megabytes from a task, to the driver and to another task, and freed.
     2 CPUs, async fn large_objects_travel(cluster) {
         let large = make::remote(LARGE);
@@ -144,6 +154,32 @@ async fn only_large_objects_are_stored(cluster: TestCluster) -> actinic::Result<
     assert_eq!(cluster.head().objects(), [large.id()]);
     drop((small, large));
     assert!(eventually(SOON, || node.objects().is_empty() && cluster.head().objects().is_empty()).await);
+    cluster.idle().await
+}
+
+/// What `usage` says: what is kept here, what of it others hold, and what lies in the stores of all nodes.
+#[actinic::test(num_cpus = 0)]
+async fn usage_counts_what_is_kept_on_every_node(cluster: TestCluster) -> actinic::Result<()> {
+    let _node = cluster.add_node().num_cpus(1).await?;
+    let large = make::remote(1_000_000);
+    large.done().await?;
+    let usage = cluster.usage().await?;
+    assert_eq!((usage.owned, usage.stored / 1_000_000), (1, 1), "on the other node: {usage:?}");
+    assert_eq!(large.clone().await?.len(), 1_000_000);
+    assert_eq!(cluster.usage().await?.stored / 1_000_000, 2, "and a copy here");
+    let keeper = Keeper::remote();
+    keeper.keep(vec![large.clone()]).await?;
+    drop(large);
+    let usage = cluster.usage().await?;
+    assert_eq!((usage.lent, usage.stored / 1_000_000), (1, 2), "the actor keeps it: {usage:?}");
+    keeper.drop_all().await?;
+    drop(keeper);
+    let nothing = async || cluster.usage().await.is_ok_and(|usage| usage == actinic::Usage::default());
+    assert!(eventually(SOON, nothing).await, "{:?}", cluster.usage().await?);
+    let waits = make::options().num_cpus(2).remote(1);
+    assert!(eventually(SOON, async || cluster.usage().await.is_ok_and(|usage| usage.waiting == 1)).await);
+    actinic::cancel(&waits).await?;
+    drop(waits);
     cluster.idle().await
 }
 
