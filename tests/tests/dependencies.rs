@@ -186,7 +186,7 @@ modes! {
     2 CPUs, async fn a_cancelled_task_waits_no_more(cluster) {
         let scratch = Scratch::new();
         let (begun, over, gate) = (scratch.file("begun"), scratch.file("over"), scratch.file("gate"));
-        let late = held::remote(&scratch.file("running"), &gate, 7);
+        let late = held::remote(scratch.file("running"), &gate, 7);
         let waits = waits_inside::remote(&begun, &over, vec![late.clone()]);
         until_counted(&begun, 1).await;
         actinic::cancel(&waits).await?;
