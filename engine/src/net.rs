@@ -8,9 +8,8 @@ use crate::actor::host::ActorHost;
 use crate::api::error::Error;
 use crate::gcs::{Answer, Asked, Gcs, SessionLost, Told};
 use crate::ids::{OwnerId, TaskId};
-use crate::object::{RawRef, Resolved, Target};
+use crate::object::{Resolved, Target};
 use crate::object_manager::{ServeObjects, pull};
-use crate::owner::remote::carried_outcome_refs;
 use crate::process::Process;
 use crate::protocol::calls::{CALLS, REPLIES, TASKS, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue};
 use crate::protocol::refs::WireRefs;
@@ -93,32 +92,6 @@ fn decode<'a, T: serde::Deserialize<'a>>(from: &Peer, body: &'a [u8]) -> Option<
     }
 }
 
-/// So many bytes may wait for a borrower before answers to it wait for room: far below the end of its session.
-const ANSWERS_BYTES: usize = 16 << 20;
-
-/// Tells a borrower the outcome of an object of this process: its value if that is small.
-fn send_object(process: &Arc<Process>, to: &Peer, object: crate::ids::ObjectId, raw: &RawRef) {
-    let Some(resolved) = raw.slot().get() else { return };
-    let outcome = match &resolved {
-        Resolved::Value(value) if value.size() <= crate::call::INLINE_LIMIT => WireOutcome::Value(WireValue::of(value)),
-        Resolved::Value(value) => WireOutcome::Stored {
-            size: value.size() as u64,
-            at: vec![process.address()],
-            refs: WireRefs::of(value.refs()),
-        },
-        Resolved::Stored(stored) => {
-            WireOutcome::Stored { size: stored.size, at: stored.at.clone(), refs: WireRefs::of(&stored.refs) }
-        }
-        Resolved::Error(error) => WireOutcome::Error(error.clone()),
-    };
-    let refs = carried_outcome_refs(&resolved);
-    let answer = ObjectAnswer { object, outcome };
-    if let Err(error) = process.send_with_refs(to, (OBJECT, None), &answer, refs, || {}) {
-        let answer = ObjectAnswer { object, outcome: WireOutcome::Error(error) };
-        let _ = to.tell(actinic_transport::Lane::Ordered, OBJECT, &answer);
-    }
-}
-
 impl Ear {
     fn owner(&self, from: &Peer, messages: &mut Messages<'_>) {
         for message in messages {
@@ -151,15 +124,7 @@ impl Ear {
         let (process, peer) = (Arc::clone(&self.process), from.clone());
         let kept = raw.clone();
         crate::actor::client::when_ready(&raw, move || {
-            if peer.backlog() <= ANSWERS_BYTES {
-                return send_object(&process, &peer, object, &kept);
-            }
-            // Whoever asks for thousands at once gets them as it reads them.
-            let spawner = Arc::clone(&process);
-            spawner.spawn(async move {
-                peer.drained().await;
-                send_object(&process, &peer, object, &kept);
-            });
+            process.answer_object(&peer, object, kept);
         });
     }
 

@@ -71,7 +71,7 @@ struct Tables {
     resources: BTreeMap<NodeId, (crate::resources::ResourceSet, crate::resources::ResourceSet)>,
     kept_slots: Vec<Arc<TaskSlot>>,
     /// Actors whose answers are to be sent soon.
-    answering: Vec<Arc<ActorHost>>,
+    answering: Vec<Weak<ActorHost>>,
 }
 
 /// Hears why.
@@ -112,6 +112,8 @@ pub(crate) struct Process {
     pub(crate) gcs_at: OnceLock<PeerAddr>,
     /// By whom this process is reached where it cannot be dialled.
     pub(crate) relay: OnceLock<(ProcessId, SocketAddr)>,
+    /// What borrowers asked for and have not been sent.
+    pub(crate) answers: crate::answers::Answers,
     /// What was cancelled before it came.
     pub(crate) tombstones: Tombstones,
     /// The binaries of jobs.
@@ -176,6 +178,7 @@ impl Process {
                 progress: OnceLock::new(),
                 gcs_at: OnceLock::new(),
                 relay: OnceLock::new(),
+                answers: crate::answers::Answers::default(),
                 tombstones: Tombstones::default(),
                 programs: Programs::default(),
                 admission: OnceLock::new(),
@@ -260,7 +263,7 @@ impl Process {
     pub(crate) fn want_answers_sent(self: &Arc<Self>, actor: &Arc<ActorHost>) {
         let first = {
             let mut tables = self.lock();
-            tables.answering.push(Arc::clone(actor));
+            tables.answering.push(Arc::downgrade(actor));
             tables.answering.len() == 1
         };
         if first {
@@ -268,7 +271,7 @@ impl Process {
             self.spawn(async move {
                 tokio::time::sleep(crate::worker::slot::LONG).await;
                 let answering = std::mem::take(&mut process.lock().answering);
-                answering.iter().for_each(|actor| actor.alarm());
+                answering.iter().filter_map(Weak::upgrade).for_each(|actor| actor.alarm());
             });
         }
     }

@@ -43,7 +43,8 @@ pub(super) struct Inbox {
     pub(super) new: bool,
     pub(super) ending: Ending,
     pub(super) ended: bool,
-    pub(super) running: Vec<Job>,
+    /// Calls that were taken out to run and are not answered, in order.
+    pub(super) running: VecDeque<Job>,
 }
 
 /// Where the state is.
@@ -103,7 +104,7 @@ impl ActorHost {
                 new: true,
                 ending: Ending::No,
                 ended: false,
-                running: Vec::new(),
+                running: VecDeque::new(),
             }),
             mode: Mutex::new(Mode::None),
             single: Mutex::new(None),

@@ -26,7 +26,7 @@ pub(super) const ANSWERS_MAX: usize = 64;
 
 impl ActorHost {
     pub(crate) fn began(&self, job: &Job) {
-        self.lock().running.push(job.clone());
+        self.lock().running.push_back(job.clone());
     }
 
     /// A call has ended: its caller gets the outcome, at once or with those of other processes that wait to be sent; so
@@ -37,11 +37,14 @@ impl ActorHost {
         }
         let outcome = match ended {
             Ended::Answered(outcome) => outcome,
+            // What ends the actor does not undo what was answered before.
             Ended::Crashed => {
+                self.send_answers();
                 self.host.process.worker_crashed(&self.host);
                 return None;
             }
             Ended::Exited => {
+                self.send_answers();
                 self.gone(Gone::Exited, "it called exit_actor()");
                 return None;
             }
@@ -87,50 +90,32 @@ impl ActorHost {
         }
     }
 
-    /// Whether the actor was killed while a call ran, which was given up then. If not, and it is to be answered, it
-    /// does not count as running any more.
+    /// Whether the actor was killed while a call ran, which was given up then: that, or that it is answered, is decided
+    /// here. If it is to be answered, it does not count as running any more.
     fn was_given_up(&self, job: &Job, answers: bool) -> bool {
-        // Calls that were taken together run until the last of them is answered: giving up one that was does nothing.
-        let together = self.takes_together();
-        if together && !self.dead.load(Ordering::Acquire) {
-            return false;
-        }
-        let mut inbox = self.lock();
         let id = job.id();
-        match inbox.running.iter().position(|other| other.id() == id) {
-            Some(at) if answers && !together => drop(inbox.running.swap_remove(at)),
-            Some(_) => {}
-            None => return inbox.ended,
-        }
+        let mut inbox = self.lock();
+        let Some(at) = inbox.running.iter().position(|other| other.id() == id) else { return inbox.ended };
+        let known = if answers { inbox.running.remove(at) } else { None };
+        drop(inbox);
+        // The last to know of a call drops its arguments: not under the lock.
+        drop(known);
         false
     }
 
-    /// Whether no call may overtake another, and one thread at a time runs them.
-    fn takes_together(&self) -> bool {
-        !self.entry.is_local() && self.spec.max_concurrency <= 1
-    }
-
-    /// Takes calls out of the inbox, in order; `false` if there is none, and the thread is counted out. `done` is room
-    /// for those that ran before.
-    fn take_calls(&self, taken: &mut VecDeque<Job>, done: &mut Vec<Job>) -> bool {
-        let together = self.takes_together();
+    /// Takes calls out of the inbox, in order; `false` if there is none, and the thread is counted out.
+    fn take_calls(&self, taken: &mut VecDeque<Job>) -> bool {
+        let in_order = self.spec.max_concurrency <= 1;
+        let mut inbox = self.lock();
+        while taken.len() < if in_order { TAKEN_CALLS } else { 1 }
+            && let Some(job) = inbox.next_ready(in_order)
         {
-            let mut inbox = self.lock();
-            if together {
-                std::mem::swap(&mut inbox.running, done);
-            }
-            while taken.len() < if together { TAKEN_CALLS } else { 1 }
-                && let Some(job) = inbox.next_ready(together)
-            {
-                inbox.running.push(job.clone());
-                taken.push_back(job);
-            }
-            if taken.is_empty() {
-                inbox.active = inbox.active.saturating_sub(1);
-            }
+            inbox.running.push_back(job.clone());
+            taken.push_back(job);
         }
-        // The last to know of a call drops its arguments: not under the lock.
-        done.clear();
+        if taken.is_empty() {
+            inbox.active = inbox.active.saturating_sub(1);
+        }
         !taken.is_empty()
     }
 
@@ -188,9 +173,9 @@ impl Strand for ActorHost {
         let start = self.host.process.env.now();
         let mut began = start;
         let mut calls = 0;
-        let (mut taken, mut done) = (VecDeque::new(), Vec::new());
+        let mut taken = VecDeque::new();
         let more = 'turn: loop {
-            if !self.take_calls(&mut taken, &mut done) {
+            if !self.take_calls(&mut taken) {
                 break false;
             }
             while let Some(job) = taken.pop_front() {

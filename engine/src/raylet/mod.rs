@@ -2,6 +2,7 @@
 
 #[allow(dead_code, unused_imports, reason = "the core knows draining and explains itself, for what is to come")]
 pub(crate) mod core;
+mod runs;
 pub(crate) mod spawn;
 #[cfg(test)]
 mod tests;
@@ -234,7 +235,7 @@ pub(crate) struct Raylet {
     namespaces: BTreeMap<JobId, Arc<str>>,
     nodes: BTreeMap<NodeId, NodeRow>,
     placing: BTreeMap<RequestId, (ActorRun, Arc<ActorSpec>)>,
-    running: BTreeMap<ActorRun, (LeaseId, WorkerId)>,
+    running: runs::Runs,
     /// Runs that ended before they were started.
     cancelled: std::collections::BTreeSet<ActorRun>,
     next_request: u64,
@@ -274,7 +275,7 @@ impl Raylet {
             namespaces: BTreeMap::new(),
             nodes: BTreeMap::new(),
             placing: BTreeMap::new(),
-            running: BTreeMap::new(),
+            running: runs::Runs::default(),
             cancelled: std::collections::BTreeSet::new(),
             next_request: 0,
             tick: None,
@@ -534,7 +535,7 @@ impl Raylet {
     fn stop_worker(&mut self, worker: WorkerId) {
         match self.workers.remove(&worker) {
             Some((_, Worker::Thread { slot })) => {
-                self.end_actor_of(worker);
+                self.end_actors_of(worker);
                 drop(slot.close());
                 if let Some(owner) = slot.host.owner_if_any() {
                     let owner = Arc::clone(owner);
@@ -553,20 +554,18 @@ impl Raylet {
         }
     }
 
-    /// Ends the actor of a worker that stops, as the end of a process would: what it keeps is let go.
-    fn end_actor_of(&mut self, worker: WorkerId) {
-        let run = self.running.iter().find(|(_, (_, at))| *at == worker).map(|(run, _)| *run);
-        let Some(run) = run else { return };
-        match self.process.actor(crate::actor::host::number(run.actor)) {
-            Some(actor) if actor.run == run => actor.ask_end(true),
-            _ => self.process.cancel_start(run),
+    /// Ends the actors of a worker that stops, as the end of a process would: what it keeps is let go.
+    fn end_actors_of(&mut self, worker: WorkerId) {
+        for run in self.running.at(worker) {
+            match self.process.actor(crate::actor::host::number(run.actor)) {
+                Some(actor) if actor.run == run => actor.ask_end(true),
+                _ => self.process.cancel_start(run),
+            }
         }
     }
 
     fn worker_gone(&mut self, worker: WorkerId, text: &str, ctx: &mut Context<Self>) {
-        let gone: Vec<ActorRun> =
-            self.running.iter().filter(|(_, (_, at))| *at == worker).map(|(run, _)| *run).collect();
-        for run in gone {
+        for run in self.running.at(worker) {
             self.running.remove(&run);
             self.process.tell_gcs(ToGcs::ActorDied {
                 run,
@@ -635,7 +634,7 @@ impl Raylet {
             return;
         };
         let node = self.process.id.node;
-        self.running.insert(run, (lease, worker));
+        self.running.insert(run, lease, worker);
         self.process.tell_gcs(ToGcs::ActorPlaced { run, node });
         match &self.workers.get(&worker) {
             Some((_, Worker::Thread { .. })) => {
@@ -674,7 +673,7 @@ impl Raylet {
             self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
             return;
         }
-        let Some((_, worker)) = self.running.get(&run).copied() else {
+        let Some(worker) = self.running.worker(&run) else {
             self.cancelled.insert(run);
             self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
             return;
@@ -705,14 +704,14 @@ impl Raylet {
     }
 
     fn actor_up(&mut self, run: ActorRun) {
-        let Some((_, worker)) = self.running.get(&run) else { return };
-        let Some(addr) = self.worker_addr(*worker) else { return };
-        let pid = match self.workers.get(worker) {
+        let Some(worker) = self.running.worker(&run) else { return };
+        let Some(addr) = self.worker_addr(worker) else { return };
+        let pid = match self.workers.get(&worker) {
             Some((_, Worker::Process { pid, .. })) => *pid,
             _ => self.process.env.pid(),
         };
         let node = self.process.id.node;
-        self.process.tell_gcs(ToGcs::ActorReady { run, node, process: addr.peer, worker: *worker, pid });
+        self.process.tell_gcs(ToGcs::ActorReady { run, node, process: addr.peer, worker, pid });
     }
 
     fn hear(&mut self, message: ToRaylet, ctx: &mut Context<Self>) {

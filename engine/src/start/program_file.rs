@@ -207,10 +207,13 @@ impl Programs {
     /// What was kept as a job's program turned out to be another: the file goes, and the program is fetched anew when a
     /// worker is wanted next. `false` if it is not one that is kept here.
     pub(crate) fn discard(&self, job: JobId) -> bool {
-        let mut jobs = self.lock();
-        let Some(hash) = jobs.get(&job).and_then(|file| file.cached) else { return false };
-        // Other jobs that have opened the same file find out by themselves.
-        jobs.remove(&job);
+        let hash = {
+            let mut jobs = self.lock();
+            let Some(hash) = jobs.get(&job).and_then(|file| file.cached) else { return false };
+            // Other jobs that have opened the same file find out by themselves.
+            jobs.remove(&job);
+            hash
+        };
         if let Some((files, cache)) = self.cache.get() {
             // Another job's worker may have shown it before; what was fetched since is fetched once more.
             let _ = files.remove_file(&cache.join(hex(&hash)));

@@ -244,7 +244,9 @@ impl Identity {
 
     /// How long until two thirds of its life are over, which is when to renew it.
     pub fn renew_in(&self) -> Duration {
-        Duration::from_millis(self.expires.saturating_sub(since_1970())).saturating_sub(self.life / 3)
+        let left = Duration::from_millis(self.expires.saturating_sub(since_1970()));
+        // More than its whole life is left: the clock was set back, and others do not take it for valid yet.
+        if left > self.life { Duration::ZERO } else { left.saturating_sub(self.life / 3) }
     }
 
     /// How long it lives from first to last.

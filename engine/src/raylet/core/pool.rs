@@ -164,10 +164,10 @@ impl Pool {
         let mut pairs = Vec::new();
         let pens: Vec<Pen> = self.waiting.keys().copied().collect();
         for (job, kind) in pens {
-            while let Some((lease, ends)) = self.next_waiting((job, kind)) {
+            while let Some((at, lease, ends)) = self.next_waiting((job, kind)) {
                 let Some(worker) = self.ready(job, kind, ends) else { break };
                 self.employ(worker, ends);
-                self.forget(job, kind, lease);
+                self.forget_at((job, kind), at);
                 pairs.push((lease, worker));
             }
         }
@@ -175,12 +175,24 @@ impl Pool {
     }
 
     /// The first lease that waits and can have one of the idle workers; else the first.
-    fn next_waiting(&self, pen: Pen) -> Option<(u64, bool)> {
+    fn next_waiting(&self, pen: Pen) -> Option<(usize, u64, bool)> {
         let waiting = self.waiting.get(&pen)?;
+        if let Some((lease, false)) = waiting.front() {
+            return Some((0, *lease, false));
+        }
         let used = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.used);
         let only_used = self.idle.get(&pen).is_some_and(|idle| !idle.is_empty() && idle.iter().all(used));
-        let fits = waiting.iter().find(|(_, ends)| !(only_used && *ends));
-        fits.or_else(|| waiting.front()).copied()
+        let at = waiting.iter().position(|(_, ends)| !(only_used && *ends)).unwrap_or(0);
+        waiting.get(at).map(|(lease, ends)| (at, *lease, *ends))
+    }
+
+    fn forget_at(&mut self, pen: Pen, at: usize) {
+        if let Some(waiting) = self.waiting.get_mut(&pen) {
+            waiting.remove(at);
+            if waiting.is_empty() {
+                self.waiting.remove(&pen);
+            }
+        }
     }
 
     /// The lease waits for a worker no longer.
