@@ -21,6 +21,22 @@ both! {
         second.open();
         assert_eq!(long.await?, 1);
     }
+
+    /// What an answered call was given is let go, though a long call runs behind it.
+    async fn an_answered_call_keeps_nothing(cluster) {
+        let (counter, first, second) = (Counter::remote(0), Gate::new(), Gate::new());
+        let object = actinic::put(&1i64).await?;
+        let begins = counter.wait_for(first.path());
+        let (quick, long) = (counter.count(vec![object.clone()]), counter.wait_for(second.path()));
+        first.open();
+        begins.await?;
+        assert_eq!(actinic::get(&quick).timeout(SOON / 2).await?, 1);
+        drop((object, quick));
+        // Sooner than the gate is given up.
+        assert!(eventually(SOON / 2, async || cluster.usage().await.is_ok_and(|usage| usage.lent == 0)).await);
+        second.open();
+        assert_eq!(long.await?, 0);
+    }
 }
 
 pub struct Forwarder {
