@@ -492,5 +492,9 @@ impl Inner {
         self.quinn.close(Close::Goodbye.code(), b"goodbye");
         let _ = tokio::time::timeout(FAREWELL, self.quinn.wait_idle()).await;
         net::release(&self.net, self.local);
+        // They are their owner's, who holds the endpoint: let go, or neither ends.
+        set(&self.on_event, None);
+        set(&self.bulk, None);
+        set(&self.joins, None);
     }
 }

@@ -424,3 +424,23 @@ pub fn sleep(time: Duration) -> Op<()> {
         hear.await.map_err(|_| Error::connection("the cluster was shut down"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// A cluster that was shut down leaves nothing: what holds its process would hold descriptors and memory too.
+    #[test]
+    #[allow(clippy::disallowed_methods)] // real threads end in real time
+    fn a_cluster_that_was_shut_down_is_gone() {
+        let cluster = crate::init().num_cpus(1).blocking().unwrap();
+        let process = Arc::downgrade(&cluster.owner().process);
+        cluster.shutdown().blocking().unwrap();
+        let begun = Instant::now();
+        while process.strong_count() > 0 && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(process.strong_count(), 0, "somebody holds the process");
+    }
+}
