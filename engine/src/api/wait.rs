@@ -188,22 +188,26 @@ impl<R: Ref> Wait<R> {
         objects.filter(|object| object.slot().is_stored()).cloned().collect()
     }
 
+    /// What to wait for, and within what; none if there are no refs.
+    fn begin(&self) -> Result<Option<(Bound, Option<Arc<Countdown>>)>> {
+        self.check()?;
+        if self.refs.is_empty() {
+            return Ok(None);
+        }
+        self.check_unique()?;
+        let only_looks = self.timeout == Some(Duration::ZERO);
+        Ok(Some((self.bound(), if only_looks { None } else { self.countdown() })))
+    }
+
     /// Waits on the calling thread.
     ///
     /// # Errors
     ///
     /// Those of `wait`, and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<(Vec<R>, Vec<R>)> {
-        self.check()?;
         check_may_block()?;
-        if self.refs.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        self.check_unique()?;
-        let bound = self.bound();
-        if self.timeout != Some(Duration::ZERO)
-            && let Some(countdown) = self.countdown()
-        {
+        let Some((bound, countdown)) = self.begin()? else { return Ok((Vec::new(), Vec::new())) };
+        if let Some(countdown) = countdown {
             let process = Arc::clone(self.refs[0].raw_ref().0.process());
             wait_for(&countdown, self.timeout, || process.env.now());
         }
@@ -231,15 +235,8 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            self.check()?;
-            if self.refs.is_empty() {
-                return Ok((Vec::new(), Vec::new()));
-            }
-            self.check_unique()?;
-            let bound = self.bound();
-            if self.timeout != Some(Duration::ZERO)
-                && let Some(countdown) = self.countdown()
-            {
+            let Some((bound, countdown)) = self.begin()? else { return Ok((Vec::new(), Vec::new())) };
+            if let Some(countdown) = countdown {
                 if let Some(time) = self.timeout {
                     self.refs[0].raw_ref().0.process().wake_after(time, Arc::clone(&countdown));
                 }
