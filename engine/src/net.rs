@@ -96,7 +96,7 @@ impl Ear {
     fn owner(&self, from: &Peer, messages: &mut Messages<'_>) {
         for message in messages {
             match decode::<ToOwner>(from, message.body) {
-                Some(ToOwner::GetObject { object }) => self.answer_object(from, object),
+                Some(ToOwner::GetObject { object, lost }) => self.answer_object(from, object, lost),
                 Some(message) => self.process.deliver(message),
                 None => {}
             }
@@ -104,7 +104,7 @@ impl Ear {
     }
 
     /// A borrower asks for an object of this process: it hears when there is an outcome.
-    fn answer_object(&self, from: &Peer, object: crate::ids::ObjectId) {
+    fn answer_object(&self, from: &Peer, object: crate::ids::ObjectId, lost: Vec<actinic_transport::ProcessId>) {
         let found = self.process.owner_numbered(object.task.owner.number);
         let Some(raw) = found.and_then(|owner| owner.find(object.task, object.index)) else {
             let error = Error::object_freed(format!("object {object} is not known to its owner any more"));
@@ -121,6 +121,9 @@ impl Ear {
             drop(self.process.send_with_refs(from, (OBJECT, None), &answer, vec![raw], || {}));
             return;
         }
+        if !lost.is_empty() {
+            return self.process.answer_lost(from, object, raw, lost);
+        }
         let (process, peer) = (Arc::clone(&self.process), from.clone());
         let kept = raw.clone();
         crate::actor::client::when_ready(&raw, move || {
@@ -132,6 +135,7 @@ impl Ear {
         for message in messages {
             let Some(answer) = decode::<ObjectAnswer<'_>>(from, message.body) else { continue };
             let resolved = self.process.read_outcome(from, &answer.outcome);
+            self.process.hear_again(answer.object, &resolved);
             let Some(borrowed) = self.process.borrowed_if_known(answer.object) else { continue };
             match &resolved {
                 // A lifeline: it must not hold itself.

@@ -165,12 +165,31 @@ impl Slot {
         }
     }
 
+    /// Replaces where a value lies by what its owner says now; gives the old place back, or what was of no use.
+    pub(crate) fn renew(&self, now: Resolved) -> Resolved {
+        match &mut *self.lock() {
+            State::Ready(before @ Resolved::Stored(_)) => std::mem::replace(before, now),
+            _ => now,
+        }
+    }
+
     /// Takes the value out of a slot that nobody can ask any more.
     pub(crate) fn clear(&self) -> State {
         std::mem::replace(
             &mut *self.lock(),
             State::Ready(Resolved::Error(Error::object_freed("the object was freed when its last ref was dropped"))),
         )
+    }
+
+    /// Makes a slot whose value was freed wait for it again; `false` if it has a value, or waits.
+    pub(crate) fn reopen(&self) -> bool {
+        let mut state = self.lock();
+        let freed = self.holds() == 0 && matches!(*state, State::Ready(Resolved::Error(_)));
+        if freed {
+            // The error of freeing holds nothing.
+            *state = State::Pending(Waiters::None);
+        }
+        freed
     }
 
     /// As [`Slot::clear`], of a task that nobody can find any more.

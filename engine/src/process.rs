@@ -114,6 +114,8 @@ pub(crate) struct Process {
     pub(crate) relay: OnceLock<(ProcessId, SocketAddr)>,
     /// What borrowers asked for and have not been sent.
     pub(crate) answers: crate::answers::Answers,
+    /// What was lost here, and is asked of its owner.
+    pub(crate) asking: crate::object_manager::lost::Asking,
     /// What was cancelled before it came.
     pub(crate) tombstones: Tombstones,
     /// The binaries of jobs.
@@ -179,6 +181,7 @@ impl Process {
                 gcs_at: OnceLock::new(),
                 relay: OnceLock::new(),
                 answers: crate::answers::Answers::default(),
+                asking: Default::default(),
                 tombstones: Tombstones::default(),
                 programs: Programs::default(),
                 admission: OnceLock::new(),
@@ -406,7 +409,7 @@ impl Process {
             return;
         }
         let owner = borrowed.id.task.owner.process;
-        borrowed.process.tell_owner(owner, ToOwner::GetObject { object: borrowed.id });
+        borrowed.process.tell_owner(owner, ToOwner::GetObject { object: borrowed.id, lost: Vec::new() });
     }
 
     /// An object of this process's owners is needed by nobody: its copies elsewhere go.
@@ -653,8 +656,9 @@ impl Process {
 
     /// What is borrowed from an owner that is dead has no value any more, here neither.
     fn borrowed_from(&self, dead: impl Fn(ObjectId) -> bool, why: &str) {
-        let lost: Vec<ObjectId> = self.lock().borrowed.keys().copied().filter(|id| dead(*id)).collect();
-        for id in lost {
+        let mut lost = self.asking.objects();
+        lost.extend(self.lock().borrowed.keys().copied());
+        for id in lost.into_iter().filter(|id| dead(*id)) {
             self.store.drop_copy(&id);
             self.borrowed_lost(id, why);
         }
@@ -889,6 +893,16 @@ impl Process {
             let text = "it had not begun".to_owned();
             self.tell_raylet(self.id.node, ToRaylet::ActorGone { run, how: Gone::Ended, text });
         }
+    }
+
+    /// Another ref to a borrowed object that has one here.
+    pub(crate) fn borrowed_again(&self, id: ObjectId) -> Option<RawRef> {
+        let tables = self.lock();
+        let known = tables.borrowed.get(&id).and_then(Weak::upgrade)?;
+        let held = (known.slot.holds() > 0).then(|| RawRef::borrowed(Arc::clone(&known)));
+        // It may be the last to know the object.
+        drop(tables);
+        held
     }
 
     /// The known borrowed object, for an answer that arrived.

@@ -76,7 +76,7 @@ impl Process {
     /// What is said to the dead: who asked for an object has lost it.
     fn undeliverable(&self, message: ToOwner) {
         match message {
-            ToOwner::GetObject { object } => self.borrowed_lost(object, "its owner is gone"),
+            ToOwner::GetObject { object, .. } => self.borrowed_lost(object, "its owner is gone"),
             message => tracing::debug!(?message, "a message to an owner that is gone was dropped"),
         }
     }

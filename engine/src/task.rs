@@ -97,6 +97,8 @@ pub(crate) struct Task {
     missing: AtomicU32,
     attempt: AtomicU32,
     done: AtomicBool,
+    /// It runs again, after it was done, for results of it were lost.
+    again: AtomicBool,
     cancelled: AtomicBool,
     /// Another process was given a ref to one of its returns.
     shared: AtomicBool,
@@ -137,6 +139,7 @@ impl Task {
             missing: AtomicU32::new(1),
             attempt: AtomicU32::new(0),
             done: AtomicBool::new(false),
+            again: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             shared: AtomicBool::new(false),
             input: Mutex::new(input),
@@ -162,6 +165,7 @@ impl Task {
             missing: AtomicU32::new(0),
             attempt: AtomicU32::new(0),
             done: AtomicBool::new(true),
+            again: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             shared: AtomicBool::new(false),
             input: Mutex::default(),
@@ -213,6 +217,26 @@ impl Task {
         self.done.load(Ordering::SeqCst)
     }
 
+    /// Whether no run of it is wanted any more: it is done, and does not run again to make lost results.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_done() && !self.again.load(Ordering::SeqCst)
+    }
+
+    /// Begins another attempt at a task that is done; `false` if the options allow no more.
+    pub(crate) fn begin_again(&self) -> bool {
+        self.missing.store(1, Ordering::Release);
+        self.again.store(true, Ordering::SeqCst);
+        let begins = self.next_attempt();
+        if !begins {
+            self.end_again();
+        }
+        begins
+    }
+
+    pub(crate) fn end_again(&self) {
+        self.again.store(false, Ordering::SeqCst);
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
@@ -231,6 +255,15 @@ impl Task {
 
     pub(crate) fn input(&self) -> Input {
         self.input.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_input(&self, input: Input) {
+        let before = std::mem::replace(&mut *self.input.lock().unwrap_or_else(PoisonError::into_inner), input);
+        drop(before);
+    }
+
+    pub(crate) fn take_input(&self) -> Input {
+        std::mem::take(&mut *self.input.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs `read` on the arguments without cloning them; it must not run user code.
@@ -308,20 +341,26 @@ impl Task {
     /// Ends the task: every ref gets its outcome. Nothing happens if it has ended before.
     pub(crate) fn finish(task: &Arc<Task>, mut outcomes: impl Iterator<Item = Resolved>) {
         if task.done.load(Ordering::SeqCst) {
+            if !task.is_over() {
+                return task.owner.rebuilt(task, outcomes);
+            }
             for (index, outcome) in outcomes.enumerate() {
                 task.owner.give_up(task, index as u32, &outcome);
             }
             return;
         }
+        let mut stored = false;
         for (index, slot) in task.slots().enumerate() {
             let outcome = outcomes.next().unwrap_or_else(|| {
                 Resolved::Error(Error::task(format!("{} returned too few values", task.describe())))
             });
-            if let Some(late) = slot.offer(outcome) {
-                task.owner.give_up(task, index as u32, &late);
+            let is_stored = matches!(outcome, Resolved::Stored(_));
+            match slot.offer(outcome) {
+                None => stored |= is_stored,
+                Some(late) => task.owner.give_up(task, index as u32, &late),
             }
         }
-        Task::ended(task);
+        Task::ended(task, stored);
     }
 
     /// Ends the task with one outcome for all its refs.
@@ -330,8 +369,12 @@ impl Task {
         Task::finish(task, outcomes);
     }
 
-    fn ended(task: &Arc<Task>) {
-        let input = std::mem::take(&mut *task.input.lock().unwrap_or_else(PoisonError::into_inner));
+    /// All refs have their outcome; `stored` if one of them lies in a store.
+    fn ended(task: &Arc<Task>, stored: bool) {
+        let input = task.take_input();
+        if stored && !task.is_cancelled() {
+            task.owner.keep_lineage(task, &input);
+        }
         if task.done.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -351,7 +394,7 @@ impl Task {
     pub(crate) fn next_attempt(&self) -> bool {
         let made = self.attempt.load(Ordering::Acquire);
         if self.is_cancelled()
-            || self.is_done()
+            || self.is_over()
             || (self.meta.max_retries >= 0 && i64::from(made) >= self.meta.max_retries)
         {
             return false;

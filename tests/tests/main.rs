@@ -15,6 +15,7 @@ mod faults;
 mod harness;
 mod interface;
 mod limits;
+mod lineage;
 mod objects;
 mod oracle;
 mod promise;

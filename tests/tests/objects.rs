@@ -257,7 +257,8 @@ async fn an_argument_is_fetched_for_an_actor_in_the_callers_process(cluster: Tes
 async fn an_argument_that_cannot_be_fetched_fails_its_call_only(cluster: TestCluster) -> actinic::Result<()> {
     let node = cluster.add_node().num_cpus(1).await?;
     let keeper = Keeper::options().scheduling(Scheduling::on(&cluster.head())).remote();
-    let (small, large) = (make::remote(10), make::options().scheduling(Scheduling::on(&node)).remote(1_000_000));
+    let (small, large) =
+        (make::remote(10), make::options().max_retries(0).scheduling(Scheduling::on(&node)).remote(1_000_000));
     large.done().await?;
     node.lose_objects().await?;
     let (lost, kept) = (keeper.length(&large), keeper.length(&small));

@@ -4,6 +4,8 @@
 //! lies in its owners' slots and is only counted here; what it keeps for others lies in the store's map. A copy moves
 //! when somebody needs it, by a bulk stream, once however many ask.
 
+pub(crate) mod lost;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -205,13 +207,7 @@ impl Process {
                 Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
             };
         }
-        let transferred = match self.transfer(object, stored).await {
-            // Who held it may be who owned it, and gone with it: an owner that lives holds what others have refs to.
-            Err(_) if held_by_owner(object, stored) || self.is_gone(object.task.owner.process).await => {
-                Err(owner_gone(object))
-            }
-            transferred => transferred,
-        };
+        let transferred = self.transfer_again(object, stored).await;
         let fetched = transferred.and_then(|value| {
             self.store.charge(value.size())?;
             Ok(value)
@@ -234,6 +230,29 @@ impl Process {
             self.tell_owner(owner.process, ToOwner::To { owner: owner.number, message: copied });
         }
         fetched.map(|value| with_refs(value, stored))
+    }
+
+    /// Transfers an object, and if all copies of it are gone, what its owner has made again.
+    async fn transfer_again(self: &Arc<Self>, object: ObjectId, stored: &Arc<Stored>) -> Result<Value> {
+        let mut at = Arc::clone(stored);
+        loop {
+            let lost = match self.transfer(object, &at).await {
+                // It was made again, with other refs.
+                Ok(value) if !Arc::ptr_eq(&at, stored) => return Ok(with_refs(value, &at)),
+                Ok(value) => return Ok(value),
+                Err(lost) => lost,
+            };
+            let owner = object.task.owner.process;
+            // Who held it may be who owned it, and gone with it: an owner that lives holds what others have refs to.
+            if owner != self.id && (held_by_owner(object, &at) || self.is_gone(owner).await) {
+                return Err(owner_gone(object));
+            }
+            match self.had_again(object, &at, lost).await? {
+                Resolved::Value(value) => return Ok(value),
+                Resolved::Error(error) => return Err(error),
+                Resolved::Stored(now) => at = now,
+            }
+        }
     }
 
     async fn transfer(self: &Arc<Self>, object: ObjectId, stored: &Stored) -> Result<Value> {

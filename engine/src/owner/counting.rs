@@ -229,11 +229,13 @@ impl Process {
     }
 
     pub(crate) fn borrowed_lost(&self, id: ObjectId, why: &str) {
+        let error = crate::api::error::Error::owner_died(format!("object {id} is lost: {why}"))
+            .at_node(id.task.owner.process.node)
+            .remedy("keep the ref's owner alive, or have the value made by a process that lives longer");
+        let error = crate::object::Resolved::Error(error);
+        self.hear_again(id, &error);
         if let Some(borrowed) = self.borrowed_if_known(id) {
-            let error = crate::api::error::Error::owner_died(format!("object {id} is lost: {why}"))
-                .at_node(id.task.owner.process.node)
-                .remedy("keep the ref's owner alive, or have the value made by a process that lives longer");
-            borrowed.slot.replace(crate::object::Resolved::Error(error));
+            borrowed.slot.replace(error);
         }
     }
 

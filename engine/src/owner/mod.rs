@@ -8,6 +8,8 @@
 mod counting;
 pub(crate) mod dispatch;
 mod leasing;
+mod lineage;
+mod rebuild;
 #[allow(dead_code, reason = "the whole protocol is here and tested; the shell counts some of it in the slots")]
 pub(crate) mod refs;
 pub(crate) mod remote;
@@ -24,6 +26,7 @@ use crate::call::{Args, Dependency, Returns};
 use crate::ids::{JobId, ObjectId, OwnerId, TaskId, WorkerId};
 use crate::object::{RawRef, Resolved, Slot, State, Stored};
 use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
+use crate::owner::lineage::{Lineage, Stays};
 use crate::owner::remote::Cancelling;
 use crate::owner::table::Table;
 use crate::process::Process;
@@ -86,6 +89,10 @@ struct Core {
     /// Async tasks that wait without holding their worker.
     parked: BTreeMap<u64, (Arc<Task>, Link)>,
     requests: leasing::Requests,
+    /// How finished tasks are run again.
+    lineage: Lineage<rebuild::Kept>,
+    /// Those that run again.
+    rebuilding: HashMap<u64, rebuild::Rebuild>,
 }
 
 impl Core {
@@ -134,6 +141,8 @@ impl Owner {
                 leases: HashMap::new(),
                 parked: BTreeMap::new(),
                 requests: leasing::Requests::default(),
+                lineage: Lineage::new(rebuild::LINEAGE_BYTES),
+                rebuilding: HashMap::new(),
             }),
             counts: counting::Counts::default(),
             copies: Mutex::default(),
@@ -227,7 +236,7 @@ impl Owner {
             return Err(error.clone());
         }
         value.check_cluster(self.process.id.cluster)?;
-        self.process.store.charge(value.size())?;
+        self.charge(value.size())?;
         let task =
             Task::resolved(Arc::clone(self), What::Put, Arc::clone(&self.process.put_meta), Resolved::Value(value), 1);
         self.lock().tasks.insert(task.seq, Arc::clone(&task));
@@ -413,7 +422,7 @@ impl Owner {
                 let may_have_run = at.is_none_or(|at| index < at);
                 if Some(index) == at || (may_have_run && task.meta.max_retries == 0) {
                     self.attempt_lost(task, why);
-                } else if !task.is_done() {
+                } else if !task.is_over() {
                     self.ready(task);
                 }
             }
@@ -422,7 +431,7 @@ impl Owner {
 
     /// A task ran where a worker died.
     fn attempt_lost(self: &Arc<Self>, task: &Arc<Task>, why: &Error) {
-        if task.is_done() {
+        if task.is_over() {
             return;
         }
         if task.next_attempt() {
@@ -497,10 +506,18 @@ impl Owner {
         false
     }
 
-    fn result(&self, value: Value) -> Resolved {
-        match self.process.store.charge(value.size()) {
+    fn result(self: &Arc<Self>, value: Value) -> Resolved {
+        match self.charge(value.size()) {
             Ok(()) => Resolved::Value(value),
             Err(error) => Resolved::Error(error),
+        }
+    }
+
+    /// Counts a value in the store. What stays for lineage's sake only goes first.
+    fn charge(self: &Arc<Self>, size: usize) -> Result<()> {
+        match self.process.store.charge(size) {
+            Err(_) if self.shed_lineage() => self.process.store.charge(size),
+            charged => charged,
         }
     }
 
@@ -532,7 +549,7 @@ impl Owner {
     pub(crate) fn parked(self: &Arc<Self>, lease: LeaseIx, seq: u64) {
         self.change(|core, out| {
             if let (Some(task), Some(link)) = (core.tasks.get(seq), core.dispatch.link(lease))
-                && !task.is_done()
+                && !task.is_over()
             {
                 core.parked.insert(seq, (Arc::clone(task), link.clone()));
             }
@@ -560,25 +577,34 @@ impl Owner {
     /// A ref that comes back from elsewhere is found under the same lock; what is settled here stays so.
     pub(crate) fn settle(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
         let wanted = |index: u32| self.wants(task, index);
-        let (gone, cleared) = {
+        let (gone, cleared, let_go) = {
             let mut core = self.lock();
             if wanted(index) {
                 return;
             }
-            let ends = task.is_done() || matches!(task.what, What::Lifeline(_));
+            let ends = task.is_over() || matches!(task.what, What::Lifeline(_));
             if !ends {
                 // Its end settles it.
                 return;
             }
-            if task.returns() == 1 {
-                (core.tasks.remove(task.seq), None)
-            } else {
-                // What was read of one is read of all.
-                let cleared = task.slot(index).clear();
-                let last = (0..task.returns()).all(|index| !wanted(index));
-                (if last { core.tasks.remove(task.seq) } else { None }, Some(cleared))
+            let stays = if core.lineage.is_empty() { Stays::Nothing } else { core.lineage.stays(task.seq) };
+            let last = || (0..task.returns()).all(|index| !wanted(index));
+            match stays {
+                Stays::Values => return,
+                Stays::Record => (None, Some(task.slot(index).clear()), None),
+                Stays::Nothing if task.returns() == 1 => {
+                    (core.tasks.remove(task.seq), None, core.lineage.forget(task.seq))
+                }
+                Stays::Nothing => {
+                    // What was read of one is read of all.
+                    let cleared = task.slot(index).clear();
+                    let last = last();
+                    let gone = if last { core.tasks.remove(task.seq) } else { None };
+                    (gone, Some(cleared), if last { core.lineage.forget(task.seq) } else { None })
+                }
             }
         };
+        self.let_go(let_go);
         if let What::Lifeline(actor) = &task.what {
             if gone.is_some() {
                 self.process.tell_gcs(ToGcs::HandlesGone { actor: *actor });
@@ -608,6 +634,10 @@ impl Owner {
     /// A task has failed, and nobody will ever see why: it is said here, once.
     fn report_unread(&self, task: &Task, outcome: &Resolved) {
         let Resolved::Error(error) = outcome else { return };
+        if let Error::ObjectFreed { .. } = error {
+            // It had a value, which was freed before its record.
+            return;
+        }
         let is_call = matches!(task.what, What::Function(_) | What::Method(_));
         let meant = task.is_cancelled() || self.dead.get().is_some() || self.process.is_closing();
         if !is_call || meant || !self.process.reports_unread || task.slots().any(Slot::was_read) {
@@ -695,6 +725,13 @@ impl Owner {
         let core = self.lock();
         let task = core.tasks.get(id.seq)?;
         task.has_slot(index).then(|| RawRef::owned(Arc::clone(task), index))
+    }
+
+    /// As [`Owner::find`], of an object that somebody has a ref to.
+    fn find_wanted(&self, id: TaskId, index: u32) -> Option<RawRef> {
+        let core = self.lock();
+        let task = core.tasks.get(id.seq).filter(|task| task.has_slot(index))?;
+        self.wants(task, index).then(|| RawRef::owned(Arc::clone(task), index))
     }
 
     /// The task with a number, while it is known.
@@ -823,10 +860,10 @@ impl Owner {
         }
         let tasks = self.tasks();
         let mut out = Acts::new();
-        {
+        let lineage = {
             let mut core = self.lock();
             for task in &tasks {
-                if let (What::Function(_), false) = (&task.what, task.is_done()) {
+                if let (What::Function(_), false) = (&task.what, task.is_over()) {
                     task.set_cancelled();
                     let key = task.key.load(Ordering::Relaxed);
                     if key != KeyIx::MAX {
@@ -835,7 +872,9 @@ impl Owner {
                 }
             }
             core.dispatch.close_idle(&mut out);
-        }
+            Self::end_rebuilding(&mut core)
+        };
+        self.let_go(lineage);
         self.perform(&mut out);
         for task in tasks {
             for (index, slot) in task.slots().enumerate() {

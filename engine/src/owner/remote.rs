@@ -78,7 +78,7 @@ impl Owner {
         let mut again = Vec::new();
         for (reply, task) in replies.iter().zip(self.tasks_numbered(replies.iter().map(|reply| reply.seq))) {
             done.push((reply.seq, reply.ns));
-            let wanted = task.filter(|task| task.attempt() == reply.attempt && !task.is_done());
+            let wanted = task.filter(|task| task.attempt() == reply.attempt && !task.is_over());
             let Some(task) = wanted else {
                 self.unwanted(from, reply);
                 continue;
@@ -111,7 +111,7 @@ impl Owner {
             let outcome = self.process.read_outcome(from, outcome);
             match self.task(reply.seq) {
                 // It will have another outcome, whose value may lie at the same place.
-                Some(task) if !task.is_done() => {}
+                Some(task) if !task.is_over() => {}
                 Some(task) => {
                     // What it brought was not counted in this process.
                     if let Resolved::Stored(_) = &outcome {

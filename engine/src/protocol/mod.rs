@@ -72,8 +72,8 @@ pub(crate) enum ToOwner {
     Resources { nodes: Vec<NodeResources> },
     /// Tasks that were lent and had not begun.
     GivenBack { lease: LeaseId, tasks: Vec<(u32, u64)> },
-    /// A borrower asks for an object; the answer goes to [`OBJECT`].
-    GetObject { object: ObjectId },
+    /// A borrower asks for an object, perhaps because it is not where it was said to lie; the answer goes to [`OBJECT`].
+    GetObject { object: ObjectId, lost: Vec<ProcessId> },
 }
 
 /// A node, all that it has, and what is free.

@@ -47,7 +47,7 @@ pub(super) async fn alive(cluster: &Cluster, world: &World) -> Result<Alive> {
                 let all = || (0..task.returns()).map(|index| ObjectId { task: task.id(), index });
                 let before = alive.objects.len();
                 alive.objects.extend(all().filter(|id| !task.is_done() || owner.wants(&task, id.index)));
-                if alive.objects.len() == before {
+                if alive.objects.len() == before && !owner.keeps_for_lineage(&task) {
                     // A record that nobody wants and nobody took out.
                     alive.objects.extend(all());
                 }

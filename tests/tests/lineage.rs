@@ -1,0 +1,268 @@
+//! Lost objects are made again from how they were made.
+
+use std::time::Duration;
+
+use actinic::prelude::*;
+use actinic::testing::{Node, TestCluster};
+
+const SIZE: usize = 1_000_000;
+
+/// Counts runs, on a node that is not lost.
+pub struct Runs {
+    runs: u32,
+}
+
+#[actinic::remote]
+impl Runs {
+    pub fn new() -> Self {
+        Runs { runs: 0 }
+    }
+    pub fn ran(&mut self) {
+        self.runs += 1;
+    }
+    pub fn count(&self) -> u32 {
+        self.runs
+    }
+}
+
+#[actinic::remote]
+fn make(fill: u8, runs: Handle<Runs>) -> actinic::Result<Buffer> {
+    runs.ran().blocking()?;
+    Ok(Buffer::from(vec![fill; SIZE]))
+}
+
+/// One more than its argument, byte by byte.
+#[actinic::remote]
+fn next(bytes: Buffer, runs: Handle<Runs>) -> actinic::Result<Buffer> {
+    runs.ran().blocking()?;
+    Ok(bytes.iter().map(|byte| byte + 1).collect::<Vec<u8>>().into())
+}
+
+#[actinic::remote]
+fn first(bytes: Buffer) -> u8 {
+    bytes[0]
+}
+
+#[actinic::remote(num_returns = 2)]
+fn pair(runs: Handle<Runs>) -> actinic::Result<(Buffer, Buffer)> {
+    runs.ran().blocking()?;
+    Ok((Buffer::from(vec![1u8; SIZE]), Buffer::from(vec![2u8; SIZE])))
+}
+
+/// Refs that the worker owns, beside bytes that make the result a large one.
+#[actinic::remote]
+fn with_refs(inner: u8) -> actinic::Result<(Buffer, Vec<ObjectRef<u8>>)> {
+    Ok((Buffer::from(vec![0u8; SIZE]), vec![actinic::put(&inner).blocking()?]))
+}
+
+pub struct Reader {
+    kept: Vec<ObjectRef<Buffer>>,
+}
+
+#[actinic::remote]
+impl Reader {
+    pub fn new() -> Self {
+        Reader { kept: Vec::new() }
+    }
+    pub fn keep(&mut self, kept: Vec<ObjectRef<Buffer>>) {
+        self.kept = kept;
+    }
+    pub fn read(&self) -> actinic::Result<u8> {
+        Ok(self.kept[0].blocking()?[0])
+    }
+    pub fn first(&self, bytes: Buffer) -> u8 {
+        bytes[0]
+    }
+}
+
+fn on(node: &Node) -> Scheduling {
+    Scheduling::on(node)
+}
+
+async fn lose(node: &Node, refs: &[&ObjectRef<Buffer>]) -> actinic::Result<()> {
+    for object in refs {
+        object.done().await?;
+    }
+    node.lose_objects().await
+}
+
+/// REC-02, REC-19: the task runs again, once however many ask, and its refs have their value as before.
+#[actinic::test(num_cpus = 1)]
+async fn a_lost_result_is_made_again(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::remote();
+    let object = make::options().scheduling(on(&node)).remote(7, &runs);
+    lose(&node, &[&object]).await?;
+    let (one, two) = (object.clone(), object.clone());
+    let (one, two) = tokio::join!(async { one.await }, async { two.await });
+    assert_eq!((one?[0], two?.len()), (7, SIZE));
+    assert_eq!(runs.count().await?, 2);
+    drop((object, runs));
+    cluster.idle().await
+}
+
+/// REC-02: as often as the options allow, and no more; the error names the task and what to do.
+#[actinic::test(num_cpus = 1)]
+async fn attempts_are_counted(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::remote();
+    let once = make::options().scheduling(on(&node)).max_retries(1).remote(7, &runs);
+    let never = make::options().scheduling(on(&node)).max_retries(0).remote(7, &runs);
+    lose(&node, &[&once, &never]).await?;
+    let error = never.clone().await.unwrap_err();
+    assert!(matches!(error, Error::ObjectLost { .. }), "{error:?}");
+    assert!(error.to_string().contains("max_retries"), "{error}");
+    assert_eq!(first::remote(&once).await?, 7);
+    lose(&node, &[&once]).await?;
+    cluster.head().lose_objects().await?;
+    let error = once.clone().await.unwrap_err();
+    assert!(matches!(error, Error::ReconstructionFailed { .. }), "{error:?}");
+    assert!(error.to_string().contains("make"), "{error}");
+    drop((once, never, runs));
+    cluster.idle().await
+}
+
+/// REC-03, REC-04: arguments whose refs are gone are made again too, to the beginning; a `put` has stayed.
+#[actinic::test(num_cpus = 1)]
+async fn arguments_are_made_again_first(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::remote();
+    let put = actinic::put(&Buffer::from(vec![1u8; SIZE])).await?;
+    let mut chain = vec![next::options().scheduling(on(&node)).remote(&put, &runs)];
+    for _ in 0..4 {
+        let before = &chain[chain.len() - 1];
+        chain.push(next::options().scheduling(on(&node)).remote(before, &runs));
+    }
+    let last = chain.pop().unwrap();
+    last.done().await?;
+    drop((put, chain));
+    node.lose_objects().await?;
+    assert_eq!(last.clone().await?[SIZE - 1], 6);
+    assert_eq!(runs.count().await?, 10);
+    drop((last, runs));
+    cluster.idle().await
+}
+
+/// An argument that has a ref but was lost is found to be so when it is needed.
+#[actinic::test(num_cpus = 1)]
+async fn an_argument_that_was_lost_is_made_again(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::remote();
+    let (object, other) = (
+        make::options().scheduling(on(&node)).remote(3, &runs),
+        make::options().scheduling(on(&node)).remote(4, &runs),
+    );
+    let reader = Reader::options().scheduling(on(&cluster.head())).remote();
+    Handle::ready(&reader).await?;
+    lose(&node, &[&object, &other]).await?;
+    assert_eq!(first::options().scheduling(on(&cluster.head())).remote(&object).await?, 3);
+    assert_eq!(reader.first(&other).await?, 4);
+    drop((object, other, reader, runs));
+    cluster.idle().await
+}
+
+/// A borrower asks the owner, which has the object made again.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn a_borrower_gets_what_is_made_again(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::remote();
+    let object = make::options().scheduling(on(&node)).remote(5, &runs);
+    let reader = Reader::remote();
+    reader.keep(vec![object.clone()]).await?;
+    lose(&node, &[&object]).await?;
+    drop(object);
+    assert_eq!(reader.read().await?, 5);
+    assert_eq!(runs.count().await?, 2);
+    reader.keep(Vec::new()).await?;
+    drop((reader, runs));
+    cluster.idle().await
+}
+
+/// Of several returns the lost ones are made again; one that has no ref any more is not kept.
+#[actinic::test(num_cpus = 1)]
+async fn returns_are_made_again_together(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::remote();
+    let (one, two) = pair::options().scheduling(on(&node)).remote(&runs);
+    lose(&node, &[&one, &two]).await?;
+    drop(one);
+    assert_eq!(two.clone().await?[0], 2);
+    assert_eq!(runs.count().await?, 2);
+    assert_eq!(node.objects(), [two.id()]);
+    drop((two, runs));
+    cluster.idle().await
+}
+
+/// The refs in a value that was made again are those of the run that made it.
+#[actinic::test(num_cpus = 1)]
+async fn refs_inside_are_those_of_the_last_run(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let object = with_refs::options().scheduling(on(&node)).remote(9);
+    object.done().await?;
+    node.lose_objects().await?;
+    let (_, inner) = object.clone().await?;
+    assert_eq!(inner[0].clone().await?, 9);
+    drop((object, inner));
+    cluster.idle().await
+}
+
+/// REC-01, REC-02: with its node; what a reader fetched before needs no run.
+#[actinic::test(num_cpus = 0)]
+async fn a_node_dies_with_its_objects(cluster: TestCluster) -> actinic::Result<()> {
+    let (first_node, second) = (
+        cluster.add_node().num_cpus(1).resource("big", 1).await?,
+        cluster.add_node().num_cpus(1).resource("other", 1).await?,
+    );
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    let on_big = || make::options().resource("big", 1);
+    let (read, unread) = (on_big().remote(1, &runs), on_big().remote(2, &runs));
+    assert_eq!(first::options().resource("other", 1).remote(&read).await?, 1);
+    unread.done().await?;
+    first_node.kill().await?;
+    let third = cluster.add_node().num_cpus(1).resource("big", 1).await?;
+    assert_eq!(first::options().resource("other", 1).remote(&read).await?, 1);
+    assert_eq!(runs.count().await?, 2, "a copy is left");
+    assert_eq!(actinic::get(&unread).timeout(Duration::from_secs(30)).await?[0], 2);
+    assert_eq!(runs.count().await?, 3);
+    drop((read, unread, runs, second, third));
+    cluster.idle().await
+}
+
+/// What is freed is gone, lineage or not: a cluster that holds nothing keeps nothing.
+#[actinic::test(num_cpus = 2)]
+async fn lineage_keeps_no_values_that_can_be_made_again(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::remote();
+    let object = make::options().scheduling(on(&node)).remote(1, &runs);
+    let more = next::options().scheduling(on(&node)).remote(&object, &runs);
+    more.done().await?;
+    let gone = object.id();
+    drop(object);
+    let freed = || !node.objects().contains(&gone);
+    assert!(actinic::testing::eventually(Duration::from_secs(10), freed).await);
+    drop((more, runs));
+    cluster.idle().await
+}
+
+/// A `put` that stays for lineage's sake only makes room for another.
+#[actinic::test(num_cpus = 1, object_store_memory = 10_000_000)]
+async fn lineage_makes_room(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).object_store_memory(10_000_000).await?;
+    let runs = Runs::remote();
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let put = actinic::put(&Buffer::from(vec![1u8; 6_000_000])).await?;
+        let small = next_of::options().scheduling(on(&node)).remote(&put);
+        small.done().await?;
+        kept.push(small);
+    }
+    assert_eq!(kept[2].clone().await?[0], 2);
+    drop((kept, runs));
+    cluster.idle().await
+}
+
+/// A fifth of its argument.
+#[actinic::remote]
+fn next_of(bytes: Buffer) -> Buffer {
+    bytes[..bytes.len() / 5].iter().map(|byte| byte + 1).collect::<Vec<u8>>().into()
+}
