@@ -58,7 +58,6 @@ impl Owner {
                         self.settle(&task, freed.index);
                     }
                 }
-                RefAction::Forget(_) => {}
                 RefAction::OwnerLost(object) => self.process.borrowed_lost(object, "its owner is gone"),
             }
         }
@@ -82,7 +81,7 @@ impl Owner {
             }
         }
         // The caller settles this one.
-        out.retain(|action| !matches!(action, RefAction::Free(freed) | RefAction::Forget(freed) if *freed == object));
+        out.retain(|action| !matches!(action, RefAction::Free(freed) if *freed == object));
         self.carry_out(out);
     }
 

@@ -39,7 +39,7 @@
 //!
 //! # Invariants
 //!
-//! * **REF-1** A value is freed only when nothing wants it: no hold of the owner's (lineage aside), no registration.
+//! * **REF-1** A value is freed only when nothing wants it: no hold of the owner's, no registration.
 //! * **REF-2** What `O` counts for a living `P` is exactly `registered` at `P`, plus `Granted`s and carries of `O`'s
 //!   own on the way to `P`, less `Release`s on the way back. So every registration ends once: released, or swept away
 //!   by a death.
@@ -47,7 +47,8 @@
 //!   delivery, when the receiver is the owner), from then on by the receiver's own registration.
 //! * **REF-4** The inner refs of a value are held until the value is freed, and released then, at any depth, without
 //!   recursion on the stack.
-//! * **REF-5** A record is forgotten only after its value was freed and no lineage needs it; each once.
+//! * **REF-5** A value is freed once, and its entry goes with it. (What must stay to make a value again is the
+//!   lineage's to know.)
 //! * **REF-6** A dead borrower's registrations are removed and none is ever added again; a dead owner's objects are
 //!   reported lost once, and nothing is sent about them.
 //! * **REF-7** Whatever a peer sends, no count goes below zero, nothing panics, and only that peer's own claims are
@@ -79,7 +80,7 @@ use serde::{Deserialize, Serialize};
 
 use self::death::Graveyard;
 use self::handout::Outgoing;
-use self::slab::{Entry, Slab, State};
+use self::slab::{Entry, Slab};
 use crate::ids::{ObjectId, OwnerId, TaskId};
 
 /// An object among its owner's.
@@ -100,9 +101,6 @@ pub(crate) enum Hold {
     Argument,
     /// A live value of this owner contains it.
     Nested,
-    /// A task that is kept for re-execution would need it: keeps the record, not the value. Means nothing for a
-    /// borrowed object, which only its owner can rebuild.
-    Lineage,
     /// The value is being read, or a ref is between two other holds.
     Pin,
 }
@@ -160,8 +158,6 @@ pub(crate) enum RefAction {
     Ready(HandOutId),
     /// Nothing wants the value of this object of mine: drop it here and every copy elsewhere.
     Free(Slot),
-    /// Nothing needs the record of it either. Comes after `Free`.
-    Forget(Slot),
     /// The owner of this borrowed object died.
     OwnerLost(ObjectId),
 }
@@ -190,8 +186,6 @@ pub(crate) struct RefCounts {
     /// See [`Hold`].
     pub(crate) nested: u32,
     /// See [`Hold`].
-    pub(crate) lineage: u32,
-    /// See [`Hold`].
     pub(crate) pins: u32,
     /// Borrowed: hand-outs that the owner has not confirmed, or that go to the owner.
     pub(crate) transit: u32,
@@ -205,7 +199,7 @@ pub(crate) struct RefCounts {
     pub(crate) borrowers: Vec<(OwnerId, u32)>,
     /// Owned: what the value contains.
     pub(crate) contains: Vec<ObjectId>,
-    /// Owned: only the record is left. Borrowed: the owner died.
+    /// Borrowed: the owner died.
     pub(crate) lost: bool,
 }
 
@@ -287,13 +281,10 @@ impl RefTable {
     }
 
     /// Adds a hold to an object that is known here; false when it is not.
-    ///
-    /// A hold other than lineage on an object of mine that was freed wants its value again: to be rebuilt by the
-    /// caller.
     pub(crate) fn hold(&mut self, object: ObjectId, hold: Hold) -> bool {
         let held = match self.slot_of_mine(&object) {
             Some(slot) => self.hold_mine(slot, hold),
-            None => hold == Hold::Lineage || self.borrowed_mut(&object).is_some_and(|entry| entry.hold(hold)),
+            None => self.borrowed_mut(&object).is_some_and(|entry| entry.hold(hold)),
         };
         debug_assert!(held, "{hold:?} hold on {object:?}, which is not known here");
         held
@@ -325,7 +316,7 @@ impl RefTable {
     pub(crate) fn contains(&mut self, outer: ObjectId, inner: Vec<ObjectId>, out: &mut Vec<RefAction>) {
         let slot = self.slot_of_mine(&outer);
         debug_assert!(slot.is_some(), "{outer:?} is not mine to say what it contains");
-        let entry = slot.and_then(|slot| self.owned.get_mut(slot)).filter(|entry| entry.state == State::Live);
+        let entry = slot.and_then(|slot| self.owned.get_mut(slot));
         let before = match entry {
             Some(entry) if inner.is_empty() => {
                 let before = entry.rare.as_mut().map(|rare| mem::take(&mut rare.contains)).unwrap_or_default();
@@ -399,11 +390,7 @@ impl RefTable {
     }
 
     fn hold_mine(&mut self, slot: Slot, hold: Hold) -> bool {
-        let Some(entry) = self.owned.get_mut(slot) else { return false };
-        if hold != Hold::Lineage {
-            entry.state = State::Live;
-        }
-        add(entry.count(hold))
+        self.owned.get_mut(slot).is_some_and(|entry| add(entry.count(hold)))
     }
 
     /// Ends a hold on an object of mine, leaving in `unwinding` what that frees.
@@ -418,26 +405,19 @@ impl RefTable {
         self.settle_mine(slot, out);
     }
 
-    /// REF-1, REF-4, REF-5: frees and forgets as far as nothing prevents it.
+    /// REF-1, REF-4, REF-5: frees it if nothing prevents that.
     fn settle_mine(&mut self, slot: Slot, out: &mut Vec<RefAction>) {
         let Some(entry) = self.owned.get_mut(slot) else { return };
-        if entry.state == State::Live && !entry.wanted() {
-            entry.state = State::Freed;
+        if !entry.wanted() {
             if let Some(rare) = entry.rare.take() {
                 self.unwinding.extend(rare.contains);
             }
-            out.push(RefAction::Free(slot));
-        }
-        if entry.state == State::Freed && entry.lineage == 0 {
             self.owned.vacate(slot);
-            out.push(RefAction::Forget(slot));
+            out.push(RefAction::Free(slot));
         }
     }
 
     fn drop_theirs(&mut self, object: ObjectId, hold: Hold, out: &mut Vec<RefAction>) {
-        if hold == Hold::Lineage {
-            return;
-        }
         let Some(entry) = self.borrowed_mut(&object) else {
             debug_assert!(false, "{hold:?} hold on {object:?} ended, which is not known here");
             return;
@@ -486,24 +466,21 @@ impl Entry {
             local: self.local,
             args: self.args,
             nested: self.nested,
-            lineage: self.lineage,
             pins: self.pins,
             borrowers: rare.map_or_else(Vec::new, |rare| rare.borrowers.iter().map(|(&who, &n)| (who, n)).collect()),
             contains: rare.map_or_else(Vec::new, |rare| rare.contains.clone()),
-            lost: self.state == State::Freed,
             ..RefCounts::default()
         }
     }
 }
 
 impl Borrowed {
-    /// The counter of a hold. Lineage is not counted for borrowed objects; callers leave it out.
     fn count(&mut self, hold: Hold) -> &mut u32 {
         match hold {
             Hold::Local => &mut self.local,
             Hold::Argument => &mut self.args,
             Hold::Nested => &mut self.nested,
-            Hold::Pin | Hold::Lineage => &mut self.pins,
+            Hold::Pin => &mut self.pins,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::slab::State;
 use super::{HandOut, HandOutId, Hold, RefAction, RefMessage, RefTable, Slot, add, object, slot};
 use crate::ids::{ObjectId, OwnerId};
 
@@ -108,14 +107,12 @@ impl RefTable {
     #[must_use]
     pub(crate) fn received(&mut self, object: ObjectId, from: OwnerId, hold: Hold, out: &mut Vec<RefAction>) -> bool {
         let owner = object.task.owner;
-        debug_assert!(hold != Hold::Lineage, "lineage does not protect what arrives");
         if self.dead.contains(&from) {
             self.ignored.late += 1;
             return false;
         }
         if owner == self.me {
-            let live = self.owned.get(slot(&object)).is_some_and(|entry| entry.state == State::Live);
-            let held = live && self.hold_mine(slot(&object), hold);
+            let held = self.hold_mine(slot(&object), hold);
             self.ignored.misuse += u64::from(!held);
             return held;
         }
@@ -188,9 +185,7 @@ impl RefTable {
     }
 
     fn cover_mine(&mut self, slot: Slot, to: OwnerId) -> Option<Cover> {
-        if self.owned.get(slot)?.state != State::Live {
-            return None;
-        }
+        self.owned.get(slot)?;
         if to == self.me {
             return self.hold_mine(slot, Hold::Pin).then_some(Cover::Pinned);
         }

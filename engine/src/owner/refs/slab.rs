@@ -22,23 +22,11 @@ pub(super) struct Entry {
     pub(super) local: u32,
     pub(super) args: u32,
     pub(super) nested: u32,
-    pub(super) lineage: u32,
     pub(super) pins: u32,
-    pub(super) state: State,
+    /// There is one: other entries of the page may be vacant.
+    pub(super) live: bool,
     /// What few objects have.
     pub(super) rare: Option<Box<Rare>>,
-}
-
-/// Whether the object's value is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum State {
-    /// No entry.
-    #[default]
-    Vacant,
-    /// The value is, or will be, wanted.
-    Live,
-    /// The value was given up; lineage keeps the record.
-    Freed,
 }
 
 /// The part of an entry that most objects never need.
@@ -88,7 +76,6 @@ impl Entry {
             Hold::Local => &mut self.local,
             Hold::Argument => &mut self.args,
             Hold::Nested => &mut self.nested,
-            Hold::Lineage => &mut self.lineage,
             Hold::Pin => &mut self.pins,
         }
     }
@@ -110,7 +97,7 @@ impl Entry {
     }
 
     fn is_vacant(&self) -> bool {
-        self.state == State::Vacant
+        !self.live
     }
 }
 
@@ -209,7 +196,7 @@ impl Slab {
         if !entry.is_vacant() {
             return false;
         }
-        entry.state = State::Live;
+        entry.live = true;
         entry.local = local;
         page.live += 1;
         self.len += 1;

@@ -54,7 +54,7 @@ fn send(to: OwnerId, message: RefMessage) -> RefAction {
 }
 
 fn ended(seq: u64) -> Vec<RefAction> {
-    vec![RefAction::Free(slot(seq)), RefAction::Forget(slot(seq))]
+    vec![RefAction::Free(slot(seq))]
 }
 
 /// Three owners: of the object, its giver, a third.
@@ -87,31 +87,6 @@ fn ref_1_freed_when_the_last_hold_of_any_kind_ends() {
 }
 
 #[test]
-fn ref_5_lineage_keeps_the_record_and_not_the_value() {
-    let mut table = RefTable::new(owner(0, 0));
-    let x = id(table.me, 7);
-    table.own(7, 1, true);
-    assert!(table.hold(x, Hold::Lineage));
-    assert_eq!(actions(|out| table.release(x, Hold::Local, out)), [RefAction::Free(slot(7))]);
-    assert!(table.counts(x).is_some_and(|counts| counts.lost && counts.lineage == 1));
-    // Wanted again, to be rebuilt; then no more.
-    assert!(table.hold(x, Hold::Argument));
-    assert_eq!(actions(|out| table.release(x, Hold::Argument, out)), [RefAction::Free(slot(7))]);
-    assert_eq!(actions(|out| table.release(x, Hold::Lineage, out)), [RefAction::Forget(slot(7))]);
-    assert!(table.is_empty());
-}
-
-#[test]
-fn lineage_alone_ends_without_freeing_what_lives() {
-    let mut table = RefTable::new(owner(0, 0));
-    let x = id(table.me, 7);
-    table.own(7, 1, true);
-    assert!(table.hold(x, Hold::Lineage));
-    assert_eq!(actions(|out| table.release(x, Hold::Lineage, out)), []);
-    assert_eq!(actions(|out| table.release(x, Hold::Local, out)), ended(7));
-}
-
-#[test]
 fn returns_are_counted_one_by_one() {
     let mut table = RefTable::new(owner(0, 0));
     table.own(3, 3, true);
@@ -122,7 +97,7 @@ fn returns_are_counted_one_by_one() {
     for index in [2, 0, 1, 4, 3] {
         let slot = Slot { seq: 3, index };
         let out = actions(|out| table.release_mine(slot, Hold::Local, out));
-        assert_eq!(out, [RefAction::Free(slot), RefAction::Forget(slot)]);
+        assert_eq!(out, [RefAction::Free(slot)]);
     }
     assert!(table.is_empty());
     assert_eq!(table.owned.pages(), 0);
@@ -144,7 +119,7 @@ fn ref_4_a_million_boxes_in_boxes_are_freed_without_recursion() {
         assert_eq!(actions(|out| table.release_mine(slot(seq - 1), Hold::Local, out)), []);
     }
     let out = actions(|out| table.release_mine(slot(depth - 1), Hold::Local, out));
-    assert_eq!(out.len() as u64, 2 * depth);
+    assert_eq!(out.len() as u64, depth);
     assert!(table.is_empty());
 }
 
@@ -314,7 +289,7 @@ fn ref_6_a_dead_borrower_frees_and_is_not_registered_again() {
     assert_eq!(actions(|out| at_o.message(p, release, out)), []);
     assert_eq!(at_o.ignored(), Ignored { late: 2, misuse: 0 });
     let out = actions(|out| at_o.owner_died(s, out));
-    assert_eq!(out, [RefAction::Free(y_slot()), RefAction::Forget(y_slot())]);
+    assert_eq!(out, [RefAction::Free(y_slot())]);
     assert!(at_o.is_empty());
 }
 

@@ -72,14 +72,6 @@ pub(super) enum Op {
         at: u8,
         pick: u8,
     },
-    Lineage {
-        at: u8,
-        pick: u8,
-    },
-    Unlineage {
-        at: u8,
-        pick: u8,
-    },
     KillProcess {
         process: u8,
         cut: u8,
@@ -131,10 +123,8 @@ fn op(number: u64) -> Option<Op> {
         224..=231 => Op::Notice { pick: a },
         232..=235 => Op::Clone { at: a, pick: b },
         236..=240 => Op::Undo { pick: a },
-        241..=242 => Op::Pin { at: a, pick: b },
-        243..=244 => Op::Unpin { at: a, pick: b },
-        245..=247 => Op::Lineage { at: a, pick: b },
-        248..=249 => Op::Unlineage { at: a, pick: b },
+        241..=245 => Op::Pin { at: a, pick: b },
+        246..=249 => Op::Unpin { at: a, pick: b },
         250 => Op::KillProcess { process: a, cut: b },
         251 => Op::KillOwner { at: a, cut: b },
         252 => Op::Settle,
@@ -162,7 +152,6 @@ struct Peer {
     next_seq: u64,
     locals: BTreeMap<ObjectId, u32>,
     pins: BTreeMap<ObjectId, u32>,
-    lineage: BTreeMap<ObjectId, u32>,
     /// Questions for what a value contains; each has a pin.
     asks: Vec<(ObjectId, At)>,
     knows_dead: BTreeSet<At>,
@@ -219,7 +208,6 @@ struct World {
     /// What the values that exist contain.
     values: BTreeMap<ObjectId, Vec<ObjectId>>,
     freed: BTreeSet<ObjectId>,
-    forgotten: BTreeSet<ObjectId>,
     /// How many were freed at the last check.
     checked: usize,
 }
@@ -242,7 +230,6 @@ impl World {
                 next_seq: 0,
                 locals: BTreeMap::new(),
                 pins: BTreeMap::new(),
-                lineage: BTreeMap::new(),
                 asks: Vec::new(),
                 knows_dead: BTreeSet::new(),
             }
@@ -258,7 +245,6 @@ impl World {
             objects: Vec::new(),
             values: BTreeMap::new(),
             freed: BTreeSet::new(),
-            forgotten: BTreeSet::new(),
             checked: 0,
         }
     }
@@ -321,19 +307,6 @@ impl World {
                 if !self.peers[at].asks.iter().any(|&(asked, _)| asked == object) {
                     self.unpin(at, object);
                 }
-            }
-            Op::Lineage { at, pick } => {
-                let Some((at, object)) = self.local(at, pick) else { return };
-                assert!(self.peers[at].table.hold(object, Hold::Lineage));
-                *self.peers[at].lineage.entry(object).or_default() += 1;
-            }
-            Op::Unlineage { at, pick } => {
-                let Some(at) = self.alive(at) else { return };
-                let Some(object) = nth(self.peers[at].lineage.keys().copied().collect::<Vec<_>>().into_iter(), pick)
-                else {
-                    return;
-                };
-                self.unlineage(at, object);
             }
             Op::KillProcess { process, cut } => {
                 let process = owner(u32::from(process) % self.processes, 0).process;
@@ -471,11 +444,6 @@ impl World {
     fn unpin(&mut self, at: At, object: ObjectId) {
         decrement(&mut self.peers[at].pins, object);
         self.act(at, |table, out| table.release(object, Hold::Pin, out));
-    }
-
-    fn unlineage(&mut self, at: At, object: ObjectId) {
-        decrement(&mut self.peers[at].lineage, object);
-        self.act(at, |table, out| table.release(object, Hold::Lineage, out));
     }
 
     /// The task is over for its owner: its arguments are free to go.
@@ -733,12 +701,6 @@ impl World {
                     assert!(self.freed.insert(object), "REF-1: {object} freed twice");
                     self.values.remove(&object);
                 }
-                RefAction::Forget(slot) => {
-                    let object = object(me, slot);
-                    assert!(self.freed.contains(&object), "REF-5: {object} forgotten before it was freed");
-                    assert!(!self.peers[at].lineage.contains_key(&object), "REF-5: lineage needs {object}");
-                    assert!(self.forgotten.insert(object), "REF-5: {object} forgotten twice");
-                }
                 RefAction::OwnerLost(object) => {
                     let owner = self.place(object.task.owner);
                     assert!(self.peers[at].knows_dead.contains(&owner), "REF-6: {object} is not lost");
@@ -825,7 +787,6 @@ impl World {
         let borrowers: BTreeMap<OwnerId, u32> = counts.borrowers.into_iter().collect();
         assert_eq!(counts.local, owner.locals.get(&object).copied().unwrap_or(0));
         assert_eq!(counts.pins, owner.pins.get(&object).copied().unwrap_or(0));
-        assert_eq!(counts.lineage, owner.lineage.get(&object).copied().unwrap_or(0));
         for peer in self.peers.iter().filter(|peer| peer.id != owner.id) {
             let theirs = peer.alive.then(|| peer.table.counts(object)).flatten().unwrap_or_default();
             assert_eq!(borrowers.get(&peer.id).copied().unwrap_or(0), theirs.registered, "REF-2: {object}");
@@ -835,7 +796,7 @@ impl World {
             }
         }
         let in_slab = slot(&object);
-        assert_eq!(owner.table.owned.get(in_slab).is_none(), self.forgotten.contains(&object), "REF-5: {object}");
+        assert_eq!(owner.table.owned.get(in_slab).is_none(), self.freed.contains(&object), "REF-5: {object}");
     }
 
     /// Everything ends: then every table is empty, and nobody was ever at fault.
@@ -851,9 +812,6 @@ impl World {
             }
             while let Some((&object, _)) = self.peers[at].pins.first_key_value() {
                 self.unpin(at, object);
-            }
-            while let Some((&object, _)) = self.peers[at].lineage.first_key_value() {
-                self.unlineage(at, object);
             }
         }
         self.settle();
