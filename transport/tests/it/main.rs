@@ -11,3 +11,4 @@ mod real;
 mod renewal;
 mod simulation;
 mod support;
+mod villain;
