@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quinn::{Connection, Incoming};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::endpoint::Inner;
 use crate::greeting::{self, Fault};
@@ -32,7 +32,8 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
             let _place = place;
             let stall = inner.limits.stall;
             let from = incoming.remote_address();
-            if timeout(stall, one(inner, incoming)).await.is_err() {
+            let until = Instant::now() + stall;
+            if timeout(stall, one(inner, incoming, until)).await.is_err() {
                 // Dropping the connection closed it.
                 tracing::info!(%from, ?stall, "a connection stalled before its greeting was complete");
             }
@@ -40,7 +41,7 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
     }
 }
 
-async fn one(inner: Arc<Inner>, incoming: Incoming) {
+async fn one(inner: Arc<Inner>, incoming: Incoming, until: Instant) {
     let from = incoming.remote_address();
     let near = !net::is_relayed(from) && tuning::same_machine(from, inner.is_simulated());
     let config = if near { inner.servers[0].clone() } else { inner.servers[1].clone() };
@@ -58,7 +59,7 @@ async fn one(inner: Arc<Inner>, incoming: Incoming) {
     let data = connection.handshake_data();
     let data = data.and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
     if data.and_then(|data| data.protocol).as_deref() == Some(security::JOIN_ALPN) {
-        join::serve(&inner, connection).await;
+        join::serve(&inner, connection, until).await;
         return;
     }
     let Some(id) = security::peer_id(&connection) else {
@@ -66,10 +67,10 @@ async fn one(inner: Arc<Inner>, incoming: Incoming) {
         connection.close(Close::Refused.code(), b"a session needs a certificate of this cluster");
         return;
     };
-    greet(&inner, id, connection).await;
+    greet(&inner, id, connection, until).await;
 }
 
-async fn greet(inner: &Arc<Inner>, id: ProcessId, connection: Connection) {
+async fn greet(inner: &Arc<Inner>, id: ProcessId, connection: Connection, until: Instant) {
     let Ok((mut send, mut receive)) = connection.accept_bi().await else {
         return;
     };
@@ -77,10 +78,11 @@ async fn greet(inner: &Arc<Inner>, id: ProcessId, connection: Connection) {
         tracing::warn!(from = %id, at = %connection.remote_address(), text, "a connection is refused");
         connection.close(Close::Refused.code(), text.as_bytes());
     };
-    let hello = match greeting::read::<Hello>(&mut receive, inner.revision).await {
+    let hello = match greeting::read::<Hello>(&mut receive, inner.revision, until).await {
         Ok(hello) => hello,
         Err(Fault::Broken) => return,
         Err(Fault::Malformed(text)) => return refuse(text),
+        Err(Fault::Stalled(stalled)) => return stalled.close(&connection, &id),
         Err(Fault::Revision(theirs)) => {
             let ours = inner.revision;
             inner.refused_revision(id, theirs);

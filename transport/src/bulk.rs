@@ -8,15 +8,20 @@
 //!
 //! A bulk stream belongs to its connection: if that is lost, the answer breaks, and the asker asks again. At most
 //! 16 run at once on a connection; further ones wait. Nothing is buffered beyond QUIC's stream window (4 MiB).
+//!
+//! A request or an answer that began and then has no further byte for [`STALL`] closes the connection. But messages go
+//! first: while some come, an answer may honestly be behind them, and only its stream is given up.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::session::{Live, Session};
+use crate::stall::{self, Halt, Stalled};
+use crate::wire::STALL;
 use crate::{BulkError, Peer};
 
 const ACCEPTED: u8 = 0;
@@ -147,6 +152,8 @@ impl Drop for BulkWriter {
 /// Reads an answer.
 #[derive(Debug)]
 pub struct BulkReader {
+    session: Arc<Session>,
+    connection: quinn::Connection,
     stream: RecvStream,
     length: u64,
     got: u64,
@@ -164,13 +171,32 @@ impl BulkReader {
             return None;
         }
         let most = CHUNK.min((self.length - self.got).try_into().unwrap_or(CHUNK));
-        let chunk = match self.stream.read_chunk(most, true).await {
-            Ok(Some(chunk)) => chunk.bytes,
-            Ok(None) => return Some(Err(broken(self.got, self.length, &"the stream ended"))),
-            Err(error) => return Some(Err(broken(self.got, self.length, &error))),
+        let read = {
+            // Whoever waits may be of any executor, which has no clock.
+            let _clock = self.session.runtime.enter();
+            timeout_at(Instant::now() + STALL, self.stream.read_chunk(most, true))
+        };
+        let chunk = match read.await {
+            Ok(Ok(Some(chunk))) => chunk.bytes,
+            Ok(Ok(None)) => return Some(Err(broken(self.got, self.length, &"the stream ended"))),
+            Ok(Err(error)) => return Some(Err(broken(self.got, self.length, &error))),
+            Err(_) => return Some(Err(self.stalled())),
         };
         self.got += chunk.len() as u64;
         Some(Ok(chunk))
+    }
+
+    /// Gives the answer up, and the connection with it if nothing else comes by it.
+    fn stalled(&mut self) -> BulkError {
+        let size = |bytes: u64| bytes.try_into().unwrap_or(usize::MAX);
+        let stalled = Stalled { what: "a bulk answer", got: size(self.got), of: size(self.length), within: STALL };
+        if self.session.silent_for() >= STALL {
+            stalled.close(&self.connection, &self.session.id);
+        } else {
+            // Stopped already, if at all.
+            let _ = self.stream.stop(1u32.into());
+        }
+        broken(self.got, self.length, &stalled.by(&self.session.id))
     }
 }
 
@@ -208,42 +234,50 @@ async fn ask(session: &Arc<Session>, request: Bytes) -> Result<BulkReader, BulkE
     send.write_all(&(request.len() as u32).to_le_bytes()).await.map_err(|error| lost(&error))?;
     send.write_chunk(request).await.map_err(|error| lost(&error))?;
     let _ = send.finish();
+    let halted = |halt: Halt| match halt {
+        Halt::Ended(text) => lost(&text),
+        Halt::Stalled(stalled) => {
+            stalled.close(&live.connection, &session.id);
+            lost(&stalled.by(&session.id))
+        }
+    };
     let mut head = [0; 9];
-    stream.read_exact(&mut head).await.map_err(|error| lost(&error))?;
+    stall::read_exact(&mut stream, &mut head, "a bulk answer's header", 0, None).await.map_err(halted)?;
     let length = crate::wire::u64_at(&head, 1).unwrap_or(0);
     if head[0] == ACCEPTED {
-        return Ok(BulkReader { stream, length, got: 0 });
+        return Ok(BulkReader { session: session.clone(), connection: live.connection, stream, length, got: 0 });
     }
     let mut text = vec![0; MAX_TEXT.min(length.try_into().unwrap_or(MAX_TEXT))];
-    stream.read_exact(&mut text).await.map_err(|error| lost(&error))?;
+    stall::read_exact(&mut stream, &mut text, "a bulk refusal", head.len(), None).await.map_err(halted)?;
     Err(BulkError::Refused(String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Takes the bulk requests of a connection.
 pub(crate) async fn serve(session: Arc<Session>, live: Live) {
     while let Ok((send, receive)) = live.connection.accept_bi().await {
-        let session = session.clone();
+        let (session, connection) = (session.clone(), live.connection.clone());
         session.runtime.clone().spawn(async move {
-            let stall = session.limits.stall;
             let from = session.id;
-            match timeout(stall, read_request(&session, receive)).await {
-                Ok(Ok(request)) => answer(&session, request, send),
-                Ok(Err(fault)) => tracing::warn!(%from, fault, "a bulk request cannot be read"),
-                Err(_) => tracing::warn!(%from, ?stall, "a bulk request stalled"),
+            match read_request(&session, receive).await {
+                Ok(request) => answer(&session, request, send),
+                Err(Halt::Ended(fault)) => tracing::warn!(%from, fault, "a bulk request cannot be read"),
+                Err(Halt::Stalled(stalled)) => stalled.close(&connection, &from),
             }
         });
     }
 }
 
-async fn read_request(session: &Session, mut stream: RecvStream) -> Result<Bytes, String> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).await.map_err(|error| error.to_string())?;
-    let length = u32::from_le_bytes(length) as usize;
+/// Whoever opens the stream has something to ask. It gives up by itself after `Limits::stall`, and resets the stream.
+async fn read_request(session: &Session, mut stream: RecvStream) -> Result<Bytes, Halt> {
+    let mut header = [0; 4];
+    let until = Instant::now() + STALL;
+    stall::read_exact(&mut stream, &mut header, "a bulk request's header", 0, Some(until)).await?;
+    let length = u32::from_le_bytes(header) as usize;
     if length > session.limits.max_bulk_request {
-        return Err(format!("{length} bytes, over Limits::max_bulk_request"));
+        return Err(Halt::Ended(format!("{length} bytes, over Limits::max_bulk_request")));
     }
     let mut request = vec![0; length];
-    stream.read_exact(&mut request).await.map_err(|error| error.to_string())?;
+    stall::read_exact(&mut stream, &mut request, "a bulk request", header.len(), None).await?;
     Ok(request.into())
 }
 

@@ -47,7 +47,8 @@ pub struct Limits {
     pub max_backlog: usize,
     /// Largest request of a bulk stream.
     pub max_bulk_request: usize,
-    /// How long a handshake, a greeting, a join or a bulk request may take before the peer counts as stalled.
+    /// How long a handshake, a greeting, a join or the answer to a bulk request may take before the peer counts as stalled.
+    /// What began and does not go on has a time of its own besides (10 s without a byte).
     pub stall: Duration,
     /// A connection without a sign of life for so long is given up (and dialled again).
     pub idle: Duration,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, ConnectionError};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::endpoint::Inner;
 use crate::greeting::{self, Fault};
@@ -161,10 +161,11 @@ async fn greet(
         addrs: inner.advertised(),
     };
     let within = inner.limits.stall;
+    let until = Instant::now() + within;
     let exchange = async {
         let (mut send, mut receive) = connection.open_bi().await.map_err(|_| Fault::Broken)?;
         greeting::write(&mut send, inner.revision, Some(&hello)).await?;
-        greeting::read::<Reply>(&mut receive, inner.revision).await
+        greeting::read::<Reply>(&mut receive, inner.revision, until).await
     };
     let reply = timeout(within, exchange).await.map_err(|_| {
         connection.close(Close::Refused.code(), b"no greeting came");
@@ -220,6 +221,10 @@ async fn greet(
         Err(Fault::Malformed(text)) => {
             close(Close::Malformed, text);
             Err(not_actinic(addr, text))
+        }
+        Err(Fault::Stalled(stalled)) => {
+            stalled.close(&connection, &session.id);
+            Err(DialError::Timeout { addr, within })
         }
         Err(Fault::Broken) => Err(match connection.close_reason() {
             Some(error) => broken(addr, &error, within),

@@ -336,6 +336,21 @@ pub enum JoinError {
         /// The time given.
         within: Duration,
     },
+    /// Its answer began, and did not go on.
+    #[error(
+        "{addr} stalled: {got} of {of} bytes of its answer came, and no further one within {within:?}; see whether \
+         the process there hangs, then join again"
+    )]
+    Stalled {
+        /// The address.
+        addr: SocketAddr,
+        /// Bytes that came.
+        got: usize,
+        /// Bytes that it has in all.
+        of: usize,
+        /// How long none came.
+        within: Duration,
+    },
     /// No socket could be had on this side.
     #[error("cannot open a socket towards {addr}: {text}")]
     Local {

@@ -2,7 +2,9 @@
 
 use quinn::{RecvStream, SendStream};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 
+use crate::stall::{self, Halt, Stalled};
 use crate::wire::{MAGIC, MAX_GREETING};
 
 /// What is wrong with a greeting.
@@ -12,6 +14,16 @@ pub(crate) enum Fault {
     Broken,
     Revision(u32),
     Malformed(&'static str),
+    Stalled(Stalled),
+}
+
+impl From<Halt> for Fault {
+    fn from(halt: Halt) -> Fault {
+        match halt {
+            Halt::Ended(_) => Fault::Broken,
+            Halt::Stalled(stalled) => Fault::Stalled(stalled),
+        }
+    }
 }
 
 /// Writes a greeting; `None` states the revision only.
@@ -34,10 +46,14 @@ pub(crate) async fn write<G: Serialize>(
     stream.write_all(&bytes).await.map_err(|_| Fault::Broken)
 }
 
-/// Reads a greeting, its revision first.
-pub(crate) async fn read<G: DeserializeOwned>(stream: &mut RecvStream, revision: u32) -> Result<G, Fault> {
+/// Reads a greeting, its revision first; all of it has come by `until`, or it has stalled.
+pub(crate) async fn read<G: DeserializeOwned>(
+    stream: &mut RecvStream,
+    revision: u32,
+    until: Instant,
+) -> Result<G, Fault> {
     let mut header = [0; 12];
-    stream.read_exact(&mut header).await.map_err(|_| Fault::Broken)?;
+    stall::read_exact(stream, &mut header, "a greeting's header", 0, Some(until)).await?;
     let [magic, theirs, length] = [0, 4, 8].map(|at| [header[at], header[at + 1], header[at + 2], header[at + 3]]);
     if magic != MAGIC {
         return Err(Fault::Malformed("it does not begin with a greeting"));
@@ -51,6 +67,6 @@ pub(crate) async fn read<G: DeserializeOwned>(stream: &mut RecvStream, revision:
         return Err(Fault::Malformed("a greeting of more than 4 KiB"));
     }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.map_err(|_| Fault::Broken)?;
+    stall::read_exact(stream, &mut body, "a greeting", header.len(), Some(until)).await?;
     postcard::from_bytes(&body).map_err(|_| Fault::Malformed("a greeting that cannot be decoded"))
 }

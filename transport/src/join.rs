@@ -22,10 +22,11 @@ use quinn::{Connection, RecvStream, SendStream, TokioRuntime};
 use rcgen::PublicKeyData;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::endpoint::{Inner, endpoint_config};
+use crate::stall::{self, Halt};
 use crate::wire::Close;
 use crate::{
     Authority, DialError, Identity, JoinError, Net, NodeAuthority, NodeId, PeerAddr, Probe, ProcessId, SecurityError,
@@ -141,8 +142,8 @@ fn word(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word))
 }
 
-/// Answers one joiner; the caller bounds the time.
-pub(crate) async fn serve(inner: &Arc<Inner>, connection: Connection) {
+/// Answers one joiner, whose request is whole by `until`; the caller bounds the time.
+pub(crate) async fn serve(inner: &Arc<Inner>, connection: Connection, until: Instant) {
     let Some(server) = inner.joins() else {
         connection.close(Close::Refused.code(), b"joins are not answered here");
         return;
@@ -150,9 +151,10 @@ pub(crate) async fn serve(inner: &Arc<Inner>, connection: Connection) {
     let Ok((mut send, mut receive)) = connection.accept_bi().await else {
         return;
     };
-    let (status, tag, body) = match decide(inner, &server, &connection, &mut receive).await {
+    let (status, tag, body) = match decide(inner, &server, &connection, &mut receive, until).await {
         Ok((token, granted)) => (GRANTED, sign(&connection, token, CLUSTER), granted),
-        Err((status, text)) => {
+        Err(Unread::Stalled(stalled)) => return stalled.close(&connection, &connection.remote_address()),
+        Err(Unread::Refused(status, text)) => {
             tracing::warn!(at = %connection.remote_address(), text, "a join is refused");
             (status, [0; 32], text.into_bytes())
         }
@@ -168,35 +170,47 @@ pub(crate) async fn serve(inner: &Arc<Inner>, connection: Connection) {
     }
 }
 
+/// Why a joiner is granted nothing.
+enum Unread {
+    Refused(u8, String),
+    Stalled(stall::Stalled),
+}
+
 /// The token that admits the joiner, and what it is granted.
 async fn decide<'a>(
     inner: &Inner,
     server: &'a JoinServer,
     connection: &Connection,
     receive: &mut RecvStream,
-) -> Result<(&'a Token, Vec<u8>), (u8, String)> {
-    let refuse = |text: &str| (REFUSED, text.to_string());
+    until: Instant,
+) -> Result<(&'a Token, Vec<u8>), Unread> {
+    let refuse = |text: &str| Unread::Refused(REFUSED, text.to_string());
+    let cut = |halt: Halt| match halt {
+        Halt::Ended(_) => refuse("the request was cut short"),
+        Halt::Stalled(stalled) => Unread::Stalled(stalled),
+    };
     let mut header = [0; 44];
-    receive.read_exact(&mut header).await.map_err(|_| refuse("the request was cut short"))?;
+    stall::read_exact(receive, &mut header, "a join request's header", 0, Some(until)).await.map_err(cut)?;
     if header[..4] != MAGIC {
         return Err(refuse("not a join"));
     }
     let known = server.tokens.iter().find(|token| proves(connection, token, JOINER, &header[8..40]));
     let Some(token) = known else {
-        return Err((WRONG_TOKEN, "wrong token".into()));
+        return Err(Unread::Refused(WRONG_TOKEN, "wrong token".into()));
     };
     let (theirs, length) = (word(&header[4..]), word(&header[40..]) as usize);
     if theirs != server.revision {
-        return Err((OTHER_REVISION, format!("wire revision {theirs} there and {} here", server.revision)));
+        let text = format!("wire revision {theirs} there and {} here", server.revision);
+        return Err(Unread::Refused(OTHER_REVISION, text));
     }
     if length > MAX {
         return Err(refuse("the request is too long"));
     }
     let mut body = vec![0; length];
-    receive.read_exact(&mut body).await.map_err(|_| refuse("the request was cut short"))?;
+    stall::read_exact(receive, &mut body, "a join request", header.len(), Some(until)).await.map_err(cut)?;
     let ask: Ask = postcard::from_bytes(&body).map_err(|_| refuse("the request cannot be read"))?;
-    let granted = grant(inner.id, server, &ask).map_err(|text| (REFUSED, text))?;
-    let granted = postcard::to_allocvec(&granted).map_err(|error| (REFUSED, error.to_string()))?;
+    let granted = grant(inner.id, server, &ask).map_err(|text| refuse(&text))?;
+    let granted = postcard::to_allocvec(&granted).map_err(|error| refuse(&error.to_string()))?;
     Ok((token, granted))
 }
 
@@ -314,19 +328,27 @@ async fn exchange(
         Some(error) => broken(addr, &error, within),
         None => refused("the answer was cut short".into()),
     };
+    let halted = |halt: Halt| match halt {
+        Halt::Ended(_) => cut(),
+        Halt::Stalled(stalled) => {
+            stalled.close(connection, &addr);
+            let (got, of) = (stalled.got, stalled.of);
+            JoinError::Stalled { addr, got, of, within: stalled.within }
+        }
+    };
     let key = security::fresh_key().map_err(|error| refused(error.to_string()))?;
     let public_key = key.der_bytes().try_into().map_err(|_| refused("an Ed25519 key has 32 bytes".into()))?;
     let (mut send, mut receive) = connection.open_bi().await.map_err(|_| cut())?;
     let ask = Ask { kind: request.kind, public_key };
     write_ask(&mut send, connection, token, request.revision, &ask).await.ok_or_else(cut)?;
     let mut header = [0; 41];
-    receive.read_exact(&mut header).await.map_err(|_| cut())?;
+    stall::read_exact(&mut receive, &mut header, "the answer's header", 0, None).await.map_err(halted)?;
     let (theirs, length) = (word(&header[1..]), word(&header[37..]) as usize);
     if length > MAX {
         return Err(JoinError::NotActinic { addr, text: "its answer is too long".into() });
     }
     let mut body = vec![0; length];
-    receive.read_exact(&mut body).await.map_err(|_| cut())?;
+    stall::read_exact(&mut receive, &mut body, "the answer to a join", header.len(), None).await.map_err(halted)?;
     match header[0] {
         GRANTED if !proves(connection, token, CLUSTER, &header[5..37]) => Err(JoinError::WrongToken(addr)),
         GRANTED => {

@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep};
 use crate::outbox::Arrived;
 use crate::parts::Parts;
 use crate::session::{Live, Session};
-use crate::wire::{Close, FRAME_HEADER, Header};
+use crate::stall::{Stalled, Watch};
+use crate::wire::{Close, FRAME_HEADER, Header, STALL};
 use crate::{DownReason, Lane, Peer};
 
 /// What has been received is acknowledged after so long, if nothing went the other way meanwhile.
@@ -76,10 +77,27 @@ async fn accept_lanes(session: Arc<Session>, live: Live) {
 async fn read(session: Arc<Session>, live: Live, lane: Lane, stream: RecvStream) {
     let connection = live.connection.clone();
     let mut reader = Reader { peer: Peer(session), live, lane, buffer: BytesMut::new() };
-    if let Err(fault) = reader.run(stream).await {
-        tracing::warn!(peer = %reader.peer.id(), ?lane, fault, "a connection is closed: it broke the protocol");
-        reader.peer.0.end(DownReason::Protocol(fault.clone()));
-        connection.close(Close::Malformed.code(), fault.as_bytes());
+    match reader.run(stream).await {
+        Ok(()) => {}
+        Err(Fault::Protocol(fault)) => {
+            tracing::warn!(peer = %reader.peer.id(), ?lane, fault, "a connection is closed: it broke the protocol");
+            reader.peer.0.end(DownReason::Protocol(fault.clone()));
+            connection.close(Close::Malformed.code(), fault.as_bytes());
+        }
+        // The session stays: the keeper sees that the connection is closed, and dials.
+        Err(Fault::Stalled(stalled)) => stalled.close(&connection, &reader.peer.id()),
+    }
+}
+
+/// What the other side did wrong.
+enum Fault {
+    Protocol(String),
+    Stalled(Stalled),
+}
+
+impl From<String> for Fault {
+    fn from(fault: String) -> Fault {
+        Fault::Protocol(fault)
     }
 }
 
@@ -93,16 +111,18 @@ struct Reader {
 
 impl Reader {
     /// Reads until the connection ends; the error is a fault of the other side.
-    async fn run(&mut self, mut stream: RecvStream) -> Result<(), String> {
+    async fn run(&mut self, mut stream: RecvStream) -> Result<(), Fault> {
         let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
         let mut timer: Option<Pin<Box<Sleep>>> = None;
         let mut armed = false;
+        let mut watch = Watch::default();
+        let mut parts = 0;
         loop {
             let count = tokio::select! {
                 biased;
                 read = stream.read_chunks(&mut chunks) => match read {
                     Ok(Some(count)) => count,
-                    Ok(None) => return self.stream_ended(),
+                    Ok(None) => return Ok(self.stream_ended()?),
                     Err(_) => return Ok(()),
                 },
                 () = expired(&mut timer), if armed => {
@@ -110,15 +130,25 @@ impl Reader {
                     self.acknowledge();
                     continue;
                 }
+                stalled = watch.stalled(), if watch.is_armed() => match stalled {
+                    true => return Err(Fault::Stalled(self.stalled())),
+                    false => continue,
+                },
             };
             self.peer.0.touch();
             for chunk in &mut chunks[..count] {
                 self.take(std::mem::take(chunk))?;
             }
-            let (now, later) = {
+            let (now, later, before) = {
                 let lane = self.peer.0.lane(self.lane);
-                (lane.wants_ack(), lane.owes_ack())
+                (lane.wants_ack(), lane.owes_ack(), std::mem::replace(&mut parts, lane.parts.held()))
             };
+            match (self.buffer.is_empty(), parts) {
+                (true, 0) => watch.clear(),
+                // Acknowledgements go between the parts of a message, and are no part of it.
+                (true, held) if held == before => watch.held(),
+                _ => watch.grown(),
+            }
             if now {
                 self.acknowledge();
             } else if later && !armed {
@@ -135,6 +165,19 @@ impl Reader {
     /// An endpoint that closes finishes its lanes between two frames.
     fn stream_ended(&self) -> Result<(), String> {
         if self.buffer.is_empty() { Ok(()) } else { Err("a frame was cut short".into()) }
+    }
+
+    /// What is held, of how much.
+    fn stalled(&self) -> Stalled {
+        let (what, got, of) = match (Header::read(&self.buffer), self.buffer.len()) {
+            (Some(header), got) => ("a frame", got, FRAME_HEADER + header.length as usize),
+            (None, 0) => {
+                let got = self.peer.0.lane(self.lane).parts.held();
+                ("a message in parts (as many at most)", got, self.peer.0.limits.max_message)
+            }
+            (None, got) => ("a frame's header", got, FRAME_HEADER),
+        };
+        Stalled { what, got, of, within: STALL }
     }
 
     fn acknowledge(&self) {

@@ -10,7 +10,7 @@
 //! | `endpoint`, `peers` | one process's socket, actors and sessions |
 //! | `session`, `outbox`, `asks` | what two processes have between them, whatever connections come and go |
 //! | `keeper`, `dial`, `accept`, `greeting` | getting a connection, and getting another |
-//! | `lanes`, `parts`, `wire` | messages to bytes and back; the wire format is drawn in `wire` |
+//! | `lanes`, `parts`, `stall`, `wire` | messages to bytes and back; the wire format is drawn in `wire` |
 //! | `peer`, `receiver` | the two ends that the layer above holds |
 //! | `bulk`, `relay`, `join` | large answers; processes that cannot be dialled; processes without a certificate |
 //! | `security` | authority, certificates, token |
@@ -39,6 +39,7 @@ mod receiver;
 mod relay;
 mod security;
 mod session;
+mod stall;
 mod tuning;
 mod wire;
 

@@ -28,6 +28,11 @@ impl Parts {
         Ok(true)
     }
 
+    /// Bytes of a message whose rest has not come.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Puts what has come before the first message of a frame; none if nothing has.
     pub(crate) fn complete(&mut self, frame: &[u8]) -> Result<Option<Vec<u8>>, &'static str> {
         if self.bytes.is_empty() {

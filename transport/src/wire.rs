@@ -28,8 +28,13 @@
 //! ```
 //!
 //! Whatever does not fit this ends the connection, and the session if it would come again; nothing here panics.
+//!
+//! What has begun goes on. A frame, a message in parts, a greeting, a join or a bulk request or answer of which a part
+//! has come, and then not one byte more for 10 s ([`STALL`]), closes the connection (5, [`Close::Stalled`]); the session
+//! stays, and is dialled again. A greeting or join must besides be whole within `Limits::stall` (5 s).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +54,10 @@ pub(crate) const PART: u8 = 4;
 pub(crate) const REFUSED: u8 = 0;
 pub(crate) const NO_ACTOR: u8 = 1;
 
+/// A part of something waits so long for a further byte. As long as QUIC lets a connection live without a sign of life
+/// (`Limits::idle`): a network that is cut for less, and heals, costs no more than it did.
+pub(crate) const STALL: Duration = Duration::from_secs(10);
+
 /// The number of the actor, in every endpoint, that forwards a relay's datagrams.
 pub(crate) const RELAY: ActorNo = ActorNo(u64::MAX);
 
@@ -65,6 +74,8 @@ pub(crate) enum Close {
     Refused = 3,
     /// What came does not follow this module.
     Malformed = 4,
+    /// Something began and did not go on, for [`STALL`].
+    Stalled = 5,
 }
 
 impl Close {
@@ -76,9 +87,8 @@ impl Close {
         let quinn::ConnectionError::ApplicationClosed(close) = error else {
             return None;
         };
-        [Close::Goodbye, Close::Superseded, Close::Ended, Close::Refused, Close::Malformed]
-            .into_iter()
-            .find(|known| known.code() == close.error_code)
+        let known = [Close::Goodbye, Close::Superseded, Close::Ended, Close::Refused, Close::Malformed, Close::Stalled];
+        known.into_iter().find(|known| known.code() == close.error_code)
     }
 }
 

@@ -184,7 +184,8 @@ impl SimNet {
         self.world().datagrams
     }
 
-    pub(super) fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    /// A port of this network as a socket, for a QUIC endpoint that speaks by hand.
+    pub fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         Ok(Arc::new(self.bind_port(addr)?))
     }
 

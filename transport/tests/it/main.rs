@@ -10,5 +10,6 @@ mod joins;
 mod real;
 mod renewal;
 mod simulation;
+mod stalls;
 mod support;
 mod villain;

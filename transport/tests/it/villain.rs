@@ -10,7 +10,7 @@ use crate::support::*;
 
 /// An endpoint under attack, a friend of it, and the means of the villain (node 9, with a true certificate).
 pub(crate) struct Scene {
-    _cluster: Cluster,
+    pub(crate) cluster: Cluster,
     pub(crate) victim: Endpoint,
     pub(crate) sink: Arc<Sink>,
     pub(crate) friend: Peer,
@@ -86,12 +86,27 @@ pub(crate) async fn scene_with(change: impl FnOnce(&mut Limits)) -> Scene {
     let mut cluster = Cluster::new(1);
     cluster.limits.stall = ms(2000);
     change(&mut cluster.limits);
-    let local = |n| Config { net: Net::Udp, listen: "127.0.0.1:0".parse().unwrap(), ..cluster.config(n, 1) };
-    let (victim, sink) = start(local(1));
-    let (friend, _) = start(local(2));
+    let villain = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let local =
+        |cluster: &Cluster, n| Config { net: Net::Udp, listen: "127.0.0.1:0".parse().unwrap(), ..cluster.config(n, 1) };
+    set(cluster, local, villain).await
+}
+
+/// On the simulated network.
+pub(crate) async fn simulated_scene() -> Scene {
+    let cluster = Cluster::new(1);
+    let socket = cluster.net.bind(addr(9)).unwrap();
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let villain = quinn::Endpoint::new_with_abstract_socket(Default::default(), None, socket, runtime).unwrap();
+    let there = |cluster: &Cluster, n| cluster.config(n, 1);
+    set(cluster, there, villain).await
+}
+
+async fn set(cluster: Cluster, config: impl Fn(&Cluster, u8) -> Config, villain: quinn::Endpoint) -> Scene {
+    let (victim, sink) = start(config(&cluster, 1));
+    let (friend, _) = start(config(&cluster, 2));
     let peer = friend.peer(&PeerAddr::new(victim.id(), victim.local_addr()));
     assert_eq!(peer.ask::<_, u64>(ECHO, &1u64, Duration::from_secs(10)).await, Ok(1));
-    let villain = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let config = cluster.config(9, 1);
     Scene {
         victim,
@@ -101,14 +116,17 @@ pub(crate) async fn scene_with(change: impl FnOnce(&mut Limits)) -> Scene {
         villain,
         tls: tls(Some(&config.identity)),
         id: config.id,
-        _cluster: cluster,
+        cluster,
     }
 }
 
 impl Scene {
     pub(crate) async fn connect(&self, tls: rustls::ClientConfig) -> Result<quinn::Connection, quinn::ConnectionError> {
         let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
-        let config = quinn::ClientConfig::new(Arc::new(tls));
+        let mut config = quinn::ClientConfig::new(Arc::new(tls));
+        let mut alive = quinn::TransportConfig::default();
+        alive.keep_alive_interval(Some(Duration::from_secs(1)));
+        config.transport_config(Arc::new(alive));
         self.villain.connect_with(config, self.victim.local_addr(), "actinic").unwrap().await
     }
 
