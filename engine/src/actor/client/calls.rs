@@ -1,0 +1,224 @@
+//! Calls on their way: queued, sent, answered, cancelled.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actinic_transport::{Lane, Peer};
+
+use super::{At, Caller, Client, State, WINDOW, WINDOW_BYTES};
+use crate::api::error::Error;
+use crate::object::Resolved;
+use crate::owner::remote::{CANCEL_WITHIN, Cancelling, carried_refs, wire_dependencies};
+use crate::protocol::WORKER;
+use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireValue};
+use crate::task::Task;
+use crate::testing::Message as Lost;
+use crate::worker::job::Job;
+use crate::worker::remote::ToWorker;
+
+impl Client {
+    /// A call was made, in this order; its arguments may not be ready. Those without dependencies are ready at once
+    /// and enter at [`Client::ready`].
+    pub(crate) fn submitted(self: &Arc<Self>, task: &Arc<Task>) {
+        if task.with_input(|input| input.dependencies.is_empty()) {
+            return;
+        }
+        let call = Client::call(task);
+        call.queued.store(true, Ordering::Release);
+        self.lock().waiting.push_back(call.caller, Arc::clone(task));
+    }
+
+    /// A call's arguments are ready.
+    pub(crate) fn ready(self: &Arc<Self>, task: &Arc<Task>) {
+        let call = Client::call(task);
+        call.ready.store(true, Ordering::Release);
+        let mut state = self.lock();
+        if let At::Dead(error) = &state.at {
+            let error = error.clone().subject(task.describe());
+            state.waiting.drop_call(call.caller, task);
+            drop(state);
+            Task::finish_all(task, Resolved::Error(error));
+            return;
+        }
+        if !call.queued.load(Ordering::Acquire) {
+            let nothing_before = !state.waiting.has(call.caller);
+            if (nothing_before || !self.in_order) && self.send(&mut state, task) {
+                return;
+            }
+            call.queued.store(true, Ordering::Release);
+            state.waiting.push_back(call.caller, Arc::clone(task));
+            return;
+        }
+        self.pump(&mut state, call.caller);
+    }
+
+    /// A call shall run again: before the calls of its caller that were not sent.
+    pub(crate) fn retry(self: &Arc<Self>, task: &Arc<Task>) {
+        let call = Client::call(task);
+        {
+            let mut state = self.lock();
+            if !matches!(state.at, At::Dead(_)) {
+                call.queued.store(true, Ordering::Release);
+                state.waiting.push_front(call.caller, Arc::clone(task));
+                self.pump(&mut state, call.caller);
+                return;
+            }
+        }
+        // It fails as every call of a dead actor does.
+        self.ready(task);
+    }
+
+    /// Sends what may be sent of a caller's queue.
+    fn pump(self: &Arc<Self>, state: &mut State, caller: Caller) {
+        let Some(mut queue) = state.waiting.take(caller) else { return };
+        let mut passed = Vec::new();
+        while let Some(task) = queue.pop_front() {
+            if task.is_done() {
+                continue;
+            }
+            if !Client::call(&task).ready.load(Ordering::Acquire) && !self.in_order {
+                passed.push(task);
+                continue;
+            }
+            if !Client::call(&task).ready.load(Ordering::Acquire) || !self.send(state, &task) {
+                queue.push_front(task);
+                break;
+            }
+        }
+        for task in passed.into_iter().rev() {
+            queue.push_front(task);
+        }
+        state.waiting.put_before(caller, queue);
+    }
+
+    pub(super) fn pump_all(self: &Arc<Self>, state: &mut State) {
+        for caller in state.waiting.callers() {
+            self.pump(state, caller);
+        }
+    }
+
+    /// Sends one call; `false` if the actor cannot take it now.
+    fn send(self: &Arc<Self>, state: &mut State, task: &Arc<Task>) -> bool {
+        match &state.at {
+            At::Nowhere | At::Dead(_) => false,
+            At::Here(host) => {
+                let job = Job::Local { task: Arc::clone(task), attempt: task.attempt(), lease: u32::MAX };
+                host.push(job).is_ok()
+            }
+            At::There { peer, incarnation, actor } => {
+                if state.held.is_some() {
+                    return false;
+                }
+                if !state.flying.is_empty() && (state.flying.len() >= WINDOW || peer.backlog() >= WINDOW_BYTES) {
+                    return false;
+                }
+                let (peer, incarnation, actor) = (peer.clone(), *incarnation, *actor);
+                state.holds += 1;
+                if !self.send_call(&peer, incarnation, actor, task, state.holds) {
+                    state.held = Some(state.holds);
+                }
+                state.flying.insert((task.owner.id.number, task.seq), Arc::clone(task));
+                true
+            }
+        }
+    }
+
+    /// `false` if the call has not left yet: [`Client::left`] is called with `hold` when it has.
+    fn send_call(self: &Arc<Self>, peer: &Peer, incarnation: u32, actor: u64, task: &Arc<Task>, hold: u64) -> bool {
+        let call = Client::call(task);
+        let input = task.input();
+        let resolved: Vec<Resolved> = input
+            .dependencies
+            .iter()
+            .map(|dependency| {
+                dependency
+                    .slot()
+                    .get()
+                    .unwrap_or_else(|| Resolved::Error(Error::object_lost("an argument is not ready")))
+            })
+            .collect();
+        let name = call.name();
+        let wire = WireCall {
+            seq: task.seq,
+            attempt: task.attempt(),
+            method: call.method_id,
+            name: &name,
+            depth: task.depth,
+            input: WireValue::of(&input.inline),
+            dependencies: wire_dependencies(&input.dependencies, &resolved),
+        };
+        let message = WireCalls { owner: task.owner.id.number, actor, incarnation, calls: vec![wire] };
+        let refs = carried_refs(&input, &resolved);
+        let client = Arc::clone(self);
+        let sent = self.process.send_with_refs(peer, (CALLS, Some(Lost::ActorCall)), &message, refs, move || {
+            // Outside of the locks of whoever brought the word.
+            client.process.clone().defer(move || client.left(hold));
+        });
+        sent.unwrap_or_else(|error| {
+            let (client, task) = (Arc::clone(self), Arc::clone(task));
+            self.process.defer(move || {
+                Task::finish_all(&task, Resolved::Error(error.subject(task.describe())));
+                client.answered(&task);
+            });
+            true
+        })
+    }
+
+    /// A call that was held has left: those behind it follow.
+    fn left(self: &Arc<Self>, hold: u64) {
+        let mut state = self.lock();
+        if state.held == Some(hold) {
+            state.held = None;
+            self.pump_all(&mut state);
+        }
+    }
+
+    /// A call to another process was answered: there is room for the next.
+    pub(crate) fn answered(self: &Arc<Self>, task: &Task) {
+        let mut state = self.lock();
+        state.flying.remove(&(task.owner.id.number, task.seq));
+        if !state.waiting.is_empty() {
+            self.pump_all(&mut state);
+        }
+    }
+
+    /// The process that calls go to, if it is another.
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        match &self.lock().at {
+            At::There { peer, .. } => Some(peer.clone()),
+            _ => None,
+        }
+    }
+
+    /// A call failed before it was ready: it holds nobody up.
+    pub(crate) fn skipped(self: &Arc<Self>, task: &Arc<Task>) {
+        let caller = Client::call(task).caller;
+        let mut state = self.lock();
+        state.waiting.drop_call(caller, task);
+        self.pump(&mut state, caller);
+    }
+
+    /// Cancels a call, wherever it is: nothing waits for its answer any more.
+    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>) -> Option<Cancelling> {
+        let caller = Client::call(task).caller;
+        let mut state = self.lock();
+        state.waiting.drop_call(caller, task);
+        let flew = state.flying.remove(&(task.owner.id.number, task.seq)).is_some();
+        let mut cancelling = None;
+        match &state.at {
+            At::Here(host) => {
+                let host = Arc::clone(host);
+                drop(state);
+                host.cancel(task.id());
+                return None;
+            }
+            At::There { peer, actor, .. } if flew => {
+                let message = ToWorker::CancelCall { owner: task.owner.id.number, seq: task.seq, actor: *actor };
+                cancelling = Some(peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN));
+            }
+            _ => {}
+        }
+        self.pump_all(&mut state);
+        cancelling
+    }
+}

@@ -1,0 +1,207 @@
+//! What becomes of an actor, as the GCS says, and what that means for its calls.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::{At, Caller, Client, State};
+use crate::actor::queues::Queue;
+use crate::api::error::Error;
+use crate::gcs::core::ActorState;
+use crate::object::Resolved;
+use crate::protocol::ActorNews;
+use crate::task::Task;
+
+impl Client {
+    /// What the GCS says of the actor.
+    pub(crate) fn news(self: &Arc<Self>, news: &ActorNews) {
+        let info = &news.info;
+        if let Some(real) = news.lifeline.and_then(|id| self.process.ask_lifeline(id)) {
+            // It is another's actor, which the handles here keep alive from now on.
+            let before = {
+                let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+                if self.alive.load(Ordering::Acquire) == 0 { Some(real) } else { lifeline.replace(real) }
+            };
+            drop(before);
+        }
+        let mut state = self.lock();
+        if matches!(state.at, At::Dead(_)) || is_stale((state.incarnation, state.state), (info.incarnation, info.state))
+        {
+            return;
+        }
+        let same = info.incarnation == state.incarnation && !matches!(state.at, At::Nowhere);
+        state.incarnation = info.incarnation;
+        state.state = info.state;
+        state.waits = None;
+        match info.state {
+            ActorState::Alive => {
+                let Some(address) = info.address else { return };
+                if same {
+                    return;
+                }
+                let lost = self.leave(&mut state);
+                state.at = if address.process == self.process.id {
+                    match self.process.actor(address.actor.0) {
+                        Some(host) => At::Here(host),
+                        None => At::Nowhere,
+                    }
+                } else {
+                    match (self.process.endpoint(), &news.peer) {
+                        (Ok(endpoint), Some(at)) => {
+                            At::There { peer: endpoint.peer(at), incarnation: info.incarnation, actor: address.actor.0 }
+                        }
+                        _ => At::Nowhere,
+                    }
+                };
+                self.retry_or_fail(&mut state, lost, "it was restarted");
+                self.pump_all(&mut state);
+                drop(state);
+                self.made(Ok(()));
+            }
+            ActorState::Restarting => {
+                let lost = self.leave(&mut state);
+                self.retry_or_fail(&mut state, lost, "it is restarting");
+            }
+            ActorState::Dead => {
+                let cause =
+                    info.death.as_ref().map_or_else(|| "for an unknown cause".to_owned(), |death| death.to_string());
+                let mut error = match &info.death {
+                    Some(death) if death.reason.is_infeasible() => Error::infeasible(cause),
+                    _ => Error::actor_died(cause),
+                };
+                error = error.subject(self.describe());
+                if let Some(cause) = info.death.as_ref().and_then(|death| constructor_error(death)) {
+                    error = error.caused_by(cause);
+                }
+                if let Some(node) = info.node {
+                    error = error.at_node(node);
+                }
+                drop(state);
+                self.die(error);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the calls in flight out; where they went is gone.
+    fn leave(&self, state: &mut State) -> Vec<Arc<Task>> {
+        state.at = At::Nowhere;
+        state.held = None;
+        std::mem::take(&mut state.flying).into_values().collect()
+    }
+
+    /// Calls whose incarnation is gone: again if their retries allow, else an error that says they may have run.
+    fn retry_or_fail(self: &Arc<Self>, state: &mut State, lost: Vec<Arc<Task>>, why: &str) {
+        let mut again: BTreeMap<Caller, Queue> = BTreeMap::new();
+        for task in lost {
+            if task.is_done() {
+                continue;
+            }
+            if task.next_attempt() {
+                again.entry(Client::call(&task).caller).or_default().push_back(task);
+            } else {
+                self.fail_later(&task, why);
+            }
+        }
+        for (caller, queue) in again {
+            state.waiting.put_before(caller, queue);
+        }
+    }
+
+    fn fail_later(&self, task: &Arc<Task>, why: &str) {
+        let error = Error::actor_unavailable(format!(
+            "{} was lost on its way to {}: {why}; it may or may not have run",
+            task.describe(),
+            self.describe()
+        ))
+        .subject(task.describe())
+        .remedy("call again, or allow retries with `max_task_retries`");
+        let task = Arc::clone(task);
+        // Waiters are told outside of the client's lock.
+        self.process.defer(move || Task::finish_all(&task, Resolved::Error(error)));
+    }
+
+    /// A call that its actor did not finish, because the incarnation ended under it.
+    pub(crate) fn lost_here(self: &Arc<Self>, incarnation: u32, calls: Vec<Arc<Task>>, why: &str) {
+        let mut state = self.lock();
+        if let At::Dead(error) = &state.at {
+            let error = error.clone();
+            drop(state);
+            for task in calls {
+                Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
+            }
+            return;
+        }
+        if incarnation < state.incarnation {
+            // The GCS has given its word already.
+            self.retry_or_fail(&mut state, calls, why);
+            self.pump_all(&mut state);
+            return;
+        }
+        state.at = At::Nowhere;
+        // What the actor's end will mean for its calls is the GCS's to say: they wait for its word.
+        for task in calls {
+            state.flying.insert((task.owner.id.number, task.seq), task);
+        }
+        tracing::debug!(actor = %self.id, why, "calls wait for the word of the GCS");
+    }
+
+    /// The actor is dead for good.
+    pub(crate) fn die(self: &Arc<Self>, error: Error) {
+        let all: Vec<Arc<Task>> = {
+            let mut state = self.lock();
+            state.at = At::Dead(error.clone());
+            state.state = ActorState::Dead;
+            let flying = std::mem::take(&mut state.flying).into_values();
+            flying.chain(std::mem::take(&mut state.waiting).into_calls()).collect()
+        };
+        self.made(Err(error.clone()));
+        for task in all {
+            Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
+        }
+        let told = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+        for tell in told {
+            tell(error.clone());
+        }
+    }
+
+    /// The process where it lives is gone; what that means, the GCS will say.
+    pub(crate) fn process_lost(self: &Arc<Self>, process: actinic_transport::ProcessId) {
+        let mut state = self.lock();
+        if matches!(&state.at, At::There { peer, .. } if peer.id() == process) {
+            state.at = At::Nowhere;
+        }
+    }
+}
+
+/// Whether the GCS said it before what is known. Answers and news come on ways of their own, and may overtake each
+/// other; an incarnation is alive only after all else but its end.
+fn is_stale(known: (u32, ActorState), said: (u32, ActorState)) -> bool {
+    let before = said.0 == known.0 && known.1 == ActorState::Alive;
+    said.0 < known.0 || (before && !matches!(said.1, ActorState::Alive | ActorState::Dead))
+}
+
+/// The error that a constructor returned, if that is why the actor is dead.
+fn constructor_error(death: &crate::gcs::core::DeathCause) -> Option<Error> {
+    match &death.reason {
+        crate::gcs::core::DeathReason::ConstructorError { error, .. } => postcard::from_bytes(error).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `get_actor` may be answered while an actor restarts, and its news that it is alive come first.
+    #[test]
+    fn what_was_said_before_an_incarnation_was_alive_is_stale() {
+        use ActorState::{Alive, Dead, Restarting};
+        assert!(is_stale((1, Alive), (1, Restarting)));
+        assert!(is_stale((1, Alive), (0, Alive)));
+        assert!(!is_stale((1, Alive), (1, Alive)), "its process may have been found again");
+        assert!(!is_stale((1, Alive), (1, Dead)));
+        assert!(!is_stale((1, Alive), (2, Restarting)));
+        assert!(!is_stale((1, Restarting), (1, Alive)));
+    }
+}
