@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actinic_transport::{DownReason, Endpoint, Messages, Peer, PeerEvent, Receiver, ReplyTo};
+use actinic_transport::{DownReason, Endpoint, Lane, Messages, Peer, PeerEvent, Receiver, ReplyTo};
 
 use crate::actor::host::ActorHost;
 use crate::api::error::Error;
@@ -52,6 +52,9 @@ pub(crate) fn listen(process: &Arc<Process>, endpoint: &Endpoint, components: &C
         if let PeerEvent::Down(id, reason) = event {
             let why = reason.to_string();
             process.process_dead(id, &why);
+            for actor in process.actors() {
+                actor.caller_left(id);
+            }
             if let Some(raylet) = &components.raylet {
                 raylet.do_send(ProcessGone(id, why.clone()));
             }
@@ -97,6 +100,14 @@ impl Ear {
         for message in messages {
             match decode::<ToOwner>(from, message.body) {
                 Some(ToOwner::GetObject { object, lost }) => self.answer_object(from, object, lost),
+                Some(ToOwner::Credit { actor, incarnation, window }) => match self.process.client(actor) {
+                    Some(client) => client.granted(incarnation, window),
+                    None => {
+                        // The last handle went before it could know that it has a share.
+                        let left = ToWorker::CallerLeft { actor: crate::actor::host::number(actor), incarnation };
+                        let _ = from.tell(Lane::Ordered, WORKER, &left);
+                    }
+                },
                 Some(message) => self.process.deliver(message),
                 None => {}
             }
@@ -109,7 +120,7 @@ impl Ear {
         let Some(raw) = found.and_then(|owner| owner.find(object.task, object.index)) else {
             let error = Error::object_freed(format!("object {object} is not known to its owner any more"));
             let answer = ObjectAnswer { object, outcome: WireOutcome::Error(error) };
-            let _ = from.tell(actinic_transport::Lane::Ordered, OBJECT, &answer);
+            let _ = from.tell(Lane::Ordered, OBJECT, &answer);
             return;
         };
         if let Target::Owned(task, _) = raw.target()
@@ -267,12 +278,16 @@ impl Ear {
 
     fn calls(&self, from: &Peer, messages: &mut Messages<'_>) {
         let mut last: Option<Arc<ActorHost>> = None;
+        let (mut count, mut bytes) = (0, 0);
         for message in messages {
             let Some(calls) = decode::<WireCalls<'_>>(from, message.body) else { continue };
             // A burst is mostly for one actor.
             let fits =
                 |host: &Arc<ActorHost>| host.number() == calls.actor && host.run.incarnation == calls.incarnation;
             if !last.as_ref().is_some_and(fits) {
+                if let Some(before) = &last {
+                    before.called_by(from.id(), std::mem::take(&mut count), std::mem::take(&mut bytes));
+                }
                 last = self.process.actor(calls.actor).filter(fits);
             }
             let Some(host) = last.clone() else {
@@ -286,9 +301,14 @@ impl Ear {
                 }
                 continue;
             };
+            count += calls.calls.len() as u32;
+            bytes += message.body.len();
             for call in &calls.calls {
                 self.call(from, &host, calls.owner, call);
             }
+        }
+        if let Some(host) = last {
+            host.called_by(from.id(), count, bytes);
         }
     }
 
@@ -331,6 +351,11 @@ impl Ear {
                 ToWorker::CancelChildren { owner, seq } => {
                     let owner = OwnerId { process: from.id(), number: owner };
                     drop(self.process.cancel_children(TaskId { owner, seq }));
+                }
+                ToWorker::CallerLeft { actor, incarnation } => {
+                    if let Some(actor) = self.process.actor(actor).filter(|host| host.run.incarnation == incarnation) {
+                        actor.caller_left(from.id());
+                    }
                 }
                 ToWorker::EndActor { run, kill } => match self.process.actor(crate::actor::host::number(run.actor)) {
                     Some(actor) if actor.run == run => actor.ask_end(kill),

@@ -614,8 +614,8 @@ impl Process {
             }
             ToOwner::OwnerGone { owner } => self.borrowed_from(|id| id.task.owner == owner, "the owner has ended"),
             ToOwner::Resources { nodes } => self.replace_resources(nodes),
-            // Questions come with their peer, at the receiver of the network.
-            ToOwner::GetObject { .. } => {}
+            // What is answered comes with its peer, at the receiver of the network.
+            ToOwner::GetObject { .. } | ToOwner::Credit { .. } => {}
             ToOwner::GivenBack { lease, tasks } => {
                 let mut rest = &tasks[..];
                 while let Some((number, _)) = rest.first() {

@@ -2,38 +2,38 @@
 //!
 //! Calls keep their order per caller (a task, an actor, a driver). A call whose argument is not ready holds up later
 //! ones of its caller only if the actor runs one call at a time. What the actor cannot take yet waits here, not
-//! there: until it is alive, and beyond [`WINDOW`] unanswered calls to another process.
+//! there: until it is alive, and beyond the window that another process has granted ([`super::credit`]).
 //!
 //! Invariants:
 //! - CLIENT-1: a call is in one place: waiting here, in flight, in the actor's inbox, or ended.
 //! - CLIENT-2: calls of one caller are sent in the order in which they were made, with the exception above.
 //! - CLIENT-3: a call that was sent to an incarnation which died is never sent again unless its retries allow it; one
 //!   that was not sent goes to the next incarnation.
+//! - CLIENT-4: no call is sent to another process beyond the window granted last, unless none is in flight.
 
 mod calls;
 mod news;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actinic_transport::Peer;
+use actinic_transport::{Lane, Peer};
 
 use crate::actor::host::ActorHost;
-use crate::actor::queues::Queues;
+use crate::actor::queues::{Flight, Queues};
 use crate::api::error::{Error, Result};
 use crate::gcs::core::ActorState;
 use crate::ids::{ActorId, OwnerId, TaskId};
 use crate::object::{RawRef, Resolved, Target};
 use crate::process::Process;
 use crate::program::{ActorEntry, MethodEntry};
+use crate::protocol::WORKER;
 use crate::task::{Meta, Task, What};
 use crate::wait::Waiter;
+use crate::worker::remote::ToWorker;
 
-/// How many unanswered calls are in flight to an actor of another process.
-const WINDOW: usize = 8192;
-/// How many bytes may wait for the network before calls wait here instead: far below what ends a session.
-const WINDOW_BYTES: usize = 16 << 20;
+/// How many bytes of whatever kind may wait for the network before calls wait here: far below what ends a session.
+const BACKLOG_BYTES: usize = 16 << 20;
 /// One handle, in a client's count of what keeps its actor alive.
 const HANDLE: u64 = 1 << 32;
 
@@ -90,7 +90,7 @@ struct State {
     at: At,
     incarnation: u32,
     waiting: Queues,
-    flying: BTreeMap<(u32, u64), Arc<Task>>,
+    flying: Flight,
     /// A call was sent that has not left: an owner elsewhere must hear of a ref in it first. It holds up the others.
     held: Option<u64>,
     /// What the actor waits for, as the GCS says, while it is not alive.
@@ -155,7 +155,7 @@ impl Client {
                 at: At::Nowhere,
                 incarnation: 0,
                 waiting: Queues::default(),
-                flying: BTreeMap::new(),
+                flying: Flight::new(),
                 held: None,
                 waits: None,
                 holds: 0,
@@ -346,6 +346,14 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let At::There { peer, incarnation, actor } = &state.at
+            && state.flying.was_granted()
+        {
+            let left = ToWorker::CallerLeft { actor: *actor, incarnation: *incarnation };
+            // If the session is over, the actor's process knows.
+            let _ = peer.tell(Lane::Ordered, WORKER, &left);
+        }
         self.process.drop_client(self.id);
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::actor::begin::{CatchState, Constructed};
+use crate::actor::credit::Credit;
 use crate::actor::local::LocalActor;
 use crate::api::error::Result;
 use crate::ids::TaskId;
@@ -75,6 +76,8 @@ pub(crate) struct ActorHost {
     pub(super) unsent: Mutex<Vec<remote::Reply>>,
     /// Somebody will look soon whether any wait.
     pub(super) alarmed: AtomicBool,
+    /// What callers in other processes may have in flight.
+    pub(super) credit: Mutex<Credit>,
 }
 
 impl ActorHost {
@@ -111,6 +114,7 @@ impl ActorHost {
             dead: AtomicBool::new(false),
             unsent: Mutex::default(),
             alarmed: AtomicBool::new(false),
+            credit: Mutex::new(Credit::new()),
         })
     }
 

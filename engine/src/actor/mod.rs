@@ -2,7 +2,9 @@
 
 pub(crate) mod actix;
 pub(crate) mod begin;
+mod callers;
 pub(crate) mod client;
+pub(crate) mod credit;
 pub(crate) mod host;
 pub(crate) mod local;
 mod queues;

@@ -1,9 +1,10 @@
-//! The calls that wait at a client, by caller.
+//! The calls of a client: those that wait, by caller, and those in flight to another process.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::actor::client::Caller;
+use crate::actor::credit::{FIRST, Window};
 use crate::task::Task;
 
 /// The calls of one caller, in their order.
@@ -80,5 +81,66 @@ impl Queues {
 
     pub(super) fn into_calls(self) -> impl Iterator<Item = Arc<Task>> {
         self.first.into_iter().map(|(_, queue)| queue).chain(self.more.into_values()).flatten()
+    }
+}
+
+/// Calls in flight to one incarnation, within the window that its process granted.
+pub(super) struct Flight {
+    window: Window,
+    /// It is not `FIRST`, which needs no word.
+    was_granted: bool,
+    bytes: u64,
+    calls: BTreeMap<(u32, u64), (Arc<Task>, u32)>,
+}
+
+impl Flight {
+    pub(super) fn new() -> Flight {
+        Flight { window: FIRST, was_granted: false, bytes: 0, calls: BTreeMap::new() }
+    }
+
+    pub(super) fn granted(&mut self, window: Window) {
+        self.window = window;
+        self.was_granted = true;
+    }
+
+    /// Another incarnation has granted nothing yet.
+    pub(super) fn anew(&mut self) {
+        self.window = FIRST;
+        self.was_granted = false;
+    }
+
+    /// Whether the actor's process counts this one among its callers.
+    pub(super) fn was_granted(&self) -> bool {
+        self.was_granted
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Whether one more may go: always, if none is there (CREDIT-2).
+    pub(super) fn has_room(&self) -> bool {
+        let Window { calls, bytes } = self.window;
+        self.calls.is_empty() || (self.calls.len() < calls as usize && self.bytes < u64::from(bytes))
+    }
+
+    pub(super) fn insert(&mut self, task: Arc<Task>, bytes: usize) {
+        let bytes = bytes.try_into().unwrap_or(u32::MAX);
+        self.bytes += u64::from(bytes);
+        if let Some((_, before)) = self.calls.insert((task.owner.id.number, task.seq), (task, bytes)) {
+            self.bytes -= u64::from(before);
+        }
+    }
+
+    /// `false` if it is not in flight.
+    pub(super) fn remove(&mut self, task: &Task) -> bool {
+        let Some((_, bytes)) = self.calls.remove(&(task.owner.id.number, task.seq)) else { return false };
+        self.bytes -= u64::from(bytes);
+        true
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<Arc<Task>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.calls).into_values().map(|(task, _)| task).collect()
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use actinic_transport::{ActorNo, Grant, NodeId, PeerAddr, ProcessId, Token};
 use serde::{Deserialize, Serialize};
 
+use crate::actor::credit::Window;
 use crate::api::error::Error;
 pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, WorkerId};
@@ -22,7 +23,7 @@ use crate::resources::ResourceSet;
 use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of everything in this module; two processes speak only if theirs are equal.
-pub(crate) const REVISION: u32 = 1;
+pub(crate) const REVISION: u32 = 2;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);
@@ -74,6 +75,8 @@ pub(crate) enum ToOwner {
     GivenBack { lease: LeaseId, tasks: Vec<(u32, u64)> },
     /// A borrower asks for an object, perhaps because it is not where it was said to lie; the answer goes to [`OBJECT`].
     GetObject { object: ObjectId, lost: Vec<ProcessId> },
+    /// From an actor's process, on the urgent lane: what this process may have in flight to that incarnation.
+    Credit { actor: ActorId, incarnation: u32, window: Window },
 }
 
 /// A node, all that it has, and what is free.

@@ -45,6 +45,11 @@ pub(crate) enum ToWorker {
         owner: u32,
         seq: u64,
     },
+    /// The sender has no handle of the actor any more. It goes behind the calls, on the ordered lane.
+    CallerLeft {
+        actor: u64,
+        incarnation: u32,
+    },
     /// End an actor of this process.
     EndActor {
         run: crate::protocol::ActorRun,

@@ -5,16 +5,35 @@ use std::sync::atomic::Ordering;
 
 use actinic_transport::{Lane, Peer};
 
-use super::{At, Caller, Client, State, WINDOW, WINDOW_BYTES};
+use super::{At, BACKLOG_BYTES, Caller, Client, State};
+use crate::actor::credit::Window;
 use crate::api::error::Error;
 use crate::object::Resolved;
 use crate::owner::remote::{CANCEL_WITHIN, Cancelling, carried_refs, wire_dependencies};
 use crate::protocol::WORKER;
-use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireValue};
+use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireDependency, WireValue};
+use crate::protocol::refs::REF_BYTES;
 use crate::task::Task;
 use crate::testing::Message as Lost;
 use crate::worker::job::Job;
 use crate::worker::remote::ToWorker;
+
+/// What a call takes at its actor beside its arguments.
+const CALL_BYTES: usize = 64;
+
+/// What the arguments of a call take there.
+fn call_bytes(call: &WireCall<'_>) -> usize {
+    let value = |value: &WireValue<'_>| {
+        value.body.len()
+            + value.buffers.iter().map(|buffer| buffer.len()).sum::<usize>()
+            + value.refs.0.len() * REF_BYTES
+    };
+    let dependencies = call.dependencies.iter().map(|dependency| match dependency {
+        WireDependency::Value(inline) => value(inline),
+        WireDependency::Stored { refs, .. } => CALL_BYTES + refs.0.len() * REF_BYTES,
+    });
+    value(&call.input) + dependencies.sum::<usize>()
+}
 
 impl Client {
     /// A call was made, in this order; its arguments may not be ready. Those without dependencies are ready at once
@@ -109,22 +128,30 @@ impl Client {
                 if state.held.is_some() {
                     return false;
                 }
-                if !state.flying.is_empty() && (state.flying.len() >= WINDOW || peer.backlog() >= WINDOW_BYTES) {
+                if !state.flying.has_room() || (!state.flying.is_empty() && peer.backlog() >= BACKLOG_BYTES) {
                     return false;
                 }
                 let (peer, incarnation, actor) = (peer.clone(), *incarnation, *actor);
                 state.holds += 1;
-                if !self.send_call(&peer, incarnation, actor, task, state.holds) {
+                let (left, bytes) = self.send_call(&peer, incarnation, actor, task, state.holds);
+                if !left {
                     state.held = Some(state.holds);
                 }
-                state.flying.insert((task.owner.id.number, task.seq), Arc::clone(task));
+                state.flying.insert(Arc::clone(task), bytes);
                 true
             }
         }
     }
 
-    /// `false` if the call has not left yet: [`Client::left`] is called with `hold` when it has.
-    fn send_call(self: &Arc<Self>, peer: &Peer, incarnation: u32, actor: u64, task: &Arc<Task>, hold: u64) -> bool {
+    /// Its bytes; and `false` if it has not left yet: [`Client::left`] is called with `hold` when it has.
+    fn send_call(
+        self: &Arc<Self>,
+        peer: &Peer,
+        incarnation: u32,
+        actor: u64,
+        task: &Arc<Task>,
+        hold: u64,
+    ) -> (bool, usize) {
         let call = Client::call(task);
         let input = task.input();
         let resolved: Vec<Resolved> = input
@@ -149,19 +176,30 @@ impl Client {
         };
         let message = WireCalls { owner: task.owner.id.number, actor, incarnation, calls: vec![wire] };
         let refs = carried_refs(&input, &resolved);
+        let bytes = CALL_BYTES + message.calls.iter().map(call_bytes).sum::<usize>();
         let client = Arc::clone(self);
         let sent = self.process.send_with_refs(peer, (CALLS, Some(Lost::ActorCall)), &message, refs, move || {
             // Outside of the locks of whoever brought the word.
             client.process.clone().defer(move || client.left(hold));
         });
-        sent.unwrap_or_else(|error| {
+        let left = sent.unwrap_or_else(|error| {
             let (client, task) = (Arc::clone(self), Arc::clone(task));
             self.process.defer(move || {
                 Task::finish_all(&task, Resolved::Error(error.subject(task.describe())));
                 client.answered(&task);
             });
             true
-        })
+        });
+        (left, bytes)
+    }
+
+    /// The actor's process says how much may be in flight.
+    pub(crate) fn granted(self: &Arc<Self>, incarnation: u32, window: Window) {
+        let mut state = self.lock();
+        if state.incarnation == incarnation {
+            state.flying.granted(window);
+            self.pump_all(&mut state);
+        }
     }
 
     /// A call that was held has left: those behind it follow.
@@ -176,7 +214,7 @@ impl Client {
     /// A call to another process was answered: there is room for the next.
     pub(crate) fn answered(self: &Arc<Self>, task: &Task) {
         let mut state = self.lock();
-        state.flying.remove(&(task.owner.id.number, task.seq));
+        state.flying.remove(task);
         if !state.waiting.is_empty() {
             self.pump_all(&mut state);
         }
@@ -203,7 +241,7 @@ impl Client {
         let caller = Client::call(task).caller;
         let mut state = self.lock();
         state.waiting.drop_call(caller, task);
-        let flew = state.flying.remove(&(task.owner.id.number, task.seq)).is_some();
+        let flew = state.flying.remove(task);
         let mut cancelling = None;
         match &state.at {
             At::Here(host) => {

@@ -30,6 +30,9 @@ impl Client {
             return;
         }
         let same = info.incarnation == state.incarnation && !matches!(state.at, At::Nowhere);
+        if info.incarnation != state.incarnation {
+            state.flying.anew();
+        }
         state.incarnation = info.incarnation;
         state.state = info.state;
         state.waits = None;
@@ -87,7 +90,7 @@ impl Client {
     fn leave(&self, state: &mut State) -> Vec<Arc<Task>> {
         state.at = At::Nowhere;
         state.held = None;
-        std::mem::take(&mut state.flying).into_values().collect()
+        state.flying.take_all()
     }
 
     /// Calls whose incarnation is gone: again if their retries allow, else an error that says they may have run.
@@ -141,7 +144,7 @@ impl Client {
         state.at = At::Nowhere;
         // What the actor's end will mean for its calls is the GCS's to say: they wait for its word.
         for task in calls {
-            state.flying.insert((task.owner.id.number, task.seq), task);
+            state.flying.insert(task, 0);
         }
         tracing::debug!(actor = %self.id, why, "calls wait for the word of the GCS");
     }
@@ -152,8 +155,8 @@ impl Client {
             let mut state = self.lock();
             state.at = At::Dead(error.clone());
             state.state = ActorState::Dead;
-            let flying = std::mem::take(&mut state.flying).into_values();
-            flying.chain(std::mem::take(&mut state.waiting).into_calls()).collect()
+            let flying = state.flying.take_all();
+            flying.into_iter().chain(std::mem::take(&mut state.waiting).into_calls()).collect()
         };
         self.made(Err(error.clone()));
         for task in all {
