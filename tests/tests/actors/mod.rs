@@ -40,6 +40,7 @@ macro_rules! both {
 mod actix;
 mod calls;
 mod concurrency;
+mod credit;
 mod failures;
 mod lifetime;
 
