@@ -167,6 +167,26 @@ async fn half_a_greeting_or_join_is_told_what_is_missing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_joiner_hears_of_half_an_answer() {
+    let cluster = Cluster::new(3);
+    let socket = cluster.net.bind(addr(1)).unwrap();
+    let server = Some(join_server(&cluster.config(1, 1).identity));
+    let runtime = std::sync::Arc::new(quinn::TokioRuntime);
+    let villain = quinn::Endpoint::new_with_abstract_socket(Default::default(), server, socket, runtime).unwrap();
+    let half = tokio::spawn(async move {
+        let connection = villain.accept().await.unwrap().await.unwrap();
+        let (mut send, _receive) = connection.accept_bi().await.unwrap();
+        send.write_all(&[0; 10]).await.unwrap();
+        connection.closed().await.to_string()
+    });
+    let token = Token::generate(&cluster.authority).unwrap();
+    let request = JoinRequest { kind: JoinKind::Driver, revision: REVISION, from: Some(addr(2)), seed: None };
+    let joined = join(&Net::Sim(cluster.net.clone()), addr(1), &token, request, Duration::from_secs(60)).await;
+    assert_eq!(joined.unwrap_err(), JoinError::Stalled { addr: addr(1), got: 10, of: 41, within: STALL });
+    says(&half.await.unwrap(), addr(1), "10 of 41 bytes of the answer's header");
+}
+
 /// 20 % loss, and the link cut for less than and for more than `STALL`, in the middle of large messages: what was sent
 /// arrives, once, in one session.
 #[tokio::test(start_paused = true)]

@@ -78,6 +78,24 @@ pub(crate) fn tls(identity: Option<&Identity>) -> rustls::ClientConfig {
     config
 }
 
+/// Serves joiners with that identity.
+pub(crate) fn join_server(identity: &Identity) -> quinn::ServerConfig {
+    let (_, chain, key, _): Parts = postcard::from_bytes(&postcard::to_allocvec(identity).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            chain.into_iter().map(Into::into).collect(),
+            rustls::pki_types::PrivatePkcs8KeyDer::from(key).into(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"actinic-join/1".to_vec()];
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(config).unwrap();
+    quinn::ServerConfig::with_crypto(Arc::new(crypto))
+}
+
 pub(crate) async fn scene() -> Scene {
     scene_with(|_| ()).await
 }
