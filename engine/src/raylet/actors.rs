@@ -1,0 +1,145 @@
+//! The actors of a node: leases for them, which the raylet asks of itself, and how they begin and end.
+
+use std::sync::Arc;
+
+use actinic_transport::Lane;
+use actix::Context;
+
+use crate::api::error::Error;
+use crate::gcs::core::Isolation;
+use crate::ids::{OwnerId, WorkerId};
+use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, LeaseRequest, RequestId, ToGcs, WORKER};
+use crate::raylet::core::{Event, Host, Purpose, Scheduling};
+use crate::raylet::{Raylet, Worker};
+use crate::worker::remote::ToWorker;
+
+impl Raylet {
+    /// The owner that stands for the raylet when it asks itself for an actor's lease.
+    pub(super) fn me(&self) -> OwnerId {
+        OwnerId { process: self.process.id, number: u32::MAX }
+    }
+
+    pub(super) fn want_actor(&mut self, run: ActorRun, spec: Arc<ActorSpec>, ctx: &mut Context<Self>) {
+        if self.cancelled.remove(&run) {
+            return;
+        }
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        let host = match spec.isolation {
+            Isolation::Process => Host::Dedicated,
+            Isolation::Shared => Host::Shared,
+        };
+        let request = LeaseRequest {
+            id,
+            from: self.me(),
+            job: spec.job,
+            shape: spec.shape.clone(),
+            backlog: 1,
+            depth: 1,
+            outlives_job: spec.detached || spec.outlives_job,
+            scheduling: Scheduling::NodeAffinity { node: self.process.id.node, soft: false },
+            fails: true,
+            locality: Vec::new(),
+            spilled: 0,
+            purpose: Purpose::Actor { actor: spec.id, hold: spec.hold.clone(), host },
+        };
+        self.namespaces.entry(spec.job).or_insert_with(|| Arc::from(spec.namespace.as_str()));
+        self.placing.insert(id, (run, spec));
+        self.event(Event::RequestLease(request), ctx);
+    }
+
+    pub(super) fn place(&mut self, request: RequestId, lease: LeaseId, worker: WorkerId) {
+        let Some((run, spec)) = self.placing.remove(&request) else {
+            self.process.return_lease(lease, true);
+            return;
+        };
+        let node = self.process.id.node;
+        self.running.insert(run, lease, worker);
+        self.process.tell_gcs(ToGcs::ActorPlaced { run, node });
+        match &self.workers.get(&worker) {
+            Some((_, Worker::Thread { .. })) => {
+                crate::actor::begin::begin(&self.process, run, spec, lease, worker);
+            }
+            Some((_, Worker::Process { peer: Some(peer), .. })) => {
+                let message = ToWorker::StartActor { run, spec, lease };
+                if let Ok(endpoint) = self.process.endpoint() {
+                    let _ = endpoint.peer(peer).tell(Lane::Ordered, WORKER, &message);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn not_started(&mut self, request: RequestId, error: Error) {
+        if let Some((run, _)) = self.placing.remove(&request) {
+            let (node, text, error) = (self.process.id.node, error.to_string(), Some(error));
+            self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error, no_room: false });
+        }
+    }
+
+    pub(super) fn no_room(&mut self, request: RequestId) {
+        if let Some((run, _)) = self.placing.remove(&request) {
+            let node = self.process.id.node;
+            let text = "the node has no room".to_owned();
+            self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error: None, no_room: true });
+        }
+    }
+
+    pub(super) fn end_actor(&mut self, run: ActorRun, kill: bool, ctx: &mut Context<Self>) {
+        let waiting = self.placing.iter().find(|(_, (other, _))| *other == run).map(|(id, _)| *id);
+        if let Some(id) = waiting {
+            self.placing.remove(&id);
+            self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0 }, ctx);
+            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
+            return;
+        }
+        let Some(worker) = self.running.worker(&run) else {
+            self.cancelled.insert(run);
+            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
+            return;
+        };
+        match self.workers.get(&worker) {
+            Some((_, Worker::Thread { .. })) => match self.process.actor(crate::actor::host::number(run.actor)) {
+                Some(actor) if actor.run == run => actor.ask_end(kill),
+                _ => {
+                    self.process.end_start(run);
+                    self.actor_gone(run, Gone::Ended, "it had ended", ctx);
+                }
+            },
+            Some((_, Worker::Process { peer: Some(peer), .. })) => {
+                if let Ok(endpoint) = self.process.endpoint() {
+                    let _ = endpoint.peer(peer).tell(Lane::Urgent, WORKER, &ToWorker::EndActor { run, kill });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn actor_gone(&mut self, run: ActorRun, how: Gone, text: &str, ctx: &mut Context<Self>) {
+        let node = self.process.id.node;
+        self.process.tell_gcs(ToGcs::ActorDied { run, node, how, text: text.to_owned() });
+        if let Some((lease, _)) = self.running.remove(&run) {
+            self.event(Event::ReturnLease { lease, reusable: false }, ctx);
+        }
+    }
+
+    pub(super) fn actor_up(&mut self, run: ActorRun) {
+        let Some(worker) = self.running.worker(&run) else { return };
+        let Some(addr) = self.worker_addr(worker) else { return };
+        let pid = match self.workers.get(&worker) {
+            Some((_, Worker::Process { pid, .. })) => *pid,
+            _ => self.process.env.pid(),
+        };
+        let node = self.process.id.node;
+        self.process.tell_gcs(ToGcs::ActorReady { run, node, process: addr.peer, worker, pid });
+    }
+
+    pub(super) fn actor_failed(&mut self, run: ActorRun, text: String, error: Error, ctx: &mut Context<Self>) {
+        let node = self.process.id.node;
+        let error = Some(error);
+        self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error, no_room: false });
+        if let Some((lease, _)) = self.running.remove(&run) {
+            self.event(Event::ReturnLease { lease, reusable: false }, ctx);
+        }
+    }
+}

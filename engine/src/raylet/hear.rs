@@ -1,0 +1,55 @@
+//! What arrives at a raylet, from owners, workers and the GCS, in this process or another.
+
+use actix::{Context, Handler};
+
+use crate::protocol::{ToOwner, ToRaylet};
+use crate::raylet::core::Event;
+use crate::raylet::{Heard, Raylet};
+
+impl Handler<Heard> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: Heard, ctx: &mut Context<Self>) {
+        self.hear(message.0, ctx);
+    }
+}
+
+impl Raylet {
+    fn hear(&mut self, message: ToRaylet, ctx: &mut Context<Self>) {
+        match message {
+            ToRaylet::Request(request) => self.event(Event::RequestLease(request), ctx),
+            ToRaylet::Backlog { from, id, backlog } => self.event(Event::UpdateBacklog { from, id, backlog }, ctx),
+            ToRaylet::Return { lease, reusable } => self.event(Event::ReturnLease { lease, reusable }, ctx),
+            ToRaylet::Blocked { lease } => self.event(Event::Blocked { lease }, ctx),
+            ToRaylet::Unblocked { lease } => self.event(Event::Unblocked { lease }, ctx),
+            ToRaylet::Hello { peer, worker, pid: _, program } => self.hello(peer, worker, &program, ctx),
+            ToRaylet::JobStarted { row } => self.job_started(&row, ctx),
+            ToRaylet::JobEnded { job } => self.job_ended(job, ctx),
+            ToRaylet::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
+            ToRaylet::PlaceActor { run, spec } => self.want_actor(run, spec, ctx),
+            ToRaylet::EndActor { run, kill } => self.end_actor(run, kill, ctx),
+            ToRaylet::Nodes(rows) => self.nodes_changed(rows, ctx),
+            ToRaylet::Views(views) => self.views_changed(views, ctx),
+            ToRaylet::Dead { process } => self.declared_dead(process, ctx),
+            ToRaylet::OwnerGone { owner } => self.tell_all(&ToOwner::OwnerGone { owner }),
+            ToRaylet::Tokens(tokens) => {
+                if let Some(admission) = self.process.admission.get() {
+                    admission.replace(tokens);
+                }
+            }
+            ToRaylet::ActorUp { run } => self.actor_up(run),
+            ToRaylet::ActorFailed { run, text, error } => self.actor_failed(run, text, error, ctx),
+            ToRaylet::ActorGone { run, how, text } => self.actor_gone(run, how, &text, ctx),
+            ToRaylet::KillWorker { worker } => {
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.kill(worker);
+                }
+            }
+            ToRaylet::Stop => {
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.stop_all();
+                }
+            }
+        }
+    }
+}

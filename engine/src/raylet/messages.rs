@@ -1,0 +1,131 @@
+//! What a raylet is told and asked from outside, and how a process reaches the raylet of its node.
+
+use actinic_transport::{Lane, Peer, PeerAddr, ProcessId, ReplyTo};
+use actix::{Actor, Message};
+
+use crate::ids::WorkerId;
+use crate::protocol::{RAYLET, ToRaylet};
+use crate::raylet::Raylet;
+use crate::resources::ResourceSet;
+use crate::start::program_file::Offer;
+
+/// How a process reaches the raylet of its node.
+#[derive(Clone)]
+pub(crate) enum RayletLink {
+    Local(actix::Addr<Raylet>),
+    Remote(Peer),
+}
+
+impl RayletLink {
+    pub(crate) fn tell(&self, message: ToRaylet) {
+        match self {
+            RayletLink::Local(raylet) => raylet.do_send(Heard(message)),
+            RayletLink::Remote(peer) => {
+                if let Err(error) = peer.tell(Lane::Ordered, RAYLET, &message) {
+                    tracing::debug!(%error, "a message to the raylet was not sent");
+                }
+            }
+        }
+    }
+}
+
+/// A message, from this process or another.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Heard(pub(crate) ToRaylet);
+
+/// A worker thread crashed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WorkerCrashed {
+    pub(crate) worker: WorkerId,
+}
+
+/// A process is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ProcessGone(pub(crate) ProcessId, pub(crate) String);
+
+/// A worker's process has ended, as its parent saw.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ChildEnded(pub(crate) WorkerId, pub(crate) String);
+
+/// The program that workers of jobs without one of their own are started from: the embedded cluster's own.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct DefaultProgram(pub(crate) std::path::PathBuf);
+
+/// A driver attaches itself.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Attach {
+    pub(crate) peer: PeerAddr,
+    pub(crate) offer: Option<Offer>,
+    pub(crate) reply: ReplyTo,
+}
+
+/// The node ends: its workers with it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Shutdown {
+    /// At once, and nobody is told.
+    pub(crate) killed: bool,
+}
+
+/// Ends a worker's process by force; whether the node has such a worker.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct EndWorker(pub(crate) WorkerId);
+
+/// How many worker processes have not ended.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub(crate) struct ChildrenLeft;
+
+/// Where is this process?
+#[derive(Message)]
+#[rtype(result = "Found")]
+pub(crate) struct FindProcess(pub(crate) ProcessId);
+
+/// Where a process is, as far as a raylet knows.
+#[derive(actix::MessageResponse)]
+pub(crate) enum Found {
+    /// On this node; none if it is there no more.
+    Here(Option<PeerAddr>),
+    /// On the node of this raylet.
+    Node(PeerAddr),
+    /// On a node that the raylet has not heard of.
+    Unknown,
+}
+
+/// What the raylet is asked for `state`.
+#[derive(Message)]
+#[rtype(result = "RayletState")]
+pub(crate) struct AskState;
+
+/// A snapshot of a raylet.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct RayletState {
+    pub(crate) total: ResourceSet,
+    pub(crate) available: ResourceSet,
+    pub(crate) leases: usize,
+    pub(crate) queued: usize,
+    /// Bytes in the object store of the node's own process.
+    pub(crate) stored: u64,
+    /// Worker, pid, whether it is alive.
+    pub(crate) workers: Vec<(WorkerId, u32, bool)>,
+}
+
+impl<A, M> actix::dev::MessageResponse<A, M> for RayletState
+where
+    A: Actor,
+    M: Message<Result = RayletState>,
+{
+    fn handle(self, _ctx: &mut A::Context, reply: Option<actix::dev::OneshotSender<RayletState>>) {
+        if let Some(reply) = reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(self);
+        }
+    }
+}

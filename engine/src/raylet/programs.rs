@@ -1,0 +1,136 @@
+//! The jobs that a node knows, and their programs: what worker processes are started from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{AsyncContext, Context, Handler, Message};
+
+use crate::api::error::Error;
+use crate::ids::{JobId, WorkerId};
+use crate::protocol::{AskGcs, GcsAnswer, JobRow};
+use crate::raylet::core::{Event, WorkerKind};
+use crate::raylet::workers::Failed;
+use crate::raylet::{DefaultProgram, Raylet};
+use crate::start::program_file::JobProgram;
+
+/// What the GCS says of a job that a worker is to be started for.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Learned {
+    worker: WorkerId,
+    job: JobId,
+    kind: WorkerKind,
+    row: Option<JobRow>,
+}
+
+/// A job's program is here, or cannot be had.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ProgramHere {
+    job: JobId,
+    program: Result<JobProgram, Error>,
+}
+
+impl Raylet {
+    pub(super) fn job_started(&mut self, row: &JobRow, ctx: &mut Context<Self>) {
+        let offer = self.drivers.get(&row.driver.process).and_then(|(_, offer)| offer.clone());
+        if let Some(spawner) = &mut self.spawner {
+            let file = offer.and_then(|offer| offer.open(self.process.env.files()));
+            spawner.learn_job(row, file);
+        }
+        self.namespaces.insert(row.id, Arc::from(row.namespace.as_str()));
+        self.event(Event::Prestart { job: row.id, count: 1 }, ctx);
+    }
+
+    pub(super) fn job_ended(&mut self, job: JobId, ctx: &mut Context<Self>) {
+        self.namespaces.remove(&job);
+        self.fetching.remove(&job);
+        self.event(Event::JobEnded { job }, ctx);
+        if let Some(spawner) = &mut self.spawner {
+            spawner.forget_job(job);
+        }
+    }
+
+    /// A job of a driver elsewhere: the GCS knows its program and its namespace.
+    pub(super) fn learn_job(&self, worker: WorkerId, job: JobId, kind: WorkerKind, ctx: &mut Context<Self>) {
+        let Some(gcs) = self.process.gcs.get().cloned() else { return };
+        let raylet = ctx.address();
+        self.process.spawn(async move {
+            let row = match gcs.ask(AskGcs::Jobs, Duration::from_secs(5)).await {
+                Ok(GcsAnswer::Jobs(rows)) => rows.into_iter().find(|row| row.id == job),
+                _ => None,
+            };
+            raylet.do_send(Learned { worker, job, kind, row });
+        });
+    }
+
+    /// The first worker of a job that this node knows nothing of: its program is fetched.
+    pub(super) fn fetch_program(&mut self, job: JobId, worker: (WorkerId, WorkerKind), ctx: &mut Context<Self>) {
+        let waiting = self.fetching.entry(job).or_default();
+        waiting.push(worker);
+        if waiting.len() == 1 {
+            let (process, raylet) = (Arc::clone(&self.process), ctx.address());
+            self.process.spawn(async move {
+                let program = process.fetch_program(job).await;
+                raylet.do_send(ProgramHere { job, program });
+            });
+        }
+    }
+}
+
+impl Handler<Learned> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: Learned, ctx: &mut Context<Self>) {
+        let Learned { worker, job, kind, row } = message;
+        let Some(row) = row else {
+            let error = Error::runtime_env_setup(format!("the GCS does not know job {job}"));
+            ctx.notify(Failed { worker, error });
+            return;
+        };
+        if let Some(spawner) = &mut self.spawner {
+            spawner.learn_job(&row, None);
+        }
+        self.namespaces.insert(row.id, Arc::from(row.namespace.as_str()));
+        self.start_worker(worker, job, kind, ctx);
+    }
+}
+
+impl Handler<ProgramHere> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: ProgramHere, ctx: &mut Context<Self>) {
+        let ProgramHere { job, program } = message;
+        let Some(waiting) = self.fetching.remove(&job) else { return };
+        let error = match program {
+            Ok(program) => {
+                self.namespaces.insert(job, Arc::from(program.namespace.as_str()));
+                if let Some(spawner) = &mut self.spawner {
+                    spawner.learn_program(job, program);
+                }
+                None
+            }
+            Err(error) => Some(error),
+        };
+        for (worker, kind) in waiting {
+            // One that is needed no more was forgotten meanwhile.
+            if self.workers.remove(&worker).is_none() {
+                continue;
+            }
+            match &error {
+                None => self.start_worker(worker, job, kind, ctx),
+                Some(error) => self.failed(worker, error.clone(), ctx),
+            }
+        }
+    }
+}
+
+impl Handler<DefaultProgram> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: DefaultProgram, _ctx: &mut Context<Self>) {
+        if let Some(spawner) = &mut self.spawner {
+            spawner.default_program(&message.0);
+        }
+    }
+}
