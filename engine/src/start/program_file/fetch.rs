@@ -1,0 +1,137 @@
+//! Fetching a program from whoever has it, and telling others what is here.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actinic_transport::PeerAddr;
+use bytes::Bytes;
+use ring::digest::{Context, SHA256};
+
+use crate::api::error::{Error, Result};
+use crate::ids::JobId;
+use crate::process::Process;
+use crate::protocol::calls::Fetch;
+use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, JobRow, RAYLET, RayletAnswer};
+use crate::start::program_file::{JobProgram, ProgramFile, ProgramInfo, finish, hex, triple};
+
+/// The largest program that a node fetches.
+const MAX_PROGRAM: u64 = 4 << 30;
+
+impl Process {
+    /// Answers what another node asks before it fetches a job's program; the hash is computed on a thread of its own.
+    pub(crate) fn tell_program(self: &Arc<Self>, job: JobId, reply: actinic_transport::ReplyTo) {
+        let Some(program) = self.programs.get(job) else {
+            reply.refuse(format!("the program of job {job} is not here"));
+            return;
+        };
+        let answer = move || match program.content() {
+            Ok(content) => {
+                let info = ProgramInfo { size: program.size, content, triple: triple() };
+                // The asker may have gone.
+                let _ = reply.answer(&RayletAnswer::Program(info));
+            }
+            Err(error) => reply.refuse(format!("the program cannot be read: {error}")),
+        };
+        if let Err(error) = self.env.thread("actinic-hash", answer) {
+            tracing::warn!(%error, "no thread to hash a program; its asker waits until its deadline");
+        }
+    }
+
+    /// The program of a job that this node knows nothing of.
+    pub(crate) async fn fetch_program(self: &Arc<Self>, job: JobId) -> Result<JobProgram> {
+        let answer = crate::api::named::ask_gcs(self, AskGcs::Job { job }).await?;
+        let GcsAnswer::Job(Some((row, sources))) = answer else {
+            return Err(Error::runtime_env_setup(format!(
+                "job {job} is not known to the cluster: its driver has ended"
+            )));
+        };
+        let file = match self.programs.get(job) {
+            Some(file) => file,
+            None => self.fetch_file(&row, &sources).await?,
+        };
+        self.programs.add(job, &file);
+        Ok(JobProgram { file, namespace: row.namespace, identity: row.program })
+    }
+
+    async fn fetch_file(self: &Arc<Self>, row: &JobRow, sources: &[PeerAddr]) -> Result<Arc<ProgramFile>> {
+        let mut last = "nobody is known to have it".to_owned();
+        for source in sources.iter().filter(|source| source.id != self.id) {
+            match self.fetch_from(row.id, source).await {
+                Ok(file) => return Ok(file),
+                Err(error @ Error::VersionMismatch { .. }) => return Err(error),
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(Error::runtime_env_setup(format!("the program of job {} ({}) cannot be had: {last}", row.id, row.entry))
+            .at_node(self.id.node)
+            .remedy("keep the driver and its node reachable while its job runs"))
+    }
+
+    async fn fetch_from(self: &Arc<Self>, job: JobId, source: &PeerAddr) -> Result<Arc<ProgramFile>> {
+        let failed =
+            |error: &dyn std::fmt::Display| Error::runtime_env_setup(format!("process {}: {error}", source.id));
+        let peer = self.endpoint()?.peer(source);
+        let asked = peer.ask(RAYLET, &AskRaylet::Program { job }, Duration::from_secs(10)).await;
+        let RayletAnswer::Program(info) = asked.map_err(|error| failed(&error))? else {
+            return Err(failed(&"it answered something else"));
+        };
+        if info.triple != triple() {
+            return Err(Error::version_mismatch(format!(
+                "the program of job {job} is for {}, and this node is {}",
+                info.triple,
+                triple()
+            ))
+            .at_node(self.id.node)
+            .remedy("keep the job to nodes of its own kind, by a custom resource that only they have"));
+        }
+        if info.size > MAX_PROGRAM {
+            return Err(failed(&format!("its program of {} bytes is over the limit of {MAX_PROGRAM}", info.size)));
+        }
+        let (files, cache) = self.programs.cache()?;
+        let path = cache.join(hex(&info.content));
+        let fits = |path: &Path| files.metadata(path).is_ok_and(|found| found.size() == info.size);
+        if !fits(&path) {
+            let part = path.with_extension(format!("part-{}", self.env.uuid().simple()));
+            let stored = self.store_program(&peer, job, &info, &part).await;
+            let kept = stored.and_then(|()| files.rename(&part, &path).map_err(|error| failed(&error)));
+            if kept.is_err() {
+                let _ = files.remove_file(&part);
+            }
+            kept?;
+        }
+        let mut file = ProgramFile::open(files, &path).map_err(|error| failed(&error))?;
+        file.cached = Some(info.content);
+        let _ = file.content.set(info.content);
+        Ok(Arc::new(file))
+    }
+
+    async fn store_program(
+        &self,
+        peer: &actinic_transport::Peer,
+        job: JobId,
+        info: &ProgramInfo,
+        part: &Path,
+    ) -> Result<()> {
+        let failed = |error: &dyn std::fmt::Display| Error::runtime_env_setup(format!("the transfer failed: {error}"));
+        let request = postcard::to_stdvec(&Fetch::Program { job }).map_err(|error| failed(&error))?;
+        let mut reader = peer.bulk(Bytes::from(request)).await.map_err(|error| failed(&error))?;
+        if reader.length() != info.size {
+            return Err(failed(&format!("{} bytes were announced, and then {}", info.size, reader.length())));
+        }
+        let created = self.env.files().create_program(part);
+        let mut file = created.map_err(|error| failed(&format!("{}: {error}", part.display())))?;
+        let mut context = Context::new(&SHA256);
+        while let Some(chunk) = reader.next_chunk().await {
+            let chunk = chunk.map_err(|error| failed(&error))?;
+            context.update(&chunk);
+            file.write_all(&chunk).map_err(|error| failed(&error))?;
+        }
+        if finish(context) != info.content {
+            return Err(failed(&"what arrived is not what was announced"));
+        }
+        Ok(())
+    }
+}
