@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use files::Files;
@@ -180,6 +181,28 @@ impl Env {
         match &*self.inner {
             Inner::Real { .. } => thread(name, body),
             Inner::Sim(world) => world.thread(name, body),
+        }
+    }
+
+    /// Runs what waits for the operating system, such as for a disk, on a thread of its own. It begins at once; whoever
+    /// awaits what comes of it keeps its own thread free.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Env::thread`], or that it panicked.
+    pub(crate) fn aside<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+        &self,
+        name: &str,
+        body: F,
+    ) -> impl Future<Output = io::Result<T>> + Send + use<T, F> {
+        let (tell, hear) = oneshot::channel();
+        let started = self.thread(name, move || {
+            // Nobody may want to know any more.
+            let _ = tell.send(body());
+        });
+        async move {
+            started?;
+            hear.await.map_err(|_| io::Error::other("the thread that did it ended early"))
         }
     }
 

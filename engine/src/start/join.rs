@@ -28,18 +28,12 @@ pub(crate) async fn resolve(env: &Env, address: &str) -> Result<SocketAddr> {
         Some(Err(_)) => return Err(wrong("its port is no number up to 65535")),
         Some(Ok(_)) => {}
     }
-    let (tell, hear) = tokio::sync::oneshot::channel();
     let name = address.to_owned();
-    let started = env.thread("actinic-resolve", move || {
-        let found = name.to_socket_addrs().map(|mut all| all.next());
-        // The asker may have given up.
-        let _ = tell.send(found);
-    });
-    started.map_err(|error| wrong(&error.to_string()))?;
-    match tokio::time::timeout(DEADLINE, hear).await {
+    let found = env.aside("actinic-resolve", move || name.to_socket_addrs().map(|mut all| all.next()));
+    match tokio::time::timeout(DEADLINE, found).await {
         Ok(Ok(Ok(Some(found)))) => Ok(found),
-        Ok(Ok(Err(error))) => Err(wrong(&error.to_string())),
-        Ok(_) => Err(wrong("the name has no address")),
+        Ok(Ok(Err(error)) | Err(error)) => Err(wrong(&error.to_string())),
+        Ok(Ok(Ok(None))) => Err(wrong("the name has no address")),
         Err(_) => Err(wrong("the name was not looked up in time")),
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! On the driver's machine its raylet opens what the driver runs, by pid, and checks that it is the file the driver
 //! means. A node that has no such file asks those who have it (the raylet that the driver is attached to, or the driver)
-//! for its content hash, and fetches it unless it lies in its cache. Nothing that came by the wire is used as a path.
+//! for its content hash, and fetches it unless it lies in its cache ([`fetch`], [`cache`]). The network's thread never waits
+//! for the disk that a program is written to ([`intake`]). Nothing that came by the wire is used as a path.
 
 mod cache;
 mod fetch;
+mod intake;
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -120,6 +122,13 @@ impl ProgramFile {
             at += count as u64;
         }
         Ok(*self.content.get_or_init(|| finish(context)))
+    }
+
+    /// It lies in the cache, as what has this content.
+    fn keeps(mut self, content: Hash) -> ProgramFile {
+        self.cached = Some(content);
+        self.content = OnceLock::from(content);
+        self
     }
 
     /// Sends its bytes.

@@ -1,21 +1,18 @@
 //! Fetching a program from whoever has it, and telling others what is here.
 
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::PeerAddr;
+use actinic_transport::{BulkError, BulkReader, Peer, PeerAddr};
 use bytes::Bytes;
-use ring::digest::{Context, SHA256};
 
 use crate::api::error::{Error, Result};
 use crate::ids::JobId;
 use crate::process::Process;
 use crate::protocol::calls::Fetch;
 use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, JobRow, RAYLET, RayletAnswer};
-use crate::start::program_file::{JobProgram, ProgramFile, ProgramInfo, finish, hex, triple};
+use crate::start::program_file::intake::{Intake, intake};
+use crate::start::program_file::{JobProgram, ProgramFile, ProgramInfo, triple};
 
 /// The largest program that a node fetches.
 const MAX_PROGRAM: u64 = 4 << 30;
@@ -90,48 +87,40 @@ impl Process {
         if info.size > MAX_PROGRAM {
             return Err(failed(&format!("its program of {} bytes is over the limit of {MAX_PROGRAM}", info.size)));
         }
-        let (files, cache) = self.programs.cache()?;
-        let path = cache.join(hex(&info.content));
-        let fits = |path: &Path| files.metadata(path).is_ok_and(|found| found.size() == info.size);
-        if !fits(&path) {
-            let part = path.with_extension(format!("part-{}", self.env.uuid().simple()));
-            let stored = self.store_program(&peer, job, &info, &part).await;
-            let kept = stored.and_then(|()| files.rename(&part, &path).map_err(|error| failed(&error)));
-            if kept.is_err() {
-                let _ = files.remove_file(&part);
-            }
-            kept?;
+        let (process, announced) = (Arc::clone(self), info.clone());
+        let kept = self.env.aside("actinic-program", move || process.programs.kept(&announced));
+        match kept.await.map_err(|error| failed(&error))?? {
+            Some(file) => Ok(Arc::new(file)),
+            None => self.transfer_program(&peer, job, info).await.map(Arc::new),
         }
-        let mut file = ProgramFile::open(files, &path).map_err(|error| failed(&error))?;
-        file.cached = Some(info.content);
-        let _ = file.content.set(info.content);
-        Ok(Arc::new(file))
     }
 
-    async fn store_program(
-        &self,
-        peer: &actinic_transport::Peer,
-        job: JobId,
-        info: &ProgramInfo,
-        part: &Path,
-    ) -> Result<()> {
+    /// Lets a program come, and keeps it.
+    async fn transfer_program(self: &Arc<Self>, peer: &Peer, job: JobId, info: ProgramInfo) -> Result<ProgramFile> {
         let failed = |error: &dyn std::fmt::Display| Error::runtime_env_setup(format!("the transfer failed: {error}"));
         let request = postcard::to_stdvec(&Fetch::Program { job }).map_err(|error| failed(&error))?;
-        let mut reader = peer.bulk(Bytes::from(request)).await.map_err(|error| failed(&error))?;
+        let reader = peer.bulk(Bytes::from(request)).await.map_err(|error| failed(&error))?;
         if reader.length() != info.size {
             return Err(failed(&format!("{} bytes were announced, and then {}", info.size, reader.length())));
         }
-        let created = self.env.files().create_program(part);
-        let mut file = created.map_err(|error| failed(&format!("{}: {error}", part.display())))?;
-        let mut context = Context::new(&SHA256);
-        while let Some(chunk) = reader.next_chunk().await {
-            let chunk = chunk.map_err(|error| failed(&error))?;
-            context.update(&chunk);
-            file.write_all(&chunk).map_err(|error| failed(&error))?;
-        }
-        if finish(context) != info.content {
-            return Err(failed(&"what arrived is not what was announced"));
-        }
-        Ok(())
+        let (intake, arriving) = intake();
+        let (process, name) = (Arc::clone(self), self.env.uuid().simple().to_string());
+        let kept = self.env.aside("actinic-program", move || process.programs.keep(&info, &name, arriving));
+        let came = receive(reader, intake).await;
+        // Whether or not all came, the disk is done with it when this returns.
+        let kept = kept.await.map_err(|error| failed(&error))?;
+        came.map_err(|error| failed(&error))?;
+        kept
     }
+}
+
+async fn receive(mut reader: BulkReader, mut intake: Intake) -> std::result::Result<(), BulkError> {
+    while let Some(chunk) = reader.next_chunk().await {
+        if !intake.put(chunk?).await {
+            // Whoever gave up says why.
+            return Ok(());
+        }
+    }
+    intake.finish().await;
+    Ok(())
 }
