@@ -50,8 +50,8 @@ async fn node_and_driver(env: &Env, cluster: &Cluster) -> (Running, Arc<Process>
     let identity = signer.issue(env.uuid()).unwrap();
     let node = start::node(env.clone(), options(secs(1)), Place::of(env), signer, None, gcs).unwrap();
     let at = node.process.address();
-    let driver = start::attached(env, &Place::of(env), identity, &at).unwrap();
-    start::attach(&driver, &at).await.unwrap();
+    let driver = start::driver::attached(env, &Place::of(env), identity, &at).unwrap();
+    start::driver::attach(&driver, &at).await.unwrap();
     (node, driver)
 }
 
