@@ -7,7 +7,8 @@ use syn::spanned::Spanned;
 use syn::{Error, GenericArgument, ImplItem, ItemImpl, Path, PathArguments, Result, Type, parse_quote};
 
 use crate::at;
-use crate::attr::{Errors, Kind, NumReturns, Options};
+use crate::attr::{Kind, NumReturns, Options};
+use crate::errors::Errors;
 use crate::signature::{self, Output, Strict, ends_in, plain};
 
 /// Answers of handlers whose last type is what they come to.

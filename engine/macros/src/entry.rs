@@ -4,7 +4,8 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Error, FnArg, ItemFn, Result, Type};
 
-use crate::attr::{Errors, Kind, Options};
+use crate::attr::{Kind, Options};
+use crate::errors::Errors;
 use crate::signature;
 
 pub(crate) fn main(attr: TokenStream, item: TokenStream) -> Result<TokenStream> {

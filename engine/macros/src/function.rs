@@ -7,7 +7,8 @@ use syn::spanned::Spanned;
 use syn::{Error, FnArg, Ident, ItemFn, Result};
 
 use crate::at;
-use crate::attr::{Errors, Kind, Options};
+use crate::attr::{Kind, Options};
+use crate::errors::Errors;
 use crate::signature::{self, Output, Param, Strict};
 
 const PRIMITIVES: &[&str] = &[

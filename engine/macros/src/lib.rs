@@ -8,6 +8,7 @@ mod actix;
 mod actor;
 mod attr;
 mod entry;
+mod errors;
 mod function;
 mod signature;
 

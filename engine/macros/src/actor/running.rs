@@ -1,0 +1,216 @@
+//! The running side of an actor: its place in the program's table, and typed calls of its constructor and methods.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::Ident;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+
+use crate::actor::Actor;
+use crate::actor::parts::Method;
+use crate::at;
+use crate::function::origin;
+use crate::signature::{self, Param, Strict};
+
+/// Brings in how actors are hosted that are no `actix::Actor`s; for others it is not used.
+fn host_import(rt: &TokenStream) -> TokenStream {
+    quote!(#[allow(unused_imports)] use #rt::PlainHost as _;)
+}
+
+impl Actor {
+    fn has_async(&self) -> bool {
+        self.methods.iter().any(|method| method.is_async)
+    }
+
+    /// Whether sync `&self` methods overlap on several threads, which needs a state that is `Sync`.
+    fn overlaps(&self) -> bool {
+        let asked = matches!(self.options.max_concurrency, Some(number) if number != Some(1));
+        asked && !self.has_async() && self.methods.iter().any(|method| !method.is_mut)
+    }
+
+    /// What the program's table knows of the actor.
+    pub(super) fn entry(&self) -> TokenStream {
+        let (rt, ty) = (&self.options.rt, &self.ty);
+        let origin = origin(rt, &self.name, &ty.to_token_stream(), &self.signature);
+        let constructor = if self.constructor.is_async {
+            quote!(Async(|__args| ::std::boxed::Box::pin(__construct(__args))))
+        } else {
+            quote!(Sync(__construct))
+        };
+        let has_async = self.has_async();
+        let setters = &self.options.setters;
+        let import = host_import(rt);
+        let is_actix = quote_spanned!(at(ty.span())=> { #import __Host::ACTIX });
+        // The state of an `actix::Actor` is its context's, which no future of a method can hold.
+        let no_async = self.methods.iter().find(|method| method.is_async).map(|method| {
+            let message = format!(
+                "`{}` is an `actix::Actor`, which has no remote async methods: write an `actix::Handler` that answers with a future",
+                self.name
+            );
+            quote_spanned!(at(method.ident.span())=> const _: () = ::core::assert!(!#is_actix, #message);)
+        });
+        let entries = self.methods.iter().map(|method| self.method_entry(method));
+        let methods_type = self.methods_type();
+        quote! {
+            type __Host = #rt::HostOf<#ty>;
+
+            #[#rt::linkme::distributed_slice(#rt::ACTORS)]
+            #[linkme(crate = #rt::linkme)]
+            static __ENTRY: #rt::ActorEntry = #rt::ActorEntry::new(
+                #origin,
+                #rt::Constructor::#constructor,
+                __METHODS,
+                __defaults,
+                #has_async,
+                #is_actix,
+            );
+
+            #no_async
+
+            static __METHODS: &[#rt::MethodEntry] = &[#(#entries),*];
+
+            fn __defaults() -> #rt::ActorOptions {
+                #rt::ActorOptions::new()#setters
+            }
+
+            impl #rt::Registered for #ty {
+                fn register() {
+                    #rt::register_actor(&__ENTRY);
+                }
+            }
+
+            impl #rt::Actor for #ty {
+                type Methods = #methods_type;
+
+                fn entry() -> &'static #rt::ActorEntry {
+                    &__ENTRY
+                }
+            }
+        }
+    }
+
+    fn method_entry(&self, method: &Method) -> TokenStream {
+        let rt = &self.options.rt;
+        let cfg = method.cfg();
+        let name = method.ident.unraw().to_string();
+        let signature = method.signature.to_token_stream().to_string();
+        let kind = match (method.is_async, method.is_mut) {
+            (false, true) => quote!(SyncMut),
+            (false, false) => quote!(SyncRef),
+            (true, true) => quote!(AsyncMut),
+            (true, false) => quote!(AsyncRef),
+        };
+        let returns = method.output.num_returns(rt);
+        let (call, defaults) = (method.call_name(), method.defaults_name());
+        quote! {
+            #(#cfg)*
+            #rt::MethodEntry::new(#name, #signature, #rt::MethodCall::#kind(#call), #returns, #defaults)
+        }
+    }
+
+    /// The typed constructor on the worker.
+    pub(super) fn constructor(&self) -> TokenStream {
+        let (rt, ty, constructor) = (&self.options.rt, &self.ty, &self.constructor);
+        let ident = &constructor.ident;
+        let is_async = constructor.is_async;
+        let reads: Vec<_> = constructor.params.iter().map(|param| param.read(rt, !is_async, Strict::Yes)).collect();
+        let passes = constructor.params.iter().map(Param::pass);
+        let wait = is_async.then(|| quote!(.await));
+        // A state that cannot be sent, or shared, is reported at the type's name.
+        let span = at(ty.span());
+        let call = quote!(<#ty>::#ident(#(#passes),*)#wait);
+        let wrap = Ident::new(if self.overlaps() { "shared_state" } else { "new_state" }, span);
+        let state = quote_spanned!(span=> __Host::#wrap());
+        let made = if constructor.output.fallible() {
+            let error = signature::into_error(rt);
+            quote! {
+                match #rt::IsResult::into_result(#call) {
+                    ::core::result::Result::Ok(__value) => ::core::result::Result::Ok(#state(__value)),
+                    ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error),
+                }
+            }
+        } else {
+            quote!(::core::result::Result::Ok(#state(#call)))
+        };
+        let import = host_import(rt);
+        let made_type = quote!(::core::result::Result<#rt::ActorState, #rt::Error>);
+        if !is_async {
+            return quote! {
+                fn __construct(__args: &mut #rt::TaskArgs<'_>) -> #made_type {
+                    #import
+                    #(#reads)*
+                    #made
+                }
+            };
+        }
+        let reads = signature::owned_reads(&reads);
+        quote! {
+            async fn __construct(__args: #rt::OwnedTaskArgs) -> #made_type {
+                #import
+                #reads
+                #made
+            }
+        }
+    }
+
+    /// The typed call of a method on the worker.
+    pub(super) fn method_call(&self, method: &Method) -> TokenStream {
+        let (rt, ty) = (&self.options.rt, &self.ty);
+        let (cfg, allow) = signature::inherited(&method.attributes);
+        let (name, defaults, ident) = (method.call_name(), method.defaults_name(), &method.ident);
+        let reads: Vec<_> = method.params.iter().map(|param| param.read(rt, !method.is_async, method.strict)).collect();
+        let passes = method.params.iter().map(Param::pass);
+        let wait = method.is_async.then(|| quote!(.await));
+        let this = match (method.is_async, method.is_mut) {
+            (false, _) => quote!(__this),
+            (true, true) => quote!(&mut *__this),
+            (true, false) => quote!(&*__this),
+        };
+        let call = quote!(<#ty>::#ident(#this, #(#passes),*)#wait);
+        let outcome = method.output.outcome(rt, &call, method.strict);
+        let assertion = method.output.assertion(rt).map(|assertion| quote!(#(#cfg)* #assertion));
+        let setters = &method.options.setters;
+        let body = if method.is_async {
+            let reads = signature::owned_reads(&reads);
+            let this = if method.is_mut {
+                quote!(let mut __this = __cell.write::<#ty>().await;)
+            } else {
+                quote!(let __this = __cell.read::<#ty>().await;)
+            };
+            quote! {
+                fn #name(__cell: #rt::ActorCell, __args: #rt::OwnedTaskArgs) -> #rt::LocalBoxFuture<#rt::Outcome> {
+                    ::std::boxed::Box::pin(async move {
+                        #reads
+                        #this
+                        #outcome
+                    })
+                }
+            }
+        } else {
+            let (any, this) = if method.is_mut {
+                (quote!(&mut dyn ::core::any::Any), quote!(#rt::state_mut::<#ty>(__any)))
+            } else {
+                (quote!(&dyn ::core::any::Any), quote!(#rt::state::<#ty>(__any)))
+            };
+            quote! {
+                fn #name(__any: #any, __args: &mut #rt::TaskArgs<'_>) -> #rt::Outcome {
+                    #(#reads)*
+                    let __this = #this;
+                    #outcome
+                }
+            }
+        };
+        quote! {
+            #(#cfg)*
+            #(#allow)*
+            #body
+
+            #(#cfg)*
+            fn #defaults() -> #rt::MethodOptions {
+                #rt::MethodOptions::new()#setters
+            }
+
+            #assertion
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Parameters: what is sent for them, and how the worker reads it.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, Ident, Pat, Result, Signature, Type};
+
+use crate::at;
+use crate::errors::Errors;
+use crate::signature::Strict;
+use crate::signature::types::{Unsendable, ends_in, plain, unsendable};
+
+/// How a parameter is read on the worker.
+enum Read {
+    /// `T`
+    Owned,
+    /// `&str`, in place where the arguments stay.
+    Str,
+    /// `&[T]` or `&T`, from an owned value.
+    Borrowed,
+}
+
+/// A parameter of a remote function or method.
+pub(crate) struct Param {
+    /// Its name in the generated functions.
+    pub(crate) name: Ident,
+    /// Its name as text.
+    pub(crate) text: String,
+    /// The type that is sent.
+    pub(crate) ty: TokenStream,
+    read: Read,
+    span: Span,
+}
+
+/// The parameters after the receiver.
+pub(crate) fn params(signature: &Signature, what: &str) -> Result<Vec<Param>> {
+    let mut errors = Errors::default();
+    let mut params = Vec::new();
+    for (index, input) in signature.inputs.iter().filter(|input| matches!(input, FnArg::Typed(_))).enumerate() {
+        if let FnArg::Typed(input) = input
+            && let Some(param) = errors.keep(param(index, &input.pat, &input.ty, what))
+        {
+            params.push(param);
+        }
+    }
+    errors.finish(params)
+}
+
+fn param(index: usize, pat: &Pat, ty: &Type, what: &str) -> Result<Param> {
+    let name = match pat {
+        Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
+        _ => format_ident!("arg{}", index, span = at(pat.span())),
+    };
+    let span = at(ty.span());
+    let (ty, read) = match plain(ty) {
+        Type::Reference(reference) => {
+            if reference.mutability.is_some() {
+                return Err(Error::new_spanned(
+                    ty,
+                    format!("a remote {what} cannot take `&mut`: it works on a copy; take the value and return it"),
+                ));
+            }
+            if let Some(lifetime) = &reference.lifetime
+                && lifetime.ident != "_"
+            {
+                return Err(Error::new(
+                    lifetime.span(),
+                    "arguments live as long as the call: leave the lifetime out, or take an owned type",
+                ));
+            }
+            match plain(&reference.elem) {
+                elem if ends_in(elem, "str") => (quote_spanned!(span=> ::std::string::String), Read::Str),
+                elem if ends_in(elem, "Path") => {
+                    return Err(Error::new_spanned(ty, "take a `PathBuf`; it can be passed as `&str` or `&Path`"));
+                }
+                Type::Slice(slice) => {
+                    let elem = &*slice.elem;
+                    sendable(elem, what)?;
+                    (quote_spanned!(span=> ::std::vec::Vec<#elem>), Read::Borrowed)
+                }
+                elem => {
+                    sendable(elem, what)?;
+                    (elem.to_token_stream(), Read::Borrowed)
+                }
+            }
+        }
+        ty => {
+            sendable(ty, what)?;
+            (ty.to_token_stream(), Read::Owned)
+        }
+    };
+    let text = name.unraw().to_string();
+    Ok(Param { name, text, ty, read, span })
+}
+
+/// Refuses types that cannot travel, as far as they show it.
+fn sendable(ty: &Type, what: &str) -> Result<()> {
+    match unsendable(ty) {
+        Some((span, Unsendable::Impl)) => Err(Error::new(
+            span,
+            format!(
+                "a remote {what} cannot take `impl Trait`, which is generic: name the type, or write a wrapper for each type"
+            ),
+        )),
+        Some((span, Unsendable::Dyn)) => Err(Error::new(
+            span,
+            format!(
+                "a remote {what} cannot take `dyn Trait`: arguments are sent as data; take a concrete type, such as an enum"
+            ),
+        )),
+        Some((span, Unsendable::Reference)) => Err(Error::new(
+            span,
+            format!(
+                "a remote {what} takes references only as `&str`, `&[T]` or `&T`, not inside other types: take an owned type"
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+impl Param {
+    /// The statement that reads it into a local of its own.
+    pub(crate) fn read(&self, rt: &TokenStream, in_place: bool, strict: Strict) -> TokenStream {
+        let (local, ty, text, span) = (self.local(), &self.ty, &self.text, self.span);
+        match self.read {
+            Read::Str if in_place => quote_spanned!(span=> let #local = __args.next_str(#text)?;),
+            _ if strict == Strict::No => {
+                let args = if in_place { quote!(&mut *__args) } else { quote!(&mut __args) };
+                quote! {
+                    let #local: #ty = {
+                        use #rt::private_method::{OtherArg as _, ReadableArg as _};
+                        (&&#rt::private_method::ArgOf::<#ty>::new()).read(#args, #text)?
+                    };
+                }
+            }
+            _ => quote_spanned!(span=> let #local = __args.next::<#ty>(#text)?;),
+        }
+    }
+
+    /// The expression that passes it on.
+    pub(crate) fn pass(&self) -> TokenStream {
+        let local = self.local();
+        match self.read {
+            Read::Owned => quote!(#local),
+            Read::Str | Read::Borrowed => quote!(&#local),
+        }
+    }
+
+    fn local(&self) -> Ident {
+        format_ident!("__arg_{}", self.text, span = self.span)
+    }
+
+    /// The parameter as calls take it.
+    pub(crate) fn declare(&self, rt: &TokenStream) -> TokenStream {
+        let (name, ty) = (&self.name, &self.ty);
+        quote!(#name: impl #rt::IntoArg<#ty>)
+    }
+
+    /// The statement that encodes it.
+    pub(crate) fn push(&self) -> TokenStream {
+        let (name, ty, text) = (&self.name, &self.ty, &self.text);
+        quote!(__args.push::<#ty>(#text, #name);)
+    }
+}
+
+/// The expression of the encoded arguments.
+pub(crate) fn encode(rt: &TokenStream, params: &[Param]) -> TokenStream {
+    if params.is_empty() {
+        return quote!(#rt::Args::new());
+    }
+    let pushes = params.iter().map(Param::push);
+    quote! {{
+        let mut __args = #rt::Args::new();
+        #(#pushes)*
+        __args
+    }}
+}
+
+/// The statements that read the arguments of an async call, and let go of them before the first wait.
+pub(crate) fn owned_reads(reads: &[TokenStream]) -> TokenStream {
+    if reads.is_empty() {
+        return quote!(::core::mem::drop(__args););
+    }
+    quote! {
+        let mut __args = __args;
+        #(#reads)*
+        ::core::mem::drop(__args);
+    }
+}
