@@ -7,30 +7,20 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use actinic_tests::command;
+use actinic_tests::processes::marked;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_actinic-test-program");
 const OTHER: &str = env!("CARGO_BIN_EXE_actinic-other-program");
 /// What one step of a test may take on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The `actinic` command, built if need be: cargo names the binaries of this package only.
+/// The `actinic` command, built if need be.
 fn actinic() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let folder = Path::new(PROGRAM).parent().expect("a binary lies in a folder");
-        let target = folder.parent().expect("a profile's folder lies in the target folder");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "--package", "actinic-node", "--bin", "actinic"]);
-        // What cargo says of the package that it runs would make it build all of ring's dependents anew, now and the next time.
-        let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
-            build.env_remove(name);
-        }
-        if folder.ends_with("release") {
-            build.arg("--release");
-        }
-        build.env("CARGO_TARGET_DIR", target).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        assert!(build.status().expect("cargo runs").success(), "the command could not be built");
-        folder.join("actinic")
+        let profile = Path::new(PROGRAM).parent().expect("a binary lies in a folder");
+        command::build(profile).unwrap_or_else(|error| panic!("{error}"))
     })
 }
 
@@ -50,11 +40,8 @@ impl Machine {
     }
 
     fn command(&self, program: &Path, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(args).env("ACTINIC_STATE_DIR", &self.dir);
-        for name in ["ACTINIC_ADDRESS", "ACTINIC_TOKEN", "XDG_RUNTIME_DIR"] {
-            command.env_remove(name);
-        }
+        let mut command = command::at(&self.dir, program);
+        command.args(args);
         command
     }
 
@@ -132,17 +119,6 @@ impl Drop for Machine {
         self.run(&["stop", "--force"]);
         let _ = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-/// The processes that have a line in their environment.
-fn marked(mark: &str) -> Vec<u32> {
-    let pids = std::fs::read_dir("/proc").expect("there is /proc").flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let has = |pid: &u32| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|line| line == mark.as_bytes())
-    };
-    pids.filter(has).collect()
 }
 
 fn runs(pid: u32) -> bool {

@@ -1,10 +1,10 @@
 //! Real daemons: how soon a started head answers, and how evenly two nodes share tasks.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
 use actinic::prelude::*;
+use actinic_tests::command;
 
 use crate::Result;
 use crate::measure::{Bench, Samples, check};
@@ -18,25 +18,9 @@ fn profile() -> Result<PathBuf> {
     Ok(program.parent().ok_or("this program lies nowhere")?.to_path_buf())
 }
 
-/// Builds the `actinic` command with this program's profile, as cargo does not for a program that only runs it.
+/// Builds the `actinic` command with this program's profile.
 pub(crate) fn build_command() -> Result<()> {
-    let profile = profile()?;
-    let target = profile.parent().ok_or("a profile's folder lies in the target folder")?;
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--locked", "--package", "actinic-node", "--bin", "actinic"]);
-    // What cargo says of the package that it runs would make it build all of ring's dependents anew, now and the next time.
-    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
-        build.env_remove(name);
-    }
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    build.env("CARGO_TARGET_DIR", target).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    if build.status().is_ok_and(|status| status.success()) {
-        return Ok(());
-    }
-    Err("the command could not be built: run `cargo build --release --package actinic-node`".into())
+    Ok(command::build(&profile()?).map(drop)?)
 }
 
 /// A machine's nodes, which end with it.
@@ -52,8 +36,7 @@ impl Machine {
     }
 
     fn run(&self, args: &[&str]) -> Result<String> {
-        let mut command = Command::new(&self.actinic);
-        let out = command.args(args).env("ACTINIC_STATE_DIR", &self.dir).output()?;
+        let out = command::at(&self.dir, &self.actinic).args(args).output()?;
         if out.status.success() {
             return Ok(String::from_utf8_lossy(&out.stdout).into_owned());
         }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use actinic_tests::command;
+
 use super::program::{self, MARK, kill, left_over};
 
 /// What ends the daemons when this process is gone, however it went: the pipe that it reads is closed then.
@@ -24,32 +26,12 @@ fn text(out: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
 }
 
-/// The `actinic` command, built if need be: nothing that this test needs makes cargo build it.
-fn actinic() -> PathBuf {
-    let profile = program::profile();
-    let target = profile.parent().expect("a profile's folder lies in the target folder");
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--locked", "--package", "actinic-node", "--bin", "actinic"]);
-    // What cargo says of the package that it runs would make it build all of ring's dependents anew, now and the next time.
-    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
-        build.env_remove(name);
-    }
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    build.env("CARGO_TARGET_DIR", target).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let built = build.status().is_ok_and(|status| status.success());
-    assert!(built, "the command could not be built: run `cargo build --package actinic-node`");
-    profile.join("actinic")
-}
-
 impl Daemons {
     pub(crate) fn start() -> Daemons {
         let mark = format!("{}-daemons", std::process::id());
         // Not in the folder for temporary files: the nodes keep copies of every example there.
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&mark);
-        let actinic = actinic();
+        let actinic = command::build(&program::profile()).unwrap_or_else(|error| panic!("{error}"));
         let mut watch = Command::new("sh");
         watch.args(["-c", WATCH, "sh"]).args([&actinic, &dir]).stdin(Stdio::piped());
         let watch = watch.spawn().expect("sh runs");
@@ -66,12 +48,8 @@ impl Daemons {
     }
 
     fn run(&self, node: &str, args: &[&str]) -> Output {
-        let mut command = Command::new(&self.actinic);
-        command.args(args).env("ACTINIC_STATE_DIR", self.dir.join(node)).env(MARK, &self.mark);
-        for name in ["ACTINIC_ADDRESS", "ACTINIC_TOKEN"] {
-            command.env_remove(name);
-        }
-        command.output().expect("the command runs")
+        let mut command = command::at(&self.dir.join(node), &self.actinic);
+        command.args(args).env(MARK, &self.mark).output().expect("the command runs")
     }
 
     fn ok(&self, node: &str, args: &[&str]) -> String {

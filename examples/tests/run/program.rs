@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use actinic_tests::processes;
+
 const DEADLINE: Duration = Duration::from_secs(90);
 /// What may take a few seconds after the end of a program.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -65,7 +67,7 @@ fn wait(child: &mut Child, mark: &str) -> Option<ExitStatus> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    kill(&marked(mark));
+    kill(&processes::marked(&line(mark)));
     let _ = child.wait();
     None
 }
@@ -74,7 +76,7 @@ fn wait(child: &mut Child, mark: &str) -> Option<ExitStatus> {
 pub(crate) fn left_over(mark: &str, expected: usize) -> Vec<u32> {
     let until = Instant::now() + SOON;
     loop {
-        let left = marked(mark);
+        let left = processes::marked(&line(mark));
         if left.len() <= expected || Instant::now() > until {
             return left;
         }
@@ -82,15 +84,8 @@ pub(crate) fn left_over(mark: &str, expected: usize) -> Vec<u32> {
     }
 }
 
-fn marked(mark: &str) -> Vec<u32> {
-    let line = format!("{MARK}={mark}");
-    let ids = std::fs::read_dir("/proc").expect("there is /proc").flatten();
-    let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let has_mark = |id: &u32| {
-        std::fs::read(format!("/proc/{id}/environ"))
-            .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|one| one == line.as_bytes()))
-    };
-    ids.filter(has_mark).collect()
+fn line(mark: &str) -> String {
+    format!("{MARK}={mark}")
 }
 
 pub(crate) fn kill(ids: &[u32]) {
