@@ -55,7 +55,7 @@ pub(crate) struct Start {
     /// Logical CPUs [default: the machine's]
     #[arg(long, value_name = "N", value_parser = amount)]
     pub(crate) num_cpus: Option<f64>,
-    /// Logical GPUs [default: 0]
+    /// Logical GPUs [default: those that NVIDIA's driver shows]
     #[arg(long, value_name = "N", value_parser = amount)]
     pub(crate) num_gpus: Option<f64>,
     /// Bytes of memory to schedule by [default: 60 % of what is available]

@@ -52,7 +52,7 @@ pub fn init() -> Init {
 #[derive(Clone, Debug, Default)]
 #[must_use = "nothing is started until this is awaited, or `.blocking()` is called"]
 pub struct Init {
-    options: NodeOptions,
+    pub(crate) options: NodeOptions,
     namespace: Option<String>,
     address: Option<String>,
     token: Option<String>,
@@ -75,7 +75,7 @@ impl Init {
         self
     }
 
-    /// Logical GPUs of the node; default 0.
+    /// Logical GPUs of the node; default those that NVIDIA's driver shows and `CUDA_VISIBLE_DEVICES` leaves.
     pub fn num_gpus(mut self, amount: impl Into<f64>) -> Self {
         self.options.num_gpus = Some(amount.into());
         self.shape("num_gpus");

@@ -10,12 +10,13 @@
 //! before there was a cluster.
 
 pub(crate) mod files;
+mod machine;
 pub(crate) mod sim;
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::thread::Thread;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use files::Files;
+pub(crate) use machine::Machine;
 use sim::{Baton, World};
 
 /// What a cluster's components know of the world.
@@ -36,15 +38,6 @@ pub(crate) struct Env {
 enum Inner {
     Real { start: Instant },
     Sim(Arc<World>),
-}
-
-/// What a machine is taken to be where nobody says otherwise.
-#[derive(Clone, Debug)]
-pub(crate) struct Machine {
-    pub(crate) cores: usize,
-    /// Bytes of memory that are available.
-    pub(crate) memory: u64,
-    pub(crate) hostname: String,
 }
 
 impl Env {
@@ -126,6 +119,14 @@ impl Env {
         }
     }
 
+    /// A variable as it is set, if to nothing.
+    pub(crate) fn var_as_set(&self, name: &str) -> Option<OsString> {
+        match &*self.inner {
+            Inner::Real { .. } => std::env::var_os(name),
+            Inner::Sim(_) => None,
+        }
+    }
+
     /// A variable that is a text; one that is none is as good as none.
     pub(crate) fn var(&self, name: &str) -> Option<String> {
         self.var_os(name)?.into_string().ok()
@@ -167,8 +168,8 @@ impl Env {
     /// What this machine has.
     pub(crate) fn machine(&self) -> Machine {
         match &*self.inner {
-            Inner::Real { .. } => machine(self.files()),
-            Inner::Sim(_) => Machine { cores: 4, memory: 4 << 30, hostname: "simulated".to_owned() },
+            Inner::Real { .. } => machine::of(self),
+            Inner::Sim(_) => Machine { cores: 4, memory: 4 << 30, gpus: 0, hostname: "simulated".to_owned() },
         }
     }
 
@@ -239,23 +240,6 @@ impl Env {
 #[allow(clippy::disallowed_methods)] // this is the door
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
-}
-
-#[allow(clippy::disallowed_methods)] // this is the door
-fn machine(files: Files) -> Machine {
-    let text = files.read_text(Path::new("/proc/meminfo")).unwrap_or_default();
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    let hostname = files
-        .read_text(Path::new("/proc/sys/kernel/hostname"))
-        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned());
-    Machine {
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        // 1 GiB if the system does not say.
-        memory: kib.map_or(1 << 30, |kib| kib * 1024),
-        hostname,
-    }
 }
 
 /// Wakes a thread that sleeps in [`park`].

@@ -39,8 +39,8 @@ impl NodeOptions {
         let memory = self.memory.unwrap_or((machine.memory * 6 / 10) as f64);
         let custom = self.resources.iter().map(|(name, amount)| (name.as_str(), *amount));
         let invalid = |error: crate::resources::ResourceError| Error::invalid_argument(error.to_string());
-        let mut total =
-            ResourceSet::from_options(cpus, self.num_gpus.unwrap_or(0.0), memory, custom).map_err(invalid)?;
+        let mut total = ResourceSet::from_options(cpus, self.num_gpus.unwrap_or(machine.gpus as f64), memory, custom)
+            .map_err(invalid)?;
         let extra = [(ResourceName::ObjectStoreMemory, self.store_bytes(env) as f64), (ResourceName::node(ip), 1.0)];
         let mut set = Vec::new();
         for (name, amount) in extra {

@@ -180,6 +180,8 @@ impl TestCluster {
             processes: self.world.net.is_none(),
             early: self.world.net.is_none(),
             object_store_memory: Some(self.owner().process.store.capacity()),
+            // A test means the same on every machine.
+            num_gpus: Some(0.0),
             ..NodeOptions::default()
         };
         AddNode { cluster: Arc::clone(&self.cluster), world: Arc::clone(&self.world), options, error: None }

@@ -19,7 +19,10 @@ pub struct TestOptions {
 impl TestOptions {
     /// The defaults, for the test at a place.
     pub fn new(file: &'static str, line: u32) -> Self {
-        TestOptions { init: init(), file, line, timeout: Duration::from_secs(60), sim: false, seed: None }
+        let mut init = init();
+        // A test means the same on every machine.
+        init.options.num_gpus = Some(0.0);
+        TestOptions { init, file, line, timeout: Duration::from_secs(60), sim: false, seed: None }
     }
 
     /// Where the test is written.
