@@ -240,7 +240,7 @@ impl Process {
 
     /// Somebody put a job behind another: look whether that one takes long.
     pub(crate) fn want_slot_alarm(self: &Arc<Self>) {
-        if self.slot_alarm.swap(true, Ordering::AcqRel) {
+        if self.slot_alarm.load(Ordering::Acquire) || self.slot_alarm.swap(true, Ordering::AcqRel) {
             return;
         }
         let process = Arc::clone(self);

@@ -112,12 +112,14 @@ async fn tasks_one_at_a_time_stay_at_home(cluster: TestCluster) -> actinic::Resu
     cluster.idle().await
 }
 
-/// SCH-06: a task goes to the node where its large argument lies, although the driver's own is free.
+/// SCH-06: a task goes to the node where its large argument lies, although the driver's own is free, and a worker there has
+/// just run another and is still leased.
 #[actinic::test(num_cpus = 1)]
 async fn a_task_goes_where_its_argument_lies(cluster: TestCluster) -> actinic::Result<()> {
     let node = cluster.add_node().num_cpus(2).resource("pin", 1).await?;
     let there = filled::options().resource("pin", 1).remote(1_000_000);
     there.done().await?;
+    assert_eq!(whereabouts::remote().await?.0, cluster.head().id());
     assert_eq!(nap_with::remote(&there, 0).await?, node.id());
     drop(there);
     cluster.idle().await

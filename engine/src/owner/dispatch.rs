@@ -1,6 +1,7 @@
 //! Which task goes to which leased worker: the pure core of submission.
 //!
-//! Tasks that may run wait in one queue per scheduling key (what they need, and how they may be placed). Workers are
+//! Tasks that may run wait in one queue per scheduling key (what they need, how they may be placed, and on which node
+//! their large arguments lie, so that an idle lease elsewhere does not take them away from there). Workers are
 //! leased per key from raylets. A lease takes its next task as soon as it is free, and beyond that as many short
 //! tasks as fill about a millisecond, so that neither a round trip nor a wake-up per task is paid; a task of unknown
 //! or long run time is never put behind another. What is pushed beyond the running task is *lent*: the worker gives
@@ -19,6 +20,8 @@
 //! No clock: idleness is counted in ticks that the shell makes while [`Dispatch::wants_tick`] holds.
 
 use std::collections::{HashMap, VecDeque};
+
+use actinic_transport::NodeId;
 
 use crate::raylet::Shape;
 
@@ -108,7 +111,7 @@ pub(crate) enum Found<T, L> {
 
 pub(crate) struct Dispatch<T, L> {
     keys: Vec<Key<T>>,
-    by_shape: HashMap<Shape, KeyIx>,
+    by_shape: HashMap<(Shape, Option<NodeId>), KeyIx>,
     leases: Vec<Option<Lease<T, L>>>,
     free: Vec<LeaseIx>,
     estimates: Vec<u32>,
@@ -127,9 +130,11 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         }
     }
 
-    /// The key of a shape; keys are never dropped: there are as many as kinds of options in the program.
-    pub(crate) fn key(&mut self, shape: &Shape) -> KeyIx {
-        if let Some(&key) = self.by_shape.get(shape) {
+    /// The key of a shape, for tasks whose large arguments lie on another node, or do not. Keys are never dropped: there are
+    /// as many as kinds of options in the program, for each node.
+    pub(crate) fn key(&mut self, shape: &Shape, near: Option<NodeId>) -> KeyIx {
+        let by = (shape.clone(), near);
+        if let Some(&key) = self.by_shape.get(&by) {
             return key;
         }
         let key = self.keys.len() as KeyIx;
@@ -141,7 +146,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             wanted: 0,
             elsewhere: 0,
         });
-        self.by_shape.insert(shape.clone(), key);
+        self.by_shape.insert(by, key);
         key
     }
 

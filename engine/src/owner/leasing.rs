@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actinic_transport::{NodeId, ProcessId};
 
 use crate::api::error::Error;
-use crate::object::Resolved;
+use crate::object::{Resolved, State};
 use crate::owner::dispatch::{KeyIx, LeaseIx};
 use crate::owner::{Link, LocalLink, Owner, Ran, RemoteLink};
 use crate::protocol::{LeaseId, LeaseRequest, OwnerMessage, RequestId, ToRaylet, WorkerAddr};
@@ -259,18 +259,25 @@ impl Owner {
     }
 }
 
+/// The node where more of a task's large arguments lie than at home, and most of all.
+pub(super) fn nearest(task: &Task, home: NodeId) -> Option<NodeId> {
+    let all = locality(task);
+    let at_home = all.iter().find(|(node, _)| *node == home).map_or(0, |(_, bytes)| *bytes);
+    all.into_iter().filter(|(_, bytes)| *bytes > at_home).max_by_key(|(_, bytes)| *bytes).map(|(node, _)| node)
+}
+
 /// Where a task's large arguments lie.
 fn locality(task: &Task) -> Vec<(NodeId, u64)> {
     let mut bytes: BTreeMap<NodeId, u64> = BTreeMap::new();
     task.with_input(|input| {
         for dependency in &input.dependencies {
-            match dependency.slot().get() {
-                Some(Resolved::Stored(stored)) => {
+            match &*dependency.slot().lock() {
+                State::Ready(Resolved::Stored(stored)) => {
                     for at in &stored.at {
                         *bytes.entry(at.id.node).or_default() += stored.size;
                     }
                 }
-                Some(Resolved::Value(value)) if value.size() > crate::call::INLINE_LIMIT => {
+                State::Ready(Resolved::Value(value)) if value.size() > crate::call::INLINE_LIMIT => {
                     *bytes.entry(dependency.process().id.node).or_default() += value.size() as u64;
                 }
                 _ => {}

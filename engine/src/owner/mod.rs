@@ -32,6 +32,7 @@ use crate::owner::table::Table;
 use crate::process::Process;
 use crate::program::Outcome;
 use crate::protocol::{LeaseId, RequestId, ToGcs};
+use crate::raylet::core::Scheduling;
 use crate::task::{Input, Meta, Task, What};
 use crate::value::Value;
 use crate::worker::job::Job;
@@ -93,9 +94,30 @@ struct Core {
     lineage: Lineage<rebuild::Kept>,
     /// Those that run again.
     rebuilding: HashMap<u64, rebuild::Rebuild>,
+    /// The keys of options that many calls share, by where these lie: a shape is dear to hash.
+    keys: [Option<(Arc<Meta>, KeyIx)>; KEYS_KNOWN],
 }
 
+/// The options of so many functions are found without hashing.
+const KEYS_KNOWN: usize = 8;
+
 impl Core {
+    /// The dispatcher's key of a task's options.
+    fn key(&mut self, meta: &Arc<Meta>) -> KeyIx {
+        let place = (Arc::as_ptr(meta).addr() / size_of::<Meta>()) % KEYS_KNOWN;
+        match &self.keys[place] {
+            Some((known, key)) if Arc::ptr_eq(known, meta) => *key,
+            _ => {
+                let key = self.dispatch.key(&meta.shape, None);
+                // Options that only this call has are not asked for again.
+                if Arc::strong_count(meta) > 1 {
+                    self.keys[place] = Some((Arc::clone(meta), key));
+                }
+                key
+            }
+        }
+    }
+
     /// A request has ended; its key. What it was still to bring is asked for anew, if it is needed.
     fn close_request(&mut self, request: RequestId) -> Option<KeyIx> {
         let left = self.requests.left(request);
@@ -143,6 +165,7 @@ impl Owner {
                 requests: leasing::Requests::default(),
                 lineage: Lineage::new(rebuild::LINEAGE_BYTES),
                 rebuilding: HashMap::new(),
+                keys: Default::default(),
             }),
             counts: counting::Counts::default(),
             copies: Mutex::default(),
@@ -245,13 +268,21 @@ impl Owner {
 
     /// A function's task has all its arguments.
     pub(crate) fn ready(self: &Arc<Self>, task: &Arc<Task>) {
+        if task.depends()
+            && task.key.load(Ordering::Relaxed) == KeyIx::MAX
+            && task.meta.shape.scheduling() == Scheduling::Default
+            && let Some(near) = leasing::nearest(task, self.id.node())
+        {
+            let key = self.lock().dispatch.key(&task.meta.shape, Some(near));
+            task.key.store(key, Ordering::Relaxed);
+        }
         self.change(|core, out| Self::enqueue(core, task, out));
     }
 
     fn enqueue(core: &mut Core, task: &Arc<Task>, out: &mut Acts) {
         let mut key = task.key.load(Ordering::Relaxed);
         if key == KeyIx::MAX {
-            key = core.dispatch.key(&task.meta.shape);
+            key = core.key(&task.meta);
             task.key.store(key, Ordering::Relaxed);
         }
         core.dispatch.ready(Arc::clone(task), key, out);

@@ -139,7 +139,7 @@ impl Oracle {
     fn new() -> Oracle {
         let mut dispatch = Dispatch::new();
         for key in 0..KEYS {
-            assert_eq!(dispatch.key(&shape(key)) as usize, key);
+            assert_eq!(dispatch.key(&shape(key), None) as usize, key);
         }
         Oracle {
             dispatch,
