@@ -102,19 +102,19 @@ impl Raylet {
 
     pub(super) fn end_actor(&mut self, run: ActorRun, kill: bool, ctx: &mut Context<Self>) {
         if self.turns.cancel(&run) {
-            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
+            self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
             return;
         }
         let waiting = self.placing.iter().find(|(_, (other, _))| *other == run).map(|(id, _)| *id);
         if let Some(id) = waiting {
             self.asked(id);
             self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0 }, ctx);
-            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
+            self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
             return;
         }
         let Some(worker) = self.running.worker(&run) else {
             self.cancelled.insert(run);
-            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
+            self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
             return;
         };
         match self.workers.get(&worker) {
@@ -122,7 +122,7 @@ impl Raylet {
                 Some(actor) if actor.run == run => actor.ask_end(kill),
                 _ => {
                     self.process.end_start(run);
-                    self.actor_gone(run, Gone::Ended, "it had ended", ctx);
+                    self.actor_gone(run, Gone::Ended, "it had ended", None, ctx);
                 }
             },
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
@@ -134,9 +134,16 @@ impl Raylet {
         }
     }
 
-    pub(super) fn actor_gone(&mut self, run: ActorRun, how: Gone, text: &str, ctx: &mut Context<Self>) {
+    pub(super) fn actor_gone(
+        &mut self,
+        run: ActorRun,
+        how: Gone,
+        text: &str,
+        owner: Option<OwnerId>,
+        ctx: &mut Context<Self>,
+    ) {
         let node = self.process.id.node;
-        self.process.tell_gcs(ToGcs::ActorDied { run, node, how, text: text.to_owned() });
+        self.process.tell_gcs(ToGcs::ActorDied { run, node, how, text: text.to_owned(), owner });
         if let Some((lease, _)) = self.running.remove(&run) {
             self.event(Event::ReturnLease { lease, reusable: false }, ctx);
         }
