@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actinic_transport::{Endpoint, Lane, NodeAuthority, NodeId, Peer, PeerAddr, Probe, ProcessId};
 
-use crate::actor::client::Client;
+use crate::actor::client::{ActorName, Client};
 use crate::actor::host::ActorHost;
 use crate::actor::local::LocalThreads;
 use crate::api::error::{Error, Result};
@@ -58,6 +58,8 @@ struct Tables {
     /// Messages that wait for an owner's word; or the word that came before its message waited.
     hand_outs: HashMap<(u32, HandOutId), Option<Leave>>,
     clients: BTreeMap<ActorId, Weak<Client>>,
+    /// Those of actors with names: who had it last, as far as is known here.
+    named: BTreeMap<Arc<ActorName>, Weak<Client>>,
     running: HashMap<TaskId, Arc<Running>>,
     /// What the constructors of actors need, and whether they may need it again.
     creations: BTreeMap<ActorId, (Vec<RawRef>, bool)>,
@@ -612,7 +614,7 @@ impl Process {
                 }
                 self.process_dead(process, "it ended");
             }
-            ToOwner::OwnerGone { owner } => self.borrowed_from(|id| id.task.owner == owner, "the owner has ended"),
+            ToOwner::OwnerGone { owner } => self.owner_gone(owner),
             ToOwner::Resources { nodes } => self.replace_resources(nodes),
             // What is answered comes with its peer, at the receiver of the network.
             ToOwner::GetObject { .. } | ToOwner::Credit { .. } => {}
@@ -652,6 +654,11 @@ impl Process {
             client.process_lost(process);
         }
         self.counts_process_died(process);
+    }
+
+    /// An owner is dead, whose process may live.
+    pub(crate) fn owner_gone(&self, owner: OwnerId) {
+        self.borrowed_from(|id| id.task.owner == owner, "the owner has ended");
     }
 
     /// What is borrowed from an owner that is dead has no value any more, here neither.
@@ -776,18 +783,53 @@ impl Process {
         self.lock().clients.insert(client.id, Arc::downgrade(client));
     }
 
+    /// The client of an actor, by any id that it is known by here.
     pub(crate) fn client(&self, id: ActorId) -> Option<Arc<Client>> {
-        self.lock().clients.get(&id)?.upgrade()
+        let known = self.lock().clients.get(&id)?.upgrade()?;
+        Some(Arc::clone(known.real()))
+    }
+
+    /// The client of an actor, and whether it was made now.
+    pub(crate) fn client_or_new(&self, id: ActorId, make: impl FnOnce() -> Arc<Client>) -> (Arc<Client>, bool) {
+        let known = {
+            let mut tables = self.lock();
+            match tables.clients.get(&id).and_then(Weak::upgrade) {
+                Some(known) => known,
+                None => {
+                    let made = make();
+                    tables.clients.insert(id, Arc::downgrade(&made));
+                    return (made, true);
+                }
+            }
+        };
+        (Arc::clone(known.real()), false)
     }
 
     fn clients(&self) -> Vec<Arc<Client>> {
         self.lock().clients.values().filter_map(Weak::upgrade).collect()
     }
 
-    pub(crate) fn drop_client(&self, id: ActorId) {
+    /// The client of the actor that had a name last, if it may still have it.
+    pub(crate) fn named_client(&self, name: &ActorName) -> Option<Arc<Client>> {
+        let known = self.lock().named.get(name)?.upgrade()?;
+        let known = Arc::clone(known.real());
+        (!known.is_dead()).then_some(known)
+    }
+
+    /// An actor has this name; or will, if nobody else has it.
+    pub(crate) fn set_named(&self, name: &Arc<ActorName>, client: &Arc<Client>) {
+        self.lock().named.insert(Arc::clone(name), Arc::downgrade(client));
+    }
+
+    pub(crate) fn drop_client(&self, id: ActorId, name: Option<&ActorName>) {
         let mut tables = self.lock();
         if tables.clients.get(&id).is_some_and(|client| client.strong_count() == 0) {
             tables.clients.remove(&id);
+        }
+        if let Some(name) = name
+            && tables.named.get(name).is_some_and(|client| client.strong_count() == 0)
+        {
+            tables.named.remove(name);
         }
     }
 
@@ -866,9 +908,12 @@ impl Process {
         use crate::gcs::core::ActorState;
         let gone = {
             let mut tables = self.lock();
+            let found = news.info.found.is_some();
             let over = match (tables.creations.get(&news.info.id), news.info.state) {
                 (Some(_), ActorState::Dead) => true,
                 (Some((_, again)), ActorState::Alive) => !again,
+                // Another's constructor was called, with what that one was given.
+                (Some(_), _) => found,
                 _ => false,
             };
             if over { tables.creations.remove(&news.info.id) } else { None }
@@ -891,7 +936,7 @@ impl Process {
     pub(crate) fn cancel_start(&self, run: ActorRun) {
         if self.end_start(run) {
             let text = "it had not begun".to_owned();
-            self.tell_raylet(self.id.node, ToRaylet::ActorGone { run, how: Gone::Ended, text });
+            self.tell_raylet(self.id.node, ToRaylet::ActorGone { run, how: Gone::Ended, text, owner: None });
         }
     }
 

@@ -143,7 +143,7 @@ pub(crate) fn orphan_client(entry: &'static ActorEntry, error: Error) -> Arc<Cli
     let limits = crate::actor::client::ClientLimits { max_concurrency: 1, max_pending: -1, max_task_retries: 0 };
     let process = Arc::clone(&nowhere().process);
     let id = crate::ids::ActorId(process.env.uuid());
-    let client = Client::new(id, entry, process, limits);
+    let client = Client::new(id, entry, process, limits, None);
     client.die(error);
     client
 }
@@ -307,7 +307,7 @@ pub fn create_actor<A: Actor>(options: Option<ActorOptions>, args: Args) -> Hand
 
 /// A handle without its class.
 pub struct RawHandle {
-    pub(crate) client: Arc<Client>,
+    client: Arc<Client>,
     pub(crate) options: Option<Arc<CallOptions>>,
 }
 
@@ -316,11 +316,16 @@ impl RawHandle {
         client.hold();
         RawHandle { client, options }
     }
+
+    /// The client of the actor that is meant, as far as is known.
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        self.client.real()
+    }
 }
 
 impl Clone for RawHandle {
     fn clone(&self) -> Self {
-        RawHandle::new(Arc::clone(&self.client), self.options.clone())
+        RawHandle::new(Arc::clone(self.client()), self.options.clone())
     }
 }
 

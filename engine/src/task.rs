@@ -349,6 +349,9 @@ impl Task {
             }
             return;
         }
+        if let What::Method(call) = &task.what {
+            call.makes_room();
+        }
         let mut stored = false;
         for (index, slot) in task.slots().enumerate() {
             let outcome = outcomes.next().unwrap_or_else(|| {

@@ -10,14 +10,20 @@
 //! - CLIENT-3: a call that was sent to an incarnation which died is never sent again unless its retries allow it; one
 //!   that was not sent goes to the next incarnation.
 //! - CLIENT-4: no call is sent to another process beyond the window granted last, unless none is in flight.
+//! - CLIENT-5: what `get_if_exists` asked for is open until the GCS answers. Its calls wait among those of the actor that
+//!   is probably meant, and hold up the later ones of their caller; they are sent when it is known to be that one, and
+//!   taken out if not.
 
 mod calls;
+mod found;
 mod news;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use actinic_transport::{Lane, Peer};
+use actinic_transport::{Lane, NodeId, Peer};
+use serde::{Deserialize, Serialize};
 
 use crate::actor::host::ActorHost;
 use crate::actor::queues::{Flight, Queues};
@@ -59,11 +65,21 @@ pub(crate) struct ActorCall {
     pub(crate) queued: AtomicBool,
     /// It counts among the client's unfinished calls.
     pub(crate) admitted: AtomicBool,
+    /// It counts against its caller's limit.
+    pub(crate) counted: AtomicBool,
 }
 
 impl ActorCall {
+    /// The call has an outcome: whoever hears of it may make the next.
+    pub(crate) fn makes_room(&self) {
+        if self.counted.swap(false, Ordering::AcqRel) {
+            self.client.uncount(self.caller);
+        }
+    }
+
     /// The call has ended, whichever way.
     pub(crate) fn ended(&self) {
+        self.makes_room();
         if self.admitted.swap(false, Ordering::AcqRel) {
             self.client.ended();
         }
@@ -97,14 +113,30 @@ struct State {
     waits: Option<String>,
     holds: u64,
     state: ActorState,
+    /// Where it lives, or lived last.
+    node: Option<NodeId>,
+    /// Until the GCS says which actor this is: the client of the one that is probably meant, where its calls wait.
+    probably: Option<Arc<Client>>,
 }
+
+/// An actor's name, and where it lives.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct ActorName {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// Unfinished calls, by caller.
+type PendingCalls = Mutex<BTreeMap<Caller, i64>>;
 
 /// Hears why an actor is dead for good.
 type OnClosed = Box<dyn FnOnce(Error) + Send>;
 
 /// One actor, as this process knows it.
 pub(crate) struct Client {
+    /// Its own, unless the GCS has said that [another](Client::real) is meant.
     pub(crate) id: ActorId,
+    pub(crate) name: Option<Arc<ActorName>>,
     pub(crate) class: &'static str,
     pub(crate) entry: &'static ActorEntry,
     pub(crate) process: Arc<Process>,
@@ -115,6 +147,16 @@ pub(crate) struct Client {
     pub(crate) plain_meta: Arc<Meta>,
     /// Handles in this process (the upper half) and unfinished calls (the lower): while there are any, the actor lives.
     alive: AtomicU64,
+    /// Unfinished calls by caller, counted only if there is a limit; together with the one that is probably meant.
+    pending: Option<Arc<PendingCalls>>,
+    /// `get_if_exists` asked for it, and the GCS has not said which actor it is.
+    open: AtomicBool,
+    /// The client of the actor that is meant, once the GCS has said that it is another.
+    real: OnceLock<Arc<Client>>,
+    /// It has a handle's share in that one.
+    holds_real: AtomicBool,
+    /// How many open ones have their calls wait here.
+    askers: AtomicUsize,
     /// After the calls already made nothing more is called.
     stopping: AtomicBool,
     state: Mutex<State>,
@@ -122,7 +164,7 @@ pub(crate) struct Client {
     /// one.
     lifeline: Mutex<Option<RawRef>>,
     /// Resolves when the actor was made, or not; whoever asks later gets one that is resolved.
-    ready: Mutex<Option<RawRef>>,
+    ready: Mutex<Vec<RawRef>>,
     closed: Mutex<Vec<OnClosed>>,
 }
 
@@ -140,9 +182,38 @@ impl Client {
         entry: &'static ActorEntry,
         process: Arc<Process>,
         limits: ClientLimits,
+        name: Option<Arc<ActorName>>,
     ) -> Arc<Client> {
+        Client::made_with(id, entry, process, limits, name, None, false)
+    }
+
+    /// The client of an actor that may turn out to be another: probably this one.
+    pub(crate) fn asking(
+        id: ActorId,
+        entry: &'static ActorEntry,
+        process: Arc<Process>,
+        limits: ClientLimits,
+        name: Option<Arc<ActorName>>,
+        probably: Option<Arc<Client>>,
+    ) -> Arc<Client> {
+        Client::made_with(id, entry, process, limits, name, probably, true)
+    }
+
+    fn made_with(
+        id: ActorId,
+        entry: &'static ActorEntry,
+        process: Arc<Process>,
+        limits: ClientLimits,
+        name: Option<Arc<ActorName>>,
+        probably: Option<Arc<Client>>,
+        open: bool,
+    ) -> Arc<Client> {
+        if let Some(probably) = &probably {
+            probably.askers.fetch_add(1, Ordering::AcqRel);
+        }
         Arc::new(Client {
             id,
+            name,
             class: entry.name(),
             entry,
             process,
@@ -150,6 +221,12 @@ impl Client {
             limits,
             plain_meta: crate::api::calling::plain_meta(limits.max_task_retries),
             alive: AtomicU64::new(0),
+            pending: (limits.max_pending >= 0)
+                .then(|| probably.as_ref().and_then(|probably| probably.pending.clone()).unwrap_or_default()),
+            open: AtomicBool::new(open),
+            real: OnceLock::new(),
+            holds_real: AtomicBool::new(false),
+            askers: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             state: Mutex::new(State {
                 at: At::Nowhere,
@@ -160,9 +237,11 @@ impl Client {
                 waits: None,
                 holds: 0,
                 state: ActorState::PendingCreation,
+                node: None,
+                probably,
             }),
             lifeline: Mutex::new(None),
-            ready: Mutex::new(None),
+            ready: Mutex::new(Vec::new()),
             closed: Mutex::new(Vec::new()),
         })
     }
@@ -178,6 +257,15 @@ impl Client {
 
     pub(crate) fn state(&self) -> ActorState {
         self.lock().state
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.lock().at, At::Dead(_))
+    }
+
+    /// The client of the actor that is meant: this one, or the one that the GCS has said.
+    pub(crate) fn real(self: &Arc<Self>) -> &Arc<Client> {
+        self.real.get().unwrap_or(self)
     }
 
     /// The GCS says what the actor waits for.
@@ -226,24 +314,52 @@ impl Client {
             // A handle may have arrived meanwhile.
             if self.alive.load(Ordering::Acquire) == 0 { lifeline.take() } else { None }
         };
+        self.release_real();
     }
 
-    /// Whether one more call is allowed now.
-    pub(crate) fn admit(&self) -> Result<()> {
+    /// Whether one more call of a caller is allowed now.
+    pub(crate) fn admit(&self, caller: Caller) -> Result<()> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Error::actor_died(format!("{} was stopped (intended exit)", self.describe())));
         }
-        let before = (self.alive.fetch_add(1, Ordering::AcqRel) & (HANDLE - 1)) as i64;
-        if self.limits.max_pending >= 0 && before >= self.limits.max_pending {
-            self.ended();
-            return Err(Error::actor_pending_calls_limit(format!(
-                "{} has {before} unfinished calls, and max_pending_calls is {}",
-                self.describe(),
-                self.limits.max_pending
-            ))
-            .remedy("wait for earlier calls, or raise `max_pending_calls`"));
+        if let Some(pending) = &self.pending {
+            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let calls = pending.entry(caller).or_insert(0);
+            if *calls >= self.limits.max_pending {
+                let calls = *calls;
+                drop(pending);
+                return Err(self.too_many(calls));
+            }
+            *calls += 1;
         }
+        self.alive.fetch_add(1, Ordering::AcqRel);
         Ok(())
+    }
+
+    #[cold]
+    fn too_many(&self, calls: i64) -> Error {
+        let error = Error::actor_pending_calls_limit(format!(
+            "{} has {calls} unfinished calls of this caller, and max_pending_calls is {}",
+            self.describe(),
+            self.limits.max_pending
+        ))
+        .remedy("wait for earlier calls, or raise `max_pending_calls`");
+        match self.lock().node {
+            Some(node) => error.at_node(node),
+            None => error,
+        }
+    }
+
+    fn uncount(&self, caller: Caller) {
+        if let Some(pending) = &self.pending {
+            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(calls) = pending.get_mut(&caller) {
+                *calls -= 1;
+                if *calls == 0 {
+                    pending.remove(&caller);
+                }
+            }
+        }
     }
 
     fn ended(&self) {
@@ -265,7 +381,8 @@ impl Client {
     }
 
     fn tell_stop(&self) {
-        self.process.tell_gcs(crate::protocol::ToGcs::StopActor { actor: self.id });
+        let actor = self.real.get().map_or(self.id, |real| real.id);
+        self.process.tell_gcs(crate::protocol::ToGcs::StopActor { actor });
     }
 
     /// The actor was told to end: calls made from now on wait for what the GCS says of it.
@@ -284,22 +401,27 @@ impl Client {
     }
 
     fn made(&self, how: Result<()>) {
-        let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let waiting = std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner));
+        if waiting.is_empty() {
+            return;
+        }
         let outcome = match how.and_then(|()| crate::value::encode(&(), "nothing")) {
             Ok(value) => Resolved::Value(value),
             Err(error) => Resolved::Error(error),
         };
-        if let Target::Owned(task, _) = ready.target() {
-            Task::finish_all(task, outcome);
+        for ready in waiting {
+            if let Target::Owned(task, _) = ready.target() {
+                Task::finish_all(task, outcome.clone());
+            }
+            self.let_go();
         }
-        self.let_go();
     }
 
     /// A ref that is ready when the actor is made; until then it keeps it alive.
     pub(crate) fn ready_ref(self: &Arc<Self>) -> RawRef {
         let made = {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*ready {
+            match ready.first() {
                 Some(known) => known.clone(),
                 None => {
                     let Some(owner) = self.process.owner_numbered(0) else {
@@ -307,7 +429,7 @@ impl Client {
                     };
                     self.hold();
                     let made = owner.open_ref(What::Ready(Arc::clone(self)));
-                    *ready = Some(made.clone());
+                    ready.push(made.clone());
                     made
                 }
             }
@@ -354,7 +476,10 @@ impl Drop for Client {
             // If the session is over, the actor's process knows.
             let _ = peer.tell(Lane::Ordered, WORKER, &left);
         }
-        self.process.drop_client(self.id);
+        if let Some(probably) = &state.probably {
+            probably.real().askers.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.process.drop_client(self.id, self.name.as_deref());
     }
 }
 

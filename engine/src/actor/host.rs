@@ -365,7 +365,8 @@ impl ActorHost {
     pub(crate) fn gone(self: &Arc<Self>, how: Gone, text: &str) {
         let mut calls = self.end();
         calls.splice(0..0, std::mem::take(&mut self.lock().running));
-        let gone = ToRaylet::ActorGone { run: self.run, how, text: text.to_owned() };
+        let owner = self.host.owner_if_any().map(|owner| owner.id);
+        let gone = ToRaylet::ActorGone { run: self.run, how, text: text.to_owned(), owner };
         self.host.process.tell_raylet(self.lease.node, gone);
         self.lose(calls, text);
     }
@@ -422,7 +423,7 @@ impl ActorHost {
             }
         }
         let client = tasks.iter().find_map(|task| match &task.what {
-            What::Method(call) => Some(Arc::clone(&call.client)),
+            What::Method(call) => Some(Arc::clone(call.client.real())),
             _ => None,
         });
         if let Some(client) = client {

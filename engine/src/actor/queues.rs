@@ -75,12 +75,35 @@ impl Queues {
         }
     }
 
+    /// Whether a caller has such a call.
+    pub(super) fn any(&self, caller: Caller, is: impl Fn(&Task) -> bool) -> bool {
+        let queue = match &self.first {
+            Some((first, queue)) if *first == caller => Some(queue),
+            _ => self.more.get(&caller),
+        };
+        queue.is_some_and(|queue| queue.iter().any(|call| is(call)))
+    }
+
+    /// Takes such calls out, in their order.
+    pub(super) fn take_where(&mut self, is: impl Fn(&Task) -> bool) -> Vec<(Caller, Queue)> {
+        let mut taken = Vec::new();
+        for caller in self.callers() {
+            let queue = self.take(caller).unwrap_or_default();
+            let (out, rest): (Queue, Queue) = queue.into_iter().partition(|call| is(call));
+            self.put_before(caller, rest);
+            if !out.is_empty() {
+                taken.push((caller, out));
+            }
+        }
+        taken
+    }
+
     pub(super) fn callers(&self) -> Vec<Caller> {
         self.first.iter().map(|(caller, _)| *caller).chain(self.more.keys().copied()).collect()
     }
 
-    pub(super) fn into_calls(self) -> impl Iterator<Item = Arc<Task>> {
-        self.first.into_iter().map(|(_, queue)| queue).chain(self.more.into_values()).flatten()
+    pub(super) fn into_queues(self) -> impl Iterator<Item = (Caller, Queue)> {
+        self.first.into_iter().chain(self.more)
     }
 }
 

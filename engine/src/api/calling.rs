@@ -17,15 +17,16 @@ use crate::worker::host;
 impl RawHandle {
     /// Calls a method; what goes wrong is the error of the refs.
     pub fn call(&self, method: &'static MethodEntry, index: u32, args: Args) -> Submitted {
-        self.call_known(method, self.client.entry.method(index), args)
+        self.call_known(method, self.client().entry.method(index), args)
     }
 
     /// Calls what is at its place in the actor's table.
     pub(crate) fn call_known(&self, method: &'static MethodEntry, known: &KnownMethod, args: Args) -> Submitted {
+        let client = self.client();
         let owner = match scope::owner() {
-            Ok(owner) if Arc::ptr_eq(&owner.process, &self.client.process) => owner,
+            Ok(owner) if Arc::ptr_eq(&owner.process, &client.process) => owner,
             // A handle carries its cluster, in another's scope too.
-            _ => match self.client.process.owner_numbered(0) {
+            _ => match client.process.owner_numbered(0) {
                 Some(owner) => owner,
                 None => return Submitted::failed(Error::connection("the cluster was shut down"), method.returns),
             },
@@ -43,22 +44,22 @@ impl RawHandle {
         if args.error.is_none() {
             args.error = plain.check().err().or_else(|| options.and_then(|options| options.check().err()));
         }
-        let admitted = args.error.is_none() && self.client.admit().map_err(|error| args.error = Some(error)).is_ok();
         let (depth, caller) = host::with_current(|current| match current {
             Some(current) if current.host.actor.is_none() => (current.job.depth() + 1, Caller::Task(current.task_id())),
             Some(current) => (current.job.depth() + 1, Caller::Owner(owner.id)),
             None => (0, Caller::Owner(owner.id)),
         });
+        let admitted = args.error.is_none() && client.admit(caller).map_err(|error| args.error = Some(error)).is_ok();
         let retries = options
             .and_then(|options| options.max_task_retries)
             .or(plain.max_task_retries)
-            .unwrap_or(self.client.limits.max_task_retries);
+            .unwrap_or(client.limits.max_task_retries);
         // The attribute's word on errors travels with them; only a call's own is the caller's to know.
         let retry_errors = options.and_then(|options| options.retry_errors);
         let name = options.and_then(|options| options.name.clone());
-        let meta = self.client.meta(retries, returns, name.clone(), retry_errors);
+        let meta = client.meta(retries, returns, name.clone(), retry_errors);
         let call = ActorCall {
-            client: Arc::clone(&self.client),
+            client: Arc::clone(client),
             method,
             method_id: known.id,
             caller,
@@ -66,6 +67,7 @@ impl RawHandle {
             ready: AtomicBool::new(false),
             queued: AtomicBool::new(false),
             admitted: AtomicBool::new(admitted),
+            counted: AtomicBool::new(admitted && client.limits.max_pending >= 0),
         };
         let task = owner.submit(What::Method(Box::new(call)), meta, args, returns.max(1), depth);
         Submitted::new(task, returns)
@@ -78,7 +80,7 @@ impl RawHandle {
 
 impl fmt::Debug for RawHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawHandle({})", self.client.id)
+        write!(f, "RawHandle({})", self.client().id)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::actor::client::{Client, ClientLimits};
+use crate::actor::client::{ActorName, Client, ClientLimits};
 use crate::api::error::{Error, Result};
 use crate::api::options::{ActorOptions, Lifetime, OnInfeasible, Scheduling};
 use crate::api::scope;
@@ -34,7 +34,7 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
         max_pending: options.max_pending_calls.unwrap_or(-1),
         max_task_retries: options.max_task_retries.unwrap_or(0),
     };
-    let client = Client::new(id, entry, Arc::clone(process), limits);
+    let client = new_client(&owner, entry, &options, id, limits, &args);
     let handle = RawHandle::new(Arc::clone(&client), None);
     process.add_client(&client);
     let prepared = options.check().and_then(|()| prepare(&owner, entry, &options, id, max_concurrency));
@@ -43,6 +43,35 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
         (Err(error), _) | (_, Some(error)) => client.die(not_made(&client, error)),
     }
     handle
+}
+
+/// The client of an actor that is about to be made, or found.
+fn new_client(
+    owner: &Arc<Owner>,
+    entry: &'static ActorEntry,
+    options: &ActorOptions,
+    id: ActorId,
+    limits: ClientLimits,
+    args: &Args,
+) -> Arc<Client> {
+    let process = &owner.process;
+    let Some(name) = options.name.clone() else { return Client::new(id, entry, Arc::clone(process), limits, None) };
+    let namespace = options.namespace.clone().unwrap_or_else(|| owner.namespace.to_string());
+    let name = Arc::new(ActorName { namespace, name });
+    let known = process.named_client(&name);
+    let first = known.is_none();
+    let client = if options.get_if_exists == Some(true) {
+        // One that is asked for much later, when its arguments are ready, holds up no calls of another.
+        let probably = known.filter(|known| known.entry.id() == entry.id() && args.dependencies.is_empty());
+        let probably = probably.map(|known| known.root());
+        Client::asking(id, entry, Arc::clone(process), limits, Some(Arc::clone(&name)), probably)
+    } else {
+        Client::new(id, entry, Arc::clone(process), limits, Some(Arc::clone(&name)))
+    };
+    if first {
+        process.set_named(&name, &client);
+    }
+    client
 }
 
 /// The error of an actor that is never asked for: what is wrong with the call of its constructor.
@@ -105,7 +134,8 @@ fn prepare(
 
 /// Waits for the constructor's arguments, then asks the GCS for the actor.
 fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec, args: Args) {
-    if !spec.detached {
+    // What `get_if_exists` finds may not be detached, whatever is asked for.
+    if !spec.detached || spec.get_if_exists {
         let lifeline = owner.open_ref(What::Lifeline(client.id));
         spec.lifeline = Some(lifeline.id());
         client.set_lifeline(lifeline);
@@ -129,7 +159,7 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
         }
         let taken = asked.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((handle, spec, input)) = taken {
-            ask_for(&owner, &handle.client, entry, spec, &input);
+            ask_for(&owner, handle.client(), entry, spec, &input);
         }
     };
     for dependency in &dependencies {

@@ -363,7 +363,9 @@ impl fmt::Display for Error {
         {
             write!(f, " ({subject})")?;
         }
-        if let Some(node) = &detail.node {
+        if let Some(node) = &detail.node
+            && !detail.message.contains(node.as_str())
+        {
             write!(f, " on node {node}")?;
         }
         if !detail.remedy.is_empty() {

@@ -266,7 +266,7 @@ fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
     let waits = match object.target() {
         Target::Owned(task, _) => match &task.what {
             crate::task::What::Function(_) => task.owner.explain(task),
-            crate::task::What::Method(call) => call.client.explain(),
+            crate::task::What::Method(call) => call.client.real().explain(),
             crate::task::What::Put => "it was put".to_owned(),
             crate::task::What::Lifeline(_) | crate::task::What::Ready(_) => "its actor is not made yet".to_owned(),
         },

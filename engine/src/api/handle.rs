@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::actor::client::{Client, ClientLimits};
+use crate::actor::client::{ActorName, Client, ClientLimits};
 use crate::api::error::{Error, Result};
 use crate::api::object_ref::{ObjectRef, deserialize_ref, serialize_ref};
 use crate::api::op::Op;
@@ -39,6 +39,10 @@ pub trait Actor: Sized + 'static {
 ///
 /// It derefs to the actor's remote methods; its own operations are associated functions, as `Arc`'s are. When the last
 /// handle anywhere is dropped, an actor that is not detached ends after the calls already made.
+///
+/// One that `get_if_exists` made does not know yet which actor it is of, and holds that one all the same. Until it is
+/// [ready](Handle::ready) its id is one of its own, so it may be unequal to another handle of the same actor; from then on
+/// handles of one actor have one id and are equal. The hash is of the name, for an actor that has one, and never changes.
 pub struct Handle<A: Actor> {
     raw: RawHandle,
     methods: A::Methods,
@@ -49,19 +53,19 @@ impl<A: Actor> Handle<A> {
         Handle { methods: A::Methods::from(raw.clone()), raw }
     }
 
-    /// The actor's id.
+    /// The actor's id: for sure once the handle is [ready](Handle::ready), if `get_if_exists` made it.
     pub fn id(this: &Self) -> ActorId {
-        this.raw.client.id
+        this.raw.client().id
     }
 
     /// A ref that is ready when the actor was made, and fails with the reason if it cannot be.
     pub fn ready(this: &Self) -> ObjectRef<()> {
-        ObjectRef::new(this.raw.client.ready_ref())
+        ObjectRef::new(this.raw.client().ready_ref())
     }
 
     /// Finishes when the actor is dead for good, with the cause.
     pub fn closed(this: &Self) -> Op<DeathCause> {
-        let client = Arc::clone(&this.raw.client);
+        let client = Arc::clone(this.raw.client());
         Op::new(async move {
             let (tell, hear) = tokio::sync::oneshot::channel();
             client.on_closed(Box::new(move |error| drop(tell.send(error))));
@@ -72,18 +76,18 @@ impl<A: Actor> Handle<A> {
 
     /// Ends the actor after the calls already made.
     pub fn stop(this: &Self) -> Op<()> {
-        this.raw.client.stop();
+        this.raw.client().stop();
         Op::ready(Ok(()))
     }
 
     /// Where the actor is in its life, as this process knows.
     pub fn state(this: &Self) -> ActorState {
-        this.raw.client.state().into()
+        this.raw.client().state().into()
     }
 
     /// The actor's methods, to be called with options of their own.
     pub fn with(this: &Self, options: CallOptions) -> With<A> {
-        let raw = RawHandle::new(Arc::clone(&this.raw.client), Some(Arc::new(options)));
+        let raw = RawHandle::new(Arc::clone(this.raw.client()), Some(Arc::new(options)));
         With { methods: A::Methods::from(raw.clone()), raw }
     }
 
@@ -108,7 +112,7 @@ impl<A: Actor> Clone for Handle<A> {
 
 impl<A: Actor> PartialEq for Handle<A> {
     fn eq(&self, other: &Self) -> bool {
-        self.raw.client.id == other.raw.client.id
+        self.raw.client().id == other.raw.client().id
     }
 }
 
@@ -116,13 +120,18 @@ impl<A: Actor> Eq for Handle<A> {}
 
 impl<A: Actor> Hash for Handle<A> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.raw.client.id.hash(state);
+        let client = self.raw.client();
+        // The id may turn out to be another's; a name stays.
+        match &client.name {
+            Some(name) => name.hash(state),
+            None => client.id.hash(state),
+        }
     }
 }
 
 impl<A: Actor> fmt::Debug for Handle<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handle({} {})", self.raw.client.class, self.raw.client.id)
+        write!(f, "Handle({} {})", self.raw.client().class, self.raw.client().id)
     }
 }
 
@@ -208,6 +217,7 @@ struct WireHandle {
     max_concurrency: u32,
     max_pending: i64,
     max_task_retries: i64,
+    name: Option<ActorName>,
     lifeline: Option<Lifeline>,
 }
 
@@ -231,7 +241,7 @@ impl<A: Actor> Serialize for Handle<A> {
         if !crate::value::encoding() {
             return Err(serde::ser::Error::custom("a Handle can only be serialized by Actinic"));
         }
-        let client = &self.raw.client;
+        let client = self.raw.client();
         let lifeline = client.lifeline();
         if lifeline.is_none() {
             crate::value::collect_detached(client.id, client.process.id.cluster);
@@ -243,6 +253,7 @@ impl<A: Actor> Serialize for Handle<A> {
             max_concurrency: client.limits.max_concurrency,
             max_pending: client.limits.max_pending,
             max_task_retries: client.limits.max_task_retries,
+            name: client.name.as_deref().cloned(),
             lifeline: lifeline.map(Lifeline),
         };
         wire.serialize(serializer)
@@ -266,7 +277,8 @@ impl<'de, A: Actor> Deserialize<'de> for Handle<A> {
             max_task_retries: wire.max_task_retries,
         };
         let lifeline = wire.lifeline.map(|lifeline| lifeline.0);
-        Ok(Handle::new(handle_for(&process, wire.actor, A::entry(), limits, lifeline, wire.owner)))
+        let name = wire.name.map(Arc::new);
+        Ok(Handle::new(handle_for(&process, wire.actor, A::entry(), limits, name, lifeline, wire.owner)))
     }
 }
 
@@ -276,22 +288,24 @@ pub(super) fn handle_for(
     actor: ActorId,
     entry: &'static ActorEntry,
     limits: ClientLimits,
+    name: Option<Arc<ActorName>>,
     lifeline: Option<RawRef>,
     owner: Option<OwnerId>,
 ) -> RawHandle {
-    let (client, new) = match process.client(actor) {
-        Some(known) => (known, false),
-        None => (Client::new(actor, entry, Arc::clone(process), limits), true),
-    };
+    let (client, new) =
+        process.client_or_new(actor, || Client::new(actor, entry, Arc::clone(process), limits, name.clone()));
     let handle = RawHandle::new(Arc::clone(&client), None);
     if let Some(lifeline) = lifeline {
         client.set_lifeline(lifeline);
     }
     if new {
-        process.add_client(&client);
         process.tell_gcs(ToGcs::Subscribe { actor, owner, to: process.address() });
     }
     handle
+}
+
+pub(super) fn name_of(spec: &ActorSpec) -> Option<Arc<ActorName>> {
+    spec.name.clone().map(|name| Arc::new(ActorName { namespace: spec.namespace.clone(), name }))
 }
 
 pub(super) fn limits_of(spec: &ActorSpec) -> ClientLimits {
@@ -311,5 +325,5 @@ pub(crate) fn handle_here<A: Actor>(process: &Arc<Process>, id: ActorId) -> Opti
     let spec = &actor.spec;
     // The caller of what runs now holds the actor until it is answered, and its owner hears of this handle before.
     let lifeline = spec.lifeline.and_then(|id| process.ask_lifeline(id));
-    Some(Handle::new(handle_for(process, id, A::entry(), limits_of(spec), lifeline, Some(spec.owner))))
+    Some(Handle::new(handle_for(process, id, A::entry(), limits_of(spec), name_of(spec), lifeline, Some(spec.owner))))
 }

@@ -10,11 +10,12 @@ use crate::api::error::Result;
 use crate::api::handle::{Actor, Handle};
 use crate::api::named::ask_gcs;
 use crate::api::op::Op;
-use crate::protocol::{AskGcs, ToGcs};
+use crate::protocol::{AskGcs, GcsAnswer, ToGcs};
 
-/// Ends an actor now, whatever it runs; its unfinished calls fail with `ActorDied`.
+/// Ends an actor now, whatever it runs; its unfinished calls fail with `ActorDied`, and once the kill is answered what it
+/// owned is `OwnerDied` for whoever killed it.
 pub fn kill<A: Actor>(handle: &Handle<A>) -> Kill {
-    Kill { client: Arc::clone(&handle.raw().client), no_restart: true }
+    Kill { client: Arc::clone(handle.raw().client()), no_restart: true }
 }
 
 /// A `kill` that was described and not begun.
@@ -41,8 +42,16 @@ impl Kill {
         Op::new(async move {
             let question = AskGcs::Kill { actor: self.client.id, no_restart: self.no_restart };
             // What is called from now on must not reach the incarnation that ends.
-            self.client.expect_end();
-            let done = ask_gcs(&self.client.process, question).await.map(drop);
+            self.client.real().expect_end();
+            let process = &self.client.process;
+            let done = ask_gcs(process, question).await.map(|answer| {
+                if let GcsAnswer::Killed { owner: Some(owner) } = answer
+                    && owner.process != process.id
+                {
+                    // Others hear it on their way; whoever killed it shall know now.
+                    process.owner_gone(owner);
+                }
+            });
             if done.is_err() {
                 let (actor, to) = (self.client.id, self.client.process.address());
                 self.client.process.tell_gcs(ToGcs::Subscribe { actor, owner: None, to });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::error::{Error, Result};
-use crate::api::handle::{Actor, Handle, handle_for, limits_of};
+use crate::api::handle::{Actor, Handle, handle_for, limits_of, name_of};
 use crate::api::op::Op;
 use crate::api::scope;
 use crate::process::Process;
@@ -55,35 +55,43 @@ impl<A: Actor> GetActor<A> {
         };
         Op::new(async move {
             let namespace = self.namespace.unwrap_or_else(|| owner.namespace.to_string());
-            let question = AskGcs::GetActor { name: self.name.clone(), namespace: namespace.clone() };
-            let GcsAnswer::Actor(found) = ask_gcs(&owner.process, question).await? else {
-                return Err(Error::connection("the GCS answered something else"));
-            };
-            let Some((news, spec)) = found else {
-                return Err(not_found(&self.name, &namespace));
-            };
-            if spec.class != A::entry().name() {
-                return Err(Error::invalid_argument(format!(
-                    "the actor named {:?} is a {}, not a {}",
-                    self.name,
-                    spec.class,
-                    A::entry().name()
-                ))
-                .remedy(format!("get it as what it is: `get_actor::<{}>`", spec.class)));
+            let mut before = None;
+            loop {
+                let question = AskGcs::GetActor { name: self.name.clone(), namespace: namespace.clone() };
+                let GcsAnswer::Actor(found) = ask_gcs(&owner.process, question).await? else {
+                    return Err(Error::connection("the GCS answered something else"));
+                };
+                let Some((news, spec)) = found else {
+                    return Err(not_found(&self.name, &namespace));
+                };
+                if spec.class != A::entry().name() {
+                    return Err(Error::invalid_argument(format!(
+                        "the actor named {:?} is a {}, not a {}",
+                        self.name,
+                        spec.class,
+                        A::entry().name()
+                    ))
+                    .remedy(format!("get it as what it is: `get_actor::<{}>`", spec.class)));
+                }
+                let process = &owner.process;
+                let lifeline = match spec.lifeline {
+                    None => None,
+                    Some(id) => match process.lifeline_of(id).await {
+                        Some(lifeline) => Some(lifeline),
+                        // Its handles may hold something else by now, if others claim it.
+                        None if before.replace(id) != Some(id) => continue,
+                        None => return Err(not_found(&self.name, &namespace)),
+                    },
+                };
+                let (id, name) = (news.info.id, name_of(&spec));
+                let handle =
+                    handle_for(process, id, A::entry(), limits_of(&spec), name.clone(), lifeline, Some(spec.owner));
+                handle.client().news(&news);
+                if let Some(name) = name {
+                    process.set_named(&name, handle.client());
+                }
+                return Ok(Handle::new(handle));
             }
-            let process = &owner.process;
-            let limits = limits_of(&spec);
-            let lifeline = match spec.lifeline {
-                None => None,
-                Some(id) => match process.lifeline_of(id).await {
-                    Some(lifeline) => Some(lifeline),
-                    None => return Err(not_found(&self.name, &namespace)),
-                },
-            };
-            let id = news.info.id;
-            let handle = handle_for(process, id, A::entry(), limits, lifeline, Some(spec.owner));
-            handle.client.news(&news);
-            Ok(Handle::new(handle))
         })
     }
 

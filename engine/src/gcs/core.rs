@@ -23,6 +23,9 @@
 //!   waits longer than `warn_after` (`warn_busy_after` if it waits for busy nodes) is warned about once.
 //! - **GCS-9** Tables of the dead are bounded.
 //! - **GCS-10** A subscriber gets every change that is not overtaken by a later one in the same call, and the last one.
+//! - **GCS-11** An actor that is not detached ends when nothing holds it any more: neither its owner's lifeline nor that of any
+//!   request for which `get_if_exists` found it. A request holds it from its answer on, so no word about another lifeline
+//!   that crosses the answer ends it.
 
 mod actors;
 mod death;
@@ -47,7 +50,8 @@ pub(crate) use death::{DeathCause, DeathReason, NodeDeath, Refusal};
 pub(crate) use event::{Action, ActorEnd, EndHow, Event, Reply, ReplyId, StartFailure, Warning};
 pub(crate) use lookup::ActorFilter;
 pub(crate) use rows::{
-    ActorInfo, ActorRow, ActorRun, ActorSpec, ActorState, Isolation, JobRow, NodeRow, NodeState, NodeView, Scheduling,
+    ActorInfo, ActorRow, ActorRun, ActorSpec, ActorState, Found, Isolation, JobRow, NodeRow, NodeState, NodeView,
+    Scheduling,
 };
 
 use crate::ids::{ActorId, JobId, OwnerId};
@@ -115,6 +119,10 @@ pub(crate) struct GcsCore {
     /// What `get_if_exists` answered: the id that was asked for, to the one that exists.
     aliases: BTreeMap<ActorId, ActorId>,
     aliases_order: Bounded<ActorId>,
+    /// Lifelines of such ids, which hold the actor that was found as its own does.
+    claims: BTreeMap<ActorId, (u64, OwnerId)>,
+    /// The same, by who has them.
+    claimants: BTreeSet<(OwnerId, ActorId)>,
     /// Kills that came before their actor.
     early_kills: Bounded<ActorId>,
     /// Subscriptions that came before their actor.
@@ -156,6 +164,8 @@ impl GcsCore {
             names: BTreeMap::new(),
             aliases: BTreeMap::new(),
             aliases_order: Bounded::new(others),
+            claims: BTreeMap::new(),
+            claimants: BTreeSet::new(),
             early_kills: Bounded::new(others),
             early_subscribers: BTreeMap::new(),
             watched: BTreeMap::new(),

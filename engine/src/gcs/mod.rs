@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
 use crate::gcs::core::{
-    Action, ActorEnd, ActorFilter, Config, DeathCause, EndHow, Event, GcsCore, NodeDeath, Reply, ReplyId, StartFailure,
+    Action, ActorEnd, ActorFilter, ActorRun, Config, DeathCause, EndHow, Event, GcsCore, NodeDeath, Reply, ReplyId,
+    StartFailure,
 };
-use crate::ids::OwnerId;
+use crate::ids::{ActorId, OwnerId};
 use crate::process::Process;
 use crate::protocol::{ActorInfo, ActorNews, AskGcs, GCS, GcsAnswer, Gone, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{Raylet, RayletLink};
@@ -108,6 +109,8 @@ pub(crate) struct Gcs {
     gathered: Vec<Event>,
     /// The drivers of jobs, whose sessions are their lives.
     drivers: BTreeSet<ProcessId>,
+    /// Who killed incarnations that have not ended.
+    killing: BTreeMap<ActorRun, Vec<Answer>>,
 }
 
 impl Gcs {
@@ -123,6 +126,7 @@ impl Gcs {
             tick: None,
             gathered: Vec::new(),
             drivers: BTreeSet::new(),
+            killing: BTreeMap::new(),
         }
     }
 
@@ -167,7 +171,7 @@ impl Gcs {
 
     fn act(&mut self, action: Action, ctx: &mut Context<Self>) {
         match action {
-            Action::Reply { to, reply } => self.reply(to, reply),
+            Action::Reply { to, reply } => self.reply(to, reply, ctx),
             Action::PlaceActor { node, run, spec } => {
                 self.tell_raylet(node, ToRaylet::PlaceActor { run, spec });
             }
@@ -203,19 +207,32 @@ impl Gcs {
 
     fn news(&self, info: ActorInfo) -> ActorNews {
         let peer = info.address.and_then(|address| self.peers.get(&address.process).cloned());
-        ActorNews { info, peer, lifeline: None }
+        ActorNews { info, peer }
     }
 
-    fn reply(&mut self, to: ReplyId, reply: Reply) {
+    /// A kill is answered when the incarnation has ended, by its raylet's word: what it owned is lost by then, and whoever
+    /// killed it shall know.
+    fn killed(&mut self, actor: ActorId, ending: Option<ActorRun>, answer: Answer, ctx: &mut Context<Self>) {
+        let before = self.killing.keys().find(|run| run.actor == actor).copied();
+        let Some(run) = ending.or(before) else { return answer.give(&GcsAnswer::Killed { owner: None }) };
+        self.killing.entry(run).or_default().push(answer);
+        if before != Some(run) {
+            // One whose process is stuck, or whose node is gone, does not hold up its killer.
+            ctx.run_later(KILL_WITHIN, move |gcs, _| gcs.killing_ended(run, None));
+        }
+    }
+
+    fn killing_ended(&mut self, run: ActorRun, owner: Option<OwnerId>) {
+        for answer in self.killing.remove(&run).unwrap_or_default() {
+            answer.give(&GcsAnswer::Killed { owner });
+        }
+    }
+
+    fn reply(&mut self, to: ReplyId, reply: Reply, ctx: &mut Context<Self>) {
         let Some(pending) = self.pending.remove(&to.0) else { return };
         match (pending, reply) {
-            (Pending::Create(owner, asked), Reply::Created(info)) => {
-                let news = self.news(ActorInfo { id: asked, ..info });
-                self.tell_process(owner.process, ToOwner::Actors(vec![news]));
-            }
-            (Pending::Create(owner, asked), Reply::Existing { info, spec }) => {
-                let news = ActorNews { lifeline: spec.lifeline, ..self.news(ActorInfo { id: asked, ..info }) };
-                self.tell_process(owner.process, ToOwner::Actors(vec![news]));
+            (Pending::Create(owner, _), Reply::Created(info) | Reply::Existing(info)) => {
+                self.tell_process(owner.process, ToOwner::Actors(vec![self.news(info)]));
             }
             (Pending::Create(owner, asked), Reply::Refused(cause)) => {
                 let news = self.news(dead_info(asked, cause));
@@ -227,7 +244,8 @@ impl Gcs {
             }
             (Pending::Ask(answer), Reply::NotFound) => answer.give(&GcsAnswer::Actor(None)),
             (Pending::Ask(answer), Reply::Names(names)) => answer.give(&GcsAnswer::Names(names)),
-            (Pending::Ask(answer), Reply::Killed | Reply::KilledUnknown) => answer.give(&GcsAnswer::Killed),
+            (Pending::Ask(answer), Reply::Killed { actor, ending }) => self.killed(actor, ending, answer, ctx),
+            (Pending::Ask(answer), Reply::KilledUnknown) => answer.give(&GcsAnswer::Killed { owner: None }),
             (_, reply) => tracing::error!(?reply, "the GCS answered what was not asked"),
         }
     }
@@ -325,7 +343,8 @@ impl Gcs {
                 };
                 self.event(Event::ActorFailed { run, node, cause }, ctx);
             }
-            ToGcs::ActorDied { run, node, how, text } => {
+            ToGcs::ActorDied { run, node, how, text, owner } => {
+                self.killing_ended(run, owner);
                 let cause = match how {
                     Gone::Exited => ActorEnd::Exited { detail: text },
                     Gone::Ended => ActorEnd::Ended,
@@ -422,8 +441,12 @@ fn dead_info(id: crate::ids::ActorId, cause: DeathCause) -> ActorInfo {
         node: cause.node,
         address: None,
         death: Some(Box::new(cause)),
+        found: None,
     }
 }
+
+/// How long a kill waits for the word that the incarnation has ended.
+const KILL_WITHIN: Duration = Duration::from_secs(1);
 
 /// So many events are taken in together at most.
 const GATHERED_MAX: usize = 1024;

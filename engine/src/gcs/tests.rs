@@ -47,7 +47,7 @@ fn a_heartbeat_passes_what_waits() {
         let run = ActorRun { actor: ActorId(env.uuid()), incarnation: 0, attempt: 1 };
         for _ in 0..LARGE {
             let text = "x".repeat(1 << 20);
-            link.tell(ToGcs::ActorDied { run, node: node.id().node, how: Gone::Exited, text });
+            link.tell(ToGcs::ActorDied { run, node: node.id().node, how: Gone::Exited, text, owner: None });
         }
         link.tell(ToGcs::Heartbeat { node: node.id().node });
         assert!(eventually(Duration::from_secs(60), || heard.0.lock().unwrap().len() == LARGE + 1).await);

@@ -773,7 +773,7 @@ impl Owner {
     /// The processes that a task may be running in, this one left out.
     fn flying_at(&self, task: &Task) -> Vec<Peer> {
         if let What::Method(call) = &task.what {
-            return call.client.peer().into_iter().collect();
+            return call.client.real().peer().into_iter().collect();
         }
         let mut core = self.lock();
         let key = task.key.load(Ordering::Relaxed);

@@ -150,8 +150,6 @@ pub(crate) struct ActorNews {
     pub(crate) info: ActorInfo,
     /// How to reach its process, while it is alive.
     pub(crate) peer: Option<PeerAddr>,
-    /// What handles shall hold instead of their own, if the actor is another's that `get_if_exists` found.
-    pub(crate) lifeline: Option<ObjectId>,
 }
 
 /// How an actor's incarnation went.
@@ -237,6 +235,8 @@ pub(crate) enum ToRaylet {
         run: ActorRun,
         how: Gone,
         text: String,
+        /// Who owned what it made, if it made anything: dead with it.
+        owner: Option<OwnerId>,
     },
     /// Ends the worker that runs a task (a forced cancellation).
     KillWorker {
@@ -291,7 +291,7 @@ pub(crate) enum ToGcs {
     ActorPlaced { run: ActorRun, node: NodeId },
     ActorReady { run: ActorRun, node: NodeId, process: PeerAddr, worker: WorkerId, pid: u32 },
     ActorNotStarted { run: ActorRun, node: NodeId, text: String, error: Option<Error>, no_room: bool },
-    ActorDied { run: ActorRun, node: NodeId, how: Gone, text: String },
+    ActorDied { run: ActorRun, node: NodeId, how: Gone, text: String, owner: Option<OwnerId> },
     StopActor { actor: ActorId },
     HandlesGone { actor: ActorId },
     Subscribe { actor: ActorId, owner: Option<OwnerId>, to: PeerAddr },
@@ -334,7 +334,10 @@ pub(crate) enum TokenWish {
 pub(crate) enum GcsAnswer {
     Actor(Option<(ActorNews, Arc<ActorSpec>)>),
     Names(Vec<(String, String, ActorId)>),
-    Killed,
+    /// With the owner of what the incarnation made, which is dead.
+    Killed {
+        owner: Option<OwnerId>,
+    },
     Nodes(Vec<NodeRow>, Vec<NodeView>),
     Actors(Vec<crate::gcs::core::ActorRow>),
     Jobs(Vec<JobRow>),

@@ -23,6 +23,15 @@ impl Raylet {
         if self.cancelled.remove(&run) {
             return;
         }
+        self.namespaces.entry(spec.job).or_insert_with(|| Arc::from(spec.namespace.as_str()));
+        if let Some((run, spec)) = self.turns.enter(run, spec) {
+            let event = self.ask_actor(run, spec);
+            self.event(event, ctx);
+        }
+    }
+
+    /// Asks for an actor whose turn it is.
+    pub(super) fn ask_actor(&mut self, run: ActorRun, spec: Arc<ActorSpec>) -> Event {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         let host = match spec.isolation {
@@ -43,13 +52,19 @@ impl Raylet {
             spilled: 0,
             purpose: Purpose::Actor { actor: spec.id, hold: spec.hold.clone(), host },
         };
-        self.namespaces.entry(spec.job).or_insert_with(|| Arc::from(spec.namespace.as_str()));
         self.placing.insert(id, (run, spec));
-        self.event(Event::RequestLease(request), ctx);
+        Event::RequestLease(request)
+    }
+
+    /// An actor that was asked for is placed, or will not be.
+    fn asked(&mut self, request: RequestId) -> Option<(ActorRun, Arc<ActorSpec>)> {
+        let (run, spec) = self.placing.remove(&request)?;
+        self.next_actors.extend(self.turns.leave(&spec));
+        Some((run, spec))
     }
 
     pub(super) fn place(&mut self, request: RequestId, lease: LeaseId, worker: WorkerId) {
-        let Some((run, spec)) = self.placing.remove(&request) else {
+        let Some((run, spec)) = self.asked(request) else {
             self.process.return_lease(lease, true);
             return;
         };
@@ -71,14 +86,14 @@ impl Raylet {
     }
 
     pub(super) fn not_started(&mut self, request: RequestId, error: Error) {
-        if let Some((run, _)) = self.placing.remove(&request) {
+        if let Some((run, _)) = self.asked(request) {
             let (node, text, error) = (self.process.id.node, error.to_string(), Some(error));
             self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error, no_room: false });
         }
     }
 
     pub(super) fn no_room(&mut self, request: RequestId) {
-        if let Some((run, _)) = self.placing.remove(&request) {
+        if let Some((run, _)) = self.asked(request) {
             let node = self.process.id.node;
             let text = "the node has no room".to_owned();
             self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error: None, no_room: true });
@@ -86,16 +101,20 @@ impl Raylet {
     }
 
     pub(super) fn end_actor(&mut self, run: ActorRun, kill: bool, ctx: &mut Context<Self>) {
+        if self.turns.cancel(&run) {
+            self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
+            return;
+        }
         let waiting = self.placing.iter().find(|(_, (other, _))| *other == run).map(|(id, _)| *id);
         if let Some(id) = waiting {
-            self.placing.remove(&id);
+            self.asked(id);
             self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0 }, ctx);
-            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
+            self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
             return;
         }
         let Some(worker) = self.running.worker(&run) else {
             self.cancelled.insert(run);
-            self.actor_gone(run, Gone::Ended, "it had not begun", ctx);
+            self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
             return;
         };
         match self.workers.get(&worker) {
@@ -103,7 +122,7 @@ impl Raylet {
                 Some(actor) if actor.run == run => actor.ask_end(kill),
                 _ => {
                     self.process.end_start(run);
-                    self.actor_gone(run, Gone::Ended, "it had ended", ctx);
+                    self.actor_gone(run, Gone::Ended, "it had ended", None, ctx);
                 }
             },
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
@@ -115,9 +134,16 @@ impl Raylet {
         }
     }
 
-    pub(super) fn actor_gone(&mut self, run: ActorRun, how: Gone, text: &str, ctx: &mut Context<Self>) {
+    pub(super) fn actor_gone(
+        &mut self,
+        run: ActorRun,
+        how: Gone,
+        text: &str,
+        owner: Option<OwnerId>,
+        ctx: &mut Context<Self>,
+    ) {
         let node = self.process.id.node;
-        self.process.tell_gcs(ToGcs::ActorDied { run, node, how, text: text.to_owned() });
+        self.process.tell_gcs(ToGcs::ActorDied { run, node, how, text: text.to_owned(), owner });
         if let Some((lease, _)) = self.running.remove(&run) {
             self.event(Event::ReturnLease { lease, reusable: false }, ctx);
         }

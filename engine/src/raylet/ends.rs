@@ -18,6 +18,7 @@ impl Raylet {
                 node: self.process.id.node,
                 how: Gone::Lost,
                 text: text.to_owned(),
+                owner: None,
             });
         }
         let gone = self.workers.remove(&worker);

@@ -2,7 +2,7 @@
 //!
 //! This is the actor alone: its data, and how the core is entered. What it is told ([`hear`]) and asked ([`questions`])
 //! becomes an event of the core, and what the core answers is carried out ([`actions`]). The rest is by idea:
-//! [`workers`] and the processes that they are ([`spawn`]), [`programs`], [`actors`], the other nodes ([`cluster`]),
+//! [`workers`] and the processes that they are ([`spawn`]), [`programs`], [`actors`] and their [`turns`], the other nodes ([`cluster`]),
 //! [`ends`].
 
 mod actions;
@@ -20,9 +20,10 @@ mod shape;
 pub(crate) mod spawn;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,9 @@ pub(crate) struct Raylet {
     namespaces: BTreeMap<JobId, Arc<str>>,
     nodes: BTreeMap<NodeId, NodeRow>,
     placing: BTreeMap<RequestId, (ActorRun, Arc<ActorSpec>)>,
+    /// Actors that wait until others like them are placed, and those whose turn has come.
+    turns: turns::Turns,
+    next_actors: VecDeque<(ActorRun, Arc<ActorSpec>)>,
     running: runs::Runs,
     /// Runs that ended before they were started.
     cancelled: BTreeSet<ActorRun>,
@@ -101,6 +105,8 @@ impl Raylet {
             namespaces: BTreeMap::new(),
             nodes: BTreeMap::new(),
             placing: BTreeMap::new(),
+            turns: turns::Turns::new(&total),
+            next_actors: VecDeque::new(),
             running: runs::Runs::default(),
             cancelled: BTreeSet::new(),
             next_request: 0,
@@ -117,10 +123,14 @@ impl Raylet {
     }
 
     fn event(&mut self, event: Event, ctx: &mut Context<Self>) {
-        let mut out = Vec::new();
-        self.core.handle(self.process.env.now(), event, &mut out);
-        for action in out {
-            self.act(action, ctx);
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            let mut out = Vec::new();
+            self.core.handle(self.process.env.now(), event, &mut out);
+            for action in out {
+                self.act(action, ctx);
+            }
+            next = self.next_actors.pop_front().map(|(run, spec)| self.ask_actor(run, spec));
         }
     }
 }

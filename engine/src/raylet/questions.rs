@@ -65,7 +65,7 @@ impl Handler<AskState> for Raylet {
             total: self.total.clone(),
             available: snapshot.view.available,
             leases: snapshot.leases.len(),
-            queued: snapshot.queue.len(),
+            queued: snapshot.queue.len() + self.turns.len(),
             stored: self.process.store.used(),
             workers: self.workers.iter().map(|(id, (_, worker))| (*id, pid(worker), true)).collect(),
         }

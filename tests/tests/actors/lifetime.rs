@@ -112,6 +112,15 @@ fn get_text(text: Vec<ObjectRef<String>>) -> actinic::Result<String> {
     actinic::get(&text[0]).blocking()
 }
 
+#[actinic::remote]
+fn open_in_task(counter: &Handle<Counter>, gate: &str) -> actinic::Result<i64> {
+    let calls: Vec<_> = (0..10).map(|_| counter.add(0)).collect();
+    let eleventh = counter.add(0).blocking();
+    assert!(matches!(eleventh, Err(Error::ActorPendingCallsLimit { .. })), "{eleventh:?}");
+    std::fs::write(gate, b"").unwrap();
+    calls.into_iter().last().unwrap().blocking()
+}
+
 both! {
     /// ACT-12, ACT-17: named actors are found; get_if_exists gives the one that there is.
     async fn named_actors_are_found(cluster) {
@@ -123,7 +132,7 @@ both! {
         assert_eq!(same.get().await?, 2);
         let clash = Counter::options().name("one").remote(5);
         let error = clash.get().await.unwrap_err();
-        assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
         assert!(error.to_string().contains("exists already"), "{error}");
         let other = Log::options().name("one").get_if_exists(true).remote();
         assert!(other.len().await.unwrap_err().to_string().contains("is a Counter"));
@@ -415,13 +424,44 @@ both! {
     /// ACT-23: no more unfinished calls than the handle's actor allows.
     async fn pending_calls_are_limited(cluster) {
         let (counter, gate) = (Counter::options().max_pending_calls(10).remote(0), Gate::new());
+        counter.get().await?;
         let mut refs = vec![counter.wait_for(gate.path())];
         refs.extend((0..9).map(|_| counter.add(1)));
         let refused = counter.add(1);
-        assert!(matches!(refused.await.unwrap_err(), Error::ActorPendingCallsLimit { .. }));
-        gate.open();
+        let refused = refused.await.unwrap_err();
+        assert!(matches!(refused, Error::ActorPendingCallsLimit { .. }));
+        assert!(refused.to_string().contains("on node"), "{refused}");
+        // Another caller has a limit of its own, in this process too.
+        let other = open_in_task::remote(&counter, gate.path());
+        other.await?;
         actinic::get(&refs).await?;
         assert_eq!(counter.add(1).await?, 10);
+    }
+
+    /// What a killed actor owned is lost to whoever killed it when the kill is answered.
+    async fn what_a_killed_actor_owned_is_lost_at_once(cluster) {
+        for round in 0..50 {
+            let keeper = Keeper::remote(Vec::new());
+            let made = keeper.makes(format!("round {round}")).await?;
+            assert_eq!(actinic::get(&made).await?, format!("round {round}"));
+            actinic::kill(&keeper).await?;
+            let error = actinic::get(&made).await.unwrap_err();
+            assert!(matches!(error, Error::OwnerDied { .. }), "round {round}: {error:?}");
+        }
+    }
+
+    /// A node is named once, and what limits calls says where.
+    async fn an_error_names_its_node_once(cluster) {
+        let counter = Counter::remote(0);
+        counter.get().await?;
+        actinic::kill(&counter).await?;
+        for error in [counter.get().await.unwrap_err(), Handle::closed(&counter).await?.error().clone()] {
+            let text = error.to_string();
+            assert_eq!(text.matches("on node").count(), 1, "{text}");
+        }
+        let crashed = Counter::remote(0);
+        let text = crashed.crash().await.unwrap_err().to_string();
+        assert_eq!(text.matches("on node").count(), 1, "{text}");
     }
 
     /// Handles tell apart, and print.

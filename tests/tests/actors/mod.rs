@@ -43,6 +43,7 @@ mod concurrency;
 mod credit;
 mod failures;
 mod lifetime;
+mod named;
 
 /// The plainest actor.
 pub struct Counter {

@@ -44,47 +44,52 @@ impl Client {
         }
         let call = Client::call(task);
         call.queued.store(true, Ordering::Release);
-        self.lock().waiting.push_back(call.caller, Arc::clone(task));
+        self.placed(|_, state| state.waiting.push_back(call.caller, Arc::clone(task)));
     }
 
     /// A call's arguments are ready.
     pub(crate) fn ready(self: &Arc<Self>, task: &Arc<Task>) {
         let call = Client::call(task);
         call.ready.store(true, Ordering::Release);
-        let mut state = self.lock();
-        if let At::Dead(error) = &state.at {
-            let error = error.clone().subject(task.describe());
-            state.waiting.drop_call(call.caller, task);
-            drop(state);
-            Task::finish_all(task, Resolved::Error(error));
-            return;
-        }
-        if !call.queued.load(Ordering::Acquire) {
-            let nothing_before = !state.waiting.has(call.caller);
-            if (nothing_before || !self.in_order) && self.send(&mut state, task) {
-                return;
+        let failed = self.placed(|client, state| {
+            if let At::Dead(error) = &state.at {
+                let error = error.clone().subject(task.describe());
+                state.waiting.drop_call(call.caller, task);
+                return Some(error);
             }
-            call.queued.store(true, Ordering::Release);
-            state.waiting.push_back(call.caller, Arc::clone(task));
-            return;
+            if call.queued.load(Ordering::Acquire) {
+                client.pump(state, call.caller);
+                return None;
+            }
+            let nothing_before = !state.waiting.has(call.caller);
+            let may_go = nothing_before || (!client.in_order && !client.has_open_calls(state, call.caller));
+            if !(may_go && !client.is_open_call(task) && client.send(state, task)) {
+                call.queued.store(true, Ordering::Release);
+                state.waiting.push_back(call.caller, Arc::clone(task));
+            }
+            None
+        });
+        if let Some(error) = failed {
+            Task::finish_all(task, Resolved::Error(error));
         }
-        self.pump(&mut state, call.caller);
     }
 
     /// A call shall run again: before the calls of its caller that were not sent.
     pub(crate) fn retry(self: &Arc<Self>, task: &Arc<Task>) {
         let call = Client::call(task);
-        {
-            let mut state = self.lock();
-            if !matches!(state.at, At::Dead(_)) {
-                call.queued.store(true, Ordering::Release);
-                state.waiting.push_front(call.caller, Arc::clone(task));
-                self.pump(&mut state, call.caller);
-                return;
+        let dead = self.placed(|client, state| {
+            if matches!(state.at, At::Dead(_)) {
+                return true;
             }
+            call.queued.store(true, Ordering::Release);
+            state.waiting.push_front(call.caller, Arc::clone(task));
+            client.pump(state, call.caller);
+            false
+        });
+        if dead {
+            // It fails as every call of a dead actor does.
+            self.ready(task);
         }
-        // It fails as every call of a dead actor does.
-        self.ready(task);
     }
 
     /// Sends what may be sent of a caller's queue.
@@ -94,6 +99,10 @@ impl Client {
         while let Some(task) = queue.pop_front() {
             if task.is_done() {
                 continue;
+            }
+            if self.is_open_call(&task) {
+                queue.push_front(task);
+                break;
             }
             if !Client::call(&task).ready.load(Ordering::Acquire) && !self.in_order {
                 passed.push(task);
@@ -213,10 +222,11 @@ impl Client {
 
     /// A call to another process was answered: there is room for the next.
     pub(crate) fn answered(self: &Arc<Self>, task: &Task) {
-        let mut state = self.lock();
+        let real = self.real();
+        let mut state = real.lock();
         state.flying.remove(task);
         if !state.waiting.is_empty() {
-            self.pump_all(&mut state);
+            real.pump_all(&mut state);
         }
     }
 
@@ -231,32 +241,33 @@ impl Client {
     /// A call failed before it was ready: it holds nobody up.
     pub(crate) fn skipped(self: &Arc<Self>, task: &Arc<Task>) {
         let caller = Client::call(task).caller;
-        let mut state = self.lock();
-        state.waiting.drop_call(caller, task);
-        self.pump(&mut state, caller);
+        self.placed(|client, state| {
+            state.waiting.drop_call(caller, task);
+            client.pump(state, caller);
+        });
     }
 
     /// Cancels a call, wherever it is: nothing waits for its answer any more.
     pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>) -> Option<Cancelling> {
         let caller = Client::call(task).caller;
-        let mut state = self.lock();
-        state.waiting.drop_call(caller, task);
-        let flew = state.flying.remove(task);
-        let mut cancelling = None;
-        match &state.at {
-            At::Here(host) => {
-                let host = Arc::clone(host);
-                drop(state);
-                host.cancel(task.id());
-                return None;
+        let (host, cancelling) = self.placed(|client, state| {
+            state.waiting.drop_call(caller, task);
+            let flew = state.flying.remove(task);
+            let mut cancelling = None;
+            match &state.at {
+                At::Here(host) => return (Some(Arc::clone(host)), None),
+                At::There { peer, actor, .. } if flew => {
+                    let message = ToWorker::CancelCall { owner: task.owner.id.number, seq: task.seq, actor: *actor };
+                    cancelling = Some(peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN));
+                }
+                _ => {}
             }
-            At::There { peer, actor, .. } if flew => {
-                let message = ToWorker::CancelCall { owner: task.owner.id.number, seq: task.seq, actor: *actor };
-                cancelling = Some(peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN));
-            }
-            _ => {}
+            client.pump_all(state);
+            (None, cancelling)
+        });
+        if let Some(host) = host {
+            host.cancel(task.id());
         }
-        self.pump_all(&mut state);
         cancelling
     }
 }

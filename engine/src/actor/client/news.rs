@@ -1,7 +1,6 @@
 //! What becomes of an actor, as the GCS says, and what that means for its calls.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::{At, Caller, Client, State};
@@ -16,13 +15,10 @@ impl Client {
     /// What the GCS says of the actor.
     pub(crate) fn news(self: &Arc<Self>, news: &ActorNews) {
         let info = &news.info;
-        if let Some(real) = news.lifeline.and_then(|id| self.process.ask_lifeline(id)) {
-            // It is another's actor, which the handles here keep alive from now on.
-            let before = {
-                let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
-                if self.alive.load(Ordering::Acquire) == 0 { Some(real) } else { lifeline.replace(real) }
-            };
-            drop(before);
+        match &info.found {
+            Some(found) if found.id != self.id => return self.is_another(found, news),
+            _ if info.state != ActorState::DependenciesUnready => self.is_itself(),
+            _ => {}
         }
         let mut state = self.lock();
         if matches!(state.at, At::Dead(_)) || is_stale((state.incarnation, state.state), (info.incarnation, info.state))
@@ -36,6 +32,7 @@ impl Client {
         state.incarnation = info.incarnation;
         state.state = info.state;
         state.waits = None;
+        state.node = info.node.or(state.node);
         match info.state {
             ActorState::Alive => {
                 let Some(address) = info.address else { return };
@@ -66,13 +63,16 @@ impl Client {
                 self.retry_or_fail(&mut state, lost, "it is restarting");
             }
             ActorState::Dead => {
-                let cause =
-                    info.death.as_ref().map_or_else(|| "for an unknown cause".to_owned(), |death| death.to_string());
+                let cause = info.death.as_ref().map_or_else(|| "for an unknown cause".to_owned(), |death| death.text());
                 let mut error = match &info.death {
                     Some(death) if death.reason.is_infeasible() => Error::infeasible(cause),
+                    Some(death) if death.reason.is_invalid() => Error::invalid_argument(cause),
                     _ => Error::actor_died(cause),
                 };
                 error = error.subject(self.describe());
+                if let Some(death) = &info.death {
+                    error = error.remedy(death.remedy());
+                }
                 if let Some(cause) = info.death.as_ref().and_then(|death| constructor_error(death)) {
                     error = error.caused_by(cause);
                 }
@@ -151,13 +151,22 @@ impl Client {
 
     /// The actor is dead for good.
     pub(crate) fn die(self: &Arc<Self>, error: Error) {
-        let all: Vec<Arc<Task>> = {
+        self.is_itself();
+        let (all, others) = {
             let mut state = self.lock();
             state.at = At::Dead(error.clone());
             state.state = ActorState::Dead;
-            let flying = state.flying.take_all();
-            flying.into_iter().chain(std::mem::take(&mut state.waiting).into_calls()).collect()
+            let others = state.waiting.take_where(|task| self.is_open_call(task));
+            let waited = std::mem::take(&mut state.waiting).into_queues().flat_map(|(_, queue)| queue);
+            (state.flying.take_all().into_iter().chain(waited).collect::<Vec<_>>(), others)
         };
+        for (caller, calls) in others {
+            // Whose they are: more than one may have asked.
+            for call in calls.into_iter().rev() {
+                let of = Arc::clone(&Client::call(&call).client);
+                of.give_back(caller, Queue::from([call]));
+            }
+        }
         self.made(Err(error.clone()));
         for task in all {
             Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));

@@ -157,7 +157,7 @@ macro_rules! __actinic_actor_setters {
         }
 
         /// Whether an actor that already has the name is taken instead of a new one; needs a name. Default false:
-        /// a second actor of one name is an error.
+        /// a second actor of one name is an error. The handle holds the actor at once, and knows its id when it is ready.
         #[must_use]
         #[inline]
         pub fn get_if_exists(mut $this, get: bool) -> Self {

@@ -28,9 +28,10 @@ impl GcsCore {
             Verdict::Have(number) => {
                 let (asked, owner) = (spec.id, spec.owner);
                 self.alias(asked, number);
-                self.watch(number, owner.process, asked);
+                self.claim(number, &spec);
+                self.watch(number, owner.process);
                 for process in self.early_subscribers.remove(&(owner, asked)).unwrap_or_default() {
-                    self.watch(number, process, asked);
+                    self.watch(number, process);
                     self.send_snapshot(number, process, asked);
                 }
                 self.answer_again(number, asked, reply);
@@ -41,6 +42,11 @@ impl GcsCore {
                 self.reply_created(number, reply);
             }
             Verdict::Make => {
+                let mut spec = spec;
+                if spec.detached && spec.lifeline.is_some() {
+                    // It was for the case that another's exists, which may not be detached.
+                    Arc::make_mut(&mut spec).lifeline = None;
+                }
                 let number = self.insert_actor(spec.clone());
                 if let Some(name) = &spec.name {
                     self.names.entry(spec.namespace.clone()).or_default().insert(name.clone(), number);
@@ -106,7 +112,7 @@ impl GcsCore {
         let number = self.actors.insert(actor);
         if !self.early_subscribers.is_empty() {
             for process in self.early_subscribers.remove(&(owner, id)).unwrap_or_default() {
-                self.watch(number, process, id);
+                self.watch(number, process);
             }
         }
         self.mark_changed(number);
@@ -139,8 +145,8 @@ impl GcsCore {
         if actor.row.spec.id == asked {
             return self.reply_created(number, to);
         }
-        let (info, spec) = (actor.row.info(), actor.row.spec.clone());
-        self.reply(to, Reply::Existing { info, spec });
+        let info = actor.row.info_as(asked);
+        self.reply(to, Reply::Existing(info));
     }
 
     pub(super) fn actor_placed(&mut self, run: ActorRun, node: NodeId) {
@@ -232,6 +238,12 @@ impl GcsCore {
             }
             return;
         };
+        let ending = self.actors.get(number).and_then(|actor| {
+            let up = |node| self.nodes.get(&node).is_some_and(|node| node.row.state.is_up());
+            let told = actor.on_node && actor.row.node.is_some_and(up);
+            (told && actor.row.state == ActorState::Alive).then(|| actor.row.run())
+        });
+        let actor = self.actors.get(number).map_or(id, |actor| actor.row.spec.id);
         if no_restart {
             self.end_now(number, DeathReason::Killed);
         } else {
@@ -239,7 +251,7 @@ impl GcsCore {
             self.lose(number, DeathReason::Killed);
         }
         if let Some(reply) = reply {
-            self.reply(reply, Reply::Killed);
+            self.reply(reply, Reply::Killed { actor, ending });
         }
     }
 
@@ -260,10 +272,53 @@ impl GcsCore {
     }
 
     pub(super) fn handles_gone(&mut self, id: ActorId) {
-        // Of an alias they say nothing: the handles of the real one are counted by its owner.
-        let real = self.actors.number(id).and_then(|number| self.actors.get(number));
-        if real.is_some_and(|actor| !actor.row.spec.detached) {
-            self.stop_actor(id, DeathReason::OutOfScope);
+        match self.actors.number(id) {
+            Some(number) => {
+                if let Some(actor) = self.actors.get_mut(number) {
+                    actor.held = false;
+                }
+                self.end_unheld(number);
+            }
+            None => self.unclaim(id),
+        }
+    }
+
+    /// A request of `get_if_exists` that found an actor holds it.
+    fn claim(&mut self, number: u64, spec: &ActorSpec) {
+        let (Some(lifeline), Some(actor)) = (spec.lifeline, self.actors.get_mut(number)) else { return };
+        if !actor.row.spec.detached {
+            actor.claims.push((spec.id, lifeline));
+            self.claims.insert(spec.id, (number, spec.owner));
+            self.claimants.insert((spec.owner, spec.id));
+        }
+    }
+
+    /// Whoever asked for an actor by this id does not hold it any more.
+    pub(super) fn unclaim(&mut self, asked: ActorId) {
+        let Some((number, owner)) = self.claims.remove(&asked) else { return };
+        self.claimants.remove(&(owner, asked));
+        if let Some(actor) = self.actors.get_mut(number) {
+            actor.claims.retain(|(claim, _)| *claim != asked);
+        }
+        self.end_unheld(number);
+    }
+
+    /// Ends an actor that nothing holds (GCS-11); else its handles hold from now on what does.
+    fn end_unheld(&mut self, number: u64) {
+        let Some(actor) = self.actors.get_mut(number) else { return };
+        if actor.held || actor.row.spec.detached {
+            return;
+        }
+        match actor.claims.first() {
+            Some((_, lifeline)) if actor.row.spec.lifeline != Some(*lifeline) => {
+                let lifeline = *lifeline;
+                Arc::make_mut(&mut actor.row.spec).lifeline = Some(lifeline);
+            }
+            Some(_) => {}
+            None => {
+                let id = actor.row.spec.id;
+                self.stop_actor(id, DeathReason::OutOfScope);
+            }
         }
     }
 

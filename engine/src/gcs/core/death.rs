@@ -158,6 +158,11 @@ impl DeathReason {
         matches!(self, DeathReason::Unschedulable { .. } | DeathReason::Refused { why: Refusal::Infeasible { .. } })
     }
 
+    /// Whether the request for the actor was wrong.
+    pub(crate) fn is_invalid(&self) -> bool {
+        matches!(self, DeathReason::Refused { why } if why.is_invalid())
+    }
+
     /// Whether somebody meant it, so that nobody has to be warned.
     pub(crate) fn is_intended(&self) -> bool {
         !matches!(
@@ -172,8 +177,24 @@ impl DeathReason {
     }
 }
 
-impl fmt::Display for DeathCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl DeathCause {
+    /// What can be done; empty if nothing can be advised.
+    pub(crate) fn remedy(&self) -> &'static str {
+        self.reason.remedy()
+    }
+
+    /// What happened to whom, and where.
+    pub(crate) fn text(&self) -> String {
+        struct Text<'a>(&'a DeathCause);
+        impl fmt::Display for Text<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.tell(f)
+            }
+        }
+        Text(self).to_string()
+    }
+
+    fn tell(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "actor ")?;
         if !self.class.is_empty() {
             write!(f, "{} ", self.class)?;
@@ -193,7 +214,17 @@ impl fmt::Display for DeathCause {
                 n => write!(f, "; it had been restarted {} of {n} times: raise max_restarts for more", self.restarts)?,
             }
         }
-        f.write_str(self.reason.remedy())
+        Ok(())
+    }
+}
+
+impl fmt::Display for DeathCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell(f)?;
+        match self.remedy() {
+            "" => Ok(()),
+            remedy => write!(f, "; {remedy}"),
+        }
     }
 }
 
@@ -201,12 +232,31 @@ impl DeathReason {
     fn remedy(&self) -> &'static str {
         match self {
             DeathReason::OwnerDied { .. } | DeathReason::JobEnded { .. } => {
-                "; make it detached if it is to outlive its maker"
+                "make it detached if it is to outlive its maker"
             }
-            DeathReason::OutOfMemory { .. } => "; give it fewer neighbours or a `memory` requirement",
-            DeathReason::OutOfScope => "; keep a handle, or make it detached",
-            DeathReason::Unschedulable { .. } => "; use soft affinity, or name a node that can run it",
+            DeathReason::OutOfMemory { .. } => "give it fewer neighbours or a `memory` requirement",
+            DeathReason::OutOfScope => "keep a handle, or make it detached",
+            DeathReason::Refused { why } => why.remedy(),
+            DeathReason::Unschedulable { .. } => "use soft affinity, or name a node that can run it",
             _ => "",
+        }
+    }
+}
+
+impl Refusal {
+    /// Whether what was asked for is wrong, rather than what there is.
+    pub(crate) fn is_invalid(&self) -> bool {
+        matches!(self, Refusal::NameTaken { .. } | Refusal::ClassMismatch { .. } | Refusal::EmptyName | Refusal::NoName)
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self {
+            Refusal::NameTaken { .. } => {
+                "get that actor with `get_actor` or `get_if_exists`, kill it, or choose another name"
+            }
+            Refusal::ClassMismatch { .. } => "choose another name",
+            Refusal::EmptyName | Refusal::NoName => "set `name`",
+            Refusal::Infeasible { .. } | Refusal::NoSuchJob { .. } | Refusal::OwnerDead { .. } => "",
         }
     }
 }
@@ -235,13 +285,11 @@ impl fmt::Display for DeathReason {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::NameTaken { name, namespace, holder } => write!(
-                f,
-                "an actor named {name:?} exists already in namespace {namespace:?} ({holder}); choose another name, kill \
-                 that actor, or use get_if_exists"
-            ),
+            Refusal::NameTaken { name, namespace, holder } => {
+                write!(f, "an actor named {name:?} exists already in namespace {namespace:?} ({holder})")
+            }
             Refusal::ClassMismatch { name, holder, found, asked } => {
-                write!(f, "the actor named {name:?} ({holder}) is a {found}, and not a {asked}; choose another name")
+                write!(f, "the actor named {name:?} ({holder}) is a {found}, and not a {asked}")
             }
             Refusal::EmptyName => write!(f, "an actor's name must not be empty"),
             Refusal::NoName => write!(f, "get_if_exists needs a name"),

@@ -142,8 +142,8 @@ pub(crate) enum Action {
 pub(crate) enum Reply {
     /// The actor will be made; what becomes of it is published to its owner's process.
     Created(ActorInfo),
-    /// `get_if_exists`: this actor has the name.
-    Existing { info: ActorInfo, spec: Arc<ActorSpec> },
+    /// `get_if_exists`: another actor has the name, which the request holds from now on.
+    Existing(ActorInfo),
     /// It will not be made.
     Refused(DeathCause),
     /// The actor that was looked up.
@@ -152,8 +152,8 @@ pub(crate) enum Reply {
     NotFound,
     /// The names: namespace, name, actor.
     Names(Vec<(String, String, ActorId)>),
-    /// The kill was carried out, or the actor was dead already.
-    Killed,
+    /// The actor is dead, and its incarnation, if one lived, has been told to end.
+    Killed { actor: ActorId, ending: Option<ActorRun> },
     /// The actor to kill is not known: if it is asked for later, it will not be made.
     KilledUnknown,
 }

@@ -7,7 +7,7 @@ use actinic_transport::{NodeId, ProcessId};
 
 use super::nodes::owners_of;
 use super::{Action, DeathReason, GcsCore, JobRow};
-use crate::ids::{JobId, OwnerId};
+use crate::ids::{ActorId, JobId, OwnerId};
 
 impl GcsCore {
     pub(super) fn start_job(&mut self, mut row: JobRow) {
@@ -73,6 +73,11 @@ impl GcsCore {
                 let owner = actor.row.spec.owner;
                 self.end_now(number, DeathReason::OwnerDied { owner });
             }
+        }
+        let (nil, max) = (ActorId(uuid::Uuid::nil()), ActorId(uuid::Uuid::max()));
+        let claims = self.claimants.range((*range.start(), nil)..=(*range.end(), max));
+        for claim in claims.map(|(_, asked)| *asked).collect::<Vec<_>>() {
+            self.unclaim(claim);
         }
         self.tell_early_subscribers(range);
     }

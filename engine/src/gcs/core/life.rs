@@ -107,6 +107,11 @@ impl GcsCore {
             Arc::make_mut(&mut row.spec).creation = Default::default();
         }
         actor.refused_by = Vec::new();
+        for (asked, _) in std::mem::take(&mut actor.claims) {
+            if let Some((_, owner)) = self.claims.remove(&asked) {
+                self.claimants.remove(&(owner, asked));
+            }
+        }
         self.actors.bury(number);
         self.mark_changed(number);
     }

@@ -134,7 +134,7 @@ impl GcsCore {
 
     pub(super) fn subscribe(&mut self, id: ActorId, owner: Option<OwnerId>, to: ProcessId) {
         if let Some(number) = self.resolve(id) {
-            self.watch(number, to, id);
+            self.watch(number, to);
             self.send_snapshot(number, to, id);
             return;
         }
@@ -153,20 +153,20 @@ impl GcsCore {
 
     pub(super) fn send_snapshot(&mut self, number: u64, to: ProcessId, known_as: ActorId) {
         if let Some(actor) = self.actors.get(number) {
-            self.snapshots.push((to, ActorInfo { id: known_as, ..actor.row.info() }));
+            self.snapshots.push((to, actor.row.info_as(known_as)));
         }
     }
 
     /// A process is told of every change from now on.
-    pub(super) fn watch(&mut self, number: u64, process: ProcessId, known_as: ActorId) {
+    pub(super) fn watch(&mut self, number: u64, process: ProcessId) {
         let dead = self.dead_processes.contains(&process);
         let Some(actor) = self.actors.get_mut(number).filter(|actor| actor.row.state != ActorState::Dead) else {
             return;
         };
         let spec = &actor.row.spec;
-        let owns = actor.owner_watches && spec.owner.process == process && spec.id == known_as;
-        if !dead && !owns && !actor.watchers.contains(&(process, known_as)) {
-            actor.watchers.push((process, known_as));
+        let owns = actor.owner_watches && spec.owner.process == process;
+        if !dead && !owns && !actor.watchers.contains(&process) {
+            actor.watchers.push(process);
             self.watched.entry(process).or_default().insert(number);
         }
     }
@@ -181,10 +181,8 @@ impl GcsCore {
             return;
         };
         let Some(actor) = self.actors.get_mut(number) else { return };
-        actor.watchers.retain(|watcher| *watcher != (to, id));
-        if actor.watchers.iter().all(|(process, _)| *process != to)
-            && let Some(numbers) = self.watched.get_mut(&to)
-        {
+        actor.watchers.retain(|watcher| *watcher != to);
+        if let Some(numbers) = self.watched.get_mut(&to) {
             numbers.remove(&number);
             if numbers.is_empty() {
                 self.watched.remove(&to);
@@ -198,7 +196,7 @@ impl GcsCore {
         for process in gone {
             for number in self.watched.remove(&process).unwrap_or_default() {
                 if let Some(actor) = self.actors.get_mut(number) {
-                    actor.watchers.retain(|(watcher, _)| *watcher != process);
+                    actor.watchers.retain(|watcher| *watcher != process);
                 }
             }
         }
@@ -240,8 +238,8 @@ impl GcsCore {
             let Some(actor) = self.actors.get_mut(number) else { continue };
             actor.changed = false;
             let info = actor.row.info();
-            for (process, known_as) in &actor.watchers {
-                rows.entry(*process).or_default().push(ActorInfo { id: *known_as, ..info.clone() });
+            for process in &actor.watchers {
+                rows.entry(*process).or_default().push(info.clone());
             }
             let dead = info.state == ActorState::Dead;
             if actor.owner_watches {
@@ -249,7 +247,7 @@ impl GcsCore {
             }
             if dead {
                 actor.owner_watches = false;
-                for (process, _) in std::mem::take(&mut actor.watchers) {
+                for process in std::mem::take(&mut actor.watchers) {
                     if let Some(numbers) = self.watched.get_mut(&process) {
                         numbers.remove(&number);
                         if numbers.is_empty() {
@@ -278,5 +276,5 @@ fn unmade(id: ActorId, death: Option<DeathReason>) -> ActorInfo {
             reason,
         })
     });
-    ActorInfo { id, state, incarnation: 0, restarts: 0, node: None, address: None, death }
+    ActorInfo { id, state, incarnation: 0, restarts: 0, node: None, address: None, death, found: None }
 }

@@ -149,7 +149,7 @@ pub(crate) struct ActorSpec {
     pub(crate) namespace: String,
     /// Whether it outlives its owner and its handles.
     pub(crate) detached: bool,
-    /// What its handles hold; none if it is detached.
+    /// What its handles hold; none if it is detached. Once its owner has let go, one of those by which others claim it.
     pub(crate) lifeline: Option<crate::ids::ObjectId>,
     /// Whether the actor that has the name already will do.
     pub(crate) get_if_exists: bool,
@@ -157,7 +157,7 @@ pub(crate) struct ActorSpec {
     pub(crate) max_restarts: i64,
     /// What its calls' retries default to; -1 is without limit.
     pub(crate) max_task_retries: i64,
-    /// How many unfinished calls a handle may have; -1 is without limit.
+    /// How many unfinished calls a caller may have; -1 is without limit.
     pub(crate) max_pending_calls: i64,
     /// How many of its calls may overlap.
     pub(crate) max_concurrency: u32,
@@ -243,6 +243,21 @@ pub(crate) struct ActorRow {
 }
 
 impl ActorRow {
+    /// What a caller has to know of it who knows it by another id, if that is one.
+    pub(crate) fn info_as(&self, known_as: ActorId) -> ActorInfo {
+        let spec = &self.spec;
+        let found = (known_as != spec.id).then(|| {
+            Box::new(Found {
+                id: spec.id,
+                lifeline: spec.lifeline,
+                max_concurrency: spec.max_concurrency,
+                max_pending_calls: spec.max_pending_calls,
+                max_task_retries: spec.max_task_retries,
+            })
+        });
+        ActorInfo { id: known_as, found, ..self.info() }
+    }
+
     /// What a caller has to know of it.
     pub(crate) fn info(&self) -> ActorInfo {
         ActorInfo {
@@ -253,6 +268,7 @@ impl ActorRow {
             node: self.node,
             address: self.address,
             death: self.death.clone(),
+            found: None,
         }
     }
 
@@ -279,6 +295,24 @@ pub(crate) struct ActorInfo {
     pub(crate) address: Option<Address>,
     /// Why it is dead.
     pub(crate) death: Option<Box<DeathCause>>,
+    /// The actor that is meant, if `id` is one that `get_if_exists` asked for: whoever hears it uses that one's id from
+    /// now on.
+    pub(crate) found: Option<Box<Found>>,
+}
+
+/// The actor that `get_if_exists` found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// The actor.
+    pub(crate) id: ActorId,
+    /// What its handles hold at present; none if it is detached.
+    pub(crate) lifeline: Option<crate::ids::ObjectId>,
+    /// How many of its calls may overlap.
+    pub(crate) max_concurrency: u32,
+    /// How many unfinished calls a caller may have.
+    pub(crate) max_pending_calls: i64,
+    /// What its calls' retries default to.
+    pub(crate) max_task_retries: i64,
 }
 
 /// One attempt at one incarnation of an actor: what a raylet is asked to start, and reports about.

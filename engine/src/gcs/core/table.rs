@@ -8,7 +8,7 @@ use actinic_transport::{NodeId, ProcessId};
 use super::death::DeathReason;
 use super::placement::ClassKey;
 use super::rows::ActorRow;
-use crate::ids::{ActorId, JobId, OwnerId};
+use crate::ids::{ActorId, JobId, ObjectId, OwnerId};
 
 /// The hash of an id made of uuids, which are random already.
 #[derive(Debug, Default)]
@@ -44,8 +44,12 @@ pub(super) struct Actor {
     pub(super) waiting: Waiting,
     /// Whether the owner's process is told of changes.
     pub(super) owner_watches: bool,
-    /// Which other processes are, and by which id they know it: its own, or an alias.
-    pub(super) watchers: Vec<(ProcessId, ActorId)>,
+    /// Which other processes are.
+    pub(super) watchers: Vec<ProcessId>,
+    /// Whether its owner's lifeline holds it.
+    pub(super) held: bool,
+    /// What else holds it: the ids by which `get_if_exists` found it, and their lifelines.
+    pub(super) claims: Vec<(ActorId, ObjectId)>,
     /// It ends after the calls already made, for this reason.
     pub(super) stopping: Option<DeathReason>,
     /// Nodes that had no room for this incarnation, with the version of the view that said they had.
@@ -75,6 +79,8 @@ impl Actor {
             waiting: Waiting::No,
             owner_watches: true,
             watchers: Vec::new(),
+            held: true,
+            claims: Vec::new(),
             stopping: None,
             refused_by: Vec::new(),
             crashes: 0,

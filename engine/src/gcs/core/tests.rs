@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::table::Waiting;
 use super::*;
-use crate::ids::{ActorId, JobId, OwnerId, WorkerId};
+use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
 use crate::resources::{Quantity, ResourceSet};
 
 fn node_id(n: u128) -> NodeId {
@@ -323,6 +323,16 @@ fn check(core: &GcsCore) {
         .iter()
         .flat_map(|(class, pending)| pending.members().iter().map(|number| (class.clone(), *number)));
     assert_eq!(waiting, in_classes.collect());
+    let mut claims = BTreeMap::new();
+    for actor in core.actors.iter() {
+        let dead = actor.row.state == ActorState::Dead;
+        assert!(actor.claims.is_empty() || !dead && !actor.row.spec.detached);
+        claims.extend(actor.claims.iter().map(|(asked, _)| (*asked, actor.row.number)));
+        let unheld = !actor.held && actor.claims.is_empty() && !actor.row.spec.detached;
+        assert!(!unheld || dead || actor.stopping.is_some(), "GCS-11");
+    }
+    assert_eq!(claims, core.claims.iter().map(|(asked, (number, _))| (*asked, *number)).collect());
+    assert_eq!(core.claimants, core.claims.iter().map(|(asked, (_, owner))| (*owner, *asked)).collect());
     for (namespace, names) in &core.names {
         for (name, number) in names {
             let actor = core.actors.get(*number).expect("a name's actor is known");

@@ -62,8 +62,9 @@ fn get_if_exists_gives_the_same_actor_or_refuses() {
     let mut world = World::new(1);
     let get = |n| ActorSpec { get_if_exists: true, ..named(n, "a") };
     world.create_alive(get(1));
-    let Reply::Existing { info, spec: found } = world.create(get(2)) else { panic!("it exists") };
-    assert_eq!((info.id, info.state, found.class.as_str()), (actor_id(1), ActorState::Alive, "Counter"));
+    let Reply::Existing(info) = world.create(get(2)) else { panic!("it exists") };
+    let found = info.found.clone().unwrap();
+    assert_eq!((info.id, found.id, info.state), (actor_id(2), actor_id(1), ActorState::Alive));
     assert!(world.placed().is_empty());
     let other = ActorSpec { class: "Other".to_owned(), ..get(3) };
     let Reply::Refused(death) = world.create(other) else { panic!("another class") };
@@ -80,14 +81,12 @@ fn an_alias_means_the_actor_that_was_found() {
     world.create_alive(get(1));
     world.create(ActorSpec { owner: owner(1, 7), ..get(2) });
     world.tell(Event::HandlesGone { actor: actor_id(2) });
-    assert!(world.ended().is_empty(), "the owner of the real one counts its handles");
+    assert!(world.ended().is_empty(), "its owner has handles");
     world.kill(2, true);
     assert_eq!(world.reason(1), DeathReason::Killed);
     let news = world.published(process(1, 7));
-    assert_eq!((news.len(), news[0].id, news[0].state), (1, actor_id(2), ActorState::Dead));
-    let Reply::Existing { info, .. } = world.create(ActorSpec { owner: owner(1, 7), ..get(2) }) else {
-        panic!("a duplicate")
-    };
+    assert_eq!((news.len(), news[0].id, news[0].state), (1, actor_id(1), ActorState::Dead), "by its own id");
+    let Reply::Existing(info) = world.create(ActorSpec { owner: owner(1, 7), ..get(2) }) else { panic!("a duplicate") };
     assert_eq!(info.state, ActorState::Dead);
 }
 
@@ -96,9 +95,9 @@ fn an_alias_means_the_actor_that_was_found() {
 fn a_killed_actor_is_not_found_unless_it_restarts() {
     let mut world = World::new(1);
     world.create_alive(ActorSpec { detached: true, ..named(1, "a") });
-    assert!(matches!(world.kill(1, true), Reply::Killed));
+    assert!(matches!(world.kill(1, true), Reply::Killed { .. }));
     assert!(world.look_up("a", "ns").is_none());
-    assert!(matches!(world.kill(1, true), Reply::Killed), "a second kill is no error");
+    assert!(matches!(world.kill(1, true), Reply::Killed { .. }), "a second kill is no error");
     let (node, run) = world.create_alive(ActorSpec { max_restarts: 1, ..named(2, "a") });
     world.kill(2, false);
     assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);
@@ -108,6 +107,47 @@ fn a_killed_actor_is_not_found_unless_it_restarts() {
     world.ready(node, next);
     let info = world.look_up("a", "ns").unwrap();
     assert_eq!((info.state, info.incarnation), (ActorState::Alive, 1));
+}
+
+/// GCS-11: whoever asked holds the actor from the answer on, until it lets go or is gone.
+#[test]
+fn who_was_given_an_actor_holds_it() {
+    let lifeline = |owner, seq| Some(ObjectId { task: TaskId { owner, seq }, index: 0 });
+    let get = |n: u128, by: OwnerId| ActorSpec {
+        get_if_exists: true,
+        owner: by,
+        lifeline: lifeline(by, n as u64),
+        ..named(n, "a")
+    };
+    let gone = |n| Event::HandlesGone { actor: actor_id(n) };
+    let mut world = World::new(1);
+    let (node, run) = world.create_alive(get(1, owner(1, 1)));
+    for n in 2..=4 {
+        assert!(matches!(world.create(get(n, owner(1, n))), Reply::Existing(_)));
+    }
+    // The word of the first lifeline crosses the answers.
+    world.tell(gone(1));
+    assert!(world.ended().is_empty());
+    assert_eq!(world.row(1).spec.lifeline, lifeline(owner(1, 2), 2), "what its handles hold from now on");
+    world.tell(gone(2)).tell(gone(2)).tell(gone(9));
+    world.tell(Event::ProcessDied { process: process(1, 3) });
+    assert!(world.ended().is_empty());
+    assert_eq!(world.row(1).spec.lifeline, lifeline(owner(1, 4), 4));
+    world.tell(gone(4));
+    assert_eq!(world.ended(), [(node, run, EndHow::AfterCalls)]);
+    // Its end has begun: who asks now gets another.
+    assert!(matches!(world.create(get(5, owner(1, 1))), Reply::Created(_)));
+    world.die(node, run, ActorEnd::Ended);
+    assert_eq!(world.reason(1), DeathReason::OutOfScope);
+    // A detached one needs none, and takes none.
+    let detached = ActorSpec { detached: true, ..get(6, owner(1, 1)) };
+    world.create_alive(ActorSpec { name: Some("d".to_owned()), ..detached });
+    assert_eq!(world.row(6).spec.lifeline, None);
+    world.create(ActorSpec { name: Some("d".to_owned()), ..get(7, owner(1, 2)) });
+    world.tell(gone(7)).tell(gone(6));
+    assert!(world.ended().is_empty());
+    world.kill(5, true);
+    assert!(world.core.claims.is_empty());
 }
 
 /// ACT-20: namespaces do not see each other's names, and a list shows one or all.

@@ -1,0 +1,202 @@
+//! `get_if_exists`: one actor, one id, one order of calls, and every handle holds.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use actinic::ActorId;
+
+use super::*;
+
+fn get(name: &str) -> Handle<Counter> {
+    Counter::options().name(name).get_if_exists(true).remote(0)
+}
+
+fn hash(handle: &Handle<Counter>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    handle.hash(&mut hasher);
+    hasher.finish()
+}
+
+pub struct Order {
+    seen: Vec<u32>,
+}
+
+#[actinic::remote]
+impl Order {
+    pub fn new() -> Self {
+        Order { seen: Vec::new() }
+    }
+
+    pub fn see(&mut self, index: u32) {
+        self.seen.push(index);
+    }
+
+    pub fn seen(&self) -> Vec<u32> {
+        self.seen.clone()
+    }
+
+    pub fn id(&self) -> ActorId {
+        actinic::context().actor_id().unwrap()
+    }
+}
+
+fn order(name: &str) -> Handle<Order> {
+    Order::options().name(name).get_if_exists(true).remote()
+}
+
+#[actinic::remote]
+fn gets_and_calls(name: String) -> actinic::Result<i64> {
+    get(&name).add(1).blocking()
+}
+
+#[actinic::remote]
+fn gets(name: String) -> Handle<Counter> {
+    get(&name)
+}
+
+#[actinic::remote]
+fn calls(handle: Handle<Order>, index: u32) -> actinic::Result<ActorId> {
+    handle.see(index).blocking()?;
+    handle.id().blocking()
+}
+
+/// The handle that there was goes while the second is on its way.
+async fn the_second_handle_holds() -> actinic::Result<()> {
+    let first = get("d");
+    first.add(1).await?;
+    let second = get("d");
+    drop(first);
+    // The actor that there was, or a new one.
+    let seen = second.add(1).await?;
+    assert_eq!(second.add(1).await?, seen + 1);
+    Ok(())
+}
+
+both! {
+    /// A handle of `get_if_exists` holds its actor before it knows which one that is.
+    async fn a_handle_of_get_if_exists_holds_from_the_start(cluster) {
+        for _ in 0..20 {
+            the_second_handle_holds().await?;
+        }
+    }
+
+    /// With the last handle going between any two.
+    async fn get_or_create_and_call_in_a_loop(cluster) {
+        for _ in 0..50 {
+            assert!(get("loop").add(1).await? > 0);
+        }
+    }
+
+    async fn tasks_get_or_create_and_call(cluster) {
+        let refs: Vec<_> = (0..200).map(|_| gets_and_calls::remote("shared".to_owned())).collect();
+        for done in actinic::get(&refs).await? {
+            assert!(done > 0);
+        }
+    }
+
+    /// The process that got the handle may go: what it gave away holds.
+    async fn a_handle_that_a_task_got_holds(cluster) {
+        let first = get("given");
+        first.add(1).await?;
+        let second = gets::remote("given".to_owned()).await?;
+        drop(first);
+        assert_eq!(second.add(1).await?, 2);
+        let third = get("given");
+        Handle::ready(&third).await?;
+        assert_eq!(second, third);
+        assert_eq!(third.add(1).await?, 3);
+    }
+
+    /// Two handles of one actor are equal, whichever came how; the hash never changes.
+    async fn one_actor_has_one_id(cluster) {
+        let first = order("one");
+        let second = order("one");
+        Handle::ready(&second).await?;
+        Handle::ready(&first).await?;
+        assert_eq!(first, second);
+        let found = actinic::get_actor::<Order>("one").await?;
+        assert_eq!(found, second);
+        let inside = second.id().await?;
+        for handle in [&first, &second, &found] {
+            assert_eq!(Handle::id(handle), inside);
+        }
+        let counter = get("hashed");
+        let before = hash(&counter);
+        let same = get("hashed");
+        let early = hash(&same);
+        Handle::ready(&same).await?;
+        Handle::ready(&counter).await?;
+        let found = actinic::get_actor::<Counter>("hashed").await?;
+        let stored = actinic::get(&actinic::put(&counter).await?).await?;
+        assert_eq!([before, before, before, before], [early, hash(&same), hash(&found), hash(&stored)]);
+        // And by any way, also one that knew another process's name for it.
+        assert_eq!(calls::remote(&second, 1).await?, inside);
+        assert_eq!(calls::remote(order("one"), 2).await?, inside);
+    }
+
+    /// The calls of one caller keep their order over all its handles, from the first on.
+    async fn the_calls_over_two_handles_keep_their_order(cluster) {
+        let first = order("order");
+        let second = order("order");
+        for index in 0..200 {
+            if index % 2 == 0 { first.see(index) } else { second.see(index) };
+        }
+        let third = order("order");
+        for index in 200..400 {
+            if index % 2 == 0 { third.see(index) } else { first.see(index) };
+        }
+        assert_eq!(second.seen().await?, (0..400).collect::<Vec<_>>());
+    }
+
+    /// A handle that turns out to be refused takes only its own calls with it.
+    async fn what_waits_behind_a_refused_one_goes_on(cluster) {
+        let first = get("mixed");
+        first.add(1).await?;
+        let second = get("mixed");
+        let waits = second.add(1);
+        let refused = Counter::options().name("mixed").remote(5);
+        let refused = refused.add(1);
+        let third = get("mixed");
+        let last = third.add(1);
+        assert!(matches!(refused.await.unwrap_err(), Error::InvalidArgument { .. }));
+        assert_eq!((waits.await?, last.await?), (2, 3));
+    }
+
+    /// A second handle of an actor that is killed meanwhile is one of a new actor.
+    async fn a_killed_actor_is_made_again(cluster) {
+        let first = get("killed");
+        first.add(5).await?;
+        actinic::kill(&first).await?;
+        let second = get("killed");
+        let call = second.add(1);
+        let next = second.add(1);
+        assert_eq!((call.await?, next.await?), (1, 2));
+        assert_ne!(first, second);
+        actinic::kill(&get("killed")).await?;
+        assert!(matches!(second.add(1).await.unwrap_err(), Error::ActorDied { .. }));
+    }
+
+    /// ACT-13: a taken name is a mistake in an argument, and says what to do.
+    async fn a_taken_name_is_an_invalid_argument(cluster) {
+        let first = Counter::options().name("taken").namespace("space").remote(1);
+        first.get().await?;
+        let clash = Counter::options().name("taken").namespace("space").remote(5);
+        for error in [clash.get().await.unwrap_err(), Handle::ready(&clash).await.unwrap_err()] {
+            assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+            let text = error.to_string();
+            for part in ["\"taken\"", "\"space\"", "exists already", "get_actor", "get_if_exists"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+        assert_eq!(first.get().await?, 1);
+    }
+}
+
+/// The same whatever the order of what crosses.
+#[actinic::test(sim, seed = 5, num_cpus = 4)]
+async fn a_handle_of_get_if_exists_holds_in_a_simulation(cluster: TestCluster) -> actinic::Result<()> {
+    for _ in 0..20 {
+        the_second_handle_holds().await?;
+    }
+    cluster.idle().await
+}
