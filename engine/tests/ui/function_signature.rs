@@ -26,6 +26,11 @@ extern "C" fn foreign(x: i64) -> i64 {
 }
 
 #[actinic::remote]
+fn conditional(x: i64, #[cfg(any())] y: i64) -> i64 {
+    x
+}
+
+#[actinic::remote]
 fn some_trait(x: impl Into<i64>) -> i64 {
     x.into()
 }

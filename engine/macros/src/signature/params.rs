@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, Ident, Pat, Result, Signature, Type};
+use syn::{Attribute, Error, FnArg, Ident, Pat, Result, Signature, Type};
 
 use crate::at;
 use crate::errors::Errors;
@@ -39,12 +39,27 @@ pub(crate) fn params(signature: &Signature, what: &str) -> Result<Vec<Param>> {
     let mut params = Vec::new();
     for (index, input) in signature.inputs.iter().filter(|input| matches!(input, FnArg::Typed(_))).enumerate() {
         if let FnArg::Typed(input) = input
+            && errors.keep(not_conditional(&input.attrs, what)).is_some()
             && let Some(param) = errors.keep(param(index, &input.pat, &input.ty, what))
         {
             params.push(param);
         }
     }
     errors.finish(params)
+}
+
+/// The macro does not know whether a parameter is there: what it writes names all of them.
+fn not_conditional(attributes: &[Attribute], what: &str) -> Result<()> {
+    match attributes.iter().find(|attribute| attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr"))
+    {
+        None => Ok(()),
+        Some(attribute) => Err(Error::new_spanned(
+            attribute,
+            format!(
+                "a remote {what}'s parameter cannot be conditional: put `cfg` on the whole {what}, once for each list of parameters"
+            ),
+        )),
+    }
 }
 
 fn param(index: usize, pat: &Pat, ty: &Type, what: &str) -> Result<Param> {
