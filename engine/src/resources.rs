@@ -79,7 +79,7 @@ pub enum ResourceError {
     },
 }
 
-/// What is counted: "CPU", "GPU", "memory", "object_store_memory", "node:<ip>" or a name of the user's.
+/// What is counted: "CPU", "GPU", "memory", "object_store_memory", `node:<ip>` or a name of the user's.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ResourceName {

@@ -256,7 +256,7 @@ impl TestCluster {
     }
 
     /// What is alive now, by the counts of those who own it. What was let go a moment ago may still be there: ask
-    /// [`eventually`](super::eventually).
+    /// [`eventually`](crate::testing::eventually()).
     ///
     /// # Errors
     ///
