@@ -16,6 +16,7 @@ use crate::api::error::{Error, Result};
 use crate::api::named::ask_gcs;
 use crate::env::Env;
 use crate::protocol::{AskGcs, GcsAnswer, TokenWish};
+use crate::resources::ResourceSet;
 use crate::start::{self, NodeOptions, Place, Running};
 
 pub use crate::start::local;
@@ -251,6 +252,18 @@ pub struct WorkerRow {
     pub alive: bool,
 }
 
+/// What waits for the same resources.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Demand {
+    /// The resources of each.
+    pub resources: std::collections::BTreeMap<String, f64>,
+    /// As people read them.
+    pub shape: String,
+    /// How many workers are wanted.
+    pub count: u32,
+}
+
 /// What waits on a node.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -261,6 +274,8 @@ pub struct Load {
     pub leases: usize,
     /// Requests that wait.
     pub queued: usize,
+    /// What they ask for, and how often.
+    pub demands: Vec<Demand>,
 }
 
 /// A command's connection to a cluster.
@@ -373,7 +388,10 @@ impl Tool {
                 alive,
             };
             workers.extend(state.workers.into_iter().map(row));
-            loads.push(Load { node, leases: state.leases, queued: state.queued });
+            let demand =
+                |(set, count): (ResourceSet, u32)| Demand { resources: set.to_map(), shape: set.to_string(), count };
+            let demands = state.demands.into_iter().map(demand).collect();
+            loads.push(Load { node, leases: state.leases, queued: state.queued, demands });
         }
         Ok((workers, loads))
     }

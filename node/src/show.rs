@@ -59,12 +59,17 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
             *free.entry(name.clone()).or_default() += amount;
         }
     }
+    let mut demands: BTreeMap<&str, u32> = BTreeMap::new();
+    for demand in loads.iter().flat_map(|load| &load.demands) {
+        *demands.entry(&demand.shape).or_default() += demand.count;
+    }
     let queued: usize = loads.iter().map(|load| load.queued).sum();
     if to.format == Format::Json {
         let nodes: Vec<Value> = nodes.iter().map(node_row).collect();
         let document = json!({
             "cluster": tool.cluster(), "head": tool.head(), "nodes": nodes, "resources": total, "available": free,
             "workers": workers.len(), "queued": queued,
+            "demands": loads.iter().flat_map(|load| &load.demands).collect::<Vec<_>>(),
         });
         println!("{document:#}");
         return Ok(());
@@ -83,7 +88,10 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
         let show = |amount: f64| if name.contains("memory") { bytes(amount) } else { round(amount) };
         println!("  {} of {} {name}", show(used), show(*amount));
     }
-    println!("Demands: {}", if queued == 0 { "none waits".to_owned() } else { format!("{queued} request(s) wait") });
+    println!("Demands: {}", if demands.is_empty() { "none waits" } else { "what waits, and for how many workers" });
+    for (shape, count) in demands {
+        println!("  {{{shape}}} × {count}");
+    }
     Ok(())
 }
 

@@ -225,6 +225,17 @@ async fn far() -> actinic::Result<()> {
     Ok(())
 }
 
+/// Wants what no node has until it is told to go on.
+async fn wants() -> actinic::Result<()> {
+    let wanted: Vec<ObjectRef<u64>> =
+        (0..3).map(|_| sum::options().num_cpus(0.5).resource("telescope", 2).remote(vec![1])).collect();
+    actinic::wait(&wanted).timeout(Duration::from_millis(300)).await?;
+    say("running");
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    Ok(())
+}
+
 /// Works until it is told that it is enough.
 async fn works() -> actinic::Result<()> {
     let place = Place::remote();
@@ -265,6 +276,7 @@ async fn main() -> actinic::Result<()> {
         "hosts" => hosts().await?,
         "far" => far().await?,
         "works" => works().await?,
+        "wants" => wants().await?,
         _ => {
             pid::remote().await?;
             say("ok");

@@ -333,6 +333,22 @@ fn throw_garbage(address: &str, enough: impl Fn(usize) -> bool) {
     }
 }
 
+/// What waits is told by what it needs.
+#[test]
+fn status_says_what_is_wanted() {
+    let machine = Machine::new("wants");
+    machine.head();
+    let mut program = machine.start("wants");
+    program.until("running");
+    let status = machine.ok(&["status"]);
+    assert!(status.contains("{CPU: 0.5, telescope: 2} × "), "{status}");
+    let json: serde_json::Value = serde_json::from_str(&machine.ok(&["status", "--format", "json"])).expect("JSON");
+    assert_eq!(json["demands"][0]["resources"]["telescope"], 2.0, "{json}");
+    program.go_on();
+    program.ends();
+    assert!(machine.ok(&["status"]).contains("none waits"));
+}
+
 /// While garbage arrives at the node's port all work is done, and done right.
 #[test]
 fn garbage_at_the_port_of_a_busy_node_harms_nobody() {

@@ -111,6 +111,8 @@ pub(crate) struct RayletState {
     pub(crate) available: ResourceSet,
     pub(crate) leases: usize,
     pub(crate) queued: usize,
+    /// What those requests ask for, and how many workers each shape still wants.
+    pub(crate) demands: Vec<(ResourceSet, u32)>,
     /// Bytes in the object store of the node's own process.
     pub(crate) stored: u64,
     /// Worker, pid, whether it is alive.

@@ -5,6 +5,7 @@ use actix::{Context, Handler};
 
 use crate::protocol::RayletAnswer;
 use crate::raylet::{AskState, Attach, FindProcess, Found, Raylet, RayletState, Worker};
+use crate::resources::ResourceSet;
 use crate::start::program_file::Offer;
 
 impl Raylet {
@@ -61,7 +62,12 @@ impl Handler<AskState> for Raylet {
             Worker::Thread { .. } => self.process.env.pid(),
             Worker::Process { pid, .. } => *pid,
         };
+        let mut demands: std::collections::BTreeMap<ResourceSet, u32> = Default::default();
+        for row in snapshot.queue.iter().filter(|row| row.waiting > 0) {
+            *demands.entry(row.shape.clone()).or_default() += row.waiting;
+        }
         RayletState {
+            demands: demands.into_iter().collect(),
             total: self.total.clone(),
             available: snapshot.view.available,
             leases: snapshot.leases.len(),
