@@ -33,6 +33,8 @@ pub(crate) fn find(env: &Env, address: &str, token: Option<String>) -> Result<(S
             .remedy("start one with `actinic start --head`, or name one: `.address(\"host:port\").token(\"..\")`")),
         };
     }
+    // Before a token is missed: there is none for what is no address.
+    crate::start::join::check(address)?;
     if let Some(token) = token {
         return Ok((address.to_owned(), token));
     }

@@ -12,22 +12,28 @@ use crate::protocol::REVISION;
 /// A wrong address is known within this.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
+fn wrong(address: &str, why: &str) -> Error {
+    Error::connection(format!("{address:?} is no address of a cluster: {why}"))
+        .remedy("give host and port, as in 10.0.0.7:6379, or \"auto\" for the cluster that was started on this machine")
+}
+
+/// Whether a text has the form of an address, whatever is there.
+pub(crate) fn check(address: &str) -> Result<()> {
+    match address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
+        None => Err(wrong(address, "it has no port")),
+        Some(("", _)) => Err(wrong(address, "it has no host")),
+        Some((_, Err(_))) => Err(wrong(address, "its port is no number up to 65535")),
+        Some(_) => Ok(()),
+    }
+}
+
 /// `host:port`, looked up if it is a name.
 pub(crate) async fn resolve(env: &Env, address: &str) -> Result<SocketAddr> {
     if let Ok(address) = address.parse() {
         return Ok(address);
     }
-    let wrong = |why: &str| {
-        Error::connection(format!("{address:?} is no address of a cluster: {why}")).remedy(
-            "give host and port, as in 10.0.0.7:6379, or \"auto\" for the cluster that was started on this machine",
-        )
-    };
-    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    match port {
-        None => return Err(wrong("it has no port")),
-        Some(Err(_)) => return Err(wrong("its port is no number up to 65535")),
-        Some(Ok(_)) => {}
-    }
+    check(address)?;
+    let wrong = |why: &str| wrong(address, why);
     let name = address.to_owned();
     let found = env.aside("actinic-resolve", move || name.to_socket_addrs().map(|mut all| all.next()));
     match tokio::time::timeout(DEADLINE, found).await {
