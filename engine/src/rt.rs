@@ -233,7 +233,11 @@ pub fn submit(entry: &'static FunctionEntry, options: Option<TaskOptions>, args:
     };
     let count = match (returns, per_call) {
         (NumReturns::Fixed(count), _) | (NumReturns::PerCall, Some(count)) => count,
-        (NumReturns::PerCall, None) => return Submitted::failed(returns_not_said(entry.name()), returns),
+        (NumReturns::PerCall, None) => {
+            // A count that was refused was said.
+            let error = meta.err().unwrap_or_else(|| returns_not_said(entry.name()));
+            return Submitted::failed(error.subject(format!("task {}", entry.name())), returns);
+        }
     };
     let mut args = args;
     let meta = match meta {

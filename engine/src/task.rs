@@ -276,6 +276,17 @@ impl Task {
         self.depends
     }
 
+    /// Why it has no outcome yet, in words.
+    pub(crate) fn explain(&self) -> String {
+        match &self.what {
+            What::Put => "it was put".to_owned(),
+            What::Lifeline(_) | What::Ready(_) => "its actor is not made yet".to_owned(),
+            _ if self.missing.load(Ordering::Acquire) > 0 => "it waits for its arguments".to_owned(),
+            What::Function(_) => self.owner.explain(self),
+            What::Method(call) => format!("it runs, or waits for its turn: {}", call.client.real().explain()),
+        }
+    }
+
     /// Waits for the dependencies, then hands the task on; with none, at once.
     pub(crate) fn start(task: &Arc<Task>) {
         if let What::Method(call) = &task.what {
@@ -354,8 +365,10 @@ impl Task {
         }
         let mut stored = false;
         for (index, slot) in task.slots().enumerate() {
-            let outcome = outcomes.next().unwrap_or_else(|| {
-                Resolved::Error(Error::task(format!("{} returned too few values", task.describe())))
+            let outcome = outcomes.next().unwrap_or_else(|| match task.meta.returns {
+                // The one slot that every task has is nobody's.
+                Some(0) => Resolved::Value(Value::nothing()),
+                _ => Resolved::Error(Error::task(format!("{} returned too few values", task.describe()))),
             });
             let is_stored = matches!(outcome, Resolved::Stored(_));
             match slot.offer(outcome) {

@@ -189,6 +189,11 @@ impl Value {
         self.extras.as_ref().map_or(&[], |extras| &extras.refs)
     }
 
+    /// That of `()`.
+    pub(crate) fn nothing() -> Value {
+        Value::new(Blob::copy_of(&[]), Extras::default())
+    }
+
     pub(crate) fn new(body: Blob, extras: Extras) -> Value {
         Value { body, extras: (!extras.is_empty()).then(|| Arc::new(extras)) }
     }

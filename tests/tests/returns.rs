@@ -86,3 +86,45 @@ modes! {
         assert_eq!(actor.both().0.await?, 1);
     }
 }
+
+/// RET-03: no value and no ref; a count below zero is refused as one.
+#[actinic::test(num_cpus = 1)]
+async fn a_call_may_say_that_it_returns_nothing() -> actinic::Result<()> {
+    assert!(give::options().num_returns(0).remote(0).is_empty());
+    let pair = Pair::remote();
+    assert!(Handle::with(&pair, CallOptions::new().num_returns(0)).some(0).is_empty());
+    for mut refs in
+        [give::options().num_returns(-1).remote(1), Handle::with(&pair, CallOptions::new().num_returns(-1)).some(1)]
+    {
+        let error = refs.remove(0).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+        assert!(error.to_string().contains("num_returns: -1") && error.to_string().contains("negative"), "{error}");
+    }
+    Ok(())
+}
+
+/// RET-03: a call that returns nothing has not failed, so nothing is said of it.
+#[test]
+fn a_call_that_returns_nothing_is_no_failure() {
+    let program = std::env::current_exe().unwrap();
+    let test = ["--exact", "returns::returns_nothing", "--ignored", "--nocapture"];
+    let ran =
+        std::process::Command::new(program).args(test).env_remove("ACTINIC_IGNORE_UNREAD_ERRORS").output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    assert!(said.contains("unread failure") && said.contains("refused: 77"), "it says what has failed: {said}");
+    assert!(!said.contains("too few"), "{said}");
+}
+
+#[actinic::test(num_cpus = 1)]
+#[ignore = "another test runs it in a process of its own"]
+async fn returns_nothing(cluster: TestCluster) -> actinic::Result<()> {
+    let pair = Pair::remote();
+    give::options().num_returns(0).remote(0);
+    Handle::with(&pair, CallOptions::new().num_returns(0)).some(0);
+    drop(refuse::remote(77));
+    give::options().num_returns(1).remote(1).remove(0).await?;
+    Handle::with(&pair, CallOptions::new().num_returns(1)).some(1).remove(0).await?;
+    drop(pair);
+    cluster.idle().await
+}

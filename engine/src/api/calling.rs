@@ -37,7 +37,10 @@ impl RawHandle {
             (NumReturns::Fixed(count), _) => count,
             (NumReturns::PerCall, Some(count)) => count,
             (NumReturns::PerCall, None) => {
-                return Submitted::failed(crate::rt::returns_not_said(method.name), NumReturns::Fixed(1));
+                // A count that was refused was said.
+                let refused = options.and_then(|options| options.check().err()).or_else(|| plain.check().err());
+                let error = refused.unwrap_or_else(|| crate::rt::returns_not_said(method.name));
+                return Submitted::failed(error, NumReturns::Fixed(1));
             }
         };
         let mut args = args;

@@ -77,7 +77,8 @@ macro_rules! errors {
         impl Error {
             $(#[allow(dead_code, reason = "some kinds are for what is to come")]
             pub(crate) fn $new(message: impl Into<String>) -> Error {
-                Error::$name { detail: Arc::new(Detail { message: message.into(), ..Detail::default() }) }
+                let remedy = usual_remedy(stringify!($name)).to_owned();
+                Error::$name { detail: Arc::new(Detail { message: message.into(), remedy, ..Detail::default() }) }
             })*
 
             /// What happened, to whom, where, and what to do.
@@ -99,6 +100,14 @@ macro_rules! errors {
             }
         }
     };
+}
+
+/// What to do about an error that says nothing more special.
+fn usual_remedy(kind: &str) -> &'static str {
+    match kind {
+        "TaskCancelled" => "it was asked for with `actinic::cancel`: submit it again if its result is needed",
+        _ => "",
+    }
 }
 
 errors! {
@@ -177,14 +186,23 @@ impl Error {
             return own.clone();
         }
         let mut chain = vec![error.to_string()];
+        let mut cause = None;
         let mut source = error.source();
         while let Some(inner) = source {
+            if let Some(own) = inner.downcast_ref::<Error>() {
+                // It says all of what is below it, types included.
+                cause = Some(own.clone());
+                break;
+            }
             chain.push(inner.to_string());
             source = inner.source();
         }
         let mut made = Error::task(chain[0].clone());
         made.detail_mut().chain = chain;
-        made
+        match cause {
+            Some(cause) => made.caused_by(cause),
+            None => made,
+        }
     }
 
     /// An application error made of an error that is serde: [`downcast_ref`](Error::downcast_ref) finds it wherever
@@ -265,6 +283,14 @@ impl Error {
 
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Error {
         self.detail_mut().remedy = remedy.into();
+        self
+    }
+
+    /// With a remedy, if it has none.
+    pub(crate) fn or_remedy(mut self, remedy: &str) -> Error {
+        if self.detail().remedy.is_empty() {
+            self.detail_mut().remedy = remedy.to_owned();
+        }
         self
     }
 

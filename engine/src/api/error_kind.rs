@@ -35,6 +35,17 @@ impl<E> Debug for ErrorOf<E> {
     }
 }
 
+/// What a function returned.
+fn returned(error: Error) -> Error {
+    match error {
+        Error::Task { .. } => error.or_remedy(
+            "the remote function returned this: handle it there or here, or let it be tried again with `retry_errors` or \
+             `retry_if`",
+        ),
+        own => own,
+    }
+}
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident<$E:ident: [$($bound:tt)*]> for $target:ty => |$error:ident| $convert:expr;)*) => {$(
         $(#[$doc])*
@@ -67,7 +78,7 @@ macro_rules! boxed {
     ($($target:ty),*) => {$(
         impl OwnKind for &&&&&ErrorOf<$target> {
             fn convert(&self) -> Error {
-                self.take(|error| Error::from_std(&*error).sent())
+                self.take(|error| returned(Error::from_std(&*error).sent()))
             }
         }
     )*};
@@ -77,19 +88,22 @@ boxed!(Box<dyn std::error::Error>, Box<dyn std::error::Error + Send>, Box<dyn st
 
 kinds! {
     /// An error that is serde.
-    TypedKind<E: [std::error::Error + Serialize + DeserializeOwned + 'static]> for &&&&ErrorOf<E> => |error| Error::typed(error);
+    TypedKind<E: [std::error::Error + Serialize + DeserializeOwned + 'static]> for &&&&ErrorOf<E> => |error| {
+        returned(Error::typed(error).sent())
+    };
     /// Any other error, `anyhow::Error`, `String` and `&str`.
     BoxedKind<E: [Into<Box<dyn std::error::Error>>]> for &&&ErrorOf<E> => |error| {
         let error: Box<dyn std::error::Error> = error.into();
-        Error::from_std(&*error).sent()
+        returned(Error::from_std(&*error).sent())
     };
     /// Something that can be displayed.
-    DisplayKind<E: [Display]> for &&ErrorOf<E> => |error| Error::from_display(&error);
+    DisplayKind<E: [Display]> for &&ErrorOf<E> => |error| returned(Error::from_display(&error));
     /// Something that can be debug-printed.
-    DebugKind<E: [Debug]> for &ErrorOf<E> => |error| Error::from_display(&format!("{error:?}"));
+    DebugKind<E: [Debug]> for &ErrorOf<E> => |error| returned(Error::from_display(&format!("{error:?}")));
     /// Something that says nothing.
     SilentKind<E: []> for ErrorOf<E> => |_error| {
-        Error::from_display(&format!("an error of type `{}`, which cannot be printed", std::any::type_name::<E>()))
+        let text = format!("an error of type `{}`, which cannot be printed", std::any::type_name::<E>());
+        returned(Error::from_display(&text))
     };
 }
 

@@ -134,6 +134,8 @@ macro_rules! tuples {
 tuples! {
     (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) (A 0, B 1, C 2, D 3, E 4) (A 0, B 1, C 2, D 3, E 4, F 5)
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6) (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8) (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10) (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11)
 }
 
 /// The values of one ref, a slice, a `Vec`, an array or a tuple of refs, in order.
@@ -264,15 +266,11 @@ fn take_values(refs: &[RawRef], timeout: Option<Duration>) -> Result<Option<Vec<
 
 fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
     let waits = match object.target() {
-        Target::Owned(task, _) => match &task.what {
-            crate::task::What::Function(_) => task.owner.explain(task),
-            crate::task::What::Method(call) => call.client.real().explain(),
-            crate::task::What::Put => "it was put".to_owned(),
-            crate::task::What::Lifeline(_) | crate::task::What::Ready(_) => "its actor is not made yet".to_owned(),
-        },
+        Target::Owned(task, _) => task.explain(),
         Target::Borrowed(object) => format!("its owner {} has not answered", object.id.task.owner),
     };
     Error::get_timeout(format!("{} was not ready within {:?}: {waits}", object.describe(), timeout.unwrap_or_default()))
+        .at_node(object.process().id.node)
         .remedy("wait longer, or look at `actinic status` for what is missing")
 }
 
@@ -330,7 +328,8 @@ pub(super) async fn fetch_on_system(
                     Err(_) => {
                         let time = bound.timeout.unwrap_or_default();
                         let text = format!("the {size} bytes of object {id} did not arrive within {time:?}");
-                        Some(Err(Error::get_timeout(text).remedy("wait longer: the transfer goes on")))
+                        let late = Error::get_timeout(text).at_node(process.id.node);
+                        Some(Err(late.remedy("wait longer: the transfer goes on")))
                     }
                 }
             }

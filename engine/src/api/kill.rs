@@ -85,5 +85,8 @@ impl IntoFuture for Kill {
 ///
 /// Always, inside an actor, in a way that only Actinic catches; outside of one, the task that calls it fails.
 pub fn exit_actor() -> ! {
+    if crate::worker::host::with_current(|current| current.is_none()) {
+        panic!("exit_actor() was called outside an actor: call it in a method of the actor that shall end");
+    }
     crate::worker::job::exit_thread()
 }

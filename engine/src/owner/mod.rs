@@ -468,7 +468,8 @@ impl Owner {
         if task.next_attempt() {
             self.ready(task);
         } else if task.is_cancelled() {
-            let error = Error::task_cancelled(format!("{} was cancelled", task.describe()));
+            let error =
+                Error::task_cancelled(format!("{} was cancelled", task.describe())).at_node(self.id.process.node);
             Task::finish_all(task, Resolved::Error(error));
         } else {
             Task::finish_all(task, Resolved::Error(crashed(task, why)));
@@ -838,7 +839,7 @@ impl Owner {
             .remedy("use `actinic::kill` to end the actor"));
         }
         task.set_cancelled();
-        let error = Error::task_cancelled(format!("{} was cancelled", task.describe()));
+        let error = Error::task_cancelled(format!("{} was cancelled", task.describe())).at_node(self.id.process.node);
         if let What::Method(call) = &task.what {
             let cancelling = call.client.cancel(task);
             Task::finish_all(task, Resolved::Error(error));

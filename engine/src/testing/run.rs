@@ -131,7 +131,7 @@ pub(super) fn pending_in(processes: &[Arc<Process>]) -> String {
     let lines: Vec<String> = tasks
         .filter(|task| !task.is_done() && !matches!(task.what, crate::task::What::Lifeline(_)))
         .take(20)
-        .map(|task| format!("  {}: {}", task.describe(), task.owner.explain(&task)))
+        .map(|task| format!("  {}: {}", task.describe(), task.explain()))
         .collect();
     if lines.is_empty() { "  nothing that was submitted".to_owned() } else { lines.join("\n") }
 }

@@ -272,6 +272,7 @@ fn panic_error(payload: &(dyn Any + Send)) -> Error {
         .unwrap_or_else(|| "a value that is no text".to_owned());
     let place = PANIC_PLACE.with(|slot| slot.borrow_mut().take()).unwrap_or_else(|| "an unknown place".to_owned());
     Error::task(format!("panicked at {place}: {text}"))
+        .remedy("mend the function there, or let it be tried again with `retry_errors`")
 }
 
 /// Calls a sync function on this thread.

@@ -170,3 +170,88 @@ async fn chains_travel() -> actinic::Result<()> {
     is_send(&error);
     Ok(())
 }
+
+/// An error that wraps what failed below it, as `?` makes one.
+#[derive(Debug, thiserror::Error)]
+enum Wrapped {
+    #[error("a step failed")]
+    Step(#[from] Error),
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize, thiserror::Error)]
+#[error("a typed step failed")]
+struct TypedWrapped(#[source] Error);
+
+#[actinic::remote]
+async fn wraps(value: i64) -> Result<i64, Wrapped> {
+    Ok(refuse::remote(value).await?)
+}
+
+#[actinic::remote]
+async fn wraps_typed(value: i64) -> Result<i64, TypedWrapped> {
+    refuse::remote(value).await.map_err(TypedWrapped)
+}
+
+#[actinic::remote]
+async fn wraps_boxed(value: i64) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(wraps::remote(value).await.map_err(Wrapped::from)?)
+}
+
+here! {
+    /// What a `source()` is of Actinic's own is the cause: its types and its root are found.
+    2 CPUs, async fn a_wrapped_error_keeps_what_it_wraps(_cluster) {
+        for (error, title) in [
+            (wraps::remote(1).await.unwrap_err(), "a step failed"),
+            (wraps_typed::remote(1).await.unwrap_err(), "a typed step failed"),
+            (wraps_boxed::remote(1).await.unwrap_err(), "a step failed"),
+        ] {
+            assert!(matches!(error, Error::Task { .. }), "{error:?}");
+            assert!(error.to_string().contains(title), "{error}");
+            assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(1)), "{error:?}");
+            assert!(error.root_cause().to_string().contains("refused: 1"), "{error:?}");
+        }
+        let typed = wraps_typed::remote(2).await.unwrap_err();
+        assert!(typed.downcast_ref::<TypedWrapped>().is_some(), "{typed:?}");
+    }
+
+    /// Each says the node and what to do.
+    2 CPUs, async fn errors_say_where_and_what_to_do(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let late = held::remote(&running, &gate, 1);
+        until_counted(&running, 1).await;
+        let timeout = actinic::get(&late).timeout(Duration::from_millis(1)).await.unwrap_err();
+        actinic::cancel(&late).await?;
+        let cancelled = late.await.unwrap_err();
+        open_gate(&gate);
+        let node = cluster.head().id().to_string();
+        for (error, remedy) in [
+            (refuse::remote(1).await.unwrap_err(), "retry_errors"),
+            (text_error::remote().await.unwrap_err(), "retry_errors"),
+            (panics::remote().await.unwrap_err(), "mend the function"),
+            (cancelled, "submit it again"),
+            (timeout, "wait longer"),
+        ] {
+            let text = error.to_string();
+            assert_eq!(error.detail().node.as_ref(), Some(&node), "{text}");
+            assert!(text.contains(remedy) && error.detail().remedy.contains(remedy), "{text}");
+        }
+    }
+}
+
+/// Outside of an actor there is nothing to end.
+#[test]
+fn exit_actor_elsewhere_is_a_readable_panic() {
+    let panic = std::panic::catch_unwind(|| actinic::exit_actor()).err().unwrap();
+    let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+    assert!(text.contains("outside an actor"), "{text:?}");
+}
+
+/// A tuple of twelve.
+#[actinic::test]
+async fn get_takes_twelve() -> actinic::Result<()> {
+    let one = actinic::put(&1).await?;
+    let o = &one;
+    assert_eq!(actinic::get((o, o, o, o, o, o, o, o, o, o, o, o)).await?, (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1));
+    Ok(())
+}

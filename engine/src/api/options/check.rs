@@ -61,6 +61,7 @@ pub(super) fn check_count(option: &str, value: Option<i64>, least: i64, most: i6
     if value < least {
         let remedy = match least {
             -1 => "use zero or more, or -1 for no limit".to_owned(),
+            0 if value < 0 => "a count is not negative: use 0 or more".to_owned(),
             _ => format!("use {least} or more"),
         };
         return Err(Error::invalid_argument(format!("{option}: {value} is too small")).remedy(remedy));
