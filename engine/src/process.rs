@@ -72,6 +72,8 @@ struct Tables {
     /// What each node has, and what of it is free.
     resources: BTreeMap<NodeId, (crate::resources::ResourceSet, crate::resources::ResourceSet)>,
     kept_slots: Vec<Arc<TaskSlot>>,
+    /// What code that runs here outside of any call submits with, by its job; and whether it is here for that alone.
+    members: BTreeMap<JobId, (Arc<Owner>, bool)>,
     /// Actors whose answers are to be sent soon.
     answering: Vec<Weak<ActorHost>>,
 }
@@ -567,6 +569,33 @@ impl Process {
         owner
     }
 
+    /// This owner, a driver's or a worker's, is also what other code of its job submits with here.
+    pub(crate) fn is_member(&self, owner: &Arc<Owner>) {
+        self.lock().members.insert(owner.job, (Arc::clone(owner), false));
+    }
+
+    /// What code of a job that runs here outside of any call submits with: what a call has spawned.
+    pub(crate) fn own(self: &Arc<Self>, job: JobId, namespace: Arc<str>) -> Result<Arc<Owner>> {
+        if let Some((owner, _)) = self.lock().members.get(&job) {
+            return Ok(Arc::clone(owner));
+        }
+        if self.is_closing() {
+            return Err(Error::connection("the cluster was shut down"));
+        }
+        let made = self.new_owner(job, namespace);
+        let (owner, _) = self.lock().members.entry(job).or_insert_with(|| (Arc::clone(&made), true)).clone();
+        Ok(owner)
+    }
+
+    /// A job has ended, and with it what its code here has submitted.
+    pub(crate) fn job_ended(self: &Arc<Self>, job: JobId) {
+        crate::api::scope::job_ended(self, job);
+        let member = self.lock().members.remove(&job);
+        if let Some((owner, true)) = member {
+            self.end_owner(&owner, "its job has ended");
+        }
+    }
+
     pub(crate) fn owner_numbered(&self, number: u32) -> Option<Arc<Owner>> {
         self.lock().owners.get(number as usize)?.clone()
     }
@@ -1004,11 +1033,12 @@ impl Process {
         self.closing.store(true, Ordering::Release);
         self.pool.close();
         self.local.close();
-        let (owners, actors) = {
+        let left = {
             let mut tables = self.lock();
-            (std::mem::take(&mut tables.owners), std::mem::take(&mut tables.actors))
+            let members = std::mem::take(&mut tables.members);
+            (std::mem::take(&mut tables.owners), std::mem::take(&mut tables.actors), members)
         };
-        drop((owners, actors));
+        drop(left);
     }
 
     /// Takes the runtime of async tasks down without waiting for what runs in it.

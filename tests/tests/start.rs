@@ -84,12 +84,72 @@ fn on_processes() -> actinic::Result<()> {
     cluster.shutdown().blocking()
 }
 
+#[actinic::remote]
+fn echo(value: i64) -> i64 {
+    value
+}
+
+/// What is wrong with a setting is said by the setting's name.
+fn bad_settings() {
+    let said = |init: actinic::Init, what: &str| {
+        let error = init.blocking().expect_err("it is refused");
+        let kind = matches!(error, Error::InvalidArgument { .. } | Error::Connection { .. });
+        assert!(kind && error.to_string().contains(what), "{error:?}");
+    };
+    for address in ["nonsense", "host:port", ":6379", "10.0.0.7"] {
+        said(actinic::init().address(address), &format!("{address:?} is no address"));
+        said(actinic::init().address(address), "10.0.0.7:6379");
+    }
+    said(actinic::init().dashboard("nonsense"), "dashboard: \"nonsense\"");
+    said(actinic::init().namespace(""), "namespace: ");
+    said(actinic::init().label("", "x"), "label: ");
+}
+
 /// Two clusters of one process: each call belongs to the one whose scope it is in.
 fn with_two() -> actinic::Result<()> {
     let first = actinic::init().num_cpus(1).blocking()?;
     let error = actinic::init().blocking().expect_err("it is the second");
-    assert!(error.to_string().contains("ignore_reinit"), "{error}");
+    assert!(error.to_string().contains("ignore_reinit") && error.to_string().contains(".separate()"), "{error}");
+    // What the error advises.
+    let second = actinic::init().num_cpus(1).resource("second", 1).separate().blocking()?;
+    assert_ne!(format!("{first:?}"), format!("{second:?}"));
+    let there = || echo::options().resource("second", 1).remote(2);
+    let refused = pid::remote().blocking().expect_err("it is in the scope of none of the two");
+    assert!(refused.to_string().contains("cluster.enter()"), "{refused}");
+    let two = {
+        let _scope = second.enter();
+        let error = actinic::init().blocking().expect_err("it is in the scope of the second");
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+        assert_eq!(actinic::init().ignore_reinit().blocking()?.address(), second.address());
+        there()
+    };
+    assert_eq!(two.blocking()?, 2);
+    assert_eq!(std::thread::scope(|threads| threads.spawn(|| two.clone().blocking()).join().expect("no panic"))?, 2);
+    {
+        let _scope = first.enter();
+        let error = echo::remote(&two).blocking().expect_err("it is a ref of the other");
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+        let own = echo::remote(1);
+        assert_eq!(own.blocking()?, 1);
+        // The innermost scope is meant.
+        let _inner = second.enter();
+        let error = echo::remote(&own).blocking().expect_err("it is a ref of the other");
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let both = runtime.block_on(async {
+        let one = first.scope(async { echo::remote(1).await });
+        (one.await, second.scope(async move { there().await }).await)
+    });
+    assert_eq!((both.0?, both.1?), (1, 2));
+    second.shutdown().blocking()?;
+    assert_eq!(echo::remote(3).blocking()?, 3, "the first is the only one again");
+    let guest = actinic::init().ignore_reinit().blocking()?;
+    assert_eq!((guest.address(), guest.token()), (first.address(), first.token()));
+    assert!(guest.token().is_some() && !guest.address().is_empty());
+    drop(guest);
     first.shutdown().blocking()?;
+    bad_settings();
     let error = pid::remote().blocking().expect_err("there is none any more");
     assert!(matches!(error, Error::Connection { .. }), "{error:?}");
     let error = actinic::init().address("auto").num_cpus(1).blocking().expect_err("it shapes what exists");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use actinic_transport::NodeId;
+use actinic_transport::{NodeId, PeerAddr};
 
 use crate::api::error::{Error, Result};
 use crate::api::named::ask_gcs;
@@ -57,6 +57,7 @@ pub struct Init {
     address: Option<String>,
     token: Option<String>,
     ignore_reinit: bool,
+    separate: bool,
     log_level: Option<tracing::level_filters::LevelFilter>,
     error: Option<Error>,
     /// Whether something was said that only a new cluster can have.
@@ -64,6 +65,14 @@ pub struct Init {
 }
 
 impl Init {
+    /// What is wrong with a setting is the error of the start.
+    fn refuse(&mut self, wrong: bool, why: impl FnOnce() -> String) {
+        if wrong && self.error.is_none() {
+            self.error =
+                Some(Error::invalid_argument(why()).remedy("mend it where `init()` is called, or leave it out"));
+        }
+    }
+
     fn shape(&mut self, what: &'static str) {
         self.shaped.get_or_insert(what);
     }
@@ -98,7 +107,9 @@ impl Init {
 
     /// A label of the node.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options.labels.insert(key.into(), value.into());
+        let key = key.into();
+        self.refuse(key.is_empty(), || "label: a key cannot be empty".to_owned());
+        self.options.labels.insert(key, value.into());
         self.shape("label");
         self
     }
@@ -118,7 +129,9 @@ impl Init {
 
     /// Where the job's actors' names live; default a namespace of its own.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = Some(namespace.into());
+        let namespace = namespace.into();
+        self.refuse(namespace.is_empty(), || "namespace: it cannot be empty".to_owned());
+        self.namespace = Some(namespace);
         self
     }
 
@@ -140,7 +153,10 @@ impl Init {
     }
 
     /// Where a started node serves its dashboard; an embedded cluster has none.
-    pub fn dashboard(self, _address: impl Into<String>) -> Self {
+    pub fn dashboard(mut self, address: impl Into<String>) -> Self {
+        let address = address.into();
+        let wrong = crate::start::join::check(&address).is_err();
+        self.refuse(wrong, || format!("dashboard: {address:?} is not HOST:PORT, as 127.0.0.1:8265 is"));
         self
     }
 
@@ -159,6 +175,34 @@ impl Init {
     /// Whether a second `init` in the scope of a cluster returns that cluster.
     pub fn ignore_reinit(mut self) -> Self {
         self.ignore_reinit = true;
+        self
+    }
+
+    /// Starts or connects to a cluster beside those that this program has: it is never the second `init` in a scope.
+    ///
+    /// A program with more than one cluster says with each call which is meant: [`Cluster::enter`] on a thread,
+    /// [`Cluster::scope`] for a future. Refs and handles carry their cluster anyway; one that is given to another is
+    /// refused.
+    ///
+    /// ```
+    /// use actinic::prelude::*;
+    ///
+    /// #[actinic::remote]
+    /// fn one() -> i64 { 1 }
+    ///
+    /// let first = actinic::init().num_cpus(1).blocking()?;
+    /// let second = actinic::init().num_cpus(1).separate().blocking()?;
+    /// let there = {
+    ///     let _scope = second.enter();
+    ///     one::remote()
+    /// };
+    /// assert_eq!(there.blocking()?, 1);
+    /// second.shutdown().blocking()?;
+    /// first.shutdown().blocking()?;
+    /// # Ok::<(), actinic::Error>(())
+    /// ```
+    pub fn separate(mut self) -> Self {
+        self.separate = true;
         self
     }
 
@@ -183,13 +227,18 @@ impl Init {
     }
 
     /// What comes of it in the scope of a cluster.
-    fn second(&self) -> Option<Result<Cluster>> {
-        let owner = scope::current()?;
-        if self.ignore_reinit {
-            return Some(Ok(Cluster::guest(owner)));
+    fn second(&self) -> Result<Option<Cluster>> {
+        if self.separate {
+            return Ok(None);
         }
-        Some(Err(Error::invalid_argument("init() was called twice: this process is connected to a cluster")
-            .remedy("shut the first one down, use `.ignore_reinit()`, or `cluster.scope(..)` for several")))
+        let Some(known) = scope::current()? else { return Ok(None) };
+        if self.ignore_reinit {
+            return Ok(Some(Cluster::guest(known)));
+        }
+        Err(Error::invalid_argument("init() was called twice: this is in the scope of a cluster already").remedy(
+            "shut the first one down; or use `.ignore_reinit()` for another handle of it, or `.separate()` for a cluster \
+             beside it, whose calls are made in `cluster.enter()` or `cluster.scope(future)`",
+        ))
     }
 
     fn start(self) -> Result<Cluster> {
@@ -201,12 +250,12 @@ impl Init {
         options.log_level = self.log_level;
         let env = Env::current();
         crate::log::install(self.log_level.unwrap_or_else(|| crate::log::default_level(&env)));
-        if let Some(second) = self.second() {
-            return second;
+        if let Some(second) = self.second()? {
+            return Ok(second);
         }
         let _turn = scope::turn();
-        if let Some(second) = self.second() {
-            return second;
+        if let Some(second) = self.second()? {
+            return Ok(second);
         }
         if let Some(address) = self.address.clone().or_else(|| env.var("ACTINIC_ADDRESS")) {
             if let Some(what) = self.shaped {
@@ -231,12 +280,36 @@ impl IntoFuture for Init {
     }
 }
 
+/// How others come to a cluster, as far as this process knows.
+#[derive(Debug, Default)]
+pub(crate) struct Seat {
+    /// Where its head listens.
+    address: String,
+    token: Option<String>,
+}
+
+impl Seat {
+    fn of(running: &Running) -> Arc<Seat> {
+        Arc::new(Seat {
+            address: running.gcs.addrs.first().map(ToString::to_string).unwrap_or_default(),
+            token: running.token.as_ref().map(ToString::to_string),
+        })
+    }
+
+    /// In a worker, which has no token.
+    pub(crate) fn of_worker(gcs: &PeerAddr) -> Arc<Seat> {
+        let address = gcs.addrs.first().map(ToString::to_string).unwrap_or_default();
+        Arc::new(Seat { address, token: None })
+    }
+}
+
 /// A cluster that this process started or is connected to.
 ///
 /// Dropping it shuts it down, as [`Cluster::shutdown`] does, without waiting.
 #[must_use = "dropping a cluster shuts it down"]
 pub struct Cluster {
     owner: Arc<Owner>,
+    seat: Arc<Seat>,
     running: Mutex<Option<Running>>,
     /// Whether this handle ends what it names.
     ends: bool,
@@ -301,8 +374,9 @@ impl Cluster {
 
     pub(crate) fn of(running: Running, namespace: Option<String>) -> Cluster {
         let owner = start::begin_job(&running.process, namespace);
-        scope::add(Arc::clone(&owner));
-        Cluster { owner, running: Mutex::new(Some(running)), ends: true }
+        let seat = Seat::of(&running);
+        scope::add(Arc::clone(&owner), Arc::clone(&seat));
+        Cluster { owner, seat, running: Mutex::new(Some(running)), ends: true }
     }
 
     /// A test's cluster, or a further driver of one: only its scope finds it.
@@ -311,12 +385,13 @@ impl Cluster {
             raylet.do_send(crate::raylet::DefaultProgram("/proc/self/exe".into()));
         }
         let owner = start::begin_job(&running.process, namespace);
-        scope::add_test(Arc::clone(&owner));
-        Cluster { owner, running: Mutex::new(Some(running)), ends: true }
+        let seat = Seat::of(&running);
+        scope::add_test(Arc::clone(&owner), Arc::clone(&seat));
+        Cluster { owner, seat, running: Mutex::new(Some(running)), ends: true }
     }
 
-    fn guest(owner: Arc<Owner>) -> Cluster {
-        Cluster { owner, running: Mutex::new(None), ends: false }
+    fn guest((owner, seat): (Arc<Owner>, Arc<Seat>)) -> Cluster {
+        Cluster { owner, seat, running: Mutex::new(None), ends: false }
     }
 
     pub(crate) fn owner(&self) -> &Arc<Owner> {
@@ -345,13 +420,12 @@ impl Cluster {
 
     /// Where the cluster's head listens.
     pub fn address(&self) -> String {
-        let gcs = self.with_running(|running| running.map(|running| running.gcs.clone()));
-        gcs.and_then(|gcs| gcs.addrs.first().map(ToString::to_string)).unwrap_or_default()
+        self.seat.address.clone()
     }
 
     /// The token that lets programs and nodes join, if this process may know it.
     pub fn token(&self) -> Option<String> {
-        self.with_running(|running| running.and_then(|running| running.token.as_ref().map(ToString::to_string)))
+        self.seat.token.clone()
     }
 
     /// Where the dashboard is; none is served by an embedded cluster.

@@ -8,7 +8,7 @@ use actinic_transport::NodeId;
 
 use crate::api::error::Result;
 use crate::api::handle::{Actor, Handle};
-use crate::api::scope;
+use crate::api::scope::{self, Enter};
 use crate::ids::{ActorId, JobId, TaskId, WorkerId};
 use crate::owner::Owner;
 use crate::worker::host::{self, Current};
@@ -52,6 +52,47 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
+    /// Makes the job of this context the one that calls on this thread belong to, until the guard is dropped: for a
+    /// thread that a task or an actor starts by itself. What tokio runs for async code (`tokio::spawn`,
+    /// `spawn_blocking`) needs it not.
+    ///
+    /// ```
+    /// use actinic::prelude::*;
+    ///
+    /// #[actinic::remote]
+    /// fn one() -> i64 { 1 }
+    ///
+    /// #[actinic::remote]
+    /// fn beside() -> actinic::Result<i64> {
+    ///     let context = actinic::context();
+    ///     let thread = std::thread::spawn(move || {
+    ///         let _scope = context.enter();
+    ///         one::remote().blocking()
+    ///     });
+    ///     thread.join().unwrap()
+    /// }
+    ///
+    /// let cluster = actinic::init().num_cpus(2).blocking()?;
+    /// assert_eq!(beside::remote().blocking()?, 1);
+    /// cluster.shutdown().blocking()?;
+    /// # Ok::<(), actinic::Error>(())
+    /// ```
+    pub fn enter(&self) -> Enter {
+        scope::enter(&self.around())
+    }
+
+    /// Runs a future as [`enter`](Self::enter) runs a thread's code.
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        scope::Scoped { owner: self.around(), future: Box::pin(future) }
+    }
+
+    /// The owner of what the call starts and does not run itself.
+    fn around(&self) -> Arc<Owner> {
+        let own = |owner: &Owner| owner.process.own(owner.job, Arc::clone(&owner.namespace));
+        // A cluster that is being shut down has no other any more.
+        own(&self.owner).unwrap_or_else(|_| Arc::clone(&self.owner))
+    }
+
     /// The job.
     pub fn job_id(&self) -> JobId {
         self.owner.job

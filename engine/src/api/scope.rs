@@ -1,53 +1,167 @@
-//! Which cluster, and which submitter, a call belongs to.
+//! Which cluster, and which submitter, a call belongs to: that of the call that runs on this thread, of the scope that was
+//! entered, of the process whose runtime this thread belongs to, or of the only cluster.
 
-use std::cell::RefCell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::runtime::{self, Handle};
+
+use crate::api::cluster::Seat;
 use crate::api::error::{Error, Result};
+use crate::ids::JobId;
 use crate::owner::Owner;
-use crate::worker::host;
+use crate::process::Process;
+use crate::worker::host::{self, Current};
 
 thread_local! {
     static ENTERED: RefCell<Vec<Arc<Owner>>> = const { RefCell::new(Vec::new()) };
+    /// The process and job whose code was last seen on this thread, noted already.
+    static NOTED: Cell<Option<(usize, JobId)>> = const { Cell::new(None) };
 }
 
-/// The clusters that this process is connected to.
-static ALL: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+/// What this process is connected to.
+static ALL: Mutex<All> = Mutex::new(All { clusters: Vec::new(), runtimes: Vec::new() });
+
+struct All {
+    clusters: Vec<Known>,
+    /// The runtimes that processes run async user code on: what such code spawns there is of the same job.
+    runtimes: Vec<Used>,
+}
 
 struct Known {
     owner: Arc<Owner>,
+    seat: Arc<Seat>,
     /// It belongs to a test: others beside it do not see it.
     test: bool,
 }
 
-fn all() -> std::sync::MutexGuard<'static, Vec<Known>> {
+struct Used {
+    runtime: runtime::Id,
+    process: Weak<Process>,
+    /// With their namespaces. If there are several, nobody can say which of them spawned something.
+    jobs: Vec<(JobId, Arc<str>)>,
+}
+
+impl All {
+    /// Whose the runtime of the calling thread is; those of its blocking threads know it too.
+    fn runtime(&self) -> Option<&Used> {
+        if self.runtimes.is_empty() {
+            return None;
+        }
+        let here = Handle::try_current().ok()?.id();
+        self.runtimes.iter().find(|used| used.runtime == here)
+    }
+
+    fn use_runtime(&mut self, runtime: runtime::Id, process: &Arc<Process>, job: JobId, namespace: &Arc<str>) {
+        self.runtimes.retain(|used| used.process.strong_count() > 0);
+        let known = self.runtimes.iter().position(|used| used.runtime == runtime);
+        let at = known.unwrap_or(self.runtimes.len());
+        if known.is_none() {
+            self.runtimes.push(Used { runtime, process: Arc::downgrade(process), jobs: Vec::new() });
+        }
+        let jobs = &mut self.runtimes[at].jobs;
+        if jobs.iter().all(|(known, _)| *known != job) {
+            jobs.push((job, Arc::clone(namespace)));
+        }
+    }
+}
+
+fn all() -> std::sync::MutexGuard<'static, All> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The submitter for calls made here: of the call that runs, of the scope, or of the only cluster.
-pub(crate) fn owner() -> Result<Arc<Owner>> {
+/// The submitter of the innermost scope that this code is in, if it is in one.
+fn scoped() -> Result<Option<Arc<Owner>>> {
     if let Some(owner) = host::with_current(|current| current.map(|current| Arc::clone(current.host.owner()))) {
-        return Ok(owner);
+        return Ok(Some(owner));
     }
     if let Some(owner) = ENTERED.with(|entered| entered.borrow().last().cloned()) {
-        return Ok(owner);
+        return Ok(Some(owner));
     }
-    let all = all();
-    let mut programs = all.iter().filter(|known| !known.test);
-    match (programs.next(), programs.next(), &all[..]) {
-        (Some(only), None, _) | (None, _, [only]) => Ok(Arc::clone(&only.owner)),
-        (None, _, []) => Err(Error::connection("no cluster is connected").remedy("call `actinic::init()` first")),
-        _ => Err(Error::connection(format!("{} clusters are connected, and this is in the scope of none", all.len()))
-            .remedy("use `cluster.enter()` in sync code, or `cluster.scope(future).await`")),
+    let (process, jobs) = match all().runtime() {
+        None => return Ok(None),
+        Some(used) => (used.process.upgrade(), used.jobs.clone()),
+    };
+    // Outside of the lock: an owner may be made.
+    match (process, &jobs[..]) {
+        (None, _) => Err(Error::connection("the cluster was shut down")),
+        (Some(_), []) => Ok(None),
+        (Some(process), [(job, namespace)]) => process.own(*job, Arc::clone(namespace)).map(Some),
+        (Some(_), _) => {
+            Err(Error::connection("several jobs run code here, and this is in the scope of none of them")
+                .remedy(SPAWNED))
+        }
     }
 }
 
-/// Whether a second `init()` here would be in the scope of a cluster.
-pub(crate) fn current() -> Option<Arc<Owner>> {
-    if let Some(owner) = ENTERED.with(|entered| entered.borrow().last().cloned()) {
-        return Some(owner);
+const SPAWNED: &str = "take `let context = actinic::context()` where the call runs, and use `context.enter()` or \
+                       `context.scope(future).await` in what it starts";
+
+/// The submitter for calls made here: of the call that runs, of the scope, or of the only cluster.
+pub(crate) fn owner() -> Result<Arc<Owner>> {
+    if let Some(owner) = scoped()? {
+        return Ok(owner);
     }
-    all().iter().find(|known| !known.test).map(|known| Arc::clone(&known.owner))
+    let all = all();
+    let mut programs = all.clusters.iter().filter(|known| !known.test);
+    match (programs.next(), programs.next(), &all.clusters[..]) {
+        (Some(only), None, _) | (None, _, [only]) => Ok(Arc::clone(&only.owner)),
+        (None, _, []) => Err(Error::connection("no cluster is connected").remedy("call `actinic::init()` first")),
+        _ => Err(Error::connection(format!(
+            "{} clusters are connected, and this is in the scope of none",
+            all.clusters.len()
+        ))
+        .remedy(format!(
+            "use `cluster.enter()` in sync code, or `cluster.scope(future).await`; a thread that a task or an actor starts \
+             is in no scope by itself: {SPAWNED}"
+        ))),
+    }
+}
+
+/// The cluster in whose scope a second `init()` here would be: its submitter here, and how others come to it.
+pub(crate) fn current() -> Result<Option<(Arc<Owner>, Arc<Seat>)>> {
+    let scoped = scoped()?;
+    let all = all();
+    let mut programs = all.clusters.iter().filter(|known| !known.test);
+    Ok(match scoped {
+        None => programs.next().map(|known| (Arc::clone(&known.owner), Arc::clone(&known.seat))),
+        Some(owner) => {
+            let cluster = owner.process.id.cluster;
+            let known = all.clusters.iter().find(|known| known.owner.process.id.cluster == cluster);
+            let seat = known.map_or_else(Default::default, |known| Arc::clone(&known.seat));
+            Some((owner, seat))
+        }
+    })
+}
+
+/// Code of a process's job runs on this thread: what it spawns on the thread's runtime belongs to the same. All processes
+/// of a simulation share its one runtime, which is the test's.
+pub(crate) fn note(current: &Current) {
+    let host = &current.host;
+    if host.process.env.world().is_some() {
+        return;
+    }
+    let here = (Arc::as_ptr(&host.process).addr(), host.job);
+    if NOTED.get() == Some(here) {
+        return;
+    }
+    NOTED.set(Some(here));
+    if let Ok(runtime) = Handle::try_current() {
+        all().use_runtime(runtime.id(), &host.process, host.job, &host.namespace);
+    }
+}
+
+/// A job has ended: what is spawned on the process's runtimes is not of it any more.
+pub(crate) fn job_ended(process: &Arc<Process>, job: JobId) {
+    let mut all = all();
+    for used in all.runtimes.iter_mut().filter(|used| used.process.as_ptr() == Arc::as_ptr(process)) {
+        used.jobs.retain(|(known, _)| *known != job);
+    }
+}
+
+/// What is spawned on a runtime belongs to this owner's job.
+pub(crate) fn add_runtime(runtime: &Handle, owner: &Owner) {
+    all().use_runtime(runtime.id(), &owner.process, owner.job, &owner.namespace);
 }
 
 /// One `init()` of this process starts at a time: of two at the same moment the second finds what the first started,
@@ -57,16 +171,16 @@ pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn add(owner: Arc<Owner>) {
-    all().push(Known { owner, test: false });
+pub(crate) fn add(owner: Arc<Owner>, seat: Arc<Seat>) {
+    all().clusters.push(Known { owner, seat, test: false });
 }
 
-pub(crate) fn add_test(owner: Arc<Owner>) {
-    all().push(Known { owner, test: true });
+pub(crate) fn add_test(owner: Arc<Owner>, seat: Arc<Seat>) {
+    all().clusters.push(Known { owner, seat, test: true });
 }
 
 pub(crate) fn remove(owner: &Arc<Owner>) {
-    all().retain(|known| !Arc::ptr_eq(&known.owner, owner));
+    all().clusters.retain(|known| !Arc::ptr_eq(&known.owner, owner));
 }
 
 /// While it lives, this thread is in a cluster's scope.

@@ -45,6 +45,7 @@ impl Raylet {
     pub(super) fn job_ended(&mut self, job: JobId, ctx: &mut Context<Self>) {
         self.namespaces.remove(&job);
         self.fetching.remove(&job);
+        self.process.job_ended(job);
         self.event(Event::JobEnded { job }, ctx);
         if let Some(spawner) = &mut self.spawner {
             spawner.forget_job(job);

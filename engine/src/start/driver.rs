@@ -23,6 +23,7 @@ pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>) -> Ar
     let job = JobId(process.env.uuid());
     let namespace = namespace.unwrap_or_else(|| process.env.uuid().simple().to_string());
     let owner = process.new_owner(job, Arc::from(namespace.as_str()));
+    process.is_member(&owner);
     let row = JobRow {
         id: job,
         driver: owner.id,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actinic_transport::{Net, Peer};
 
+use crate::api::cluster::Seat;
 use crate::api::error::{Error, Result};
 use crate::api::op::wait_for;
 use crate::env::Env;
@@ -43,7 +44,8 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
         // The first owner of a process stands for it as a borrower; it is also what its tasks submit with.
         let host = Host::new(Arc::clone(&process), boot.worker, boot.job, Arc::from(boot.namespace.as_str()), None);
         // So does a thread that its tasks start.
-        crate::api::scope::add(Arc::clone(host.owner()));
+        crate::api::scope::add(Arc::clone(host.owner()), Seat::of_worker(&boot.gcs));
+        process.is_member(host.owner());
         let slot = TaskSlot::new(host, Arc::clone(&process.pool));
         process.keep_slot(&slot);
         listen(&process, &endpoint, &Components { home: Some(boot.raylet.id), ..Components::default() });

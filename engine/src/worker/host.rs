@@ -149,6 +149,7 @@ pub(crate) fn enter<R>(current: &Current, body: impl FnOnce() -> R) -> R {
             self.0.end();
         }
     }
+    crate::api::scope::note(current);
     let _ends = current.note().map(Ends);
     CURRENT.set(current, body)
 }

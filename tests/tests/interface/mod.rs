@@ -10,6 +10,7 @@ mod actors;
 mod context;
 mod errors;
 mod objects;
+mod scope;
 mod start;
 mod tasks;
 mod testing;
