@@ -269,3 +269,158 @@ async fn arguments_arrive_reversed(cluster: TestCluster) -> actinic::Result<()> 
     }
     Ok(())
 }
+
+/// Functions of `spawn_blocking` wait in virtual time, beside each other and in tasks, and equal seeds are equal runs.
+#[test]
+fn blocking_functions_wait_in_virtual_time() {
+    async fn blocks(time: u64) -> actinic::Result<u64> {
+        let blocking = move || nap::remote(ms(time)).blocking();
+        tokio::task::spawn_blocking(blocking).await.map_err(Error::other)?
+    }
+    #[actinic::remote]
+    async fn blocks_in_a_task(time: u64) -> actinic::Result<u64> {
+        blocks(time).await
+    }
+    let run = |seed| {
+        let options = TestOptions::new(file!(), line!()).num_cpus(4).timeout(20).sim(true).seed(seed);
+        run_test(options, |cluster| async move {
+            let node = cluster.add_node().num_cpus(4).await.unwrap();
+            assert_eq!(blocks(3000).await.unwrap(), 7);
+            let there = blocks_in_a_task::options().scheduling(Scheduling::on(&node)).remote(500);
+            let many: Vec<_> = (0..8).map(|at| tokio::spawn(blocks(100 + at % 3))).collect();
+            for one in many {
+                assert_eq!(one.await.unwrap().unwrap(), 7);
+            }
+            assert_eq!(there.await.unwrap(), 7);
+            let took = cluster.sim().now();
+            assert!((ms(3500)..ms(4000)).contains(&took), "{took:?}");
+            (cluster.sim().trace_hash(), took)
+        })
+    };
+    let first = run(11);
+    for _ in 0..4 {
+        assert_eq!(first, run(11));
+    }
+    assert_ne!(first, run(12));
+}
+
+/// At the deadline of a test what waits in blocking functions ends too.
+#[test]
+fn a_blocking_function_does_not_outlive_its_test() {
+    let said = elsewhere("simulation::blocks_too_long");
+    assert!(said.contains("was not done within 5s of virtual time") && said.contains("nap"), "{said}");
+}
+
+#[actinic::test(sim, timeout = 5)]
+#[ignore = "another test runs it in a process of its own"]
+async fn blocks_too_long() -> actinic::Result<()> {
+    let blocking = || nap::remote(Duration::from_secs(30)).blocking();
+    tokio::task::spawn_blocking(blocking).await.map_err(Error::other)?.map(drop)
+}
+
+/// A thread that the simulation does not know would wait for ever: it is told at once.
+#[actinic::test(sim, timeout = 5)]
+fn an_unknown_threads_wait_is_refused(cluster: TestCluster) -> actinic::Result<()> {
+    let there = nap::remote(ms(1));
+    let wait = |wait: &(dyn Fn() -> actinic::Result<()> + Sync)| {
+        let error = std::thread::scope(|threads| threads.spawn(wait).join().unwrap()).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+        assert!(error.to_string().contains("spawn_blocking"), "{error}");
+    };
+    wait(&|| actinic::get(&there).blocking().map(drop));
+    wait(&|| actinic::wait(std::slice::from_ref(&there)).blocking().map(drop));
+    wait(&|| vec![there.clone()].remove(0).blocking().map(drop));
+    wait(&|| {
+        let _scope = cluster.enter();
+        actinic::sleep(ms(1)).blocking()
+    });
+    assert_eq!(there.blocking()?, 7);
+    Ok(())
+}
+
+struct Meeting {
+    here: std::sync::Mutex<u32>,
+    all: std::sync::Condvar,
+}
+
+#[actinic::remote(max_concurrency = 3)]
+impl Meeting {
+    fn new() -> Meeting {
+        Meeting { here: 0.into(), all: std::sync::Condvar::new() }
+    }
+    fn meet(&self) -> u32 {
+        let mut here = self.here.lock().unwrap();
+        *here += 1;
+        self.all.notify_all();
+        *self.all.wait_while(here, |here| *here < 3).unwrap()
+    }
+}
+
+/// What the watch says of a run that stands still.
+fn stands_still(test: &str, who: &str, pending: &str) {
+    let begun = Instant::now();
+    let said = elsewhere(test);
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(25), "{took:?}: {said}");
+    for part in [who, pending, "stands still: for 5s", "SEED=13", "spawn_blocking", "of virtual time"] {
+        assert!(said.contains(part), "no {part:?} in:\n{said}");
+    }
+}
+
+#[test]
+fn calls_that_wait_for_each_other_outside_of_actinic_are_told() {
+    stands_still(
+        "simulation::meets",
+        "the thread actinic-exec, which runs task Meeting.meet",
+        "it runs, or waits for its turn",
+    );
+}
+
+#[actinic::test(sim, timeout = 3, seed = 13)]
+#[ignore = "another test runs it in a process of its own"]
+async fn meets() -> actinic::Result<()> {
+    let meeting = Meeting::remote();
+    let calls = [meeting.meet(), meeting.meet(), meeting.meet()];
+    actinic::get(&calls).await.map(drop)
+}
+
+#[test]
+fn a_test_whose_thread_waits_outside_of_actinic_is_told() {
+    stands_still("simulation::joins", "the simulating thread", "nap");
+    stands_still("simulation::joins_sync", "the thread the test's own", "nap");
+}
+
+fn waits_for_nothing() {
+    let (_tell, hear) = std::sync::mpsc::channel::<()>();
+    hear.recv().unwrap();
+}
+
+#[actinic::test(sim, timeout = 3, seed = 13)]
+#[ignore = "another test runs it in a process of its own"]
+async fn joins() {
+    let _nap = nap::remote(ms(100));
+    waits_for_nothing();
+}
+
+#[actinic::test(sim, timeout = 3, seed = 13)]
+#[ignore = "another test runs it in a process of its own"]
+fn joins_sync() {
+    let _nap = nap::remote(ms(100));
+    waits_for_nothing();
+}
+
+#[actinic::remote]
+fn stuck() {
+    waits_for_nothing();
+}
+
+#[test]
+fn a_sync_tests_task_that_waits_outside_of_actinic_is_told() {
+    stands_still("simulation::waits_for_stuck", "the thread actinic-exec, which runs task stuck", "stuck");
+}
+
+#[actinic::test(sim, timeout = 3, seed = 13)]
+#[ignore = "another test runs it in a process of its own"]
+fn waits_for_stuck() -> actinic::Result<()> {
+    stuck::remote().blocking()
+}

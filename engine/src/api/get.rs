@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::error::{Error, Result};
 use crate::api::object_ref::ObjectRef;
-use crate::api::op::{block_on, check_may_block, wait_for};
+use crate::api::op::{block_on, check_is_simulated, check_may_block, wait_for};
 use crate::object::{RawRef, Resolved, State, Target};
 use crate::value::{self, Value};
 use crate::wait::{Countdown, Waiter};
@@ -180,6 +180,9 @@ impl<V: Send + 'static> Get<V> {
     pub fn blocking(self) -> Result<V> {
         let RefList { refs, lengths } = self.list;
         check_may_block()?;
+        if let Some(object) = refs.first() {
+            check_is_simulated(object.process())?;
+        }
         let bound = Bound::new(&refs, self.timeout);
         let countdown = countdown_for(refs.iter(), refs.len(), true);
         if let Some(countdown) = &countdown
@@ -477,6 +480,7 @@ pub(crate) fn get_blocking<T: DeserializeOwned + Send + 'static>(
     timeout: Option<Duration>,
 ) -> Result<T> {
     check_may_block()?;
+    check_is_simulated(object.process())?;
     let bound = Bound::new(std::slice::from_ref(object), timeout);
     if !object.slot().is_ready() {
         let countdown = Countdown::new(1, false);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::api::error::{Error, Result};
 use crate::env::{Parker, park};
+use crate::process::Process;
 use crate::wait::Countdown;
 use crate::worker::host;
 
@@ -41,6 +42,9 @@ impl<T: Send + 'static> Op<T> {
     /// Those of the operation, and `InvalidArgument` on a thread of an async runtime, which must not be blocked.
     pub fn blocking(self) -> Result<T> {
         check_may_block()?;
+        if let Ok(owner) = crate::api::scope::owner() {
+            check_is_simulated(&owner.process)?;
+        }
         block_on(self.future)
     }
 }
@@ -61,6 +65,15 @@ pub(crate) fn check_may_block() -> Result<()> {
     }
     Err(Error::invalid_argument("a blocking call on a thread of an async runtime would stop everything else there")
         .remedy("use `.await` here, or call from `tokio::task::spawn_blocking` or a thread of your own"))
+}
+
+/// Whether this thread may wait for what comes of a process: a simulation goes on only while threads wait that it knows.
+pub(crate) fn check_is_simulated(process: &Process) -> Result<()> {
+    if process.env.world().is_none() || crate::env::is_simulated() {
+        return Ok(());
+    }
+    Err(Error::invalid_argument("a thread that the simulation does not know cannot wait in its time")
+        .remedy("use `tokio::task::spawn_blocking` instead of a thread of your own, or leave out `sim`"))
 }
 
 struct ThreadWaker {

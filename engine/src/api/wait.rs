@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::api::error::{Error, Result};
 use crate::api::get::{Bound, Down, check_cancelled, countdown_for, fetch_on_system};
 use crate::api::object_ref::Ref;
-use crate::api::op::{block_on, check_may_block, wait_for};
+use crate::api::op::{block_on, check_is_simulated, check_may_block, wait_for};
 use crate::api::options::IntoCount;
 use crate::object::{RawRef, Resolved};
 use crate::wait::Countdown;
@@ -206,6 +206,9 @@ impl<R: Ref> Wait<R> {
     /// Those of `wait`, and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<(Vec<R>, Vec<R>)> {
         check_may_block()?;
+        if let Some(one) = self.refs.first() {
+            check_is_simulated(one.raw_ref().0.process())?;
+        }
         let Some((bound, countdown)) = self.begin()? else { return Ok((Vec::new(), Vec::new())) };
         if let Some(countdown) = countdown {
             let process = Arc::clone(self.refs[0].raw_ref().0.process());

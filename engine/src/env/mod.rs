@@ -281,6 +281,11 @@ pub(crate) fn park(at_most: Option<Duration>) {
     }
 }
 
+/// Whether the calling thread belongs to a simulation.
+pub(crate) fn is_simulated() -> bool {
+    sim::current().is_some()
+}
+
 /// Whether the calling thread runs an async runtime, which must not wait.
 pub(crate) fn runs_a_runtime() -> bool {
     // A simulation's threads of user code know its runtime for the sake of its clock, and run none.

@@ -9,14 +9,19 @@
 //!   or ends. Which of the runnable threads is next is drawn from the seed.
 //! - WORLD-3: when a simulation ends, what still waits in it is unwound, as by a crash of its worker.
 //!
-//! The simulation cannot see a thread wait elsewhere, such as for a lock that another one holds: it gives up after
-//! [`STUCK`] of real time and names the thread.
+//! - WORLD-4: a thread of `spawn_blocking` is one of them from its start to its end ([`blocking`]).
+//!
+//! The simulation cannot see a thread wait elsewhere, such as for a lock that another one holds: a [`Watch`] in real time
+//! ends the run then, and names the thread.
+
+mod blocking;
+mod watch;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -27,9 +32,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Parker;
+use blocking::Blocking;
+pub(crate) use watch::Watch;
+use watch::{Progress, Stuck};
 
-/// User code that holds the baton for this long has waited outside of Actinic, or spins.
-const STUCK: Duration = Duration::from_secs(60);
 /// How long, in virtual time, the processes of a simulation may take to end.
 const LAST: Duration = Duration::from_secs(20);
 
@@ -54,6 +60,8 @@ pub(crate) struct World {
     held: Mutex<bool>,
     given_back: Condvar,
     over: AtomicBool,
+    blocking: Blocking,
+    progress: Progress,
 }
 
 thread_local! {
@@ -66,17 +74,46 @@ pub(super) fn current() -> Option<Arc<World>> {
     WORLD.with(|world| world.borrow().clone())
 }
 
+/// Notes which call the calling thread runs.
+pub(crate) fn runs(call: impl FnOnce() -> String) {
+    if let Some(baton) = Baton::current() {
+        *lock(&baton.runs) = Some(call());
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Plain data under every lock here.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `body` and everything it starts in a simulation.
+/// Runs `body` and everything it starts in a simulation; why it stands still, if the watch had to end it.
+pub(crate) fn watched<F: Future>(
+    seed: u64,
+    watch: Watch,
+    body: impl FnOnce(super::Env) -> F,
+) -> Result<F::Output, Stuck> {
+    run_watched(seed, |world| watch.begin(world), body)
+}
+
+/// As [`watched`], for tests of the engine itself.
+#[cfg(test)]
 pub(crate) fn run<F: Future>(seed: u64, body: impl FnOnce(super::Env) -> F) -> F::Output {
+    watched(seed, Watch::default(), body).unwrap_or_else(|stuck| panic!("{stuck}"))
+}
+
+fn run_watched<F: Future, G>(
+    seed: u64,
+    watch: impl FnOnce(&Arc<World>) -> G,
+    body: impl FnOnce(super::Env) -> F,
+) -> Result<F::Output, Stuck> {
     // A test's output is shown if it fails.
     eprintln!("SEED={seed}");
+    let known: Arc<OnceLock<Weak<World>>> = Arc::default();
     let system = actix_rt::System::with_tokio_rt(|| {
-        match tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true);
+        blocking::hook(&mut builder, &known);
+        match builder.build() {
             Ok(runtime) => runtime,
             Err(error) => panic!("no tokio runtime could be started: {error}"),
         }
@@ -97,44 +134,71 @@ pub(crate) fn run<F: Future>(seed: u64, body: impl FnOnce(super::Env) -> F) -> F
             held: Mutex::new(false),
             given_back: Condvar::new(),
             over: AtomicBool::new(false),
+            blocking: Blocking::default(),
+            progress: Progress::default(),
         });
+        // Set once, here.
+        let _ = known.set(Arc::downgrade(&world));
+        let _watch = watch(&world);
         let _entered = Entered::new(&world);
         tokio::task::spawn_local(run_locals(locals));
         tokio::task::spawn_local(Arc::clone(&world).pass_the_baton());
+        tokio::task::spawn_local(Arc::clone(&world).let_blocking_run());
         let env = super::Env { inner: Arc::new(super::Inner::Sim(Arc::clone(&world))) };
-        let done = Caught { future: Box::pin(async move { body(env).await }) }.await;
-        world.finish().await;
-        done
+        let body = Caught { future: Box::pin(async move { body(env).await }) };
+        tokio::select! {
+            biased;
+            stuck = world.progress.stuck() => {
+                world.over.store(true, Ordering::Release);
+                Err(stuck)
+            }
+            done = body => {
+                world.finish().await;
+                Ok(done)
+            }
+        }
     });
     match done {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic),
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(stuck) => {
+            // Its end would wait for the thread that does not end.
+            std::mem::forget(system);
+            Err(stuck)
+        }
     }
 }
 
 /// Runs sync code in a simulation: the calling thread is one of its threads of user code, and another one simulates.
-/// The simulation ends when `watch` does, which is told when `body` is done; `None` if that was before its time.
+/// The simulation ends when `late` does, which is told when `body` is done; `None` if that was before its time.
 pub(crate) fn run_sync<R, F>(
     seed: u64,
+    watch: Watch,
     body: impl FnOnce(super::Env) -> R,
-    watch: impl FnOnce(oneshot::Receiver<()>) -> F + Send + 'static,
-) -> Option<R>
+    late: impl FnOnce(oneshot::Receiver<()>) -> F + Send + 'static,
+) -> Result<Option<R>, Stuck>
 where
     F: Future<Output = ()>,
 {
     let (tell, hear) = std::sync::mpsc::channel();
     let (done, is_done) = oneshot::channel();
     let (gone, is_gone) = std::sync::mpsc::channel();
+    let (watching, watched) = std::sync::mpsc::channel();
     let started = super::thread("actinic-sim", move || {
-        run(seed, |env| async move {
+        let watch = |world: &Arc<World>| {
+            // The caller keeps it.
+            let _ = watching.send(watch.begin(world));
+        };
+        let begin = |env: super::Env| async move {
             if let Some(world) = env.world() {
                 // The caller waits for it, and is put among the threads before anything runs.
-                let baton = world.baton("the test");
+                let baton = world.baton(TEST);
                 let _ = tell.send((env.clone(), baton));
             }
-            watch(is_done).await;
-        });
-        let _ = gone.send(());
+            late(is_done).await;
+        };
+        let ran = run_watched(seed, watch, begin);
+        let _ = gone.send(ran.err());
     });
     if let Err(error) = started {
         panic!("no thread could be started for a simulation: {error}");
@@ -143,6 +207,7 @@ where
         Ok(begun) => begun,
         Err(_) => panic!("the simulation did not begin"),
     };
+    let _watch = watched.recv();
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         baton.run(|| {
             let body = body(env);
@@ -151,13 +216,18 @@ where
         })
     }));
     // Its thread has panicked if it says nothing, and has said so itself.
-    let _ = is_gone.recv();
+    if let Ok(Some(stuck)) = is_gone.recv() {
+        return Err(stuck);
+    }
     match ended {
-        Ok(body) => Some(body),
-        Err(panic) if crate::worker::job::is_crash(&*panic) => None,
+        Ok(body) => Ok(Some(body)),
+        Err(panic) if crate::worker::job::is_crash(&*panic) => Ok(None),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
+
+/// The thread of a sync test, among the others.
+const TEST: &str = "the test's own";
 
 /// While it lives, the thread belongs to a simulation.
 struct Entered(Option<Arc<World>>);
@@ -282,8 +352,15 @@ impl World {
 
     /// The baton of a new thread, which is among those that may run.
     fn baton(self: &Arc<Self>, name: &str) -> Arc<Baton> {
+        let baton = self.new_baton(name);
+        self.enqueue(Arc::clone(&baton));
+        baton
+    }
+
+    fn new_baton(self: &Arc<Self>, name: &str) -> Arc<Baton> {
         let baton = Arc::new(Baton {
             name: name.to_owned(),
+            runs: Mutex::default(),
             world: Arc::clone(self),
             state: Mutex::new(BatonState { phase: Phase::Ready, token: false, timer: None }),
             go: Condvar::new(),
@@ -292,7 +369,6 @@ impl World {
         batons.retain(|baton| baton.strong_count() > 0);
         batons.push(Arc::downgrade(&baton));
         drop(batons);
-        self.enqueue(Arc::clone(&baton));
         baton
     }
 
@@ -325,22 +401,28 @@ impl World {
             }
         };
         *lock(&self.held) = true;
+        self.progress.turn(Some(&next));
         next.go();
         let held = lock(&self.held);
-        let waited = self.given_back.wait_timeout_while(held, STUCK, |held| *held);
-        let (held, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        assert!(
-            !*held,
-            "thread {} has neither ended nor waited inside Actinic for {STUCK:?}: it spins, or waits for another thread, \
-             and in a simulation only one runs",
-            next.name
-        );
+        let waited = self.given_back.wait_while(held, |held| *held && !self.progress.is_stuck());
+        let held = waited.unwrap_or_else(PoisonError::into_inner);
+        if *held {
+            // The run ends here; a sync test hears of it where it waits, unless it is what does not end.
+            self.over.store(true, Ordering::Release);
+            let test = lock(&self.batons).iter().filter_map(Weak::upgrade).find(|baton| baton.name == TEST);
+            if let Some(test) = test.filter(|test| !Arc::ptr_eq(test, &next)) {
+                test.go();
+            }
+            self.progress.tell_stuck();
+            return false;
+        }
+        self.progress.turn(None);
         true
     }
 
     fn give_back(&self) {
         *lock(&self.held) = false;
-        self.given_back.notify_one();
+        self.given_back.notify_all();
     }
 
     // ---- the end
@@ -355,6 +437,7 @@ impl World {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.over.store(true, Ordering::Release);
+        self.end_blocking();
         let left: Vec<Arc<Baton>> = lock(&self.batons).iter().filter_map(Weak::upgrade).collect();
         for baton in left {
             baton.unpark();
@@ -375,6 +458,8 @@ impl Drop for Lives {
 /// The place of a thread of user code in a simulation.
 pub(crate) struct Baton {
     name: String,
+    /// The call that it runs, or ran last.
+    runs: Mutex<Option<String>>,
     world: Arc<World>,
     state: Mutex<BatonState>,
     go: Condvar,

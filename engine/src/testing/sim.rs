@@ -19,8 +19,11 @@ use crate::testing::{Node, TestCluster, TestOptions};
 ///
 /// Everything of the test runs on one thread, in virtual time, and all chance comes from the seed, which a failing test
 /// prints (`SEED=7`; replay it with `ACTINIC_SEED=7`, or `seed = 7`). Sync remote code has threads of its own, of which
-/// one at a time runs, until it ends or waits in Actinic. What a simulation cannot do: real sockets and files, threads
-/// of the test's own, locks held while a remote call is waited for, and `tokio::select!` without `biased`.
+/// one at a time runs, until it ends or waits in Actinic; so have functions of `tokio::task::spawn_blocking`. What a
+/// simulation cannot do: real sockets and files, threads of the test's own, locks held while a remote call is waited for,
+/// and `tokio::select!` without `biased`. A blocking call of a thread that the simulation does not know is refused; where a
+/// thread waits for what cannot come, the test ends after as much real time as its `timeout` (at least 5 s, at most 60 s),
+/// and says which.
 ///
 /// ```no_run
 /// use actinic::prelude::*;
@@ -118,23 +121,55 @@ impl Sim {
     }
 }
 
+/// What is known of a test's cluster once it has started.
+type Known = Arc<Mutex<Option<Arc<World>>>>;
+
+fn pending(known: &Known) -> String {
+    let world = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    world.map_or_else(|| "  its cluster has not started".to_owned(), |world| pending_in(&world.processes()))
+}
+
+/// It stands still if nothing moves in it for as long, in real time, as it may take in virtual time.
+fn watch(options: &TestOptions, known: &Known) -> env::Watch {
+    const LEAST: Duration = Duration::from_secs(5);
+    const MOST: Duration = Duration::from_secs(60);
+    let known = Arc::clone(known);
+    env::Watch {
+        what: format!("the test at {}", options.place()),
+        limit: options.timeout.clamp(LEAST, MOST),
+        pending: Box::new(move || pending(&known)),
+    }
+}
+
+/// Starts the cluster; what is spawned in the simulation is in its scope.
+fn begin(options: TestOptions, known: &Known) -> (TestCluster, Duration, String) {
+    let begun = start(options);
+    *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun.0.world());
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        scope::add_runtime(&runtime, begun.0.owner());
+    }
+    begun
+}
+
 /// As [`run_test`](super::run_test), simulated.
 pub(super) fn run<F, Fut, R>(seed: u64, options: TestOptions, test: F) -> R
 where
     F: FnOnce(TestCluster) -> Fut,
     Fut: Future<Output = R>,
 {
-    env::run(seed, |_| async {
-        let (cluster, timeout, place) = start(options);
-        let world = cluster.world();
+    let known = Known::default();
+    let watch = watch(&options, &known);
+    let done = env::watched(seed, watch, |_| async {
+        let (cluster, timeout, place) = begin(options, &known);
         let _entered = scope::enter(cluster.owner());
         let mut test = std::pin::pin!(test(cluster));
         match tokio::time::timeout(timeout, &mut test).await {
             Ok(done) => done,
             // The test still holds what it waits for.
-            Err(_) => late(&place, timeout, &pending_in(&world.processes())),
+            Err(_) => late(&place, timeout, &pending(&known)),
         }
-    })
+    });
+    done.unwrap_or_else(|stuck| panic!("{stuck}"))
 }
 
 /// As [`run_test_sync`](super::run_test_sync), simulated.
@@ -143,25 +178,25 @@ where
     F: FnOnce(TestCluster) -> R,
 {
     let (timeout, place) = (options.timeout, options.place());
-    let known: Arc<Mutex<Option<Arc<World>>>> = Arc::default();
+    let known = Known::default();
+    let watch = watch(&options, &known);
     let left = Arc::new(OnceLock::new());
     let (watched, told) = (Arc::clone(&known), Arc::clone(&left));
     let body = |_: Env| {
-        let (cluster, ..) = start(options);
-        *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(cluster.world());
+        let (cluster, ..) = begin(options, &known);
         let _entered = scope::enter(&Arc::clone(cluster.owner()));
         test(cluster)
     };
-    let watch = move |done| async move {
+    let late_at = move |done| async move {
         if tokio::time::timeout(timeout, done).await.is_err() {
-            let world = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // Set once, here.
-            let _ = told.set(world.map(|world| pending_in(&world.processes())).unwrap_or_default());
+            let _ = told.set(pending(&watched));
         }
     };
-    match env::run_sync(seed, body, watch) {
-        Some(done) => done,
-        None => late(&place, timeout, left.get().map_or("", String::as_str)),
+    match env::run_sync(seed, watch, body, late_at) {
+        Ok(Some(done)) => done,
+        Ok(None) => late(&place, timeout, left.get().map_or("", String::as_str)),
+        Err(stuck) => panic!("{stuck}"),
     }
 }
 
