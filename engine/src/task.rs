@@ -281,7 +281,7 @@ impl Task {
         match &self.what {
             What::Put => "it was put".to_owned(),
             What::Lifeline(_) | What::Ready(_) => "its actor is not made yet".to_owned(),
-            _ if self.missing.load(Ordering::Acquire) > 0 => "it waits for its arguments".to_owned(),
+            _ if self.depends && self.missing.load(Ordering::Acquire) > 0 => "it waits for its arguments".to_owned(),
             What::Function(_) => self.owner.explain(self),
             What::Method(call) => format!("it runs, or waits for its turn: {}", call.client.real().explain()),
         }
