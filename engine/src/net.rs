@@ -407,7 +407,10 @@ impl Ear {
             let (process, peer) = (Arc::clone(&self.process), from.clone());
             self.process.spawn(async move {
                 let kept = match pull(&peer, keep.object).await {
-                    Ok(value) => process.store.insert(keep.object, value).map(|()| process.address()),
+                    Ok(value) => process.charge(value.size()).map(|()| {
+                        process.store.insert(keep.object, value);
+                        process.address()
+                    }),
                     Err(error) => Err(Error::object_lost(format!("object {} did not arrive: {error}", keep.object))),
                 };
                 // The worker may have gone meanwhile.

@@ -184,7 +184,8 @@ impl Slot {
     /// Makes a slot whose value was freed wait for it again; `false` if it has a value, or waits.
     pub(crate) fn reopen(&self) -> bool {
         let mut state = self.lock();
-        let freed = self.holds() == 0 && matches!(*state, State::Ready(Resolved::Error(_)));
+        // A failure of its own stays: what needs it ran with that.
+        let freed = matches!(*state, State::Ready(Resolved::Error(Error::ObjectFreed { .. })));
         if freed {
             // The error of freeing holds nothing.
             *state = State::Pending(Waiters::None);

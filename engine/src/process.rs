@@ -1056,7 +1056,7 @@ impl Drop for Process {
 }
 
 /// Waits for an object's outcome.
-async fn ready(object: &RawRef) {
+pub(crate) async fn ready(object: &RawRef) {
     let (tell, hear) = tokio::sync::oneshot::channel();
     crate::actor::client::when_ready(object, move || {
         // Whoever waited may have gone.

@@ -224,13 +224,18 @@ impl Task {
 
     /// Begins another attempt at a task that is done; `false` if the options allow no more.
     pub(crate) fn begin_again(&self) -> bool {
-        self.missing.store(1, Ordering::Release);
-        self.again.store(true, Ordering::SeqCst);
-        let begins = self.next_attempt();
-        if !begins {
-            self.end_again();
+        if self.is_cancelled() || !self.may_try_again() {
+            return false;
         }
-        begins
+        self.missing.store(1, Ordering::Release);
+        self.attempt.fetch_add(1, Ordering::AcqRel);
+        self.again.store(true, Ordering::SeqCst);
+        true
+    }
+
+    /// Whether the options allow another attempt.
+    pub(crate) fn may_try_again(&self) -> bool {
+        self.meta.max_retries < 0 || i64::from(self.attempt()) < self.meta.max_retries
     }
 
     pub(crate) fn end_again(&self) {
@@ -409,10 +414,7 @@ impl Task {
     /// Begins another attempt if the options allow one more; `system` faults and asked-for errors count together.
     pub(crate) fn next_attempt(&self) -> bool {
         let made = self.attempt.load(Ordering::Acquire);
-        if self.is_cancelled()
-            || self.is_over()
-            || (self.meta.max_retries >= 0 && i64::from(made) >= self.meta.max_retries)
-        {
+        if self.is_cancelled() || self.is_over() || !self.may_try_again() {
             return false;
         }
         self.attempt.store(made + 1, Ordering::Release);

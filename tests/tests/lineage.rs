@@ -244,6 +244,53 @@ async fn lineage_keeps_no_values_that_can_be_made_again(cluster: TestCluster) ->
     cluster.idle().await
 }
 
+/// The only CPU waits for an argument that is lost: it is lent to the task that makes that again.
+#[actinic::test(num_cpus = 1)]
+async fn what_waits_for_a_lost_argument_lends_its_cpu(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    let soft = Scheduling::NodeAffinity { node: node.id(), soft: true };
+    let lost: Vec<_> = (0..3).map(|fill| make::options().scheduling(soft.clone()).remote(fill, &runs)).collect();
+    actinic::wait(&lost).num_returns(3).await?;
+    node.kill().await?;
+    let firsts: Vec<_> = lost.iter().map(first::remote).collect();
+    assert_eq!(actinic::get(&firsts).timeout(Duration::from_secs(30)).await?, [0, 1, 2]);
+    drop((lost, firsts, runs));
+    cluster.idle().await
+}
+
+/// A `put` that stays for lineage's sake only makes room for a result that is fetched.
+#[actinic::test(num_cpus = 1, object_store_memory = 10_000_000)]
+async fn lineage_makes_room_for_what_is_fetched(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).object_store_memory(20_000_000).await?;
+    let put = actinic::put(&Buffer::from(vec![1u8; 6_000_000])).await?;
+    let runs = Runs::remote();
+    let more = next::options().scheduling(on(&node)).remote(&put, &runs);
+    more.done().await?;
+    drop(put);
+    assert_eq!(more.clone().await?.len(), 6_000_000);
+    drop((more, runs));
+    cluster.idle().await
+}
+
+/// What is run again can be cancelled.
+#[actinic::test(num_cpus = 1)]
+async fn what_runs_again_can_be_cancelled(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    let runs = Runs::remote();
+    let object = make::options().resource("there", 1).remote(1, &runs);
+    object.done().await?;
+    node.kill().await?;
+    // It waits for a node that has it, which never comes.
+    let waits = actinic::get(&object).timeout(Duration::from_secs(3)).await.unwrap_err();
+    assert!(matches!(waits, Error::GetTimeout { .. }), "{waits:?}");
+    actinic::cancel(&object).await?;
+    let error = actinic::get(&object).timeout(Duration::from_secs(30)).await.unwrap_err();
+    assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+    drop((object, runs));
+    cluster.idle().await
+}
+
 /// A `put` that stays for lineage's sake only makes room for another.
 #[actinic::test(num_cpus = 1, object_store_memory = 10_000_000)]
 async fn lineage_makes_room(cluster: TestCluster) -> actinic::Result<()> {

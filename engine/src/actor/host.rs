@@ -269,7 +269,7 @@ impl ActorHost {
         let actor = Arc::clone(self);
         let process = Arc::clone(&self.host.process);
         self.host.process.spawn(async move {
-            if let Err(error) = process.fetch_dependencies(&task).await {
+            if let Err(error) = process.fetch_dependencies(&task, None).await {
                 Task::finish_all(&task, Resolved::Error(error.subject(task.describe())));
             }
             actor.lock().fetching.remove(&task.id());

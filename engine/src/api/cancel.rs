@@ -99,7 +99,7 @@ impl Process {
         let mut cancelling = Vec::new();
         for owner in self.owners() {
             for task in owner.tasks() {
-                if task.parent == mark && !task.is_done() {
+                if task.parent == mark && !task.is_over() {
                     cancelling.extend(self.cancel_children(task.id()));
                     cancelling.extend(task.owner.cancel_children_away(&task));
                     match owner.cancel(&task, false) {

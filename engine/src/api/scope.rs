@@ -2,7 +2,7 @@
 //! entered, of the process whose runtime this thread belongs to, or of the only cluster.
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::{self, Handle};
 
@@ -66,23 +66,22 @@ impl All {
     }
 }
 
-fn all() -> std::sync::MutexGuard<'static, All> {
+fn all() -> MutexGuard<'static, All> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The submitter of the innermost scope that this code is in, if it is in one.
-fn scoped() -> Result<Option<Arc<Owner>>> {
-    if let Some(owner) = host::with_current(|current| current.map(|current| Arc::clone(current.host.owner()))) {
-        return Ok(Some(owner));
-    }
-    if let Some(owner) = ENTERED.with(|entered| entered.borrow().last().cloned()) {
-        return Ok(Some(owner));
-    }
-    let (process, jobs) = match all().runtime() {
-        None => return Ok(None),
-        Some(used) => (used.process.upgrade(), used.jobs.clone()),
-    };
-    // Outside of the lock: an owner may be made.
+/// The submitter of the call that runs on this thread, or of the scope that it entered last.
+fn entered() -> Option<Arc<Owner>> {
+    host::with_current(|current| current.map(|current| Arc::clone(current.host.owner())))
+        .or_else(|| ENTERED.with(|entered| entered.borrow().last().cloned()))
+}
+
+/// The submitter of the process whose runtime this thread belongs to, if it is one's.
+fn of_runtime(all: MutexGuard<'static, All>) -> Result<Option<Arc<Owner>>> {
+    let Some(used) = all.runtime() else { return Ok(None) };
+    let (process, jobs) = (used.process.upgrade(), used.jobs.clone());
+    // An owner may be made.
+    drop(all);
     match (process, &jobs[..]) {
         (None, _) => Err(Error::connection("the cluster was shut down")),
         (Some(_), []) => Ok(None),
@@ -94,15 +93,26 @@ fn scoped() -> Result<Option<Arc<Owner>>> {
     }
 }
 
+/// The submitter of the innermost scope that this code is in, if it is in one.
+fn scoped() -> Result<Option<Arc<Owner>>> {
+    entered().map_or_else(|| of_runtime(all()), |owner| Ok(Some(owner)))
+}
+
 const SPAWNED: &str = "take `let context = actinic::context()` where the call runs, and use `context.enter()` or \
                        `context.scope(future).await` in what it starts";
 
 /// The submitter for calls made here: of the call that runs, of the scope, or of the only cluster.
 pub(crate) fn owner() -> Result<Arc<Owner>> {
-    if let Some(owner) = scoped()? {
+    if let Some(owner) = entered() {
         return Ok(owner);
     }
-    let all = all();
+    let mut all = all();
+    if all.runtime().is_some() {
+        if let Some(owner) = of_runtime(all)? {
+            return Ok(owner);
+        }
+        all = self::all();
+    }
     let mut programs = all.clusters.iter().filter(|known| !known.test);
     match (programs.next(), programs.next(), &all.clusters[..]) {
         (Some(only), None, _) | (None, _, [only]) => Ok(Arc::clone(&only.owner)),

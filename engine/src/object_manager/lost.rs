@@ -73,8 +73,11 @@ impl Process {
     pub(crate) fn answer_lost(self: &Arc<Self>, to: &Peer, object: ObjectId, kept: RawRef, lost: Vec<ProcessId>) {
         let (process, to) = (Arc::clone(self), to.clone());
         self.spawn(async move {
-            let Some(owner) = process.owner_numbered(object.task.owner.number) else { return };
-            match owner.restore(&kept, &lost).await {
+            let restored = match process.owner_numbered(object.task.owner.number) {
+                Some(owner) => owner.restore(&kept, &lost).await,
+                None => Err(Error::object_freed(format!("object {object} is not known to its owner any more"))),
+            };
+            match restored {
                 Ok(_) => process.answer_object(&to, object, kept),
                 Err(error) => {
                     let answer = ObjectAnswer { object, outcome: WireOutcome::Error(error) };

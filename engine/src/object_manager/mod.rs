@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use actinic_transport::{BulkAnswer, BulkError, BulkHandler, Peer};
+use actinic_transport::{BulkAnswer, BulkError, BulkHandler, Peer, ProcessId};
 
 use crate::api::error::{Error, Result};
 use crate::call::INLINE_LIMIT;
@@ -21,7 +21,7 @@ use crate::ids::ObjectId;
 use crate::object::{Resolved, Stored};
 use crate::process::Process;
 use crate::protocol::calls::{Fetch, FetchHeader, aligned};
-use crate::protocol::{OwnerMessage, ToOwner};
+use crate::protocol::{LeaseId, OwnerMessage, ToOwner, ToRaylet};
 use crate::testing::Message as Lost;
 use crate::value::{Blob, Extras, Value};
 
@@ -108,14 +108,12 @@ impl Store {
         }
     }
 
-    /// Keeps a primary copy of somebody else's object.
-    pub(crate) fn insert(&self, object: ObjectId, value: Value) -> Result<()> {
-        self.charge(value.size())?;
+    /// Keeps a primary copy of somebody else's object, which is counted already.
+    pub(crate) fn insert(&self, object: ObjectId, value: Value) {
         let before = self.lock().primary.insert(object, value);
         if let Some(before) = before {
             self.discharge(before.size());
         }
-        Ok(())
     }
 
     pub(crate) fn offer(&self, object: ObjectId, value: Value) {
@@ -181,8 +179,32 @@ impl Store {
 }
 
 impl Process {
+    /// Counts a value in the store; what stays there for lineage's sake only goes first.
+    ///
+    /// # Errors
+    ///
+    /// `ObjectStoreFull` if it does not fit then either.
+    pub(crate) fn charge(&self, size: usize) -> Result<()> {
+        loop {
+            match self.store.charge(size) {
+                Err(_) if self.owners().iter().any(|owner| owner.shed_lineage()) => {}
+                charged => return charged,
+            }
+        }
+    }
+
     /// The value of an object that lies elsewhere: from this process's store, or fetched into it.
     pub(crate) async fn fetch(self: &Arc<Self>, object: ObjectId, stored: &Arc<Stored>) -> Result<Value> {
+        self.fetch_for(object, stored, None).await
+    }
+
+    /// As [`Process::fetch`], for a task under a lease: if the object has to be made again, its CPU is lent meanwhile.
+    pub(crate) async fn fetch_for(
+        self: &Arc<Self>,
+        object: ObjectId,
+        stored: &Arc<Stored>,
+        lease: Option<LeaseId>,
+    ) -> Result<Value> {
         let hear = {
             let mut kept = self.store.lock();
             if let Some(value) = kept.primary.get(&object).or_else(|| kept.copies.get(&object)) {
@@ -207,9 +229,9 @@ impl Process {
                 Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
             };
         }
-        let transferred = self.transfer_again(object, stored).await;
+        let transferred = self.transfer_again(object, stored, lease).await;
         let fetched = transferred.and_then(|value| {
-            self.store.charge(value.size())?;
+            self.charge(value.size())?;
             Ok(value)
         });
         let waiting = {
@@ -233,21 +255,44 @@ impl Process {
     }
 
     /// Transfers an object, and if all copies of it are gone, what its owner has made again.
-    async fn transfer_again(self: &Arc<Self>, object: ObjectId, stored: &Arc<Stored>) -> Result<Value> {
+    async fn transfer_again(
+        self: &Arc<Self>,
+        object: ObjectId,
+        stored: &Arc<Stored>,
+        lease: Option<LeaseId>,
+    ) -> Result<Value> {
         let mut at = Arc::clone(stored);
+        let mut tries = 0;
         loop {
-            let lost = match self.transfer(object, &at).await {
+            let (without, error) = match self.transfer(object, &at).await {
                 // It was made again, with other refs.
                 Ok(value) if !Arc::ptr_eq(&at, stored) => return Ok(with_refs(value, &at)),
                 Ok(value) => return Ok(value),
-                Err(lost) => lost,
+                Err(missed) => missed,
             };
             let owner = object.task.owner.process;
             // Who held it may be who owned it, and gone with it: an owner that lives holds what others have refs to.
-            if owner != self.id && (held_by_owner(object, &at) || self.is_gone(owner).await) {
+            if owner != self.id && (without.contains(&owner) || self.is_gone(owner).await) {
                 return Err(owner_gone(object));
             }
-            match self.had_again(object, &at, lost).await? {
+            if !at.at.iter().all(|at| without.contains(&at.id)) {
+                // Somebody has it who cannot be reached now: that is no reason to make it again.
+                tries += 1;
+                if tries > UNREACHED_MAX {
+                    return Err(error);
+                }
+                tokio::time::sleep(UNREACHED_AGAIN).await;
+                continue;
+            }
+            let lent = |message: fn(LeaseId) -> ToRaylet| {
+                if let Some(lease) = lease {
+                    self.tell_raylet(lease.node, message(lease));
+                }
+            };
+            lent(|lease| ToRaylet::Blocked { lease });
+            let now = self.had_again(object, &at, error).await;
+            lent(|lease| ToRaylet::Unblocked { lease });
+            match now? {
                 Resolved::Value(value) => return Ok(value),
                 Resolved::Error(error) => return Err(error),
                 Resolved::Stored(now) => at = now,
@@ -255,22 +300,35 @@ impl Process {
         }
     }
 
-    async fn transfer(self: &Arc<Self>, object: ObjectId, stored: &Stored) -> Result<Value> {
+    /// Or, if nobody gave it, who is known to be without it, and the last reason.
+    async fn transfer(
+        self: &Arc<Self>,
+        object: ObjectId,
+        stored: &Stored,
+    ) -> std::result::Result<Value, (Vec<ProcessId>, Error)> {
         let mut last = "no process is known to hold it".to_owned();
+        let mut without = Vec::new();
         for at in &stored.at {
             if at.id == self.id {
                 match self.local_value(&object) {
                     Some(value) => return Ok(value),
-                    None => continue,
+                    None => without.push(at.id),
                 }
+                continue;
             }
-            let peer = self.endpoint()?.peer(at);
+            let peer = self.endpoint().map_err(|error| (Vec::new(), error))?.peer(at);
             match pull(&peer, object).await {
                 Ok(value) => return Ok(value),
-                Err(error) => last = format!("process {}: {error}", at.id),
+                Err(missed) => {
+                    if missed.is_absent() || self.is_gone(at.id).await {
+                        without.push(at.id);
+                    }
+                    last = format!("process {}: {missed}", at.id);
+                }
             }
         }
-        Err(Error::object_lost(format!("object {object} ({} bytes) cannot be had any more: {last}", stored.size)))
+        let text = format!("object {object} ({} bytes) cannot be had any more: {last}", stored.size);
+        Err((without, Error::object_lost(text)))
     }
 
     /// A value that this process holds: its own, or one kept for another.
@@ -284,11 +342,6 @@ impl Process {
             _ => None,
         }
     }
-}
-
-/// Whether the object lies, or lay, in its owner's own process, this one or another.
-fn held_by_owner(object: ObjectId, stored: &Stored) -> bool {
-    stored.at.iter().any(|at| at.id == object.task.owner.process)
 }
 
 fn owner_gone(object: ObjectId) -> Error {
@@ -311,9 +364,32 @@ fn with_refs(value: Value, stored: &Stored) -> Value {
 const PULLS_MAX: u32 = 10;
 const PULL_AGAIN: Duration = Duration::from_millis(10);
 
+/// How long, and how often, a holder is asked again that cannot be reached: until a node that is gone is known to be.
+const UNREACHED_AGAIN: Duration = Duration::from_millis(250);
+const UNREACHED_MAX: u32 = 40;
+
+/// Why an object did not come from a process.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Missed {
+    /// It does not have it.
+    #[error("{0}")]
+    Absent(String),
+    /// It may have it.
+    #[error("{0}")]
+    Unreached(String),
+}
+
+impl Missed {
+    fn is_absent(&self) -> bool {
+        matches!(self, Missed::Absent(_))
+    }
+}
+
 /// Asks a process for an object's bytes.
-pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, String> {
-    let request = postcard::to_stdvec(&Fetch::Object { object }).map_err(|error| error.to_string())?;
+pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, Missed> {
+    let broken = |text: &str| Missed::Unreached(text.to_owned());
+    let request =
+        postcard::to_stdvec(&Fetch::Object { object }).map_err(|error| Missed::Unreached(error.to_string()))?;
     let request = Bytes::from(request);
     let mut tried = 1;
     let all = loop {
@@ -323,14 +399,18 @@ pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, String>
                 tokio::time::sleep(PULL_AGAIN * tried).await;
                 tried += 1;
             }
-            pulled => break pulled.map_err(|error| error.to_string())?,
+            Err(BulkError::Refused(text)) => return Err(Missed::Absent(text)),
+            pulled => break pulled.map_err(|error| Missed::Unreached(error.to_string()))?,
         }
     };
-    let (header, rest) = postcard::take_from_bytes::<FetchHeader>(&all).map_err(|error| error.to_string())?;
+    let (header, rest) =
+        postcard::take_from_bytes::<FetchHeader>(&all).map_err(|error| Missed::Unreached(error.to_string()))?;
     let mut parts = Vec::with_capacity(header.buffers.len());
-    let (body, mut rest) = rest.split_at_checked(header.body as usize).ok_or("the object's body is cut short")?;
+    let (body, mut rest) =
+        rest.split_at_checked(header.body as usize).ok_or_else(|| broken("the object's body is cut short"))?;
     for length in header.buffers {
-        let (part, after) = rest.split_at_checked(length as usize).ok_or("one of the object's buffers is cut short")?;
+        let (part, after) =
+            rest.split_at_checked(length as usize).ok_or_else(|| broken("one of the object's buffers is cut short"))?;
         parts.push(aligned(part));
         rest = after;
     }

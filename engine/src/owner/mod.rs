@@ -259,7 +259,7 @@ impl Owner {
             return Err(error.clone());
         }
         value.check_cluster(self.process.id.cluster)?;
-        self.charge(value.size())?;
+        self.process.charge(value.size())?;
         let task =
             Task::resolved(Arc::clone(self), What::Put, Arc::clone(&self.process.put_meta), Resolved::Value(value), 1);
         self.lock().tasks.insert(task.seq, Arc::clone(&task));
@@ -367,7 +367,7 @@ impl Owner {
     fn fetch_then_push(self: &Arc<Self>, lease: LeaseIx, link: Arc<LocalLink>, task: Arc<Task>) {
         let owner = Arc::clone(self);
         self.process.spawn(async move {
-            match owner.process.fetch_dependencies(&task).await {
+            match owner.process.fetch_dependencies(&task, Some(link.lease)).await {
                 Ok(()) => {
                     let _ = link.slot.push([Job::Local { attempt: task.attempt(), task, lease }]);
                 }
@@ -539,17 +539,9 @@ impl Owner {
     }
 
     fn result(self: &Arc<Self>, value: Value) -> Resolved {
-        match self.charge(value.size()) {
+        match self.process.charge(value.size()) {
             Ok(()) => Resolved::Value(value),
             Err(error) => Resolved::Error(error),
-        }
-    }
-
-    /// Counts a value in the store. What stays for lineage's sake only goes first.
-    fn charge(self: &Arc<Self>, size: usize) -> Result<()> {
-        match self.process.store.charge(size) {
-            Err(_) if self.shed_lineage() => self.process.store.charge(size),
-            charged => charged,
         }
     }
 
@@ -712,7 +704,8 @@ impl Owner {
     /// A value of this process is freed, and the copies that others fetched.
     fn free_value(&self, task: &Task, index: u32, size: usize) {
         self.process.store.discharge(size);
-        if size > crate::call::INLINE_LIMIT {
+        // One that was lost as a large one may have been made again as a small one.
+        if size > crate::call::INLINE_LIMIT || task.attempt() > 0 {
             let copies = self.copies().remove(&(task.seq, index)).unwrap_or_default();
             self.process.free_stored(ObjectId { task: task.id(), index }, &copies);
         }
@@ -828,7 +821,7 @@ impl Owner {
     /// Cancels a task wherever it is; `force` ends the worker that runs it.
     pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Result<Option<Cancelling>> {
         let mut cancelling = None;
-        if task.is_done() {
+        if task.is_over() {
             return Ok(cancelling);
         }
         if force && matches!(task.what, What::Method(_)) {

@@ -47,6 +47,8 @@ pub(super) struct Rebuild {
     /// Where its results lay.
     lost: BTreeSet<ProcessId>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// What its record needed: settled when the run is over.
+    needed: Vec<u64>,
 }
 
 impl Kept {
@@ -96,7 +98,7 @@ impl Owner {
     }
 
     /// Gives up all lineage, for its pinned values are in the way of something; `false` if there is none.
-    pub(super) fn shed_lineage(self: &Arc<Self>) -> bool {
+    pub(crate) fn shed_lineage(self: &Arc<Self>) -> bool {
         let gone = self.lock().lineage.shed(0);
         let any = !gone.is_empty();
         self.let_go(gone);
@@ -106,16 +108,20 @@ impl Owner {
     /// Records are gone: what they needed goes too, if nobody wants it.
     pub(super) fn let_go(self: &Arc<Self>, gone: impl IntoIterator<Item = LetGo<Kept>>) {
         for LetGo { kept, unneeded } in gone {
-            for seq in unneeded {
-                let Some(task) = self.task(seq) else { continue };
-                // What this one needed may be needed by nothing else either, and so on.
-                crate::later::step(
-                    task,
-                    |task| task.owner.settle_all(&task),
-                    |task| Box::new(move || task.owner.settle_all(&task)),
-                );
-            }
+            self.settle_those(unneeded);
             drop(kept);
+        }
+    }
+
+    fn settle_those(&self, seqs: Vec<u64>) {
+        for seq in seqs {
+            let Some(task) = self.task(seq) else { continue };
+            // What this one needed may be needed by nothing else either, and so on.
+            crate::later::step(
+                task,
+                |task| task.owner.settle_all(&task),
+                |task| Box::new(move || task.owner.settle_all(&task)),
+            );
         }
     }
 
@@ -139,6 +145,8 @@ impl Owner {
             // It is dropped untold at the end of the cluster, which the slot then says.
             let _ = again.await;
         }
+        // It may have been freed before it was lost, and be made for somebody else.
+        crate::process::ready(object).await;
         Ok(task.slot(*index).get_unseen())
     }
 
@@ -150,49 +158,57 @@ impl Owner {
         lost: &[ProcessId],
     ) -> Result<Option<oneshot::Receiver<()>>> {
         let (tell, hear) = oneshot::channel();
-        match &*task.slot(index).lock() {
-            State::Ready(Resolved::Stored(stored)) if is_lost(stored, lost) => {}
-            _ => return Ok(None),
-        }
-        let mut todo = VecDeque::from(self.run_again(task, lost, Some(tell))?);
+        let freed = self.run_again(task, Some((index, lost, tell)))?;
+        self.run_freed(freed);
+        Ok(Some(hear))
+    }
+
+    /// Runs tasks again whose slots were opened again, and what these need.
+    fn run_freed(self: &Arc<Self>, tasks: Vec<Arc<Task>>) {
+        let mut todo = VecDeque::from(tasks);
         while let Some(freed) = todo.pop_front() {
-            match self.run_again(&freed, &[], None) {
+            match self.run_again(&freed, None) {
                 Ok(more) => todo.extend(more),
                 Err(error) => freed.slots().for_each(|slot| drop(slot.offer(Resolved::Error(error.clone())))),
             }
         }
-        Ok(Some(hear))
     }
 
-    /// Runs a finished task again. Arguments whose values were freed are pending from then on: their tasks are to be run
-    /// again too.
+    /// Runs a finished task again: for a return that was lost, if it still is (whoever waits is told otherwise by the end of
+    /// `tell`), or for one that was freed. Arguments whose values were freed are pending from then on: their tasks are to
+    /// be run again too.
     fn run_again(
         self: &Arc<Self>,
         task: &Arc<Task>,
-        lost: &[ProcessId],
-        tell: Option<oneshot::Sender<()>>,
+        missed: Option<(u32, &[ProcessId], oneshot::Sender<()>)>,
     ) -> Result<Vec<Arc<Task>>> {
         let mut freed = Vec::new();
-        let (kept, mine, unneeded) = {
+        let (kept, mine) = {
             let mut core = self.lock();
+            let mut begun = Rebuild::default();
+            if let Some((index, lost, tell)) = missed {
+                match &*task.slot(index).lock() {
+                    State::Ready(Resolved::Stored(stored)) if is_lost(stored, lost) => {}
+                    _ => return Ok(freed),
+                }
+                begun.lost.extend(lost);
+                begun.waiting.push(tell);
+            }
             if let Some(rebuild) = core.rebuilding.get_mut(&task.seq) {
-                rebuild.lost.extend(lost);
-                rebuild.waiting.extend(tell);
+                rebuild.lost.append(&mut begun.lost);
+                rebuild.waiting.append(&mut begun.waiting);
                 return Ok(freed);
             }
-            let Some(LetGo { kept, unneeded }) = core.lineage.forget(task.seq) else { return Err(cannot(task)) };
-            if !task.begin_again() {
+            if !core.lineage.has(task.seq) || !task.begin_again() {
+                let gone = core.lineage.forget(task.seq);
                 drop(core);
-                let error = Error::reconstruction_failed(format!(
-                    "the result of {} is lost, and the task ran {} times already",
-                    task.describe(),
-                    task.attempt() + 1
-                ));
-                self.let_go([LetGo { kept, unneeded }]);
-                return Err(error.remedy("allow more attempts with `max_retries`"));
+                self.let_go(gone);
+                return Err(cannot(task));
             }
-            let rebuild = Rebuild { lost: lost.iter().copied().collect(), waiting: tell.into_iter().collect() };
-            core.rebuilding.insert(task.seq, rebuild);
+            // It was there a moment ago, under the same lock.
+            let Some(LetGo { kept, unneeded }) = core.lineage.forget(task.seq) else { return Err(cannot(task)) };
+            begun.needed = unneeded;
+            core.rebuilding.insert(task.seq, begun);
             // What it needs is known as long as the record was, so refs to it may be made while the table is locked.
             let hold = |need: &Need| match need {
                 Need::Mine(needed, index) => {
@@ -204,10 +220,8 @@ impl Owner {
                 Need::Other(_) => None,
             };
             let mine: Vec<Option<RawRef>> = kept.needs().map(hold).collect();
-            (kept, mine, unneeded)
+            (kept, mine)
         };
-        // Everything that is unneeded has a ref by now.
-        drop(unneeded);
         tracing::warn!(target: "actinic", "results of {} are lost: it runs again", task.describe());
         let have = |(need, mine): (&Need, Option<RawRef>)| match need {
             Need::Mine(needed, index) => mine.ok_or_else(|| ObjectId { task: needed.id(), index: *index }),
@@ -219,7 +233,12 @@ impl Owner {
                 let dependencies = inside.split_off(kept.inside.len());
                 let beside = Extras { refs: inside, ..kept.inline.extras.as_deref().cloned().unwrap_or_default() };
                 task.set_input(Input { inline: Value::new(kept.inline.body.clone(), beside), dependencies });
-                Task::start(task);
+                if task.is_over() {
+                    // Its owner died, or it was cancelled, meanwhile.
+                    drop(task.take_input());
+                } else {
+                    Task::start(task);
+                }
             }
             Err(gone) => {
                 let error = Error::reconstruction_failed(format!(
@@ -239,24 +258,38 @@ impl Owner {
         let lost = self.lock().rebuilding.get(&task.seq).map(|rebuild| rebuild.lost.clone()).unwrap_or_default();
         let mut stored = false;
         for (index, outcome) in outcomes.enumerate().take(task.returns() as usize) {
-            stored |= matches!(outcome, Resolved::Stored(_));
-            self.rebuilt_one(task, index as u32, outcome, &lost);
+            stored |= self.rebuilt_one(task, index as u32, outcome, &lost);
         }
         if stored && !task.is_cancelled() {
             self.keep_lineage(task, &input);
         }
-        task.end_again();
-        // Those who come from now on find the results.
-        let rebuild = self.lock().rebuilding.remove(&task.seq).unwrap_or_default();
+        let (rebuild, opened) = {
+            let mut core = self.lock();
+            task.end_again();
+            // A freed return may have been opened again for somebody, after it was passed above.
+            let opened = task.slots().any(|slot| !slot.is_ready());
+            (core.rebuilding.remove(&task.seq).unwrap_or_default(), opened)
+        };
         for tell in rebuild.waiting {
             // Who waits no more need not hear.
             let _ = tell.send(());
         }
         drop(input);
+        if opened {
+            self.run_freed(vec![Arc::clone(task)]);
+        }
+        self.settle_those(rebuild.needed);
         self.settle_all(task);
     }
 
-    fn rebuilt_one(self: &Arc<Self>, task: &Arc<Task>, index: u32, outcome: Resolved, lost: &BTreeSet<ProcessId>) {
+    /// `true` if the return lies in a store now.
+    fn rebuilt_one(
+        self: &Arc<Self>,
+        task: &Arc<Task>,
+        index: u32,
+        outcome: Resolved,
+        lost: &BTreeSet<ProcessId>,
+    ) -> bool {
         enum Was {
             Pending,
             Lost(Arc<Stored>),
@@ -269,18 +302,24 @@ impl Owner {
             State::Ready(_) => Was::There,
         };
         let object = ObjectId { task: task.id(), index };
+        let stored = matches!(outcome, Resolved::Stored(_));
         match (was, outcome) {
-            (Was::Pending, outcome) => {
-                if let Some(late) = slot.offer(outcome) {
+            (Was::Pending, outcome) => match slot.offer(outcome) {
+                None => stored,
+                Some(late) => {
                     self.give_up(task, index, &late);
+                    false
                 }
-            }
+            },
             // Freed, or an error by now: nobody can read it.
-            (Was::There, outcome) => self.give_up(task, index, &outcome),
+            (Was::There, outcome) => {
+                self.give_up(task, index, &outcome);
+                false
+            }
             (Was::Lost(old), outcome) => {
                 let (gone, left): (Vec<_>, Vec<_>) = old.at.iter().cloned().partition(|at| lost.contains(&at.id));
                 let (new, at) = match outcome {
-                    Resolved::Error(_) if !left.is_empty() => return,
+                    Resolved::Error(_) if !left.is_empty() => return true,
                     Resolved::Stored(new) => {
                         let known = |at: &&_| new.at.iter().all(|known| known != *at);
                         let mut at = new.at.clone();
@@ -297,6 +336,7 @@ impl Owner {
                     gone.into_iter().chain(left).filter(|old| at.iter().all(|at| at.id != old.id)).collect();
                 self.process.free_stored(object, &stale);
                 drop(before);
+                stored
             }
         }
     }
@@ -318,6 +358,11 @@ fn cannot(task: &Task) -> Error {
         What::Function(_) if task.meta.max_retries == 0 => {
             let text = format!("the result of {} is lost, and it may not run again", task.describe());
             Error::object_lost(text).remedy("allow it with `max_retries`, or keep a copy elsewhere")
+        }
+        What::Function(_) if !task.may_try_again() => {
+            let ran = task.attempt() + 1;
+            let text = format!("the result of {} is lost, and the task ran {ran} times already", task.describe());
+            Error::reconstruction_failed(text).remedy("allow more attempts with `max_retries`")
         }
         What::Function(_) => {
             let text =

@@ -229,7 +229,7 @@ impl RemoteJob {
             })
             .collect();
         for (at, object, stored) in missing {
-            let value = process.fetch(object, &stored).await?;
+            let value = process.fetch_for(object, &stored, self.lease).await?;
             self.given()[at] = Given::Value(value);
         }
         Ok(())
@@ -431,7 +431,8 @@ impl Process {
     pub(crate) async fn keep(self: &Arc<Self>, object: ObjectId, value: Value) -> Result<PeerAddr> {
         let size = value.size();
         let Some(store) = self.store_peer() else {
-            self.store.insert(object, value)?;
+            self.charge(size)?;
+            self.store.insert(object, value);
             return Ok(self.address());
         };
         self.store.offer(object, value);
@@ -455,10 +456,14 @@ impl Process {
     }
 
     /// Fetches the arguments that lie elsewhere.
-    pub(crate) async fn fetch_dependencies(self: &Arc<Self>, task: &Arc<crate::task::Task>) -> Result<()> {
+    pub(crate) async fn fetch_dependencies(
+        self: &Arc<Self>,
+        task: &Arc<crate::task::Task>,
+        lease: Option<LeaseId>,
+    ) -> Result<()> {
         for dependency in task.input().dependencies {
             if let Some(Resolved::Stored(stored)) = dependency.slot().get() {
-                self.fetch(dependency.id(), &stored).await?;
+                self.fetch_for(dependency.id(), &stored, lease).await?;
             }
         }
         Ok(())
