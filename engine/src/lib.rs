@@ -22,6 +22,7 @@ extern crate self as actinic;
 #[path = "rt.rs"]
 pub mod __private;
 mod actor;
+mod alarm;
 mod answers;
 mod api;
 mod call;

@@ -220,14 +220,9 @@ fn deep_sync(n: u32) -> actinic::Result<u64> {
     if n == 0 { Ok(0) } else { Ok(deep_sync::remote(n - 1).blocking()? + 1) }
 }
 
-/// Each of these keeps both cores busy for seconds: side by side they keep a node's network thread from its heartbeat for so
-/// long that it is taken for dead.
-static DEEP: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 modes! {
     /// Async tasks nest ten thousand deep, because awaiting holds no thread.
     2 CPUs, async fn async_tasks_nest_ten_thousand_deep(cluster) {
-        let _alone = DEEP.lock().await;
         assert_eq!(deep::remote(10_000).await?, 10_000);
     }
 }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actinic_transport::{ActorNo, Address, Lane, NodeId, Peer, PeerAddr, Probe, ProcessId, ReplyTo};
-use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use tokio::sync::oneshot;
 
+use crate::alarm::{self, Alarm, Alarmed};
 use crate::api::error::{Error, Result};
 use crate::gcs::core::{
     Action, ActorEnd, ActorFilter, ActorRun, Config, DeathCause, EndHow, Event, GcsCore, NodeDeath, Reply, ReplyId,
@@ -104,13 +105,27 @@ pub(crate) struct Gcs {
     raylets: BTreeMap<NodeId, ProcessId>,
     pending: BTreeMap<u64, Pending>,
     next_reply: u64,
-    tick: Option<SpawnHandle>,
+    tick: Alarm,
     /// Events of the messages that were handled in one go.
     gathered: Vec<Event>,
     /// The drivers of jobs, whose sessions are their lives.
     drivers: BTreeSet<ProcessId>,
     /// Who killed incarnations that have not ended.
     killing: BTreeMap<ActorRun, Vec<Answer>>,
+}
+
+impl Alarmed for Gcs {
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.tick
+    }
+
+    fn now(&self) -> Duration {
+        self.process.env.now()
+    }
+
+    fn rung(&mut self, ctx: &mut Context<Self>) {
+        self.event(Event::Tick, ctx);
+    }
 }
 
 impl Gcs {
@@ -123,7 +138,7 @@ impl Gcs {
             raylets: BTreeMap::new(),
             pending: BTreeMap::new(),
             next_reply: 0,
-            tick: None,
+            tick: Alarm::default(),
             gathered: Vec::new(),
             drivers: BTreeSet::new(),
             killing: BTreeMap::new(),
@@ -157,16 +172,8 @@ impl Gcs {
         for action in out {
             self.act(action, ctx);
         }
-        if let Some(before) = self.tick.take() {
-            ctx.cancel_future(before);
-        }
-        if let Some(at) = self.core.next_wake() {
-            let wait = at.saturating_sub(now).max(Duration::from_millis(1));
-            self.tick = Some(ctx.run_later(wait, |gcs, ctx| {
-                gcs.tick = None;
-                gcs.event(Event::Tick, ctx);
-            }));
-        }
+        let next = self.core.next_wake().map(|at| at.max(now + Duration::from_millis(1)));
+        alarm::ring_at(self, next, ctx);
     }
 
     fn act(&mut self, action: Action, ctx: &mut Context<Self>) {

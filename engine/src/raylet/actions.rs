@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use actinic_transport::{NodeId, PeerAddr};
-use actix::{AsyncContext, Context};
+use actix::Context;
 
+use crate::alarm::{self, Alarm, Alarmed};
 use crate::api::error::Error;
 use crate::ids::{OwnerId, WorkerId};
 use crate::owner::Ran;
@@ -91,13 +92,20 @@ impl Raylet {
     }
 
     fn tick_at(&mut self, at: Duration, ctx: &mut Context<Self>) {
-        if let Some(before) = self.tick.take() {
-            ctx.cancel_future(before);
-        }
-        let wait = at.saturating_sub(self.process.env.now());
-        self.tick = Some(ctx.run_later(wait, |raylet, ctx| {
-            raylet.tick = None;
-            raylet.event(Event::Tick, ctx);
-        }));
+        alarm::ring_at(self, Some(at), ctx);
+    }
+}
+
+impl Alarmed for Raylet {
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.tick
+    }
+
+    fn now(&self) -> Duration {
+        self.process.env.now()
+    }
+
+    fn rung(&mut self, ctx: &mut Context<Self>) {
+        self.event(Event::Tick, ctx);
     }
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actinic_transport::{NodeId, PeerAddr, ProcessId};
-use actix::{Actor, AsyncContext, Context, SpawnHandle};
+use actix::{Actor, AsyncContext, Context};
 
 pub(crate) use messages::{
     AskState, Attach, ChildEnded, ChildrenLeft, DefaultProgram, EndWorker, FindProcess, Found, Heard, ProcessGone,
@@ -36,6 +36,7 @@ pub(crate) use messages::{
 };
 pub(crate) use shape::Shape;
 
+use crate::alarm::Alarm;
 use crate::api::error::Error;
 use crate::ids::{JobId, WorkerId};
 use crate::process::Process;
@@ -69,7 +70,7 @@ pub(crate) struct Raylet {
     /// Runs that ended before they were started.
     cancelled: BTreeSet<ActorRun>,
     next_request: u64,
-    tick: Option<SpawnHandle>,
+    tick: Alarm,
     views: u64,
     total: ResourceSet,
     available: ResourceSet,
@@ -110,7 +111,7 @@ impl Raylet {
             running: runs::Runs::default(),
             cancelled: BTreeSet::new(),
             next_request: 0,
-            tick: None,
+            tick: Alarm::default(),
             views: 0,
             available: total.clone(),
             total,
