@@ -259,6 +259,23 @@ async fn what_waits_for_a_lost_argument_lends_its_cpu(cluster: TestCluster) -> a
     cluster.idle().await
 }
 
+/// So it is if an actor's call, which has no CPU to lend, missed the argument first.
+#[actinic::test(num_cpus = 1)]
+async fn what_waits_behind_a_call_lends_its_cpu(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    let reader = Reader::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    Handle::ready(&reader).await?;
+    let soft = Scheduling::NodeAffinity { node: node.id(), soft: true };
+    let lost = make::options().scheduling(soft).remote(5, &runs);
+    lost.done().await?;
+    node.kill().await?;
+    let both = (reader.first(&lost), first::remote(&lost));
+    assert_eq!(actinic::get(&both).timeout(Duration::from_secs(30)).await?, (5, 5));
+    drop((lost, both, reader, runs));
+    cluster.idle().await
+}
+
 /// A `put` that stays for lineage's sake only makes room for a result that is fetched.
 #[actinic::test(num_cpus = 1, object_store_memory = 10_000_000)]
 async fn lineage_makes_room_for_what_is_fetched(cluster: TestCluster) -> actinic::Result<()> {

@@ -198,7 +198,8 @@ impl Process {
         self.fetch_for(object, stored, None).await
     }
 
-    /// As [`Process::fetch`], for a task under a lease: if the object has to be made again, its CPU is lent meanwhile.
+    /// As [`Process::fetch`], for a task under a lease: if another's transfer is waited for, or the object has to be made
+    /// again, its CPU is lent meanwhile.
     pub(crate) async fn fetch_for(
         self: &Arc<Self>,
         object: ObjectId,
@@ -224,7 +225,9 @@ impl Process {
             }
         };
         if let Some(hear) = hear {
-            return match hear.await {
+            // Whoever asked first may have nothing to lend.
+            let heard = self.lending(lease, hear).await;
+            return match heard {
                 Ok(done) => done.map(|value| with_refs(value, stored)),
                 Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
             };
@@ -284,20 +287,25 @@ impl Process {
                 tokio::time::sleep(UNREACHED_AGAIN).await;
                 continue;
             }
-            let lent = |message: fn(LeaseId) -> ToRaylet| {
-                if let Some(lease) = lease {
-                    self.tell_raylet(lease.node, message(lease));
-                }
-            };
-            lent(|lease| ToRaylet::Blocked { lease });
-            let now = self.had_again(object, &at, error).await;
-            lent(|lease| ToRaylet::Unblocked { lease });
-            match now? {
+            match self.lending(lease, self.had_again(object, &at, error)).await? {
                 Resolved::Value(value) => return Ok(value),
                 Resolved::Error(error) => return Err(error),
                 Resolved::Stored(now) => at = now,
             }
         }
+    }
+
+    /// Waits for what may take another task's run; the CPU of a lease is lent meanwhile.
+    async fn lending<R>(&self, lease: Option<LeaseId>, wait: impl Future<Output = R>) -> R {
+        let tell = |message: fn(LeaseId) -> ToRaylet| {
+            if let Some(lease) = lease {
+                self.tell_raylet(lease.node, message(lease));
+            }
+        };
+        tell(|lease| ToRaylet::Blocked { lease });
+        let done = wait.await;
+        tell(|lease| ToRaylet::Unblocked { lease });
+        done
     }
 
     /// Or, if nobody gave it, who is known to be without it, and the last reason.
