@@ -368,20 +368,40 @@ impl Task {
         if let What::Method(call) = &task.what {
             call.makes_room();
         }
-        let mut stored = false;
-        for (index, slot) in task.slots().enumerate() {
-            let outcome = outcomes.next().unwrap_or_else(|| match task.meta.returns {
+        let mut next = || {
+            outcomes.next().unwrap_or_else(|| match task.meta.returns {
                 // The one slot that every task has is nobody's.
                 Some(0) => Resolved::Value(Value::nothing()),
                 _ => Resolved::Error(Error::task(format!("{} returned too few values", task.describe()))),
-            });
-            let is_stored = matches!(outcome, Resolved::Stored(_));
-            match slot.offer(outcome) {
-                None => stored |= is_stored,
-                Some(late) => task.owner.give_up(task, index as u32, &late),
+            })
+        };
+        if task.returns() == 1 {
+            let outcome = next();
+            Task::leave_input(task, matches!(outcome, Resolved::Stored(_)));
+            Task::offer(task, 0, outcome);
+        } else {
+            let all: Vec<Resolved> = (0..task.returns()).map(|_| next()).collect();
+            Task::leave_input(task, all.iter().any(|outcome| matches!(outcome, Resolved::Stored(_))));
+            for (index, outcome) in all.into_iter().enumerate() {
+                Task::offer(task, index as u32, outcome);
             }
         }
-        Task::ended(task, stored);
+        Task::ended(task);
+    }
+
+    /// Lets go of the arguments, or keeps them as lineage if a result lies in a store: before anybody hears of the result, so
+    /// that whoever has it finds them gone.
+    fn leave_input(task: &Arc<Task>, stored: bool) {
+        let input = task.take_input();
+        if stored && !task.is_cancelled() {
+            task.owner.keep_lineage(task, &input);
+        }
+    }
+
+    fn offer(task: &Arc<Task>, index: u32, outcome: Resolved) {
+        if let Some(late) = task.slot(index).offer(outcome) {
+            task.owner.give_up(task, index, &late);
+        }
     }
 
     /// Ends the task with one outcome for all its refs.
@@ -390,20 +410,14 @@ impl Task {
         Task::finish(task, outcomes);
     }
 
-    /// All refs have their outcome; `stored` if one of them lies in a store.
-    fn ended(task: &Arc<Task>, stored: bool) {
-        let input = task.take_input();
-        if stored && !task.is_cancelled() {
-            task.owner.keep_lineage(task, &input);
-        }
+    /// All refs have their outcome.
+    fn ended(task: &Arc<Task>) {
         if task.done.swap(true, Ordering::SeqCst) {
             return;
         }
         if let What::Method(call) = &task.what {
             call.ended();
         }
-        // The arguments' refs go after the lock: theirs may be the last.
-        drop(input);
         for index in 0..task.returns() {
             if task.slot(index).holds() == 0 {
                 task.owner.settle(task, index);
