@@ -236,7 +236,6 @@ impl GcsCore {
             Event::GetActor { actor, reply } => self.get_actor(actor, reply),
             Event::ListNamed { namespace, reply } => self.list_named(namespace.as_deref(), reply),
             Event::Subscribe { actor, owner, to } => self.subscribe(actor, owner, to),
-            Event::Unsubscribe { actor, to } => self.unsubscribe(actor, to),
         }
     }
 

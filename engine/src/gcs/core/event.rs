@@ -69,8 +69,6 @@ pub(crate) enum Event {
     /// A process wants to know of every change of an actor, beginning with where it is now. `owner` is the one that
     /// the handle names: the actor may not have been asked for yet.
     Subscribe { actor: ActorId, owner: Option<OwnerId>, to: ProcessId },
-    /// A process does not want to know any more.
-    Unsubscribe { actor: ActorId, to: ProcessId },
 }
 
 /// Why a run did not come to life.

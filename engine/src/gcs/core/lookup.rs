@@ -171,25 +171,6 @@ impl GcsCore {
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, id: ActorId, to: ProcessId) {
-        let Some(number) = self.resolve(id) else {
-            for early in
-                self.early_subscribers.iter_mut().filter(|((_, actor), _)| *actor == id).map(|(_, early)| early)
-            {
-                early.retain(|process| *process != to);
-            }
-            return;
-        };
-        let Some(actor) = self.actors.get_mut(number) else { return };
-        actor.watchers.retain(|watcher| *watcher != to);
-        if let Some(numbers) = self.watched.get_mut(&to) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.watched.remove(&to);
-            }
-        }
-    }
-
     /// Processes are gone, and watch nothing any more.
     pub(super) fn unwatch_processes(&mut self, range: RangeInclusive<ProcessId>) {
         let gone: Vec<ProcessId> = self.watched.range(range.clone()).map(|(process, _)| *process).collect();
