@@ -3,6 +3,9 @@
 //! Whoever leases the worker puts tasks into the inbox itself; only a sleeping thread costs a wake-up. What finished
 //! is reported in batches: when the inbox is empty, when 64 have finished, or when the alarm finds a report waiting
 //! behind a long task. A result's waiters are told at once; only the lease's bookkeeping waits.
+//!
+//! The inbox is locked by submitters for each task. So the worker takes all that is in it when it has run what it took
+//! before, and has what it took behind a lock of its own, which others enter only to take tasks back.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,16 +28,24 @@ const REPORT_AT: usize = 64;
 /// A task that runs for this long sends back what was lent behind it.
 pub(crate) const LONG: Duration = Duration::from_millis(5);
 
+/// What submitters put in.
 #[derive(Default)]
 struct Inbox {
     jobs: VecDeque<Job>,
     /// A thread drains, or will; or an async job holds the slot.
     scheduled: bool,
+    closed: bool,
+}
+
+/// What the worker took. Locked before the inbox, if both are.
+#[derive(Default)]
+struct Stage {
+    /// They were put in before what is in the inbox now, and have not begun.
+    jobs: VecDeque<Job>,
     /// When the job that runs began, by the pool's clock.
     since: Option<Duration>,
     /// The job that runs, if another process must be able to cancel it.
     running: Option<Job>,
-    closed: bool,
 }
 
 /// What finished and was not yet told.
@@ -49,19 +60,31 @@ struct Report {
 pub(crate) struct TaskSlot {
     pub(crate) host: Arc<Host>,
     pool: Arc<Pool>,
+    submitters: Apart<Submitters>,
+    stage: Apart<Mutex<Stage>>,
+    report: Mutex<Report>,
+}
+
+/// What submitters write.
+#[derive(Default)]
+struct Submitters {
     /// A job may be in the inbox: looked at without its lock by a thread that lingers.
     waiting: AtomicBool,
     inbox: Mutex<Inbox>,
-    report: Mutex<Report>,
 }
+
+/// On cache lines of its own (two, since they are fetched in pairs): what one thread writes does not cost the other.
+#[derive(Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
 
 impl TaskSlot {
     pub(crate) fn new(host: Arc<Host>, pool: Arc<Pool>) -> Arc<TaskSlot> {
         let slot = Arc::new(TaskSlot {
             host,
             pool,
-            waiting: AtomicBool::new(false),
-            inbox: Mutex::default(),
+            submitters: Apart::default(),
+            stage: Apart::default(),
             report: Mutex::default(),
         });
         // A host has one slot at most, and this is where it gets it.
@@ -71,7 +94,11 @@ impl TaskSlot {
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         // No user code runs under the lock.
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.submitters.0.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts jobs into the inbox; gives them back if the worker is dead.
@@ -85,7 +112,7 @@ impl TaskSlot {
         if inbox.jobs.is_empty() {
             return Ok(());
         }
-        self.waiting.store(true, Ordering::Release);
+        self.submitters.0.waiting.store(true, Ordering::Release);
         let wake = !std::mem::replace(&mut inbox.scheduled, true);
         let lent = behind || inbox.jobs.len() > 1;
         drop(inbox);
@@ -100,11 +127,28 @@ impl TaskSlot {
 
     /// Takes out everything that has not begun.
     pub(crate) fn take_back(&self) -> Vec<Job> {
-        self.lock().jobs.drain(..).collect()
+        self.take_out(|_| true)
+    }
+
+    /// Takes out what has not begun and `is` so, in its order.
+    fn take_out(&self, is: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let from = |jobs: &mut VecDeque<Job>| {
+            let (out, kept) = std::mem::take(jobs).into_iter().partition::<VecDeque<Job>, _>(&is);
+            *jobs = kept;
+            out
+        };
+        let mut stage = self.stage();
+        let mut out = from(&mut stage.jobs);
+        out.append(&mut from(&mut self.lock().jobs));
+        out.into()
     }
 
     /// Takes one job out, if it has not begun.
     pub(crate) fn take(&self, id: TaskId) -> Option<Job> {
+        let mut stage = self.stage();
+        if let Some(at) = stage.jobs.iter().position(|job| job.id() == id) {
+            return stage.jobs.remove(at);
+        }
         let mut inbox = self.lock();
         let at = inbox.jobs.iter().position(|job| job.id() == id)?;
         inbox.jobs.remove(at)
@@ -130,16 +174,7 @@ impl TaskSlot {
 
     /// Gives back what was lent under one lease and has not begun.
     pub(crate) fn give_back_lease(&self, lease: crate::protocol::LeaseId) {
-        let back: Vec<Job> = {
-            let mut inbox = self.lock();
-            let (back, kept) = std::mem::take(&mut inbox.jobs)
-                .into_iter()
-                .partition(|job| matches!(job, Job::Remote(job) if job.lease == Some(lease)));
-            let kept: VecDeque<Job> = kept;
-            inbox.jobs = kept;
-            let back: VecDeque<Job> = back;
-            back.into()
-        };
+        let back = self.take_out(|job| matches!(job, Job::Remote(job) if job.lease == Some(lease)));
         give_back(&self.host, back);
         self.flush();
     }
@@ -164,7 +199,7 @@ impl TaskSlot {
     }
 
     fn running(&self) -> Option<Job> {
-        self.lock().running.clone()
+        self.stage().running.clone()
     }
 
     /// Whether a job runs here now.
@@ -174,23 +209,33 @@ impl TaskSlot {
 
     /// The alarm's look: `true` if it wants another.
     pub(crate) fn look(&self, now: Duration) -> bool {
-        let (busy, long) = {
-            let inbox = self.lock();
-            let long = inbox.since.is_some_and(|since| now.saturating_sub(since) >= LONG);
-            (inbox.scheduled && !inbox.closed, long)
-        };
-        if long {
+        let since = self.stage().since;
+        if since.is_some_and(|since| now.saturating_sub(since) >= LONG) {
             self.give_back();
             return !self.lock().jobs.is_empty();
         }
-        busy
+        let inbox = self.lock();
+        inbox.scheduled && !inbox.closed
     }
 
     /// The worker is gone: nothing runs any more. What had not begun is given out.
     pub(crate) fn close(&self) -> Vec<Job> {
-        let mut inbox = self.lock();
-        inbox.closed = true;
-        inbox.jobs.drain(..).collect()
+        self.lock().closed = true;
+        self.take_back()
+    }
+
+    /// The next job, which begins now.
+    fn next(&self, now: Duration) -> Option<Job> {
+        let mut stage = self.stage();
+        if stage.jobs.is_empty() {
+            let mut inbox = self.lock();
+            std::mem::swap(&mut stage.jobs, &mut inbox.jobs);
+            self.submitters.0.waiting.store(false, Ordering::Relaxed);
+        }
+        let job = stage.jobs.pop_front();
+        stage.since = job.is_some().then_some(now);
+        stage.running = job.as_ref().filter(|job| matches!(job, Job::Remote(_))).cloned();
+        job
     }
 
     /// Runs one job; `false` if an async job now holds the slot or the worker died.
@@ -258,7 +303,7 @@ impl TaskSlot {
 
     /// An async job no longer holds the slot.
     pub(crate) fn resume(self: &Arc<Self>) {
-        self.lock().since = None;
+        self.stage().since = None;
         self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
     }
 
@@ -375,21 +420,11 @@ impl Strand for TaskSlot {
         let start = self.host.process.env.now();
         let mut began = start;
         loop {
-            let job = {
-                let mut inbox = self.lock();
-                let job = inbox.jobs.pop_front();
-                if inbox.jobs.is_empty() {
-                    self.waiting.store(false, Ordering::Relaxed);
-                }
-                inbox.since = job.is_some().then_some(began);
-                inbox.running = job.as_ref().filter(|job| matches!(job, Job::Remote(_))).cloned();
-                job
-            };
-            let Some(job) = job else {
+            let Some(job) = self.next(began) else {
                 // The report may bring the next tasks: they are taken without another wake-up. So is what a submitter
                 // that is at work puts in within the next moment.
                 self.flush();
-                linger(&self.waiting);
+                linger(&self.submitters.0.waiting);
                 let mut inbox = self.lock();
                 if inbox.jobs.is_empty() || inbox.closed {
                     inbox.scheduled = false;
