@@ -94,7 +94,7 @@ async fn live<A: Actor<Context = Context<A>>>(actor: A, this: Rc<Loop>) {
     this.flush();
     life.over(end);
     this.flush();
-    this.cancel_all();
+    this.shared.cancel_all();
 }
 
 /// How a context came to its end.

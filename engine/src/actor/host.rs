@@ -44,8 +44,6 @@ pub(super) struct Inbox {
     pub(super) new: bool,
     pub(super) ending: Ending,
     pub(super) ended: bool,
-    /// Calls that were taken out to run and are not answered, in order.
-    pub(super) running: VecDeque<Job>,
 }
 
 /// Where the state is.
@@ -58,7 +56,9 @@ pub(super) enum Mode {
     Local(LocalActor),
 }
 
-/// One incarnation of an actor.
+/// One incarnation of an actor. In this order: what callers write for each call lies apart from what is written for each
+/// answer.
+#[repr(C)]
 pub(crate) struct ActorHost {
     pub(crate) host: Arc<Host>,
     pub(crate) entry: &'static ActorEntry,
@@ -66,8 +66,13 @@ pub(crate) struct ActorHost {
     pub(crate) spec: Arc<ActorSpec>,
     pub(crate) lease: LeaseId,
     pool: Arc<Pool>,
-    creation: Mutex<Option<(Value, Vec<Value>)>>,
     inbox: Mutex<Inbox>,
+    creation: Mutex<Option<(Value, Vec<Value>)>>,
+    /// What callers in other processes may have in flight.
+    pub(super) credit: Mutex<Credit>,
+    /// Calls that were taken out to run and are not answered, in order. Not the inbox's: callers lock that for each call,
+    /// and this is locked for each answer. A call moves here under both locks, the inbox's first.
+    running: Mutex<VecDeque<Job>>,
     pub(super) mode: Mutex<Mode>,
     /// The state of a sync actor whose calls do not overlap: locked while one runs.
     pub(super) single: Mutex<Option<Box<dyn Any + Send>>>,
@@ -76,8 +81,6 @@ pub(crate) struct ActorHost {
     pub(super) unsent: Mutex<Vec<remote::Reply>>,
     /// Somebody will look soon whether any wait.
     pub(super) alarmed: AtomicBool,
-    /// What callers in other processes may have in flight.
-    pub(super) credit: Mutex<Credit>,
 }
 
 impl ActorHost {
@@ -107,8 +110,8 @@ impl ActorHost {
                 new: true,
                 ending: Ending::No,
                 ended: false,
-                running: VecDeque::new(),
             }),
+            running: Mutex::default(),
             mode: Mutex::new(Mode::None),
             single: Mutex::new(None),
             dead: AtomicBool::new(false),
@@ -121,6 +124,10 @@ impl ActorHost {
     pub(super) fn lock(&self) -> MutexGuard<'_, Inbox> {
         // No user code runs under the lock.
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn running(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn mode(&self) -> MutexGuard<'_, Mode> {
@@ -358,13 +365,12 @@ impl ActorHost {
     /// Whether it was asked to end and has nothing left to do.
     pub(crate) fn shall_end(&self) -> bool {
         let inbox = self.lock();
-        inbox.ending == Ending::AfterCalls && inbox.calls.is_empty() && inbox.running.is_empty() && !inbox.ended
+        inbox.ending == Ending::AfterCalls && inbox.calls.is_empty() && self.running().is_empty() && !inbox.ended
     }
 
     /// The incarnation ends now, whatever runs: the raylet hears how and why.
     pub(crate) fn gone(self: &Arc<Self>, how: Gone, text: &str) {
-        let mut calls = self.end();
-        calls.splice(0..0, std::mem::take(&mut self.lock().running));
+        let calls = self.end();
         let owner = self.host.owner_if_any().map(|owner| owner.id);
         let gone = ToRaylet::ActorGone { run: self.run, how, text: text.to_owned(), owner };
         self.host.process.tell_raylet(self.lease.node, gone);
@@ -373,23 +379,24 @@ impl ActorHost {
 
     /// The incarnation's worker crashed (its thread, in thread mode): as `gone`, but the raylet knows.
     pub(crate) fn crashed(self: &Arc<Self>) {
-        let mut calls = self.end();
-        calls.splice(0..0, std::mem::take(&mut self.lock().running));
+        let calls = self.end();
         self.lose(calls, "its worker crashed");
     }
 
-    /// Takes no more calls; gives out those that have not begun.
+    /// Takes no more calls; gives out those that run, and those that have not begun.
     fn end(self: &Arc<Self>) -> Vec<Job> {
         self.dead.store(true, Ordering::Release);
         self.host.dead.store(true, Ordering::Release);
         let calls = {
             let mut inbox = self.lock();
             inbox.ended = true;
-            std::mem::take(&mut inbox.calls).into_iter().collect()
+            // Given up before anything ends them: nobody is told that they were cancelled.
+            let running = std::mem::take(&mut *self.running());
+            running.into_iter().chain(std::mem::take(&mut inbox.calls)).collect()
         };
         self.host.process.actor_ended(self);
         if let Mode::Local(local) = &*self.mode() {
-            local.wake();
+            local.end();
         }
         let state = {
             let mut mode = self.mode();
@@ -438,7 +445,8 @@ impl ActorHost {
             let mut inbox = self.lock();
             let waited = inbox.calls.iter().position(|call| call.id() == id);
             let waited = waited.and_then(|at| inbox.calls.remove(at));
-            let runs = inbox.running.iter().find(|job| job.id() == id);
+            let running = self.running();
+            let runs = running.iter().find(|job| job.id() == id);
             if let Some(Job::Remote(job)) = runs {
                 job.cancel();
             }

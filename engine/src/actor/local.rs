@@ -121,6 +121,12 @@ impl LocalActor {
     pub(crate) fn wake(&self) {
         self.shared.wake.notify_one();
     }
+
+    /// The actor has ended: what runs is dropped at its next await, and the state with it.
+    pub(crate) fn end(&self) {
+        self.shared.cancel_all();
+        self.wake();
+    }
 }
 
 /// What the calls of one actor share on its thread.
@@ -192,7 +198,7 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
             MethodCall::Actix(_) => this.answer_unknown(job),
         }
     }
-    this.cancel_all();
+    this.shared.cancel_all();
 }
 
 /// Counts an async call that has begun and not ended.
@@ -230,6 +236,13 @@ impl Shared {
     fn running(&self) -> MutexGuard<'_, BTreeMap<TaskId, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Drops what runs at its next wake-up, which is now.
+    pub(super) fn cancel_all(&self) {
+        for running in self.running().values() {
+            running.cancel();
+        }
+    }
 }
 
 impl Loop {
@@ -250,14 +263,11 @@ impl Loop {
         let running = Arc::new(Running::default());
         self.shared.running().insert(id, Arc::clone(&running));
         self.host.host.process.async_began(id, &running);
-        Tracked { this: Rc::clone(self), id, running }
-    }
-
-    /// Drops what runs at its next wake-up, which is now.
-    pub(super) fn cancel_all(&self) {
-        for running in self.shared.running().values() {
+        if self.host.dead.load(Ordering::Acquire) {
+            // It ended in the moment between.
             running.cancel();
         }
+        Tracked { this: Rc::clone(self), id, running }
     }
 
     /// Waits until fewer than `width` calls overlap; `false` if the actor ended.

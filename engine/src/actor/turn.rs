@@ -26,7 +26,7 @@ pub(super) const ANSWERS_MAX: usize = 64;
 
 impl ActorHost {
     pub(crate) fn began(&self, job: &Job) {
-        self.lock().running.push_back(job.clone());
+        self.running().push_back(job.clone());
     }
 
     /// A call has ended: its caller gets the outcome, at once or with those of other processes that wait to be sent; so
@@ -94,10 +94,13 @@ impl ActorHost {
     /// here. If it is to be answered, it does not count as running any more.
     fn was_given_up(&self, job: &Job, answers: bool) -> bool {
         let id = job.id();
-        let mut inbox = self.lock();
-        let Some(at) = inbox.running.iter().position(|other| other.id() == id) else { return inbox.ended };
-        let known = if answers { inbox.running.remove(at) } else { None };
-        drop(inbox);
+        let mut running = self.running();
+        let Some(at) = running.iter().position(|other| other.id() == id) else {
+            drop(running);
+            return self.lock().ended;
+        };
+        let known = if answers { running.remove(at) } else { None };
+        drop(running);
         // The last to know of a call drops its arguments: not under the lock.
         drop(known);
         false
@@ -107,12 +110,14 @@ impl ActorHost {
     fn take_calls(&self, taken: &mut VecDeque<Job>) -> bool {
         let in_order = self.spec.max_concurrency <= 1;
         let mut inbox = self.lock();
+        let mut running = self.running();
         while taken.len() < if in_order { TAKEN_CALLS } else { 1 }
             && let Some(job) = inbox.next_ready(in_order)
         {
-            inbox.running.push_back(job.clone());
+            running.push_back(job.clone());
             taken.push_back(job);
         }
+        drop(running);
         if taken.is_empty() {
             inbox.active = inbox.active.saturating_sub(1);
         }

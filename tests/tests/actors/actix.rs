@@ -24,7 +24,8 @@ impl Sum {
         use std::io::Write;
         if let Some(log) = &self.log {
             let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
-            writeln!(file.unwrap(), "{line}").unwrap();
+            // In one piece: others write there too.
+            file.unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
         }
     }
 }

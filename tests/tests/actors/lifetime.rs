@@ -284,34 +284,6 @@ both! {
         assert!(dies(&found).await);
     }
 
-    /// ACT-29: kill ends a call that hangs.
-    async fn kill_ends_a_call_that_hangs(cluster) {
-        let (counter, gate) = (Counter::remote(0), Gate::new());
-        let (hangs, behind) = (counter.wait_for(gate.path()), counter.get());
-        counter.get();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let start = Instant::now();
-        actinic::kill(&counter).await?;
-        for call in [hangs, behind, counter.get()] {
-            let error = call.await.unwrap_err();
-            assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
-            assert!(error.to_string().contains("killed"), "{error}");
-        }
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-        gate.open();
-    }
-
-    /// ACT-30: one that is killed before it started leaks nothing.
-    async fn kill_before_it_started_leaks_nothing(cluster) {
-        for _ in 0..8 {
-            let first = Counter::options().num_cpus(4).remote(0);
-            actinic::kill(&first).await?;
-            assert!(matches!(first.get().await.unwrap_err(), Error::ActorDied { .. }));
-        }
-        let second = Counter::options().num_cpus(4).remote(1);
-        assert_eq!(actinic::get(&second.get()).timeout(Duration::from_secs(20)).await?, 1);
-    }
-
     /// `stop` lets the calls already made finish.
     async fn stop_comes_after_the_calls_already_made(cluster) {
         let counter = Counter::remote(0);

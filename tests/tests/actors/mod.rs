@@ -42,6 +42,7 @@ mod calls;
 mod concurrency;
 mod credit;
 mod failures;
+mod killed;
 mod lifetime;
 mod named;
 

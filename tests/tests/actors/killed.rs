@@ -1,0 +1,68 @@
+//! Actors that are killed.
+
+use super::*;
+
+/// Keeps another, and waits with itself in use.
+pub struct Waiter {
+    _kept: Handle<Counter>,
+}
+
+#[actinic::remote]
+impl Waiter {
+    pub fn new(kept: Handle<Counter>) -> Self {
+        Waiter { _kept: kept }
+    }
+
+    pub async fn wait(&mut self) {
+        actinic::sleep(Duration::from_secs(3600)).await;
+    }
+}
+
+/// Whether nobody is called that any more, soon.
+async fn forgotten(name: &str) -> bool {
+    eventually(SOON, || async { actinic::get_actor::<Counter>(name).await.is_err() }).await
+}
+
+both! {
+    /// ACT-29: kill ends a call that hangs.
+    async fn kill_ends_a_call_that_hangs(cluster) {
+        let (counter, gate) = (Counter::remote(0), Gate::new());
+        let (hangs, behind) = (counter.wait_for(gate.path()), counter.get());
+        counter.get();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let start = Instant::now();
+        actinic::kill(&counter).await?;
+        for call in [hangs, behind, counter.get()] {
+            let error = call.await.unwrap_err();
+            assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+            assert!(error.to_string().contains("killed"), "{error}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        gate.open();
+    }
+
+    /// ACT-30: one that is killed before it started leaks nothing.
+    async fn kill_before_it_started_leaks_nothing(cluster) {
+        for _ in 0..8 {
+            let first = Counter::options().num_cpus(4).remote(0);
+            actinic::kill(&first).await?;
+            assert!(matches!(first.get().await.unwrap_err(), Error::ActorDied { .. }));
+        }
+        let second = Counter::options().num_cpus(4).remote(1);
+        assert_eq!(actinic::get(&second.get()).timeout(Duration::from_secs(20)).await?, 1);
+    }
+
+    /// What a killed actor keeps is let go although a call has it to itself, and waits.
+    async fn kill_drops_what_a_waiting_call_keeps(cluster) {
+        let kept = Counter::options().name("kept").remote(1);
+        let waiter = Waiter::remote(&kept);
+        Handle::ready(&waiter).await?;
+        let waits = waiter.wait();
+        drop(kept);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        actinic::kill(&waiter).await?;
+        assert!(matches!(waits.await.unwrap_err(), Error::ActorDied { .. }));
+        drop(waiter);
+        assert!(forgotten("kept").await);
+    }
+}
