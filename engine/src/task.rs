@@ -1,5 +1,7 @@
 //! A submitted task: what its owner, its worker and its refs share.
 
+mod life;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +14,7 @@ use crate::owner::Owner;
 use crate::owner::dispatch::{AHEAD_NS, KeyIx, Unit};
 use crate::program::FunctionEntry;
 use crate::raylet::Shape;
+use crate::task::life::{Life, Outcome};
 use crate::value::Value;
 use crate::wait::Waiter;
 
@@ -53,7 +56,7 @@ pub(crate) enum What {
     /// Resolves when an actor was made, or not.
     Ready(Arc<Client>),
     Function(&'static FunctionEntry),
-    Method(Box<ActorCall>),
+    Method(ActorCall),
 }
 
 impl What {
@@ -79,35 +82,31 @@ pub(crate) struct Input {
     pub(crate) dependencies: Vec<RawRef>,
 }
 
-/// One submission, through all its attempts.
+/// One submission, through all its attempts. In this order: what a worker writes, and who gets the result reads, lies
+/// together.
+#[repr(C)]
 pub(crate) struct Task {
-    pub(crate) owner: Arc<Owner>,
-    pub(crate) seq: u64,
-    pub(crate) what: What,
-    pub(crate) meta: Arc<Meta>,
+    first: Slot,
+    life: Life,
     /// The dispatcher's key of the options; set when a function task becomes ready.
     pub(crate) key: AtomicU32,
+    /// Another process was given a ref to one of its returns.
+    shared: AtomicBool,
+    /// Whether it was submitted with refs as arguments.
+    depends: bool,
+    /// A detached actor is at the root of its submission, so the end of the job does not matter.
+    pub(crate) outlives_job: bool,
+    /// The bytes that pushing it moves.
+    bytes: u32,
+    input: Mutex<Input>,
+    pub(crate) seq: u64,
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) meta: Arc<Meta>,
+    pub(crate) what: What,
     /// How deep it is nested: 0 is submitted by a driver.
     pub(crate) depth: u32,
     /// The [`TaskId::mark`] of the call that submitted it; 0 for a driver.
     pub(crate) parent: u64,
-    /// A detached actor is at the root of its submission, so the end of the job does not matter.
-    pub(crate) outlives_job: bool,
-    /// Dependencies that are not ready, and one more until the submission is complete.
-    missing: AtomicU32,
-    attempt: AtomicU32,
-    done: AtomicBool,
-    /// It runs again, after it was done, for results of it were lost.
-    again: AtomicBool,
-    cancelled: AtomicBool,
-    /// Another process was given a ref to one of its returns.
-    shared: AtomicBool,
-    /// The bytes that pushing it moves.
-    bytes: u32,
-    /// Whether it was submitted with refs as arguments.
-    depends: bool,
-    input: Mutex<Input>,
-    first: Slot,
     rest: Box<[Slot]>,
 }
 
@@ -136,11 +135,7 @@ impl Task {
             depth,
             parent,
             outlives_job,
-            missing: AtomicU32::new(1),
-            attempt: AtomicU32::new(0),
-            done: AtomicBool::new(false),
-            again: AtomicBool::new(false),
-            cancelled: AtomicBool::new(false),
+            life: Life::begun(),
             shared: AtomicBool::new(false),
             input: Mutex::new(input),
             first: Slot::pending(),
@@ -162,11 +157,7 @@ impl Task {
             depth: 0,
             parent: 0,
             outlives_job: false,
-            missing: AtomicU32::new(0),
-            attempt: AtomicU32::new(0),
-            done: AtomicBool::new(true),
-            again: AtomicBool::new(false),
-            cancelled: AtomicBool::new(false),
+            life: Life::done(),
             shared: AtomicBool::new(false),
             input: Mutex::default(),
             rest: (1..returns).map(|_| Slot::ready(with.clone())).collect(),
@@ -210,40 +201,39 @@ impl Task {
     }
 
     pub(crate) fn attempt(&self) -> u32 {
-        self.attempt.load(Ordering::Acquire)
+        self.life.attempt()
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.done.load(Ordering::SeqCst)
+        self.life.is_done()
     }
 
-    /// Whether no run of it is wanted any more: it is done, and does not run again to make lost results.
+    /// As [`Life::is_over`].
     pub(crate) fn is_over(&self) -> bool {
-        self.is_done() && !self.again.load(Ordering::SeqCst)
+        self.life.is_over()
     }
 
-    /// Begins another attempt at a task that is done; `false` if the options allow no more.
+    /// As [`Life::begin_again`].
     pub(crate) fn begin_again(&self) -> bool {
-        if self.is_cancelled() || !self.may_try_again() {
-            return false;
-        }
-        self.missing.store(1, Ordering::Release);
-        self.attempt.fetch_add(1, Ordering::AcqRel);
-        self.again.store(true, Ordering::SeqCst);
-        true
+        self.life.begin_again(self.meta.max_retries)
     }
 
     /// Whether the options allow another attempt.
     pub(crate) fn may_try_again(&self) -> bool {
-        self.meta.max_retries < 0 || i64::from(self.attempt()) < self.meta.max_retries
+        self.life.may_try_again(self.meta.max_retries)
+    }
+
+    /// As [`Life::next_attempt`]: system faults and asked-for errors count together.
+    pub(crate) fn next_attempt(&self) -> bool {
+        self.life.next_attempt(self.meta.max_retries)
     }
 
     pub(crate) fn end_again(&self) {
-        self.again.store(false, Ordering::SeqCst);
+        self.life.end_again();
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
+        self.life.is_cancelled()
     }
 
     pub(crate) fn is_shared(&self) -> bool {
@@ -255,7 +245,7 @@ impl Task {
     }
 
     pub(crate) fn set_cancelled(&self) {
-        self.cancelled.store(true, Ordering::Release);
+        self.life.cancel();
     }
 
     pub(crate) fn input(&self) -> Input {
@@ -286,7 +276,7 @@ impl Task {
         match &self.what {
             What::Put => "it was put".to_owned(),
             What::Lifeline(_) | What::Ready(_) => "its actor is not made yet".to_owned(),
-            _ if self.depends && self.missing.load(Ordering::Acquire) > 0 => "it waits for its arguments".to_owned(),
+            _ if self.depends && self.life.is_waiting() => "it waits for its arguments".to_owned(),
             What::Function(_) => self.owner.explain(self),
             What::Method(call) => format!("it runs, or waits for its turn: {}", call.client.real().explain()),
         }
@@ -299,10 +289,11 @@ impl Task {
         }
         if task.depends {
             let dependencies = task.with_input(|input| input.dependencies.clone());
-            task.missing.fetch_add(dependencies.len() as u32, Ordering::AcqRel);
+            task.life.waits_for(dependencies.len() as u32);
             for dependency in &dependencies {
                 if dependency.subscribe(Waiter::Dependent(Arc::clone(task))).is_err() {
-                    task.missing.fetch_sub(1, Ordering::AcqRel);
+                    // Not the last: the submission is not complete.
+                    task.life.one_less();
                 }
             }
         }
@@ -311,7 +302,7 @@ impl Task {
 
     /// One thing less is missing; the last one makes the task ready.
     pub(crate) fn dependency_done(task: &Arc<Task>) {
-        if task.missing.fetch_sub(1, Ordering::AcqRel) != 1 {
+        if !task.life.one_less() {
             return;
         }
         if let Some(error) = task.failed_dependency() {
@@ -356,14 +347,15 @@ impl Task {
 
     /// Ends the task: every ref gets its outcome. Nothing happens if it has ended before.
     pub(crate) fn finish(task: &Arc<Task>, mut outcomes: impl Iterator<Item = Resolved>) {
-        if task.done.load(Ordering::SeqCst) {
-            if !task.is_over() {
-                return task.owner.rebuilt(task, outcomes);
+        match task.life.outcome() {
+            Outcome::First => {}
+            Outcome::Again => return task.owner.rebuilt(task, outcomes),
+            Outcome::Late => {
+                for (index, outcome) in outcomes.enumerate() {
+                    task.owner.give_up(task, index as u32, &outcome);
+                }
+                return;
             }
-            for (index, outcome) in outcomes.enumerate() {
-                task.owner.give_up(task, index as u32, &outcome);
-            }
-            return;
         }
         if let What::Method(call) = &task.what {
             call.makes_room();
@@ -412,7 +404,7 @@ impl Task {
 
     /// All refs have their outcome.
     fn ended(task: &Arc<Task>) {
-        if task.done.swap(true, Ordering::SeqCst) {
+        if !task.life.end() {
             return;
         }
         if let What::Method(call) = &task.what {
@@ -423,16 +415,6 @@ impl Task {
                 task.owner.settle(task, index);
             }
         }
-    }
-
-    /// Begins another attempt if the options allow one more; `system` faults and asked-for errors count together.
-    pub(crate) fn next_attempt(&self) -> bool {
-        let made = self.attempt.load(Ordering::Acquire);
-        if self.is_cancelled() || self.is_over() || !self.may_try_again() {
-            return false;
-        }
-        self.attempt.store(made + 1, Ordering::Release);
-        true
     }
 }
 

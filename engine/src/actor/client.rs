@@ -29,7 +29,7 @@ use crate::actor::host::ActorHost;
 use crate::actor::queues::{Flight, Queues};
 use crate::api::error::{Error, Result};
 use crate::gcs::core::ActorState;
-use crate::ids::{ActorId, OwnerId, TaskId};
+use crate::ids::ActorId;
 use crate::object::{RawRef, Resolved, Target};
 use crate::process::Process;
 use crate::program::{ActorEntry, MethodEntry};
@@ -40,15 +40,14 @@ use crate::worker::remote::ToWorker;
 
 /// How many bytes of whatever kind may wait for the network before calls wait here: far below what ends a session.
 const BACKLOG_BYTES: usize = 16 << 20;
-/// One handle, in a client's count of what keeps its actor alive.
-const HANDLE: u64 = 1 << 32;
 
-/// Who calls: the order of calls is kept for each of them.
+/// Who calls: the order of calls is kept for each of them. A driver, an actor, or a task of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Caller {
-    /// A driver, or an actor.
-    Owner(OwnerId),
-    Task(TaskId),
+pub(crate) struct Caller {
+    /// The number of the owner that it submits to.
+    pub(crate) owner: u32,
+    /// The [`TaskId::mark`](crate::ids::TaskId::mark) of the task; 0 for others.
+    pub(crate) task: u64,
 }
 
 /// What a task that is an actor call adds to a task.
@@ -58,7 +57,6 @@ pub(crate) struct ActorCall {
     /// The method's id: name and argument shape.
     pub(crate) method_id: u64,
     pub(crate) caller: Caller,
-    pub(crate) given_name: Option<String>,
     /// Its arguments are ready.
     pub(crate) ready: AtomicBool,
     /// It had a place in its caller's queue before its arguments were ready.
@@ -86,7 +84,7 @@ impl ActorCall {
     }
 
     pub(crate) fn name(&self) -> String {
-        self.given_name.clone().unwrap_or_else(|| format!("{}.{}", self.client.class, self.method.name))
+        format!("{}.{}", self.client.class, self.method.name)
     }
 }
 
@@ -133,6 +131,7 @@ type PendingCalls = Mutex<BTreeMap<Caller, i64>>;
 type OnClosed = Box<dyn FnOnce(Error) + Send>;
 
 /// One actor, as this process knows it.
+#[repr(C)]
 pub(crate) struct Client {
     /// Its own, unless the GCS has said that [another](Client::real) is meant.
     pub(crate) id: ActorId,
@@ -145,8 +144,8 @@ pub(crate) struct Client {
     pub(crate) limits: ClientLimits,
     /// The options of a call that says nothing of its own.
     pub(crate) plain_meta: Arc<Meta>,
-    /// Handles in this process (the upper half) and unfinished calls (the lower): while there are any, the actor lives.
-    alive: AtomicU64,
+    /// Handles in this process: while there are any, or calls that have not ended, the actor lives.
+    handles: AtomicU64,
     /// Unfinished calls by caller, counted only if there is a limit; together with the one that is probably meant.
     pending: Option<Arc<PendingCalls>>,
     /// `get_if_exists` asked for it, and the GCS has not said which actor it is.
@@ -159,13 +158,20 @@ pub(crate) struct Client {
     askers: AtomicUsize,
     /// After the calls already made nothing more is called.
     stopping: AtomicBool,
+    /// The GCS was told so.
+    told_stop: AtomicBool,
     state: Mutex<State>,
+    /// How many calls were made, which callers count.
+    begun: AtomicU64,
     /// The object whose last ref ends the actor, while there are handles or unfinished calls here. None for a detached
     /// one.
     lifeline: Mutex<Option<RawRef>>,
     /// Resolves when the actor was made, or not; whoever asks later gets one that is resolved.
     ready: Mutex<Vec<RawRef>>,
     closed: Mutex<Vec<OnClosed>>,
+    /// How many calls have ended, which those count that answer. It lies last: one count of both would take the cache
+    /// line of all the above from the callers with each answer.
+    ended: AtomicU64,
 }
 
 /// What a handle must know of its actor, wherever it goes.
@@ -220,7 +226,7 @@ impl Client {
             in_order: limits.max_concurrency <= 1,
             limits,
             plain_meta: crate::api::calling::plain_meta(limits.max_task_retries),
-            alive: AtomicU64::new(0),
+            handles: AtomicU64::new(0),
             pending: (limits.max_pending >= 0)
                 .then(|| probably.as_ref().and_then(|probably| probably.pending.clone()).unwrap_or_default()),
             open: AtomicBool::new(open),
@@ -228,6 +234,9 @@ impl Client {
             holds_real: AtomicBool::new(false),
             askers: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            told_stop: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             state: Mutex::new(State {
                 at: At::Nowhere,
                 incarnation: 0,
@@ -286,14 +295,27 @@ impl Client {
 
     /// One more handle in this process.
     pub(crate) fn hold(&self) {
-        self.alive.fetch_add(HANDLE, Ordering::AcqRel);
+        self.handles.fetch_add(1, Ordering::SeqCst);
     }
 
     /// One handle less.
     pub(crate) fn let_go(&self) {
-        if self.alive.fetch_sub(HANDLE, Ordering::AcqRel) == HANDLE {
+        if self.handles.fetch_sub(1, Ordering::SeqCst) == 1 && !self.is_used() {
             self.unheld();
         }
+    }
+
+    /// Whether a call has not ended. Of two that take the last away, a handle and a call's end, one sees both: each writes
+    /// its count before it reads the other's, in the one order of sequential consistency.
+    fn has_calls(&self) -> bool {
+        // In this order: if both are the same, they were when the second was read.
+        let ended = self.ended.load(Ordering::SeqCst);
+        self.begun.load(Ordering::SeqCst) != ended
+    }
+
+    /// Whether there are handles or unfinished calls.
+    pub(super) fn is_used(&self) -> bool {
+        self.handles.load(Ordering::SeqCst) > 0 || self.has_calls()
     }
 
     /// What the handles here keep alive; only while there is one.
@@ -312,7 +334,7 @@ impl Client {
         let _last = {
             let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
             // A handle may have arrived meanwhile.
-            if self.alive.load(Ordering::Acquire) == 0 { lifeline.take() } else { None }
+            if self.is_used() { None } else { lifeline.take() }
         };
         self.release_real();
     }
@@ -332,7 +354,7 @@ impl Client {
             }
             *calls += 1;
         }
-        self.alive.fetch_add(1, Ordering::AcqRel);
+        self.begun.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -363,24 +385,27 @@ impl Client {
     }
 
     fn ended(&self) {
-        let before = self.alive.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        if self.handles.load(Ordering::SeqCst) == 0 && !self.has_calls() {
             self.unheld();
         }
-        if before & (HANDLE - 1) == 1 && self.stopping.load(Ordering::Acquire) {
+        if self.stopping.load(Ordering::SeqCst) && !self.has_calls() {
             self.tell_stop();
         }
     }
 
     /// Ends the actor after the calls already made here; later ones fail.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        if self.alive.load(Ordering::Acquire) & (HANDLE - 1) == 0 {
+        self.stopping.store(true, Ordering::SeqCst);
+        if !self.has_calls() {
             self.tell_stop();
         }
     }
 
     fn tell_stop(&self) {
+        if self.told_stop.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let actor = self.real.get().map_or(self.id, |real| real.id);
         self.process.tell_gcs(crate::protocol::ToGcs::StopActor { actor });
     }

@@ -47,11 +47,12 @@ impl RawHandle {
         if args.error.is_none() {
             args.error = plain.check().err().or_else(|| options.and_then(|options| options.check().err()));
         }
-        let (depth, caller) = host::with_current(|current| match current {
-            Some(current) if current.host.actor.is_none() => (current.job.depth() + 1, Caller::Task(current.task_id())),
-            Some(current) => (current.job.depth() + 1, Caller::Owner(owner.id)),
-            None => (0, Caller::Owner(owner.id)),
+        let (depth, task) = host::with_current(|current| match current {
+            Some(current) if current.host.actor.is_none() => (current.job.depth() + 1, current.task_id().mark()),
+            Some(current) => (current.job.depth() + 1, 0),
+            None => (0, 0),
         });
+        let caller = Caller { owner: owner.id.number, task };
         let admitted = args.error.is_none() && client.admit(caller).map_err(|error| args.error = Some(error)).is_ok();
         let retries = options
             .and_then(|options| options.max_task_retries)
@@ -60,19 +61,18 @@ impl RawHandle {
         // The attribute's word on errors travels with them; only a call's own is the caller's to know.
         let retry_errors = options.and_then(|options| options.retry_errors);
         let name = options.and_then(|options| options.name.clone());
-        let meta = client.meta(retries, returns, name.clone(), retry_errors);
+        let meta = client.meta(retries, returns, name, retry_errors);
         let call = ActorCall {
             client: Arc::clone(client),
             method,
             method_id: known.id,
             caller,
-            given_name: name,
             ready: AtomicBool::new(false),
             queued: AtomicBool::new(false),
             admitted: AtomicBool::new(admitted),
             counted: AtomicBool::new(admitted && client.limits.max_pending >= 0),
         };
-        let task = owner.submit(What::Method(Box::new(call)), meta, args, returns.max(1), depth);
+        let task = owner.submit(What::Method(call), meta, args, returns.max(1), depth);
         Submitted::new(task, returns)
     }
 

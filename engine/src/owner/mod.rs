@@ -127,19 +127,20 @@ impl Core {
     }
 }
 
-/// One submitter's side of the cluster.
+/// One submitter's side of the cluster. In this order: what workers read lies apart from what each submission writes.
+#[repr(C)]
 pub(crate) struct Owner {
     pub(crate) id: OwnerId,
     pub(crate) process: Arc<Process>,
     pub(crate) job: JobId,
     pub(crate) namespace: Arc<str>,
-    seq: AtomicU64,
-    core: Mutex<Core>,
+    dead: OnceLock<Error>,
     counts: counting::Counts,
     /// Where copies lie of the large values that this process itself holds.
     copies: Mutex<HashMap<(u64, u32), Vec<PeerAddr>>>,
     ticking: AtomicBool,
-    dead: OnceLock<Error>,
+    seq: AtomicU64,
+    core: Mutex<Core>,
 }
 
 type Acts = Vec<Act<Arc<Task>, Link>>;

@@ -39,7 +39,7 @@ impl Client {
     /// A call was made, in this order; its arguments may not be ready. Those without dependencies are ready at once
     /// and enter at [`Client::ready`].
     pub(crate) fn submitted(self: &Arc<Self>, task: &Arc<Task>) {
-        if task.with_input(|input| input.dependencies.is_empty()) {
+        if !task.depends() {
             return;
         }
         let call = Client::call(task);
@@ -173,7 +173,7 @@ impl Client {
                     .unwrap_or_else(|| Resolved::Error(Error::object_lost("an argument is not ready")))
             })
             .collect();
-        let name = call.name();
+        let name = task.name();
         let wire = WireCall {
             seq: task.seq,
             attempt: task.attempt(),

@@ -132,7 +132,7 @@ impl Client {
         }
         self.hand_over(&real);
         self.holds_real.store(true, Ordering::Release);
-        if self.alive.load(Ordering::Acquire) == 0 {
+        if !self.is_used() {
             self.release_real();
         }
         if let (Some(claim), Some(lifeline)) = (claim, found.lifeline)
