@@ -8,14 +8,15 @@ pub(crate) const HELP: &str = "\
 The measured work of Actinic, beside raw programs and Ray.
 
 usage: actinic-benches [--filter TEXT] [--ray] [--json FILE] [--quick] [--list]
-       actinic-benches count [--filter TEXT]
+       actinic-benches count|copies [--filter TEXT]
 
   --filter TEXT   only the rows whose name or group contains TEXT (may be given more than once)
   --ray           run the same work with Ray too (makes a Python environment of its own; needs PyPI once)
   --json FILE     write the rows to FILE as JSON ('-': to standard output)
   --quick         a smoke run of a few seconds; its figures mean nothing
   --list          print the rows, and measure nothing
-  count           syscalls, packets and context switches per task of each hot path (needs strace)";
+  count           syscalls, packets and context switches per task of each hot path (needs perf or strace)
+  copies          how often the bytes of an argument or object are copied (needs valgrind)";
 
 /// What to measure, and how.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Help,
     Run(Options),
     Count(Options),
+    Copies(Options),
     /// One group of rows, in a process of its own.
     Group(String, Options),
     /// A helper process of a group: one cold start, a raw peer, one hot path.
@@ -59,7 +61,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command> {
     let mut args = args.peekable();
     let mut options = Options::default();
     let mut group = None;
-    let mut count = false;
+    let mut what: Option<fn(Options) -> Command> = None;
     while let Some(arg) = args.next() {
         let mut value = |what: &str| args.next().ok_or_else(|| format!("{arg} needs {what} after it"));
         match arg.as_str() {
@@ -69,7 +71,8 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command> {
             "--quick" => options.quick = true,
             "--list" => options.list = true,
             "-h" | "--help" => return Ok(Command::Help),
-            "count" => count = true,
+            "count" => what = Some(Command::Count),
+            "copies" => what = Some(Command::Copies),
             "--internal-group" => group = Some(value("a group")?),
             "--internal-part" => return Ok(Command::Part(value("a part")?, args.collect())),
             other => return Err(format!("{other} is not understood\n\n{HELP}").into()),
@@ -77,7 +80,6 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command> {
     }
     Ok(match group {
         Some(name) => Command::Group(name, options),
-        None if count => Command::Count(options),
-        None => Command::Run(options),
+        None => what.unwrap_or(Command::Run)(options),
     })
 }

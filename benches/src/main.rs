@@ -8,6 +8,7 @@
 mod alloc;
 mod args;
 mod catalog;
+mod copies;
 mod count;
 mod groups;
 mod machine;
@@ -33,6 +34,7 @@ async fn main() -> ExitCode {
         }
         Ok(Command::Run(options)) => groups::run(&options),
         Ok(Command::Count(options)) => count::run_all(&options),
+        Ok(Command::Copies(options)) => copies::run_all(&options),
         Ok(Command::Group(name, options)) => rows::run(&name, &options).await.map(|()| true),
         Ok(Command::Part(name, rest)) => rows::part(&name, &rest).await.map(|()| true),
         Err(error) => Err(error),

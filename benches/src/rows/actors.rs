@@ -32,6 +32,10 @@ impl Echo {
         self.calls
     }
 
+    pub(crate) fn length(&self, text: String) -> i64 {
+        text.len() as i64
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         std::process::id()
     }

@@ -88,6 +88,7 @@ pub(crate) async fn part(name: &str, rest: &[String]) -> Result<()> {
     match name {
         "raw-quic" => raw::quic::serve().await,
         "first-result" => start::first_result_here(word(0)).await,
+        "copies" => crate::copies::part(word(0), word(1).parse()?).await,
         "hot" => crate::count::hot(word(0), word(1).parse()?).await,
         other => Err(format!("no part is called {other}").into()),
     }
