@@ -36,6 +36,16 @@ pub async fn finish(cluster: Cluster) -> actinic::Result<()> {
     cluster.shutdown().await
 }
 
+/// As [`finish`], on a thread without a runtime.
+///
+/// # Errors
+///
+/// As [`finish`].
+pub fn finish_blocking(cluster: Cluster) -> actinic::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Error::other)?.block_on(finish(cluster))
+}
+
 /// Waits until every resource is free, and nothing is kept but so many small results and objects of this program.
 ///
 /// # Errors

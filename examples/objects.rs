@@ -15,7 +15,11 @@ fn late(millis: u64) -> u64 {
 
 fn main() -> actinic::Result<()> {
     let cluster = actinic_examples::init(4).blocking()?;
+    run()?;
+    actinic_examples::finish_blocking(cluster)
+}
 
+fn run() -> actinic::Result<()> {
     // An object is stored once and may be got and passed any number of times.
     let numbers: Vec<i64> = (0..1_000).collect();
     let stored = actinic::put(&numbers).blocking()?;
@@ -41,5 +45,5 @@ fn main() -> actinic::Result<()> {
     let error = actinic::get(&refs[1]).timeout(Duration::from_millis(20)).blocking();
     assert!(matches!(error, Err(Error::GetTimeout { .. })));
     println!("20 ms were too short; waiting gives {}", refs[1].blocking()?);
-    cluster.shutdown().blocking()
+    Ok(())
 }

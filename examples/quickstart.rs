@@ -38,8 +38,14 @@ impl Counter {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let cluster = actinic::init().await?;
+    // `actinic::init()`, with worker threads or processes as the environment says.
+    let cluster = actinic_examples::init(2).await?;
+    run().await?;
+    // Nothing is left: no ref, no object, no resource in use.
+    actinic_examples::finish(cluster).await
+}
 
+async fn run() -> actinic::Result<()> {
     // Tasks return refs at once; a ref passed as an argument arrives as its value.
     let four = square::remote(2);
     let sixteen = square::remote(&four);
@@ -59,7 +65,7 @@ async fn main() -> actinic::Result<()> {
     assert_eq!(words, "refs are counted");
 
     // wait() splits what is ready from what is not; get() with a timeout says when something is late.
-    let refs = [slow::remote(1), slow::remote(60_000)];
+    let refs = [slow::remote(1), slow::remote(2_000)];
     let (ready, pending) = actinic::wait(&refs).num_returns(2).timeout(Duration::from_millis(500)).await?;
     println!("ready: {}, pending: {}", ready.len(), pending.len());
     assert_eq!((ready.len(), pending.len()), (1, 1));
@@ -73,6 +79,5 @@ async fn main() -> actinic::Result<()> {
     let counts = actinic::get(&counts).await?;
     println!("counter: {counts:?}");
     assert_eq!(counts, [101, 103, 106, 110, 115]);
-
-    cluster.shutdown().await
+    Ok(())
 }

@@ -58,7 +58,7 @@ pub(crate) async fn part(name: &str, count: usize) -> Result<()> {
         let got = match &actor {
             Some(actor) => actor.length(text).await?,
             None if name.ends_with("result") => text_of::remote(size as i64).await?.len() as i64,
-            None if name.starts_with("object") => length::remote(actinic::put(text).await?).await?,
+            None if name.starts_with("object") => length::remote(actinic::put(&text).await?).await?,
             None => length::remote(text).await?,
         };
         check(got == size as i64, "the length of a text")?;

@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) id: ProcessId,
     /// Threads that quick user code is spread over.
     pub(crate) width: usize,
+    /// Threads that async tasks share.
+    pub(crate) async_width: usize,
     pub(crate) store_bytes: u64,
 }
 
@@ -85,6 +87,7 @@ type Told = Box<dyn Fn(&str) + Send + Sync>;
 pub(crate) struct Process {
     pub(crate) id: ProcessId,
     pub(crate) env: Env,
+    async_width: usize,
     pub(crate) pool: Arc<Pool>,
     pub(crate) local: LocalThreads,
     pub(crate) store: Store,
@@ -154,6 +157,7 @@ impl Process {
             Process {
                 id: settings.id,
                 pool,
+                async_width: settings.async_width,
                 local: LocalThreads::new(env.clone(), settings.width),
                 store: Store::new(settings.store_bytes),
                 put_meta: Arc::new(Meta {
@@ -218,7 +222,7 @@ impl Process {
         }
         let runtime = self.user.get_or_init(|| {
             let built = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
+                .worker_threads(self.async_width)
                 .thread_name("actinic-async")
                 .enable_all()
                 .build();
@@ -1079,7 +1083,7 @@ pub(crate) fn nowhere() -> Arc<Owner> {
             node: NodeId(made.uuid()),
             incarnation: made.uuid(),
         };
-        let process = Process::new(&Settings { id, width: 1, store_bytes: 0 }, made.clone());
+        let process = Process::new(&Settings { id, width: 1, async_width: 1, store_bytes: 0 }, made.clone());
         let owner = process.new_owner(JobId(made.uuid()), Arc::from(""));
         // The receiver waits below.
         let _ = tell.send(owner);

@@ -57,7 +57,8 @@ fn new_process(
 ) -> Result<(Arc<Process>, Endpoint)> {
     let id = identity.id();
     let endpoint = bind(env, place, identity.clone())?;
-    let settings = Settings { id, width: env.machine().cores, store_bytes: options.store_bytes(env) };
+    let (width, async_width) = (env.machine().cores, options.async_width(env));
+    let settings = Settings { id, width, async_width, store_bytes: options.store_bytes(env) };
     let process = Process::new(&settings, env.clone());
     process.set_endpoint(endpoint.clone(), vec![endpoint.local_addr()]);
     renewal::keep(&process, identity);

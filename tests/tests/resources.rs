@@ -1,7 +1,7 @@
 //! RES: what tasks and actors hold, how many run at once, and who gives what back.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actinic::prelude::*;
 use actinic::testing::{TestCluster, eventually};
@@ -35,6 +35,27 @@ fn gets_another(began: &str, ended: &str, value: i64) -> actinic::Result<(i64, u
     let value = echo::remote(value).blocking()?;
     count_up(ended);
     Ok((value, now))
+}
+
+/// The same without holding its worker while it waits.
+#[actinic::remote]
+async fn awaits_another(began: String, ended: String, value: i64) -> actinic::Result<(i64, u64)> {
+    let all = count_up(&began);
+    let now = all.saturating_sub(counted(&ended));
+    let value = echo::remote(value).await?;
+    count_up(&ended);
+    Ok((value, now))
+}
+
+/// Waits without awaiting until so many of its kind have begun; whether they did.
+#[actinic::remote]
+async fn stubborn(began: String, together: u64) -> bool {
+    count_up(&began);
+    let end = Instant::now() + SOON;
+    while counted(&began) < together && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    counted(&began) >= together
 }
 
 type Amounts = BTreeMap<String, f64>;
@@ -103,6 +124,14 @@ modes! {
         }
     }
 
+    /// Async tasks that do not await have a thread each, as many as there are CPUs.
+    4 CPUs, async fn stubborn_async_tasks_run_together(cluster) {
+        let scratch = Scratch::new();
+        let began = scratch.file("began");
+        let refs: Vec<_> = (0..4).map(|_| stubborn::remote(&began, 4)).collect();
+        assert_eq!(actinic::get(&refs).await?, [true; 4]);
+    }
+
     /// RES-04: a recursion that gets its own calls ends on one CPU: whoever is blocked lends it.
     1 CPUs, async fn a_recursion_needs_one_cpu(cluster) {
         assert_eq!(summer::remote(10).await?, 55);
@@ -114,6 +143,18 @@ modes! {
         let scratch = Scratch::new();
         let (began, ended) = (scratch.file("began"), scratch.file("ended"));
         let refs: Vec<_> = (0..1000).map(|n| gets_another::remote(&began, &ended, n)).collect();
+        let results = actinic::get(&refs).await?;
+        assert!(results.iter().map(|(value, _)| *value).eq(0..1000));
+        let peak = results.iter().map(|(_, now)| *now).max();
+        assert!(peak < Some(20), "{peak:?} had begun and not ended");
+        assert_eq!((counted(&began), counted(&ended)), (1000, 1000), "each ran once");
+    }
+
+    /// RES-06 of async tasks, which hold no worker while they wait.
+    1 CPUs, async fn waiting_async_tasks_do_not_pile_up(cluster) {
+        let scratch = Scratch::new();
+        let (began, ended) = (scratch.file("began"), scratch.file("ended"));
+        let refs: Vec<_> = (0..1000).map(|n| awaits_another::remote(&began, &ended, n)).collect();
         let results = actinic::get(&refs).await?;
         assert!(results.iter().map(|(value, _)| *value).eq(0..1000));
         let peak = results.iter().map(|(_, now)| *now).max();

@@ -207,3 +207,27 @@ modes! {
         assert_eq!(values, [2, 3]);
     }
 }
+
+#[actinic::remote]
+fn megabyte() -> Buffer {
+    Buffer::from(vec![7; 1 << 20])
+}
+
+/// A value that could not be brought here in time is not ready, unless nobody asked for it to be here.
+#[actinic::test(num_cpus = 0)]
+async fn what_could_not_be_fetched_in_time_is_not_ready(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let object = megabyte::remote();
+    object.done().await?;
+    node.pause().await?;
+    let soon = Duration::from_millis(100);
+    let (ready, pending) = actinic::wait(&[object.clone()]).timeout(soon).await?;
+    assert_eq!((ready.len(), pending.len()), (0, 1));
+    let (ready, _) = actinic::wait(&[object.clone()]).timeout(soon).fetch_local(false).await?;
+    assert_eq!(ready, [object.clone()]);
+    node.resume().await?;
+    let (ready, _) = actinic::wait(&[object.clone()]).await?;
+    assert_eq!(ready, [object.clone()]);
+    assert_eq!(object.await?.len(), 1 << 20);
+    Ok(())
+}

@@ -148,6 +148,8 @@ pub(crate) struct Client {
     handles: AtomicU64,
     /// Unfinished calls by caller, counted only if there is a limit; together with the one that is probably meant.
     pending: Option<Arc<PendingCalls>>,
+    /// Made here, and the GCS has not been asked for it yet: its constructor's arguments are not ready.
+    unasked: AtomicBool,
     /// `get_if_exists` asked for it, and the GCS has not said which actor it is.
     open: AtomicBool,
     /// The client of the actor that is meant, once the GCS has said that it is another.
@@ -229,6 +231,7 @@ impl Client {
             handles: AtomicU64::new(0),
             pending: (limits.max_pending >= 0)
                 .then(|| probably.as_ref().and_then(|probably| probably.pending.clone()).unwrap_or_default()),
+            unasked: AtomicBool::new(false),
             open: AtomicBool::new(open),
             real: OnceLock::new(),
             holds_real: AtomicBool::new(false),
@@ -384,7 +387,7 @@ impl Client {
         }
     }
 
-    fn ended(&self) {
+    fn ended(self: &Arc<Self>) {
         self.ended.fetch_add(1, Ordering::SeqCst);
         if self.handles.load(Ordering::SeqCst) == 0 && !self.has_calls() {
             self.unheld();
@@ -395,19 +398,41 @@ impl Client {
     }
 
     /// Ends the actor after the calls already made here; later ones fail.
-    pub(crate) fn stop(&self) {
+    pub(crate) fn stop(self: &Arc<Self>) {
         self.stopping.store(true, Ordering::SeqCst);
         if !self.has_calls() {
             self.tell_stop();
         }
     }
 
-    fn tell_stop(&self) {
-        if self.told_stop.swap(true, Ordering::AcqRel) {
+    fn tell_stop(self: &Arc<Self>) {
+        if self.told_stop.swap(true, Ordering::AcqRel) || self.ends_unasked("it was stopped (intended exit)") {
             return;
         }
         let actor = self.real.get().map_or(self.id, |real| real.id);
         self.process.tell_gcs(crate::protocol::ToGcs::StopActor { actor });
+    }
+
+    /// The GCS is not asked for it before the arguments of its constructor are ready.
+    pub(crate) fn waits_for_arguments(&self) {
+        self.unasked.store(true, Ordering::SeqCst);
+    }
+
+    /// The GCS is about to be asked for it; `false` if it has ended before.
+    pub(crate) fn may_be_asked_for(&self) -> bool {
+        self.unasked.store(false, Ordering::SeqCst);
+        !self.is_dead()
+    }
+
+    /// Ends an actor that the GCS does not know; `false` if it may know it.
+    pub(crate) fn ends_unasked(self: &Arc<Self>, why: &str) -> bool {
+        let unasked = self.unasked.load(Ordering::SeqCst);
+        if unasked {
+            let why =
+                format!("{} was never made: {why}, before its constructor's arguments were ready", self.describe());
+            self.die(Error::actor_died(why));
+        }
+        unasked
     }
 
     /// The actor was told to end: calls made from now on wait for what the GCS says of it.

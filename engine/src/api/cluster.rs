@@ -343,6 +343,18 @@ pub struct NodeInfo {
     pub labels: BTreeMap<String, String>,
 }
 
+impl From<&NodeInfo> for NodeId {
+    fn from(node: &NodeInfo) -> NodeId {
+        node.id
+    }
+}
+
+impl From<NodeInfo> for NodeId {
+    fn from(node: NodeInfo) -> NodeId {
+        node.id
+    }
+}
+
 /// The GCS's rows as people see them.
 pub(crate) fn node_infos(answer: GcsAnswer) -> Result<Vec<NodeInfo>> {
     let GcsAnswer::Nodes(rows, views) = answer else {

@@ -147,6 +147,7 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
     if input.dependencies.is_empty() {
         return ask_for(owner, client, entry, spec, &input);
     }
+    client.waits_for_arguments();
     let dependencies = input.dependencies.clone();
     let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(dependencies.len() + 1));
     let owner = Arc::clone(owner);
@@ -169,6 +170,9 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
 }
 
 fn ask_for(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec, input: &Input) {
+    if !client.may_be_asked_for() {
+        return;
+    }
     let process = &owner.process;
     // What the host asks owners for when it begins, so that they know of it; kept as long as it may be needed.
     let mut kept = Vec::new();

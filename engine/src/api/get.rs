@@ -19,6 +19,10 @@ use crate::wait::{Countdown, Waiter};
 use crate::worker::host;
 
 /// One ref, or several of them, whose values `get` returns.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no ref, and no list of refs",
+    note = "`get` takes an `ObjectRef`, or a slice, `Vec`, array or tuple of them: what tasks, actor calls and `put` return"
+)]
 pub trait Refs: Send {
     /// What `get` returns.
     type Values: Send + 'static;

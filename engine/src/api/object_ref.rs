@@ -224,6 +224,10 @@ impl fmt::Display for AnyRef {
 }
 
 /// Something that is a ref, typed or not.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no ref",
+    note = "an `ObjectRef` is what tasks, actor calls and `put` return; `wait` and `cancel` take nothing else"
+)]
 pub trait Ref: Clone + Send + 'static {
     #[doc(hidden)]
     fn raw_ref(&self) -> RawRefView<'_>;

@@ -27,6 +27,10 @@ pub fn wait<L: WaitList>(refs: L) -> Wait<L::Ref> {
 }
 
 /// What `wait` takes: a slice, an array or a `Vec` of refs.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no list of refs",
+    note = "`wait` takes a slice, a `Vec` or an array of `ObjectRef`s: of one ref `wait([one])` tells whether it is ready"
+)]
 pub trait WaitList {
     /// The refs.
     type Ref: Ref;
@@ -146,8 +150,10 @@ impl<R: Ref> Wait<R> {
     }
 
     /// Splits what is ready off, in order; the rest keeps its place.
-    fn split(mut self) -> (Vec<R>, Vec<R>) {
-        let taken = self.ready();
+    /// What is `late`, its value still elsewhere, is not ready.
+    fn split(mut self, late: &[RawRef]) -> (Vec<R>, Vec<R>) {
+        let mut taken = self.ready();
+        taken.retain(|index| !late.contains(self.refs[*index].raw_ref().0));
         if let [only] = taken[..] {
             return (vec![self.refs.remove(only)], self.refs);
         }
@@ -215,21 +221,23 @@ impl<R: Ref> Wait<R> {
             wait_for(&countdown, self.timeout, || process.env.now());
         }
         let away = self.away();
-        if !away.is_empty() {
-            block_on(Box::pin(bring(away, bound)));
-        }
+        let late = if away.is_empty() { Vec::new() } else { block_on(Box::pin(bring(away, bound))) };
         check_cancelled()?;
-        Ok(self.split())
+        Ok(self.split(&late))
     }
 }
 
-/// Fetches values so that they are on this node; a failure shows at `get`.
-async fn bring(objects: Vec<RawRef>, bound: Bound) {
+/// Fetches values so that they are on this node, and gives back those that are late; any other failure shows at `get`.
+async fn bring(objects: Vec<RawRef>, bound: Bound) -> Vec<RawRef> {
+    let mut late = Vec::new();
     for object in objects {
-        if let Some(Resolved::Stored(stored)) = object.slot().get() {
-            let _ = fetch_on_system(&object, stored, bound).await;
+        if let Some(Resolved::Stored(stored)) = object.slot().get()
+            && let Err(Error::GetTimeout { .. }) = fetch_on_system(&object, stored, bound).await
+        {
+            late.push(object);
         }
     }
+    late
 }
 
 impl<R: Ref + Sync> IntoFuture for Wait<R> {
@@ -245,8 +253,8 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
                 }
                 Down::new(countdown).await;
             }
-            bring(self.away(), bound).await;
-            Ok(self.split())
+            let late = bring(self.away(), bound).await;
+            Ok(self.split(&late))
         })
     }
 }

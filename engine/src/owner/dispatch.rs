@@ -16,6 +16,8 @@
 //! - DISPATCH-4: tasks of a key leave its queue in the order in which they became ready, except that what was given
 //!   back goes to the front.
 //! - DISPATCH-5: while tasks of a key wait, leases for it are asked for.
+//! - DISPATCH-6: a lease goes back when [`PARKED_MAX`] of its tasks have begun to wait without holding it: its raylet
+//!   knows what they wait for, and serves that first. So tasks that wait do not pile up.
 //!
 //! No clock: idleness is counted in ticks that the shell makes while [`Dispatch::wants_tick`] holds.
 
@@ -34,6 +36,8 @@ const AHEAD_SINGLY_NS: u64 = AHEAD_NS / 2;
 const UNKNOWN_NS: u32 = 5_000_000;
 /// An idle lease is kept for this many ticks.
 pub(crate) const IDLE_TICKS: u8 = 3;
+/// So many tasks of a lease may begin to wait for others before it goes back.
+pub(crate) const PARKED_MAX: u8 = 2;
 /// No more leases than this are asked for at once.
 const BACKLOG_MAX: u32 = 256;
 
@@ -99,6 +103,8 @@ struct Lease<T, L> {
     recalled: bool,
     yielding: bool,
     idle_ticks: u8,
+    /// How many of its tasks have begun to wait without holding it.
+    parked: u8,
 }
 
 /// Where a task was found by [`Dispatch::cancel`].
@@ -246,6 +252,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             recalled: false,
             yielding: false,
             idle_ticks: 0,
+            parked: 0,
         };
         let ix = match self.free.pop() {
             Some(ix) => {
@@ -373,9 +380,20 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         self.fill(ix, out);
     }
 
-    /// A task that waits without holding its worker: the lease is free for the next.
+    /// A task that waits without holding its worker: the lease is free for the next, or goes back.
     pub(crate) fn parked(&mut self, ix: LeaseIx, seq: u64, out: &mut Vec<Act<T, L>>) {
-        out.extend(self.land(ix, seq).map(Act::Gone));
+        let Some(task) = self.land(ix, seq) else { return };
+        out.push(Act::Gone(task));
+        if let Some(lease) = self.lease(ix) {
+            lease.parked += 1;
+            if lease.parked == PARKED_MAX && !lease.yielding {
+                lease.yielding = true;
+                if !lease.flight.is_empty() {
+                    let link = lease.link.clone();
+                    out.push(Act::TakeBack { lease: ix, link });
+                }
+            }
+        }
         self.fill(ix, out);
     }
 

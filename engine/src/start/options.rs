@@ -33,6 +33,14 @@ impl NodeOptions {
         self.object_store_memory.unwrap_or_else(|| env.machine().memory * 3 / 10)
     }
 
+    /// A thread for each CPU, since an async task may compute as well as wait; and two at least, so that one that does not
+    /// await at all leaves the others a thread.
+    pub(super) fn async_width(&self, env: &Env) -> usize {
+        let cpus = self.num_cpus.unwrap_or(env.machine().cores as f64).ceil();
+        // Some tests have a thousand CPUs.
+        (cpus as usize).clamp(2, 64)
+    }
+
     pub(super) fn total(&self, env: &Env, ip: IpAddr) -> Result<ResourceSet> {
         let machine = env.machine();
         let cpus = self.num_cpus.unwrap_or(machine.cores as f64);

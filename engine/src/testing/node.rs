@@ -45,6 +45,12 @@ impl From<&Node> for NodeId {
     }
 }
 
+impl From<Node> for NodeId {
+    fn from(node: Node) -> NodeId {
+        node.id()
+    }
+}
+
 impl Node {
     pub(super) fn head(cluster: &Arc<Cluster>, net: Option<SimNet>) -> Node {
         let process = Arc::clone(&cluster.owner().process);

@@ -52,6 +52,26 @@ both! {
         assert_eq!(actinic::get(&second.get()).timeout(Duration::from_secs(20)).await?, 1);
     }
 
+    /// One whose constructor waits for an argument is killed, or stopped, like any other.
+    async fn what_waits_for_its_argument_can_be_ended(cluster) {
+        let gate = Gate::new();
+        let late = Counter::remote(0).wait_for(gate.path());
+        let (killed, stopped) = (Counter::remote(&late), Counter::remote(&late));
+        let call = killed.get();
+        actinic::kill(&killed).await?;
+        for call in [call, killed.get()] {
+            let error = actinic::get(&call).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+            assert!(error.to_string().contains("killed"), "{error}");
+        }
+        Handle::stop(&stopped).await?;
+        let cause = Handle::closed(&stopped).await?;
+        assert!(cause.to_string().contains("stopped"), "{cause}");
+        assert_eq!(Handle::state(&stopped), ActorState::Dead);
+        gate.open();
+        late.await?;
+    }
+
     /// What a killed actor keeps is let go although a call has it to itself, and waits.
     async fn kill_drops_what_a_waiting_call_keeps(cluster) {
         let kept = Counter::options().name("kept").remote(1);

@@ -138,6 +138,11 @@ async fn nodes_have_setters(cluster: TestCluster) -> actinic::Result<()> {
     let on: Scheduling = Scheduling::on(&node);
     assert_eq!(on, Scheduling::on(id));
     assert_eq!(on, Scheduling::NodeAffinity { node: id, soft: false });
+    let nodes = cluster.nodes().await?;
+    let info = nodes.iter().find(|info| info.id == id).unwrap();
+    for same in [Scheduling::on(info), Scheduling::on(info.clone()), Scheduling::on(node.clone())] {
+        assert_eq!(same, on);
+    }
     assert_eq!(echo::options().scheduling(on).remote(1).await?, 1);
     let _ = is_op::<Node, _>(cluster.add_node());
     let _ = is_op::<Cluster, _>(cluster.driver());

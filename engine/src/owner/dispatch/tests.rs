@@ -115,6 +115,7 @@ struct Known {
     recalled: bool,
     yielding: bool,
     idle_ticks: u8,
+    parked: u8,
 }
 
 struct Oracle {
@@ -200,6 +201,9 @@ impl Oracle {
                     return;
                 }
                 let (work, _) = known.flight.remove(0);
+                known.parked += 1;
+                // DISPATCH-6
+                known.yielding |= known.parked == PARKED_MAX;
                 self.gone.insert(work.seq);
                 self.dispatch.parked(ix, work.seq, &mut out);
             }
@@ -280,6 +284,7 @@ impl Oracle {
                     recalled: false,
                     yielding: false,
                     idle_ticks: 0,
+                    parked: 0,
                 };
                 assert!(self.leases.insert(ix, known).is_none());
             }
@@ -337,7 +342,7 @@ impl Oracle {
             }
             Act::TakeBack { lease, link } => {
                 let known = &self.leases[&lease];
-                assert!(known.link == link && known.yielding && known.flight.len() > 1);
+                assert!(known.link == link && known.yielding && !known.flight.is_empty());
             }
         }
     }
