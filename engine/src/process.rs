@@ -220,6 +220,7 @@ impl Process {
         if self.env.world().is_some() {
             return self.spawn(future);
         }
+        #[allow(clippy::disallowed_methods, reason = "user code's own threads, and none in a simulation")]
         let runtime = self.user.get_or_init(|| {
             let built = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(self.async_width)

@@ -1,19 +1,19 @@
 //! What the program can run remotely: its functions and actors, found by linked or explicit registration.
 //!
 //! Linked registration (a distributed slice) loses every entry of a crate that the binary never references: `use
-//! that_crate as _;` brings them back, and [`register`] is the explicit alternative. A function's id is the hash of
+//! that_crate as _;` brings them back, and [`register`] ([`table`]) is the explicit alternative. A function's id is the hash of
 //! its type name, its signature and, as a tie-break, its position: `module_path!` alone is equal for two functions
 //! inside two test functions.
 
 mod messages;
+mod table;
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,8 @@ use crate::api::options::{ActorOptions, MethodOptions, TaskOptions};
 use crate::call::{OwnedTaskArgs, Returns, TaskArgs};
 use crate::task::Meta;
 pub use messages::*;
+pub use table::*;
+pub(crate) use table::{begin, identity, program};
 
 /// What a remote function came to: its encoded results, or why there are none.
 pub type Outcome = Result<Returns, Error>;
@@ -125,14 +127,6 @@ impl FunctionEntry {
     /// The name of the function.
     pub fn name(&self) -> &'static str {
         self.origin.name
-    }
-
-    /// Its place in the program's table.
-    pub(crate) fn index(&'static self) -> usize {
-        *self.index.get_or_init(|| {
-            let program = program();
-            program.functions.keys().position(|id| *id == self.origin.id()).unwrap_or(program.functions.len())
-        })
     }
 
     pub(crate) fn id(&self) -> FunctionId {
@@ -315,165 +309,6 @@ impl ActorEntry {
     pub(crate) fn find_method(&self, id: u64) -> Option<&'static MethodEntry> {
         self.known().iter().find(|known| known.id == id).map(|known| known.entry)
     }
-}
-
-/// The functions that the linker found.
-#[linkme::distributed_slice]
-pub static FUNCTIONS: [FunctionEntry];
-
-/// The actor classes that the linker found.
-#[linkme::distributed_slice]
-pub static ACTORS: [ActorEntry];
-
-/// Something that can be registered explicitly: the type that stands for a remote function, or an actor.
-pub trait Registered {
-    /// Adds it to the program.
-    fn register();
-}
-
-static EXPLICIT: Mutex<(Vec<&'static FunctionEntry>, Vec<&'static ActorEntry>)> = Mutex::new((Vec::new(), Vec::new()));
-
-/// Registers a remote function or actor by hand, before the first `init()`: for crates that the linker would drop.
-///
-/// ```
-/// use actinic::prelude::*;
-/// #[actinic::remote]
-/// fn square(x: i64) -> i64 { x * x }
-/// actinic::register::<square>();
-/// ```
-pub fn register<R: Registered>() {
-    R::register();
-}
-
-/// Adds a function by hand.
-pub fn register_function(entry: &'static FunctionEntry) {
-    EXPLICIT.lock().unwrap_or_else(PoisonError::into_inner).0.push(entry);
-}
-
-/// Adds an actor class by hand.
-pub fn register_actor(entry: &'static ActorEntry) {
-    EXPLICIT.lock().unwrap_or_else(PoisonError::into_inner).1.push(entry);
-}
-
-/// Everything that this program can run, by id.
-pub(crate) struct Program {
-    pub(crate) functions: BTreeMap<FunctionId, &'static FunctionEntry>,
-    pub(crate) actors: BTreeMap<FunctionId, &'static ActorEntry>,
-    /// Two entries with one id: nothing may start.
-    pub(crate) duplicates: Vec<String>,
-}
-
-/// The program's table, made at the first use.
-pub(crate) fn program() -> &'static Program {
-    static PROGRAM: OnceLock<Program> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let explicit = EXPLICIT.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut program = Program { functions: BTreeMap::new(), actors: BTreeMap::new(), duplicates: Vec::new() };
-        for entry in FUNCTIONS.iter().chain(explicit.0.iter().copied()) {
-            if let Some(other) = program.functions.insert(entry.id(), entry)
-                && !std::ptr::eq(other, entry)
-            {
-                program.duplicates.push(describe(&entry.origin, &other.origin));
-            }
-        }
-        for entry in ACTORS.iter().chain(explicit.1.iter().copied()) {
-            if let Some(other) = program.actors.insert(entry.id(), entry)
-                && !std::ptr::eq(other, entry)
-            {
-                program.duplicates.push(describe(&entry.origin, &other.origin));
-            }
-        }
-        program
-    })
-}
-
-fn describe(a: &Origin, b: &Origin) -> String {
-    format!("{} ({}:{}) and {} ({}:{})", (a.type_name)(), a.file, a.line, (b.type_name)(), b.file, b.line)
-}
-
-impl Program {
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.duplicates.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid_argument(format!(
-            "two remote functions or actors have the same id: {}",
-            self.duplicates.join("; ")
-        ))
-        .remedy("define each of them once, or rename one"))
-    }
-
-    pub(crate) fn function(&self, id: FunctionId) -> Result<&'static FunctionEntry> {
-        self.functions.get(&id).copied().ok_or_else(|| unknown("function", id))
-    }
-
-    pub(crate) fn actor(&self, id: FunctionId) -> Result<&'static ActorEntry> {
-        self.actors.get(&id).copied().ok_or_else(|| unknown("actor class", id))
-    }
-}
-
-/// What tells this program from every other: its build, and what it registers. Equal in a driver and its workers.
-pub(crate) fn identity() -> &'static str {
-    static IDENTITY: OnceLock<String> = OnceLock::new();
-    IDENTITY.get_or_init(|| {
-        let build = build_id();
-        let lines = inventory();
-        let parts: Vec<&[u8]> = std::iter::once(&build[..]).chain(lines.iter().map(String::as_bytes)).collect();
-        format!("{:016x}", stable_hash(&parts))
-    })
-}
-
-/// The linker's note on the build of this program; empty if it left none.
-fn build_id() -> Vec<u8> {
-    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _size: usize, out: *mut libc::c_void) -> libc::c_int {
-        const NT_GNU_BUILD_ID: u32 = 3;
-        // SAFETY: the loader passes a valid description of a loaded object, and `out` is the caller's vector.
-        let (info, out) = unsafe { (&*info, &mut *out.cast::<Vec<u8>>()) };
-        for at in 0..usize::from(info.dlpi_phnum) {
-            // SAFETY: the table has `dlpi_phnum` entries.
-            let header = unsafe { &*info.dlpi_phdr.add(at) };
-            if header.p_type != libc::PT_NOTE {
-                continue;
-            }
-            let start = (info.dlpi_addr + header.p_vaddr) as *const u8;
-            // SAFETY: a note segment is mapped, readable and never written.
-            let mut notes = unsafe { std::slice::from_raw_parts(start, header.p_memsz as usize) };
-            let word = |bytes: &[u8], at: usize| {
-                bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
-            };
-            while notes.len() >= 12 {
-                let (name, length, kind) = (word(notes, 0) as usize, word(notes, 4) as usize, word(notes, 8));
-                let body = 12 + name.next_multiple_of(4);
-                if kind == NT_GNU_BUILD_ID && notes.get(12..16) == Some(b"GNU\0") {
-                    out.extend_from_slice(notes.get(body..body + length).unwrap_or_default());
-                    return 1;
-                }
-                notes = notes.get(body + length.next_multiple_of(4)..).unwrap_or_default();
-            }
-        }
-        // The first object is the program itself; its libraries do not matter.
-        1
-    }
-    let mut id = Vec::new();
-    // SAFETY: the callback matches the signature, and the vector outlives the call.
-    unsafe {
-        libc::dl_iterate_phdr(Some(look), (&raw mut id).cast());
-    }
-    id
-}
-
-fn unknown(what: &str, id: FunctionId) -> Error {
-    Error::version_mismatch(format!("this worker's program has no {what} with id {:016x}", id.0))
-        .remedy("driver and workers must run the same program; a crate that nothing references is not linked: `use that_crate as _;`")
-}
-
-/// The lines of the start-up list: every remote function and actor of the program.
-pub fn inventory() -> Vec<String> {
-    let program = program();
-    let functions =
-        program.functions.iter().map(|(id, entry)| format!("fn {} {:016x}", (entry.origin.type_name)(), id.0));
-    let actors = program.actors.iter().map(|(id, entry)| format!("actor {} {:016x}", (entry.origin.type_name)(), id.0));
-    functions.chain(actors).collect()
 }
 
 /// An actor's state behind its fair lock, as async methods get it.

@@ -225,10 +225,13 @@ pub fn submit(entry: &'static FunctionEntry, options: Option<TaskOptions>, args:
         Err(error) => return Submitted::failed(error, returns),
     };
     let (meta, per_call) = match options {
-        None => (entry.meta.get_or_init(|| meta((entry.defaults)()).map(Arc::new)).clone(), None),
+        None => (
+            entry.meta.get_or_init(|| entry.registered().and_then(|()| meta((entry.defaults)())).map(Arc::new)).clone(),
+            None,
+        ),
         Some(options) => {
             let per_call = options.num_returns;
-            (meta(options).map(Arc::new), per_call)
+            (entry.registered().and_then(|()| meta(options)).map(Arc::new), per_call)
         }
     };
     let count = match (returns, per_call) {

@@ -86,6 +86,29 @@ impl actix::Handler<Where> for Compass {
     }
 }
 
+/// Outlives the driver that made it, and works on.
+#[derive(Default)]
+pub struct Agent;
+
+#[actinic::remote(num_cpus = 0)]
+impl Agent {
+    pub fn new() -> Self {
+        Agent
+    }
+
+    pub fn place(&self) -> String {
+        actinic::context().node_id().to_string()
+    }
+
+    /// Where a task of its own ran that needs a resource.
+    pub async fn works(&self, resource: Option<String>) -> actinic::Result<String> {
+        match resource {
+            Some(resource) => where_am_i::options().resource(resource, 1).remote(0).await,
+            None => where_am_i::remote(0).await,
+        }
+    }
+}
+
 fn say(text: &str) {
     println!("{text}");
     // The test reads it by a pipe; if that is gone, so is the test.
@@ -236,6 +259,30 @@ async fn wants() -> actinic::Result<()> {
     Ok(())
 }
 
+/// Leaves a detached actor on the second node, which may be started again anywhere.
+async fn makes_agent(cluster: &Cluster) -> actinic::Result<()> {
+    let far = cluster.nodes().await?.into_iter().find(|node| !node.head && node.alive).map(|node| node.id);
+    let Some(far) = far else { panic!("there is no second node") };
+    let agent = Agent::options()
+        .name("agent")
+        .lifetime(Lifetime::Detached)
+        .max_restarts(1)
+        .scheduling(Scheduling::NodeAffinity { node: far, soft: true })
+        .remote();
+    assert_eq!(agent.place().await?, far.to_string());
+    Ok(())
+}
+
+/// Asks the actor that another driver left: where it is, and where it can work.
+async fn asks_agent(cluster: &Cluster) -> actinic::Result<()> {
+    let agent: Handle<Agent> = actinic::get_actor("agent").await?;
+    say("asks");
+    say(&agent.place().await?);
+    let third = cluster.resources().contains_key("third").then(|| "third".to_owned());
+    say(&agent.works(third).await?);
+    Ok(())
+}
+
 /// Works until it is told that it is enough.
 async fn works() -> actinic::Result<()> {
     let place = Place::remote();
@@ -263,7 +310,7 @@ async fn works() -> actinic::Result<()> {
 async fn main() -> actinic::Result<()> {
     let part = std::env::args().nth(1).unwrap_or_default();
     let cluster = match part.as_str() {
-        "hosts" => actinic::init().namespace("shared").await?,
+        "hosts" | "makes_agent" | "asks_agent" | "ends_agent" => actinic::init().namespace("shared").await?,
         _ => actinic::init().await?,
     };
     say("connected");
@@ -275,6 +322,9 @@ async fn main() -> actinic::Result<()> {
         "rebuilt" => rebuilt().await?,
         "hosts" => hosts().await?,
         "far" => far().await?,
+        "makes_agent" => makes_agent(&cluster).await?,
+        "asks_agent" => asks_agent(&cluster).await?,
+        "ends_agent" => actinic::kill(&actinic::get_actor::<Agent>("agent").await?).await?,
         "works" => works().await?,
         "wants" => wants().await?,
         _ => {

@@ -265,6 +265,7 @@ fn servers(config: &Config, seed: &[u8; 32]) -> Result<Servers, SecurityError> {
 }
 
 /// Key material of the endpoint that is not TLS's: from the seed, or from the system.
+#[allow(clippy::disallowed_methods, reason = "the system's chance, only where no seed is given")]
 fn seed(config: &Config) -> [u8; 32] {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut seed = config.seed.unwrap_or_default();

@@ -13,7 +13,7 @@ pub(crate) async fn cost(bench: &Bench<'_>, cluster: Cluster, mode: &str) -> Res
     super::warm(bench).await?;
     let sizes = [("1k", 1_000), ("10k", 10_000), ("100k", 100_000), ("1M", 1_000_000)];
     let mut costs = [const { Samples::new() }; 4];
-    let mut times = Samples::new();
+    let (mut times, mut spread) = (Samples::new(), Samples::new());
     for _ in 0..bench.size(3, 1) {
         let mut round = [0.0; 4];
         for (at, (_, count)) in sizes.into_iter().enumerate() {
@@ -29,11 +29,16 @@ pub(crate) async fn cost(bench: &Bench<'_>, cluster: Cluster, mode: &str) -> Res
             costs[at].add(each.median());
         }
         times.add(round[3] / round[0]);
+        // What lies between the smallest and the largest may stand out too.
+        let (least, most) =
+            round.iter().fold((f64::MAX, 0.0_f64), |(least, most), cost| (least.min(*cost), most.max(*cost)));
+        spread.add(most / least);
     }
     for ((name, _), cost) in sizes.into_iter().zip(costs) {
         bench.row(&format!("{mode}: cost per task, {name} queued"), cost, None);
     }
     bench.row(&format!("{mode}: cost per task, 1M over 1k queued"), times, None);
+    bench.row(&format!("{mode}: cost per task, dearest over cheapest of the sizes"), spread, None);
     Ok(cluster.shutdown().await?)
 }
 

@@ -11,7 +11,7 @@ use crate::gcs::core as gcs;
 use crate::ids::ActorId;
 use crate::object::Resolved;
 use crate::owner::Owner;
-use crate::program::ActorEntry;
+use crate::program::{ActorEntry, program};
 use crate::protocol::calls::{WireCreation, WirePart, WireValue};
 use crate::protocol::{ActorSpec, ToGcs};
 use crate::resources::ResourceSet;
@@ -37,7 +37,10 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
     let client = new_client(&owner, entry, &options, id, limits, &args);
     let handle = RawHandle::new(Arc::clone(&client), None);
     process.add_client(&client);
-    let prepared = options.check().and_then(|()| prepare(&owner, entry, &options, id, max_concurrency));
+    let prepared = options
+        .check()
+        .and_then(|()| program().has_actor(entry))
+        .and_then(|()| prepare(&owner, entry, &options, id, max_concurrency));
     match (prepared, args.error.clone()) {
         (Ok(spec), None) => begin(&owner, &client, entry, spec, args),
         (Err(error), _) | (_, Some(error)) => client.die(not_made(&client, error)),

@@ -26,6 +26,8 @@
 //! - **GCS-11** An actor that is not detached ends when nothing holds it any more: neither its owner's lifeline nor that of any
 //!   request for which `get_if_exists` found it. A request holds it from its answer on, so no word about another lifeline
 //!   that crosses the answer ends it.
+//! - **GCS-12** The nodes are told to forget a job's program when the job has ended and the last of its actors has, and not
+//!   before; the head keeps the program of a job that has made a detached actor until then.
 
 mod actors;
 mod death;
@@ -109,6 +111,8 @@ pub(crate) struct GcsCore {
     /// The drivers of running jobs.
     drivers: BTreeMap<OwnerId, JobId>,
     ended_jobs: Bounded<JobId>,
+    /// The jobs whose program the head was told to keep.
+    kept_programs: BTreeSet<JobId>,
     /// Processes and owners whose death was reported, so that what they sent before it makes nothing after it.
     dead_processes: Bounded<ProcessId>,
     dead_owners: Bounded<OwnerId>,
@@ -158,6 +162,7 @@ impl GcsCore {
             jobs: BTreeMap::new(),
             drivers: BTreeMap::new(),
             ended_jobs: Bounded::new(others),
+            kept_programs: BTreeSet::new(),
             dead_processes: Bounded::new(others),
             dead_owners: Bounded::new(others),
             actors: ActorTable::new(dead),

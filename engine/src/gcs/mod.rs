@@ -203,6 +203,12 @@ impl Gcs {
                     self.tell_raylet(node, ToRaylet::JobEnded { job });
                 }
             }
+            Action::KeepProgram { node, job } => self.tell_raylet(node, ToRaylet::KeepProgram { job }),
+            Action::ForgetProgram { to, job } => {
+                for node in to {
+                    self.tell_raylet(node, ToRaylet::ForgetProgram { job });
+                }
+            }
             Action::TellWaits { to, actor, text } => self.tell_process(to, ToOwner::ActorWaits { actor, text }),
             Action::Publish { to, rows } => {
                 let news = rows.into_iter().map(|info| self.news(info)).collect();
@@ -422,12 +428,12 @@ impl Gcs {
 }
 
 impl Gcs {
-    /// A job, and who may have its program: the raylet that its driver is attached to, and the driver.
+    /// A job whose program is needed, and who may have it: nodes, and last the driver, which may be far away.
     fn job(&self, job: crate::ids::JobId) -> Option<(crate::protocol::JobRow, Vec<PeerAddr>)> {
-        let row = self.core.job(job)?.clone();
-        let driver = row.driver.process;
-        let home = self.raylets.get(&driver.node).and_then(|raylet| self.peers.get(raylet));
-        let sources = home.into_iter().chain(self.peers.get(&driver)).cloned().collect();
+        let row = self.core.job(job).filter(|_| self.core.needs_program(job))?.clone();
+        let raylets = self.core.program_holders(job).into_iter().filter_map(|node| self.raylets.get(&node));
+        let driver = row.ended.is_none().then_some(&row.driver.process);
+        let sources = raylets.chain(driver).filter_map(|process| self.peers.get(process)).cloned().collect();
         Some((row, sources))
     }
 

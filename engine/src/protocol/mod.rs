@@ -199,6 +199,14 @@ pub(crate) enum ToRaylet {
     JobEnded {
         job: JobId,
     },
+    /// From the GCS: a job's program is wanted here, in case that others need it.
+    KeepProgram {
+        job: JobId,
+    },
+    /// From the GCS: nobody needs a job's program any more.
+    ForgetProgram {
+        job: JobId,
+    },
     OwnerDied {
         owner: OwnerId,
     },

@@ -25,6 +25,8 @@ impl Raylet {
             ToRaylet::Hello { peer, worker, pid: _, program } => self.hello(peer, worker, &program, ctx),
             ToRaylet::JobStarted { row } => self.job_started(&row, ctx),
             ToRaylet::JobEnded { job } => self.job_ended(job, ctx),
+            ToRaylet::KeepProgram { job } => self.keep_program(job, ctx),
+            ToRaylet::ForgetProgram { job } => self.forget_program(job),
             ToRaylet::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
             ToRaylet::PlaceActor { run, spec } => self.want_actor(run, spec, ctx),
             ToRaylet::EndActor { run, kill } => self.end_actor(run, kill, ctx),

@@ -41,7 +41,8 @@ use crate::api::error::Error;
 use crate::ids::{JobId, WorkerId};
 use crate::process::Process;
 use crate::protocol::{ActorRun, ActorSpec, NodeRow, RequestId, ToGcs};
-use crate::raylet::core::{Event, RayletCore, WorkerKind};
+use crate::raylet::core::{Event, RayletCore};
+use crate::raylet::programs::Fetching;
 use crate::raylet::spawn::Spawner;
 use crate::resources::ResourceSet;
 use crate::start::program_file::Offer;
@@ -79,7 +80,7 @@ pub(crate) struct Raylet {
     /// Whether they will be told of resources soon.
     telling: bool,
     /// Workers that cannot start before their job's program is here.
-    fetching: BTreeMap<JobId, Vec<(WorkerId, WorkerKind)>>,
+    fetching: BTreeMap<JobId, Fetching>,
     /// What is behind the reason that the core was last told.
     start_error: Option<Error>,
     /// Of the worker whose death the core is told of.

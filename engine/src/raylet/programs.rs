@@ -13,6 +13,14 @@ use crate::raylet::workers::Failed;
 use crate::raylet::{DefaultProgram, Raylet};
 use crate::start::program_file::JobProgram;
 
+/// A program on its way here.
+pub(super) struct Fetching {
+    /// The workers that are started from it.
+    waiting: Vec<(WorkerId, WorkerKind)>,
+    /// `false` if its last need ended meanwhile.
+    needed: bool,
+}
+
 /// What the GCS says of a job that a worker is to be started for.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -43,12 +51,25 @@ impl Raylet {
     }
 
     pub(super) fn job_ended(&mut self, job: JobId, ctx: &mut Context<Self>) {
-        self.namespaces.remove(&job);
-        self.fetching.remove(&job);
         self.process.job_ended(job);
         self.event(Event::JobEnded { job }, ctx);
+    }
+
+    /// The GCS wants a job's program to be here: its driver, and whoever else has it, may go.
+    pub(super) fn keep_program(&mut self, job: JobId, ctx: &mut Context<Self>) {
+        if self.spawner.as_ref().is_some_and(|spawner| !spawner.knows(job) && !spawner.has_default()) {
+            self.fetch_program(job, None, ctx);
+        }
+    }
+
+    /// Neither the job nor an actor of it will start anything any more.
+    pub(super) fn forget_program(&mut self, job: JobId) {
+        self.namespaces.remove(&job);
+        if let Some(fetching) = self.fetching.get_mut(&job) {
+            fetching.needed = false;
+        }
         if let Some(spawner) = &mut self.spawner {
-            spawner.forget_job(job);
+            spawner.forget_program(job);
         }
     }
 
@@ -65,11 +86,17 @@ impl Raylet {
         });
     }
 
-    /// The first worker of a job that this node knows nothing of: its program is fetched.
-    pub(super) fn fetch_program(&mut self, job: JobId, worker: (WorkerId, WorkerKind), ctx: &mut Context<Self>) {
-        let waiting = self.fetching.entry(job).or_default();
-        waiting.push(worker);
-        if waiting.len() == 1 {
+    /// The program of a job that this node knows nothing of is fetched, for its first worker or to be kept.
+    pub(super) fn fetch_program(
+        &mut self,
+        job: JobId,
+        worker: Option<(WorkerId, WorkerKind)>,
+        ctx: &mut Context<Self>,
+    ) {
+        let first = !self.fetching.contains_key(&job);
+        let fetching = self.fetching.entry(job).or_insert(Fetching { waiting: Vec::new(), needed: true });
+        fetching.waiting.extend(worker);
+        if first {
             let (process, raylet) = (Arc::clone(&self.process), ctx.address());
             self.process.spawn(async move {
                 let program = process.fetch_program(job).await;
@@ -102,8 +129,9 @@ impl Handler<ProgramHere> for Raylet {
 
     fn handle(&mut self, message: ProgramHere, ctx: &mut Context<Self>) {
         let ProgramHere { job, program } = message;
-        let Some(waiting) = self.fetching.remove(&job) else { return };
+        let Some(Fetching { waiting, needed }) = self.fetching.remove(&job) else { return };
         let error = match program {
+            Ok(_) if !needed => Some(Error::runtime_env_setup(format!("job {job} has ended"))),
             Ok(program) => {
                 self.namespaces.insert(job, Arc::from(program.namespace.as_str()));
                 if let Some(spawner) = &mut self.spawner {
@@ -111,7 +139,12 @@ impl Handler<ProgramHere> for Raylet {
                 }
                 None
             }
-            Err(error) => Some(error),
+            Err(error) => {
+                if waiting.is_empty() && needed {
+                    tracing::warn!(target: "actinic", %job, %error, "the program of a detached actor is not kept here");
+                }
+                Some(error)
+            }
         };
         for (worker, kind) in waiting {
             // One that is needed no more was forgotten meanwhile.

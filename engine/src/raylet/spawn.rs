@@ -43,7 +43,6 @@ pub(crate) struct Spawner {
 }
 
 struct Running {
-    job: JobId,
     pid: u32,
     /// Closing it asks the worker to end.
     stdin: Option<ChildStdin>,
@@ -85,13 +84,13 @@ impl Spawner {
     /// The program of a job, as its driver's machine has it; one that is not here is fetched when it is needed.
     pub(crate) fn learn_job(&mut self, row: &JobRow, file: Option<Arc<ProgramFile>>) {
         if let Some(file) = file.or_else(|| self.default.clone()) {
-            self.process.programs.add(row.id, &file);
             let (namespace, identity) = (row.namespace.clone(), row.program.clone());
             self.learn_program(row.id, JobProgram { file, namespace, identity });
         }
     }
 
     pub(crate) fn learn_program(&mut self, job: JobId, program: JobProgram) {
+        self.process.programs.add(job, &program.file);
         self.programs.insert(job, program);
     }
 
@@ -104,12 +103,10 @@ impl Spawner {
         self.programs.get(&job).map(|program| program.identity.clone()).unwrap_or_default()
     }
 
-    /// No driver will ask for workers of this job; its detached actors may.
-    pub(crate) fn forget_job(&mut self, job: JobId) {
-        if !self.children.values().any(|child| child.job == job) {
-            self.programs.remove(&job);
-            self.process.programs.remove(job);
-        }
+    /// Nobody needs a job's program any more.
+    pub(crate) fn forget_program(&mut self, job: JobId) {
+        self.programs.remove(&job);
+        self.process.programs.remove(job);
     }
 
     /// A worker has shown that what this node keeps as a job's program is another.
@@ -162,7 +159,7 @@ impl Spawner {
             // A child that died at once is seen by its watcher.
             let _ = pipe.write_all(&length).and_then(|()| pipe.write_all(&boot)).and_then(|()| pipe.flush());
         }
-        self.children.insert(worker, Running { job, pid, stdin, progress });
+        self.children.insert(worker, Running { pid, stdin, progress });
         self.watch(worker, child)?;
         Ok(pid)
     }

@@ -61,7 +61,7 @@ impl Raylet {
         if let Some(spawner) = &mut self.spawner {
             if !spawner.knows(job) {
                 self.workers.insert(worker, (job, Worker::Process { peer: None, pid: 0 }));
-                self.fetch_program(job, (worker, kind), ctx);
+                self.fetch_program(job, Some((worker, kind)), ctx);
                 return;
             }
             match spawner.start(worker, job, kind) {

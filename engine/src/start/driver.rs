@@ -53,7 +53,7 @@ pub(crate) fn driver(
     gcs: Option<PeerAddr>,
 ) -> Result<Starting> {
     crate::worker::job::install_panic_hook();
-    crate::program::program().check()?;
+    crate::program::begin()?;
     let inner = env.clone();
     begin_on_thread(&env, "actinic-driver", async move || {
         let (process, gcs_known) = (attached(&inner, &place, identity, &host)?, gcs);
@@ -67,7 +67,7 @@ pub(crate) fn driver(
 /// Joins a cluster by the address of one of its nodes: a driver, or a tool, which has no job.
 pub(crate) fn join_cluster(env: Env, address: String, token: String, kind: JoinKind) -> Result<Running> {
     crate::worker::job::install_panic_hook();
-    crate::program::program().check()?;
+    crate::program::begin()?;
     let inner = env.clone();
     on_thread(&env, "actinic-driver", async move || {
         let at = join::resolve(&inner, &address).await?;

@@ -35,6 +35,7 @@ pub(crate) async fn resolve(env: &Env, address: &str) -> Result<SocketAddr> {
     check(address)?;
     let wrong = |why: &str| wrong(address, why);
     let name = address.to_owned();
+    #[allow(clippy::disallowed_methods, reason = "the one place where names are looked up, on a thread of its own")]
     let found = env.aside("actinic-resolve", move || name.to_socket_addrs().map(|mut all| all.next()));
     match tokio::time::timeout(DEADLINE, found).await {
         Ok(Ok(Ok(Some(found)))) => Ok(found),

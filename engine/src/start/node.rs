@@ -31,7 +31,7 @@ pub(crate) fn head(
     cache: Option<PathBuf>,
 ) -> Result<Running> {
     crate::worker::job::install_panic_hook();
-    crate::program::program().check()?;
+    crate::program::begin()?;
     let inner = env.clone();
     on_thread(&env, "actinic-head", async move || {
         let env = inner;
@@ -112,7 +112,7 @@ pub(crate) fn join_node(
     cache: PathBuf,
 ) -> Result<Running> {
     crate::worker::job::install_panic_hook();
-    crate::program::program().check()?;
+    crate::program::begin()?;
     let inner = env.clone();
     on_thread(&env, "actinic-node", async move || {
         let at = join::resolve(&inner, &address).await?;

@@ -47,6 +47,9 @@ impl GcsCore {
                     // It was for the case that another's exists, which may not be detached.
                     Arc::make_mut(&mut spec).lifeline = None;
                 }
+                if spec.detached {
+                    self.keep_program(spec.job);
+                }
                 let number = self.insert_actor(spec.clone());
                 if let Some(name) = &spec.name {
                     self.names.entry(spec.namespace.clone()).or_default().insert(name.clone(), number);

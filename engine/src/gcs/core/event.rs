@@ -127,6 +127,10 @@ pub(crate) enum Action {
     AskRegister { node: NodeId },
     /// Tell the raylets that a job has ended: its leases, queues and workers go.
     TellJobEnded { to: Vec<NodeId>, job: JobId },
+    /// Tell the head's raylet to have a job's program as a file, until `ForgetProgram`.
+    KeepProgram { node: NodeId, job: JobId },
+    /// Tell the raylets that neither a job nor an actor of it will start anything any more.
+    ForgetProgram { to: Vec<NodeId>, job: JobId },
     /// Tell who made an actor what it waits for.
     TellWaits { to: ProcessId, actor: ActorId, text: String },
     /// Tell a process what became of actors that it watches.

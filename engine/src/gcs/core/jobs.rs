@@ -29,11 +29,9 @@ impl GcsCore {
         if self.ended_jobs.contains(&id) {
             return;
         }
-        if let Some(row) = self.jobs.get_mut(&id) {
-            row.ended = Some(self.now);
+        if let Some(row) = self.jobs.get(&id) {
             self.drivers.remove(&row.driver);
-            let driver = row.driver;
-            self.dead_owners.insert(driver);
+            self.dead_owners.insert(row.driver);
         }
         for number in self.actors.of_job(id) {
             let ends = |actor: &super::table::Actor| !actor.row.spec.detached && !actor.row.spec.outlives_job;
@@ -45,8 +43,19 @@ impl GcsCore {
         if !to.is_empty() {
             self.out.push(Action::TellJobEnded { to, job: id });
         }
-        if let Some(oldest) = self.ended_jobs.insert(id) {
+        if let Some(row) = self.jobs.get_mut(&id) {
+            row.ended = Some(self.now);
+        }
+        if let Some(oldest) = self.ended_jobs.insert(id)
+            && !self.actors.any_of_job(oldest)
+        {
             self.jobs.remove(&oldest);
+        }
+        if self.actors.any_of_job(id) {
+            // Its driver, who may have been the only one to have it, is gone.
+            self.tell_head_to_keep(id);
+        } else {
+            self.let_program_go(id);
         }
     }
 
@@ -89,10 +98,58 @@ impl GcsCore {
             || self.nodes.get(&owner.node()).is_some_and(|node| !node.row.state.is_up())
     }
 
-    /// The programs that are needed: those of running jobs, and of actors that live.
-    pub(crate) fn programs_needed(&self) -> BTreeSet<&str> {
-        let jobs = self.jobs.values().filter(|job| job.ended.is_none()).map(|job| job.program.as_str());
-        let actors = self.actors.iter().filter(|actor| actor.row.ended.is_none());
-        jobs.chain(actors.map(|actor| actor.row.spec.program.as_str())).collect()
+    /// Whether a job's program may still be started somewhere: the job runs, or has actors that live.
+    pub(crate) fn needs_program(&self, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|job| job.ended.is_none()) || self.actors.any_of_job(id)
+    }
+
+    /// The nodes that may have a job's program as a file: its driver's, the head's, and those where its actors live.
+    pub(crate) fn program_holders(&self, id: JobId) -> Vec<NodeId> {
+        let home = self.jobs.get(&id).map(|job| job.driver.node());
+        let actors = self.actors.of_job(id);
+        let living = actors.iter().filter_map(|number| self.actors.get(*number)?.row.node);
+        let mut seen = BTreeSet::new();
+        let all = home.into_iter().chain(self.head()).chain(living);
+        all.filter(|node| seen.insert(*node) && self.is_up(*node)).collect()
+    }
+
+    /// A detached actor may be started when its driver and the node that it ran on are gone: the head keeps its program.
+    pub(super) fn keep_program(&mut self, id: JobId) {
+        if self.kept_programs.insert(id) {
+            self.tell_head_to_keep(id);
+        }
+    }
+
+    fn tell_head_to_keep(&mut self, job: JobId) {
+        if let Some(node) = self.head() {
+            self.out.push(Action::KeepProgram { node, job });
+        }
+    }
+
+    /// The last actor of a job has ended: if the job has too, nobody needs its program any more.
+    pub(super) fn actor_of_job_ended(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|job| job.ended.is_some()) && !self.actors.any_of_job(id) {
+            self.let_program_go(id);
+        }
+    }
+
+    fn let_program_go(&mut self, id: JobId) {
+        self.kept_programs.remove(&id);
+        if !self.ended_jobs.contains(&id) {
+            // It was remembered for its actors alone.
+            self.jobs.remove(&id);
+        }
+        let to: Vec<NodeId> = self.up_nodes().collect();
+        if !to.is_empty() {
+            self.out.push(Action::ForgetProgram { to, job: id });
+        }
+    }
+
+    fn head(&self) -> Option<NodeId> {
+        self.nodes.values().find(|node| node.row.head && node.row.state.is_up()).map(|node| node.row.id)
+    }
+
+    fn is_up(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.row.state.is_up())
     }
 }

@@ -86,6 +86,7 @@ impl GcsCore {
         let Some(actor) = self.actors.get_mut(number) else { return };
         let row = &mut actor.row;
         let spec = &row.spec;
+        let job = spec.job;
         let cause = Box::new(DeathCause {
             actor: spec.id,
             class: spec.class.clone(),
@@ -97,7 +98,7 @@ impl GcsCore {
         });
         let warns = !cause.reason.is_intended() && !matches!(cause.reason, DeathReason::NodeDied { .. });
         if warns {
-            self.out.push(Action::Warn(Warning::ActorDied { job: spec.job, cause: cause.clone() }));
+            self.out.push(Action::Warn(Warning::ActorDied { job, cause: cause.clone() }));
         }
         row.state = ActorState::Dead;
         row.death = Some(cause);
@@ -114,6 +115,7 @@ impl GcsCore {
         }
         self.actors.bury(number);
         self.mark_changed(number);
+        self.actor_of_job_ended(job);
     }
 
     /// Makes an actor's name free, if it has it (GCS-2).

@@ -185,6 +185,11 @@ impl ActorTable {
         self.by_job.get(&job).map(|numbers| numbers.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// Whether a job has living actors.
+    pub(super) fn any_of_job(&self, job: JobId) -> bool {
+        self.by_job.contains_key(&job)
+    }
+
     /// How many rows there are, dead ones included.
     pub(super) fn len(&self) -> usize {
         self.rows.len()

@@ -5,6 +5,7 @@ mod model;
 mod names;
 mod nodes;
 mod placing;
+mod programs;
 mod random;
 mod scale;
 mod storm;

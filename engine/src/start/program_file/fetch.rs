@@ -42,14 +42,13 @@ impl Process {
         let answer = crate::api::named::ask_gcs(self, AskGcs::Job { job }).await?;
         let GcsAnswer::Job(Some((row, sources))) = answer else {
             return Err(Error::runtime_env_setup(format!(
-                "job {job} is not known to the cluster: its driver has ended"
+                "nobody needs the program of job {job}: its driver and its actors have ended"
             )));
         };
         let file = match self.programs.get(job) {
             Some(file) => file,
             None => self.fetch_file(&row, &sources).await?,
         };
-        self.programs.add(job, &file);
         Ok(JobProgram { file, namespace: row.namespace, identity: row.program })
     }
 
@@ -64,7 +63,7 @@ impl Process {
         }
         Err(Error::runtime_env_setup(format!("the program of job {} ({}) cannot be had: {last}", row.id, row.entry))
             .at_node(self.id.node)
-            .remedy("keep the driver and its node reachable while its job runs"))
+            .remedy("keep the head, and the driver while its job runs, reachable"))
     }
 
     async fn fetch_from(self: &Arc<Self>, job: JobId, source: &PeerAddr) -> Result<Arc<ProgramFile>> {

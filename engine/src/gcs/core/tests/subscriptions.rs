@@ -93,18 +93,6 @@ fn the_long_dead_are_forgotten() {
     assert_eq!(world.core.actors(&ActorFilter { class: Some("Other".to_owned()), ..dead }).count(), 0);
 }
 
-/// Programs are needed while a job runs or an actor lives.
-#[test]
-fn a_detached_actor_pins_its_program() {
-    let mut world = World::new(1);
-    world.create_alive(ActorSpec { detached: true, program: "beef".to_owned(), ..spec(1) });
-    assert_eq!(world.core.programs_needed().into_iter().collect::<Vec<_>>(), ["beef", "c0ffee"]);
-    world.tell(Event::JobEnded { job: job_id(1) });
-    assert_eq!(world.core.programs_needed().into_iter().collect::<Vec<_>>(), ["beef"]);
-    world.kill(1, true);
-    assert!(world.core.programs_needed().is_empty());
-}
-
 /// Rows are plain: what a store or the wire gives back is what was given.
 #[test]
 fn rows_travel() {
