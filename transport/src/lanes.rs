@@ -236,7 +236,7 @@ impl Reader {
             }
             lane.parts.complete(frame)?
         };
-        self.peer.0.registry.deliver(&self.peer, whole.as_deref().unwrap_or(frame))?;
+        self.peer.0.registry.deliver(&self.peer, self.lane, whole.as_deref().unwrap_or(frame))?;
         Ok(())
     }
 }
@@ -262,7 +262,7 @@ pub(crate) async fn run_local(session: Arc<Session>, lane: Lane) {
                 Ok(true) => continue,
                 Ok(false) => parts
                     .complete(frame)
-                    .and_then(|whole| session.registry.deliver(&peer, whole.as_deref().unwrap_or(frame))),
+                    .and_then(|whole| session.registry.deliver(&peer, lane, whole.as_deref().unwrap_or(frame))),
                 Err(fault) => Err(fault),
             };
             if let Err(fault) = delivered {

@@ -99,7 +99,7 @@ impl Peer {
         self.ask_on(Lane::Ordered, to, message, deadline)
     }
 
-    /// As [`Peer::ask`], on a lane: an urgent question passes what is told in order.
+    /// As [`Peer::ask`], on a lane: an urgent question passes what is told in order, and so does its answer.
     pub fn ask_on<M: Serialize + ?Sized, R: DeserializeOwned + Send + 'static>(
         &self,
         lane: Lane,
