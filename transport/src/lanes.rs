@@ -80,8 +80,9 @@ async fn read(session: Arc<Session>, live: Live, lane: Lane, stream: RecvStream)
     match reader.run(stream).await {
         Ok(()) => {}
         Err(Fault::Protocol(fault)) => {
-            tracing::warn!(peer = %reader.peer.id(), ?lane, fault, "a connection is closed: it broke the protocol");
-            reader.peer.0.end(DownReason::Protocol(fault.clone()));
+            let reason = DownReason::Protocol { peer: reader.peer.id(), fault: fault.clone() };
+            tracing::warn!(peer = %reader.peer.id(), ?lane, %reason, "a session ends");
+            reader.peer.0.end(reason);
             connection.close(Close::Malformed.code(), fault.as_bytes());
         }
         // The session stays: the keeper sees that the connection is closed, and dials.

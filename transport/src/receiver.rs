@@ -177,7 +177,7 @@ impl ReplyTo {
     fn send(mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) -> Result<(), SendError> {
         let sent = self.peer.push(self.lane, wire::ANSWER, self.question, encode);
         match &sent {
-            Err(error @ (SendError::TooLarge { .. } | SendError::Encode(_))) => {
+            Err(error @ (SendError::TooLarge { .. } | SendError::Encode { .. })) => {
                 self.close(wire::REFUSED, &format!("the answer was not sent: {error}"));
             }
             _ => self.open = false,
