@@ -23,7 +23,7 @@ use crate::resources::ResourceSet;
 use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of everything in this module; two processes speak only if theirs are equal.
-pub(crate) const REVISION: u32 = 2;
+pub(crate) const REVISION: u32 = 3;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);
@@ -237,10 +237,6 @@ pub(crate) enum ToRaylet {
         text: String,
         /// Who owned what it made, if it made anything: dead with it.
         owner: Option<OwnerId>,
-    },
-    /// Ends the worker that runs a task (a forced cancellation).
-    KillWorker {
-        worker: WorkerId,
     },
     /// The node shuts down.
     Stop,
