@@ -4,6 +4,8 @@
 //! component's fixed actor number. The frequent ones (tasks, replies, actor calls) are batches.
 
 pub(crate) mod calls;
+#[cfg(test)]
+pub(crate) mod damage;
 pub(crate) mod refs;
 
 use std::sync::Arc;
