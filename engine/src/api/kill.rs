@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::actor::client::Client;
 use crate::api::error::Result;
 use crate::api::handle::{Actor, Handle};
-use crate::api::named::ask_gcs;
+use crate::api::named::ask_gcs_on;
 use crate::api::op::Op;
 use crate::protocol::{AskGcs, GcsAnswer, ToGcs};
 
@@ -44,7 +44,7 @@ impl Kill {
             // What is called from now on must not reach the incarnation that ends.
             self.client.real().expect_end();
             let process = &self.client.process;
-            let done = ask_gcs(process, question).await.map(|answer| {
+            let done = ask_gcs_on(self.client.kill_lane(), process, question).await.map(|answer| {
                 if let GcsAnswer::Killed { owner: Some(owner) } = answer
                     && owner.process != process.id
                 {

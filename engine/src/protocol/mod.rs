@@ -138,7 +138,7 @@ pub(crate) enum OwnerMessage {
         from: OwnerId,
         message: RefMessage,
     },
-    /// Cancels a task for somebody who borrows its ref.
+    /// Cancels a task for somebody who borrows its ref. It goes by the urgent lane.
     Cancel {
         seq: u64,
         force: bool,
@@ -209,6 +209,7 @@ pub(crate) enum ToRaylet {
         run: ActorRun,
         spec: Arc<ActorSpec>,
     },
+    /// From the GCS; a kill goes by the urgent lane, so it may overtake its `PlaceActor`.
     EndActor {
         run: ActorRun,
         kill: bool,
@@ -305,6 +306,7 @@ pub(crate) enum AskGcs {
     ListNamed {
         namespace: Option<String>,
     },
+    /// It goes by the urgent lane, unless the GCS has not answered its sender's `CreateActor`.
     Kill {
         actor: ActorId,
         no_restart: bool,
