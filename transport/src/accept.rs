@@ -126,7 +126,7 @@ fn answer(inner: &Arc<Inner>, id: ProcessId, connection: &Connection, hello: &He
         Err(Unattached::Yield) => Reply::Yield,
         Err(Unattached::Ended(_)) => Reply::Over(session.number + 1),
         Err(Unattached::Protocol(fault)) => {
-            session.end(DownReason::Protocol { peer: session.id, fault });
+            session.end(DownReason::protocol(session.id, fault));
             Reply::Over(session.number + 1)
         }
     }

@@ -192,7 +192,7 @@ async fn greet(
                 }
                 Err(Unattached::Protocol(fault)) => {
                     close(Close::Malformed, &fault);
-                    Err(reason(DownReason::Protocol { peer: session.id, fault }))
+                    Err(reason(DownReason::protocol(session.id, fault)))
                 }
             }
         }

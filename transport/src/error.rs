@@ -33,16 +33,8 @@ pub enum DownReason {
     #[error("the other side ended the session")]
     EndedByPeer,
     /// What it sent does not follow the protocol.
-    #[error(
-        "{peer} broke the protocol: {fault}; run the same version of actinic there, with the same limits, and start that \
-         process anew"
-    )]
-    Protocol {
-        /// Who sent it.
-        peer: ProcessId,
-        /// What is wrong with it.
-        fault: String,
-    },
+    #[error("{0}")]
+    Protocol(Box<Breach>),
     /// It closed its endpoint in good order.
     #[error("it closed its endpoint")]
     Goodbye,
@@ -65,6 +57,25 @@ pub enum DownReason {
         /// The cluster of the other.
         theirs: ClusterId,
     },
+}
+
+/// What a peer sent that does not follow the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{peer} broke the protocol: {fault}; run the same version of actinic there, with the same limits, and start that \
+     process anew"
+)]
+pub struct Breach {
+    /// Who sent it.
+    pub peer: ProcessId,
+    /// What is wrong with it.
+    pub fault: String,
+}
+
+impl DownReason {
+    pub(crate) fn protocol(peer: ProcessId, fault: impl Into<String>) -> DownReason {
+        DownReason::Protocol(Box::new(Breach { peer, fault: fault.into() }))
+    }
 }
 
 /// Why an endpoint could not be bound.

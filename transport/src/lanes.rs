@@ -80,7 +80,7 @@ async fn read(session: Arc<Session>, live: Live, lane: Lane, stream: RecvStream)
     match reader.run(stream).await {
         Ok(()) => {}
         Err(Fault::Protocol(fault)) => {
-            let reason = DownReason::Protocol { peer: reader.peer.id(), fault: fault.clone() };
+            let reason = DownReason::protocol(reader.peer.id(), &*fault);
             tracing::warn!(peer = %reader.peer.id(), ?lane, %reason, "a session ends");
             reader.peer.0.end(reason);
             connection.close(Close::Malformed.code(), fault.as_bytes());

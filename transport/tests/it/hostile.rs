@@ -28,7 +28,7 @@ async fn frames_that_break_the_rules_close_the_connection() {
         let why = scene.closes_on(&bytes, finish).await;
         assert!(why.contains(says), "expected {says:?}, got {why:?}");
         let told = scene.sink.downs();
-        assert!(matches!(&told[..], [DownReason::Protocol { fault, .. }] if fault.contains(says)), "{told:?}");
+        assert!(matches!(&told[..], [DownReason::Protocol(breach)] if breach.fault.contains(says)), "{told:?}");
     }
 }
 
@@ -49,7 +49,7 @@ async fn who_waits_for_a_peer_that_breaks_the_rules_hears_who_it_is_and_what_to_
             lane.finish().unwrap();
         }
         let error = tokio::time::timeout(WITHIN, asked).await.expect("it is told in time").unwrap_err();
-        let reason = DownReason::Protocol { peer: scene.id, fault: fault.to_owned() };
+        let reason = DownReason::Protocol(Box::new(Breach { peer: scene.id, fault: fault.to_owned() }));
         assert_eq!(error, AskError::Ended { to: scene.id, reason });
         let remedy = "run the same version of actinic there, with the same limits, and start that process anew";
         let text = error.to_string();
