@@ -359,8 +359,9 @@ impl Ear {
                 }
                 ToWorker::EndActor { run, kill } => match self.process.actor(crate::actor::host::number(run.actor)) {
                     Some(actor) if actor.run == run => actor.ask_end(kill),
-                    // It is on its way: the raylet that sent it knows that it ends.
-                    _ => self.process.cancel_start(run),
+                    // It has ended, or comes behind its kill, by the ordered lane.
+                    _ if !self.process.cancel_start(run) && kill => self.process.killed_runs.leave(run),
+                    _ => {}
                 },
                 ToWorker::StartActor { run, spec, lease } => {
                     let worker = self.process.slots().first().map(|slot| slot.host.worker);

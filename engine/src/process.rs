@@ -124,7 +124,9 @@ pub(crate) struct Process {
     /// What was lost here, and is asked of its owner.
     pub(crate) asking: crate::object_manager::lost::Asking,
     /// What was cancelled before it came.
-    pub(crate) tombstones: Tombstones,
+    pub(crate) tombstones: Tombstones<TaskId>,
+    /// The runs of actors that were killed before they came.
+    pub(crate) killed_runs: Tombstones<ActorRun>,
     /// The binaries of jobs.
     pub(crate) programs: Programs,
     /// Who is admitted, if this process admits anybody.
@@ -191,6 +193,7 @@ impl Process {
                 answers: crate::answers::Answers::default(),
                 asking: Default::default(),
                 tombstones: Tombstones::default(),
+                killed_runs: Tombstones::default(),
                 programs: Programs::default(),
                 admission: OnceLock::new(),
                 signer: OnceLock::new(),
@@ -966,12 +969,19 @@ impl Process {
         self.lock().starting.remove(&run)
     }
 
-    /// A run that has no actor yet shall end.
-    pub(crate) fn cancel_start(&self, run: ActorRun) {
-        if self.end_start(run) {
-            let text = "it had not begun".to_owned();
-            self.tell_raylet(self.id.node, ToRaylet::ActorGone { run, how: Gone::Ended, text, owner: None });
+    /// A run that has no actor yet shall end; false if it has not come, or has ended.
+    pub(crate) fn cancel_start(&self, run: ActorRun) -> bool {
+        let starting = self.end_start(run);
+        if starting {
+            self.never_began(run);
         }
+        starting
+    }
+
+    /// Tells the raylet that a run ended before its constructor.
+    pub(crate) fn never_began(&self, run: ActorRun) {
+        let text = "it had not begun".to_owned();
+        self.tell_raylet(self.id.node, ToRaylet::ActorGone { run, how: Gone::Ended, text, owner: None });
     }
 
     /// Another ref to a borrowed object that has one here.

@@ -46,7 +46,12 @@ impl Process {
         {
             self.may_lose(Lost::LeaseReply, peer);
         }
-        if let Err(error) = peer.tell(Lane::Ordered, OWNER, message) {
+        // What it cancels was made by its owner, which knows it for as long as its ref is held here.
+        let lane = match message {
+            ToOwner::To { message: OwnerMessage::Cancel { .. }, .. } => Lane::Urgent,
+            _ => Lane::Ordered,
+        };
+        if let Err(error) = peer.tell(lane, OWNER, message) {
             // The session is over: the news of it says what becomes of what the message was about.
             tracing::debug!(process = %peer.id(), %error, "a message to an owner was not sent");
         }

@@ -425,6 +425,11 @@ impl TryFrom<Vec<(ResourceName, Quantity)>> for ResourceSet {
         if amounts.len() > KINDS_MAX {
             return Err(ResourceError::TooManyKinds { kinds: amounts.len() });
         }
+        // They come from other processes: what is added up later relies on it.
+        let most = AMOUNT_MAX as u64 * Quantity::STEPS as u64;
+        if let Some((name, amount)) = amounts.iter().find(|(_, amount)| amount.0.unsigned_abs() > most) {
+            return Err(ResourceError::TooMuch { name: name.clone(), value: amount.to_f64() });
+        }
         amounts.sort_by(|a, b| a.0.cmp(&b.0));
         if let Some(pair) = amounts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(ResourceError::Twice { name: pair[0].0.clone() });
@@ -464,6 +469,17 @@ mod tests {
 
     fn options(cpus: f64, gpus: f64) -> Result<ResourceSet, ResourceError> {
         ResourceSet::from_options(cpus, gpus, 0.0, [])
+    }
+
+    /// What is added up later relies on it.
+    #[test]
+    fn an_amount_beyond_the_bound_is_not_read() {
+        for steps in [i64::MAX, i64::MIN, AMOUNT_MAX as i64 * Quantity::STEPS + 1] {
+            let bytes = postcard::to_stdvec(&vec![(ResourceName::Cpu, Quantity(steps))]).unwrap();
+            assert!(postcard::from_bytes::<ResourceSet>(&bytes).is_err(), "{steps}");
+        }
+        let most = ResourceSet::from_options(AMOUNT_MAX, 0.0, 0.0, []).unwrap();
+        assert_eq!(postcard::from_bytes::<ResourceSet>(&postcard::to_stdvec(&most).unwrap()).unwrap(), most);
     }
 
     /// RES-02.

@@ -125,8 +125,8 @@ fn answer(inner: &Arc<Inner>, id: ProcessId, connection: &Connection, hello: &He
         }
         Err(Unattached::Yield) => Reply::Yield,
         Err(Unattached::Ended(_)) => Reply::Over(session.number + 1),
-        Err(Unattached::Protocol(text)) => {
-            session.end(DownReason::Protocol(text));
+        Err(Unattached::Protocol(fault)) => {
+            session.end(DownReason::protocol(session.id, fault));
             Reply::Over(session.number + 1)
         }
     }

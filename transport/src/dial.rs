@@ -190,9 +190,9 @@ async fn greet(
                     close(Close::Ended, &ended.to_string());
                     Err(reason(ended))
                 }
-                Err(Unattached::Protocol(text)) => {
-                    close(Close::Malformed, &text);
-                    Err(reason(DownReason::Protocol(text)))
+                Err(Unattached::Protocol(fault)) => {
+                    close(Close::Malformed, &fault);
+                    Err(reason(DownReason::protocol(session.id, fault)))
                 }
             }
         }

@@ -33,8 +33,8 @@ pub enum DownReason {
     #[error("the other side ended the session")]
     EndedByPeer,
     /// What it sent does not follow the protocol.
-    #[error("it broke the protocol: {0}")]
-    Protocol(String),
+    #[error("{0}")]
+    Protocol(Box<Breach>),
     /// It closed its endpoint in good order.
     #[error("it closed its endpoint")]
     Goodbye,
@@ -57,6 +57,25 @@ pub enum DownReason {
         /// The cluster of the other.
         theirs: ClusterId,
     },
+}
+
+/// What a peer sent that does not follow the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{peer} broke the protocol: {fault}; run the same version of actinic there, with the same limits, and start that \
+     process anew"
+)]
+pub struct Breach {
+    /// Who sent it.
+    pub peer: ProcessId,
+    /// What is wrong with it.
+    pub fault: String,
+}
+
+impl DownReason {
+    pub(crate) fn protocol(peer: ProcessId, fault: impl Into<String>) -> DownReason {
+        DownReason::Protocol(Box::new(Breach { peer, fault: fault.into() }))
+    }
 }
 
 /// Why an endpoint could not be bound.
@@ -87,8 +106,10 @@ pub enum BindError {
 #[non_exhaustive]
 pub enum SendError {
     /// The message is larger than allowed.
-    #[error("a message of {size} bytes is over the limit of {limit} (Limits::max_message)")]
+    #[error("a message of {size} bytes for {to} is over the limit of {limit} (Limits::max_message): send it in parts")]
     TooLarge {
+        /// Whom it was for.
+        to: ProcessId,
         /// Its size.
         size: usize,
         /// The bound.
@@ -111,8 +132,13 @@ pub enum SendError {
         reason: DownReason,
     },
     /// The value could not be encoded.
-    #[error("the message cannot be serialized: {0}")]
-    Encode(String),
+    #[error("a message for {to} cannot be serialized: {text}; its `Serialize` must succeed for every value")]
+    Encode {
+        /// Whom it was for.
+        to: ProcessId,
+        /// What its `Serialize` said.
+        text: String,
+    },
 }
 
 /// Why an ask has no answer.
@@ -170,7 +196,7 @@ pub enum DialError {
     #[error("no address of {0} is known, and no relay")]
     NoAddress(ProcessId),
     /// Whoever is there does not speak this protocol.
-    #[error("{addr} is not an Actinic endpoint: {text}")]
+    #[error("{addr} is not an Actinic endpoint: {text}; correct the address, or start a node there")]
     NotActinic {
         /// The address.
         addr: SocketAddr,
@@ -190,7 +216,9 @@ pub enum DialError {
         theirs: ClusterId,
     },
     /// Another process than the one meant is there.
-    #[error("process {found} answers at {addr}, not {expected}")]
+    #[error(
+        "process {found} answers at {addr}, and not {expected}, which has ended or moved: ask its node where it is now"
+    )]
     OtherProcess {
         /// The address.
         addr: SocketAddr,
@@ -200,7 +228,10 @@ pub enum DialError {
         found: ProcessId,
     },
     /// The certificate did not pass.
-    #[error("the certificate of {addr} was not accepted: {text}")]
+    #[error(
+        "the certificates of this process and of {addr} do not agree: {text}; let both join the same cluster by its token, \
+         and see that their clocks are right"
+    )]
     Certificate {
         /// The address.
         addr: SocketAddr,
@@ -297,7 +328,7 @@ pub enum JoinError {
     #[error("nobody listens at {0}: start a node there, or correct the address")]
     Nobody(SocketAddr),
     /// Whoever is there does not speak this protocol.
-    #[error("{addr} is not an Actinic endpoint: {text}")]
+    #[error("{addr} is not an Actinic endpoint: {text}; correct the address, or start a node there")]
     NotActinic {
         /// The address.
         addr: SocketAddr,

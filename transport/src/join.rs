@@ -393,3 +393,56 @@ fn assemble(addr: SocketAddr, kind: JoinKind, granted: Granted, key: &rcgen::Key
     let identity = Identity::from_parts(id, granted.chain.try_into().map_err(shape)?, key, granted.life);
     Ok(Joined { authority: None, identity, host })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ClusterId;
+
+    /// What a joiner sends is read, and granted or refused; what it gets is read, and put together or refused.
+    #[test]
+    fn every_damaged_join_is_refused_without_a_panic() {
+        let authority = Authority::generate(ClusterId(Uuid::from_u128(1))).unwrap();
+        let node = authority.node(NodeId(Uuid::from_u128(2))).unwrap();
+        let draw: Arc<dyn Fn() -> Uuid + Send + Sync> = Arc::new(|| Uuid::from_u128(99));
+        let server = JoinServer { tokens: Vec::new(), authority: Some(authority), node, revision: 1, draw };
+        let incarnation = Uuid::from_u128(3);
+        let host = ProcessId { cluster: server.node.cluster(), node: server.node.node(), incarnation };
+        let addr = SocketAddr::from(([10, 0, 0, 1], 7000));
+        let key = security::fresh_key().unwrap();
+        let mut random = 1u64;
+        let mut below = |bound: usize| {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (random >> 33) as usize % bound
+        };
+        for kind in [JoinKind::Node, JoinKind::Driver] {
+            let ask = Ask { kind, public_key: key.der_bytes().try_into().unwrap() };
+            let granted = grant(host, &server, &ask).unwrap();
+            let (asks, grants) = (postcard::to_allocvec(&ask).unwrap(), postcard::to_allocvec(&granted).unwrap());
+            assert!(assemble(addr, kind, granted, &key).is_ok());
+            for sample in [&asks, &grants] {
+                for round in 0..400 + sample.len() {
+                    let mut damaged = sample.clone();
+                    match round.checked_sub(400) {
+                        Some(cut) => damaged.truncate(cut),
+                        // The largest number, where a length may be.
+                        None if round % 2 == 0 => {
+                            let at = below(damaged.len());
+                            damaged.splice(at..=at, [255, 255, 255, 255, 255, 255, 255, 255, 255, 1]);
+                        }
+                        None => {
+                            let at = below(damaged.len());
+                            damaged[at] = below(256) as u8;
+                        }
+                    }
+                    if let Ok(ask) = postcard::from_bytes::<Ask>(&damaged) {
+                        let _ = grant(host, &server, &ask);
+                    }
+                    if let Ok(granted) = postcard::from_bytes::<Granted>(&damaged) {
+                        let _ = assemble(addr, kind, granted, &key);
+                    }
+                }
+            }
+        }
+    }
+}

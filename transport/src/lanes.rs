@@ -80,8 +80,9 @@ async fn read(session: Arc<Session>, live: Live, lane: Lane, stream: RecvStream)
     match reader.run(stream).await {
         Ok(()) => {}
         Err(Fault::Protocol(fault)) => {
-            tracing::warn!(peer = %reader.peer.id(), ?lane, fault, "a connection is closed: it broke the protocol");
-            reader.peer.0.end(DownReason::Protocol(fault.clone()));
+            let reason = DownReason::protocol(reader.peer.id(), &*fault);
+            tracing::warn!(peer = %reader.peer.id(), ?lane, %reason, "a session ends");
+            reader.peer.0.end(reason);
             connection.close(Close::Malformed.code(), fault.as_bytes());
         }
         // The session stays: the keeper sees that the connection is closed, and dials.
@@ -236,7 +237,7 @@ impl Reader {
             }
             lane.parts.complete(frame)?
         };
-        self.peer.0.registry.deliver(&self.peer, whole.as_deref().unwrap_or(frame))?;
+        self.peer.0.registry.deliver(&self.peer, self.lane, whole.as_deref().unwrap_or(frame))?;
         Ok(())
     }
 }
@@ -262,7 +263,7 @@ pub(crate) async fn run_local(session: Arc<Session>, lane: Lane) {
                 Ok(true) => continue,
                 Ok(false) => parts
                     .complete(frame)
-                    .and_then(|whole| session.registry.deliver(&peer, whole.as_deref().unwrap_or(frame))),
+                    .and_then(|whole| session.registry.deliver(&peer, lane, whole.as_deref().unwrap_or(frame))),
                 Err(fault) => Err(fault),
             };
             if let Err(fault) = delivered {

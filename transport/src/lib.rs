@@ -46,7 +46,7 @@ mod wire;
 pub use bulk::{BulkAnswer, BulkHandler, BulkReader, BulkWriter};
 pub use config::{Config, Lane, Limits, Net, PeerAddr, PeerEvent, Probe};
 pub use endpoint::Endpoint;
-pub use error::{AskError, BindError, BulkError, DialError, DownReason, JoinError, SecurityError, SendError};
+pub use error::{AskError, BindError, Breach, BulkError, DialError, DownReason, JoinError, SecurityError, SendError};
 pub use identity::{ActorNo, Address, ClusterId, NodeId, ProcessId};
 pub use join::{JoinKind, JoinRequest, JoinServer, Joined, join};
 pub use net::{LinkFaults, SimNet};

@@ -77,8 +77,8 @@ impl Peer {
     fn refused(&self, refuse: Refuse) -> SendError {
         let to = self.0.id;
         match refuse {
-            Refuse::TooLarge { size, limit } => SendError::TooLarge { size, limit },
-            Refuse::Encode(text) => SendError::Encode(text),
+            Refuse::TooLarge { size, limit } => SendError::TooLarge { to, size, limit },
+            Refuse::Encode(text) => SendError::Encode { to, text },
             Refuse::Ended(reason) => SendError::Ended { to, reason },
             Refuse::Overflow => {
                 let limit = self.0.limits.max_backlog;
@@ -99,7 +99,7 @@ impl Peer {
         self.ask_on(Lane::Ordered, to, message, deadline)
     }
 
-    /// As [`Peer::ask`], on a lane: an urgent question passes what is told in order.
+    /// As [`Peer::ask`], on a lane: an urgent question passes what is told in order, and so does its answer.
     pub fn ask_on<M: Serialize + ?Sized, R: DeserializeOwned + Send + 'static>(
         &self,
         lane: Lane,
@@ -168,6 +168,11 @@ impl Peer {
             }
             room.await;
         }
+    }
+
+    /// The largest datagram that the connection which stands now sends; it may still grow.
+    pub fn max_datagram(&self) -> Option<u16> {
+        Some(self.0.live()?.connection.stats().path.current_mtu)
     }
 
     /// Whether a connection stands now.

@@ -52,12 +52,12 @@ impl Registry {
 
     /// Hands the messages of one frame to whom they are for. The error says what is wrong with the frame; what
     /// came before the fault has been delivered.
-    pub(crate) fn deliver<'a>(&self, from: &'a Peer, mut body: &'a [u8]) -> Result<(), &'static str> {
+    pub(crate) fn deliver<'a>(&self, from: &'a Peer, lane: Lane, mut body: &'a [u8]) -> Result<(), &'static str> {
         while !body.is_empty() {
             let (raw, rest) = wire::split(body)?;
             match raw.kind {
                 wire::TELL | wire::ASK => {
-                    let mut messages = Messages { from, actor: raw.id, rest: body, fault: None };
+                    let mut messages = Messages { from, lane, actor: raw.id, rest: body, fault: None };
                     self.hand_over(ActorNo(raw.id), from, &mut messages);
                     if let Some(fault) = messages.fault {
                         return Err(fault);
@@ -104,6 +104,7 @@ fn outcome(raw: Raw<'_>) -> Outcome {
 #[derive(Debug)]
 pub struct Messages<'a> {
     from: &'a Peer,
+    lane: Lane,
     actor: u64,
     rest: &'a [u8],
     fault: Option<&'static str>,
@@ -130,7 +131,7 @@ impl<'a> Iterator for Messages<'a> {
             wire::TELL => Message { body: raw.body, reply: None },
             wire::ASK => {
                 let question = wire::u64_at(raw.body, 0)?;
-                let reply = ReplyTo { peer: self.from.clone(), question, open: true };
+                let reply = ReplyTo { peer: self.from.clone(), lane: self.lane, question, open: true };
                 Message { body: &raw.body[8..], reply: Some(reply) }
             }
             _ => return None,
@@ -149,10 +150,12 @@ pub struct Message<'a> {
     pub reply: Option<ReplyTo>,
 }
 
-/// The way back to who asked; usable once, later, from any thread. Dropped without an answer, it refuses.
+/// The way back to who asked; usable once, later, from any thread. Dropped without an answer, it refuses. An answer goes by
+/// the lane of its question: that of an urgent one passes what is told in order.
 #[derive(Debug)]
 pub struct ReplyTo {
     peer: Peer,
+    lane: Lane,
     question: u64,
     open: bool,
 }
@@ -172,9 +175,9 @@ impl ReplyTo {
     }
 
     fn send(mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) -> Result<(), SendError> {
-        let sent = self.peer.push(Lane::Ordered, wire::ANSWER, self.question, encode);
+        let sent = self.peer.push(self.lane, wire::ANSWER, self.question, encode);
         match &sent {
-            Err(error @ (SendError::TooLarge { .. } | SendError::Encode(_))) => {
+            Err(error @ (SendError::TooLarge { .. } | SendError::Encode { .. })) => {
                 self.close(wire::REFUSED, &format!("the answer was not sent: {error}"));
             }
             _ => self.open = false,
@@ -200,7 +203,7 @@ impl ReplyTo {
         if std::mem::take(&mut self.open) {
             // If this does not go out either, the session is over, and the question with it.
             let why = &why.as_bytes()[..why.len().min(MAX_REASON)];
-            let _ = self.peer.push(Lane::Ordered, wire::REFUSAL, self.question, |out| {
+            let _ = self.peer.push(self.lane, wire::REFUSAL, self.question, |out| {
                 out.push(code);
                 out.extend_from_slice(why);
                 Ok(())

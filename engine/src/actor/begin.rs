@@ -12,8 +12,12 @@ use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
 use crate::value::Value;
 use crate::worker::host::Host;
 use crate::worker::job::{Ended, guarded};
+
 /// Begins a run in this process: its arguments are fetched, its constructor runs.
 pub(crate) fn begin(process: &Arc<Process>, run: ActorRun, spec: Arc<ActorSpec>, lease: LeaseId, worker: WorkerId) {
+    if process.killed_runs.take(run) {
+        return process.never_began(run);
+    }
     let creation = spec.creation.clone();
     let (entry, input, dependencies) = match read_creation(&creation) {
         Ok(read) => read,

@@ -152,6 +152,8 @@ pub(crate) struct Client {
     unasked: AtomicBool,
     /// `get_if_exists` asked for it, and the GCS has not said which actor it is.
     open: AtomicBool,
+    /// This process makes it, and the GCS has not said that it knows of it.
+    unborn: AtomicBool,
     /// The client of the actor that is meant, once the GCS has said that it is another.
     real: OnceLock<Arc<Client>>,
     /// It has a handle's share in that one.
@@ -233,6 +235,7 @@ impl Client {
                 .then(|| probably.as_ref().and_then(|probably| probably.pending.clone()).unwrap_or_default()),
             unasked: AtomicBool::new(false),
             open: AtomicBool::new(open),
+            unborn: AtomicBool::new(false),
             real: OnceLock::new(),
             holds_real: AtomicBool::new(false),
             askers: AtomicUsize::new(0),
@@ -433,6 +436,16 @@ impl Client {
             self.die(Error::actor_died(why));
         }
         unasked
+    }
+
+    /// This process is about to ask the GCS for it.
+    pub(crate) fn is_asked_for(&self) {
+        self.unborn.store(true, Ordering::Release);
+    }
+
+    /// The lane of a kill: it passes all but the request for the actor itself, without which it would end nothing.
+    pub(crate) fn kill_lane(&self) -> Lane {
+        if self.unborn.load(Ordering::Acquire) { Lane::Ordered } else { Lane::Urgent }
     }
 
     /// The actor was told to end: calls made from now on wait for what the GCS says of it.

@@ -35,6 +35,7 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
         max_task_retries: options.max_task_retries.unwrap_or(0),
     };
     let client = new_client(&owner, entry, &options, id, limits, &args);
+    client.is_asked_for();
     let handle = RawHandle::new(Arc::clone(&client), None);
     process.add_client(&client);
     let prepared = options

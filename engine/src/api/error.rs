@@ -1,11 +1,12 @@
 //! The one error type of the public interface.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What every fallible operation of Actinic returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -22,6 +23,7 @@ pub struct Detail {
     /// What to do about it; empty if nothing can be advised.
     pub remedy: String,
     /// The error that caused it.
+    #[serde(deserialize_with = "read_cause")]
     pub cause: Option<Error>,
     /// What the user's own error printed, outermost first, if the error is the user's.
     pub chain: Vec<String>,
@@ -38,10 +40,31 @@ pub struct Detail {
 
 /// So long a chain of causes is told whole.
 const CHAIN_MAX: usize = 16;
+/// So long a chain is read: more than is ever told, and little enough for any stack.
+const READ_MAX: u32 = 64;
 /// An error larger than this is cut.
 const SIZE_MAX: usize = 1 << 20;
 /// To so much of its text.
 const TEXT_MAX: usize = 64 << 10;
+
+/// Reads a cause, which may have a cause itself: the bytes of a peer do not decide how deep this goes.
+fn read_cause<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Error>, D::Error> {
+    thread_local! {
+        static DEPTH: Cell<u32> = const { Cell::new(0) };
+    }
+    struct Up;
+    impl Drop for Up {
+        fn drop(&mut self) {
+            DEPTH.set(DEPTH.get() - 1);
+        }
+    }
+    DEPTH.set(DEPTH.get() + 1);
+    let _up = Up;
+    if DEPTH.get() > READ_MAX {
+        return Err(serde::de::Error::custom("an error with too many causes"));
+    }
+    Option::deserialize(from)
+}
 
 /// A user's error, encoded, and decoded once when somebody asks for it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -474,6 +497,23 @@ mod tests {
         assert!(matches!(back, Error::Task { .. }));
         assert_eq!(back.root_cause().detail().subject.as_deref(), Some("task f"));
         assert!(format!("{back:?}").contains("no such row 7"));
+    }
+
+    /// A peer's bytes do not decide how deep the stack of this process grows.
+    #[test]
+    fn an_error_with_a_million_causes_is_refused() {
+        // `Task` without message, subject, node and remedy, and with a cause.
+        let deep = [0u8, 0, 0, 0, 0, 1].repeat(1_000_000);
+        assert!(postcard::from_bytes::<Error>(&deep).is_err());
+        let mut chain = Error::task("the first");
+        for _ in 0..100 {
+            chain = Error::task("a later one").caused_by(chain);
+        }
+        let bytes = postcard::to_stdvec(&chain).unwrap();
+        let back: Error = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(back.root_cause().detail().message, "the first", "what is made here can be read");
+        let error = postcard::from_bytes::<Error>(&deep);
+        assert!(error.is_err(), "and so it is after one that was read");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::actor::client::Client;
 use crate::api::error::Result;
 use crate::api::handle::{Actor, Handle};
-use crate::api::named::ask_gcs;
+use crate::api::named::ask_gcs_on;
 use crate::api::op::Op;
 use crate::protocol::{AskGcs, GcsAnswer, ToGcs};
 
@@ -48,7 +48,7 @@ impl Kill {
                 // The GCS is told all the same: it may have been asked for a moment ago.
                 self.client.real().ends_unasked("it was killed");
             }
-            let done = ask_gcs(process, question).await.map(|answer| {
+            let done = ask_gcs_on(self.client.kill_lane(), process, question).await.map(|answer| {
                 if let GcsAnswer::Killed { owner: Some(owner) } = answer
                     && owner.process != process.id
                 {

@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actinic_transport::Lane;
+
 use crate::api::error::{Error, Result};
 use crate::api::handle::{Actor, Handle, handle_for, limits_of, name_of};
 use crate::api::op::Op;
@@ -17,10 +19,15 @@ const GCS_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Asks the GCS, from whatever runtime the caller has.
 pub(crate) async fn ask_gcs(process: &Arc<Process>, question: AskGcs) -> Result<GcsAnswer> {
+    ask_gcs_on(Lane::Ordered, process, question).await
+}
+
+/// As [`ask_gcs`], on a lane.
+pub(crate) async fn ask_gcs_on(lane: Lane, process: &Arc<Process>, question: AskGcs) -> Result<GcsAnswer> {
     let Some(link) = process.gcs.get().cloned() else {
         return Err(Error::connection("this process does not know its GCS"));
     };
-    link.ask(question, GCS_DEADLINE).await
+    link.ask_on(lane, question, GCS_DEADLINE).await
 }
 
 /// Finds a named actor.

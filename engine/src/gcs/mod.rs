@@ -21,7 +21,7 @@ use crate::gcs::core::{
 };
 use crate::ids::{ActorId, OwnerId};
 use crate::process::Process;
-use crate::protocol::{ActorInfo, ActorNews, AskGcs, GCS, GcsAnswer, Gone, OWNER, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{ActorInfo, ActorNews, AskGcs, GCS, GcsAnswer, Gone, OWNER, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{Raylet, RayletLink};
 
 /// How a process reaches the GCS of its cluster.
@@ -50,13 +50,18 @@ impl GcsLink {
 
     /// Asks something; the answer comes within the deadline, or an error that says why not.
     pub(crate) async fn ask(&self, question: AskGcs, deadline: Duration) -> Result<GcsAnswer> {
+        self.ask_on(Lane::Ordered, question, deadline).await
+    }
+
+    /// As [`ask`](Self::ask), on a lane: an urgent question passes what this process told the GCS before.
+    pub(crate) async fn ask_on(&self, lane: Lane, question: AskGcs, deadline: Duration) -> Result<GcsAnswer> {
         match self {
             GcsLink::Local(gcs) => {
                 let (tell, hear) = oneshot::channel();
                 gcs.do_send(Asked(question, Answer::Here(tell)));
                 hear.await.map_err(|_| Error::connection("the GCS of this process has ended"))
             }
-            GcsLink::Remote(peer) => peer.ask(GCS, &question, deadline).await.map_err(|error| {
+            GcsLink::Remote(peer) => peer.ask_on(lane, GCS, &question, deadline).await.map_err(|error| {
                 Error::connection(format!("the GCS did not answer: {error}"))
                     .remedy("check that the head node runs and can be reached")
             }),
@@ -272,7 +277,7 @@ impl Gcs {
         }
         let peer = self.raylets.get(&node).and_then(|process| self.peers.get(process));
         if let (Some(peer), Ok(endpoint)) = (peer, self.process.endpoint()) {
-            let _ = endpoint.peer(peer).tell(Lane::Ordered, RAYLET, &message);
+            RayletLink::Remote(endpoint.peer(peer)).tell(message);
         }
     }
 

@@ -395,7 +395,6 @@ impl Missed {
 
 /// Asks a process for an object's bytes.
 pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, Missed> {
-    let broken = |text: &str| Missed::Unreached(text.to_owned());
     let request =
         postcard::to_stdvec(&Fetch::Object { object }).map_err(|error| Missed::Unreached(error.to_string()))?;
     let request = Bytes::from(request);
@@ -411,14 +410,16 @@ pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, Missed>
             pulled => break pulled.map_err(|error| Missed::Unreached(error.to_string()))?,
         }
     };
-    let (header, rest) =
-        postcard::take_from_bytes::<FetchHeader>(&all).map_err(|error| Missed::Unreached(error.to_string()))?;
+    read_pulled(&all).map_err(Missed::Unreached)
+}
+
+/// The value that came, or what is wrong with its bytes.
+pub(crate) fn read_pulled(all: &[u8]) -> std::result::Result<Value, String> {
+    let (header, rest) = postcard::take_from_bytes::<FetchHeader>(all).map_err(|error| error.to_string())?;
     let mut parts = Vec::with_capacity(header.buffers.len());
-    let (body, mut rest) =
-        rest.split_at_checked(header.body as usize).ok_or_else(|| broken("the object's body is cut short"))?;
+    let (body, mut rest) = rest.split_at_checked(header.body as usize).ok_or("the object's body is cut short")?;
     for length in header.buffers {
-        let (part, after) =
-            rest.split_at_checked(length as usize).ok_or_else(|| broken("one of the object's buffers is cut short"))?;
+        let (part, after) = rest.split_at_checked(length as usize).ok_or("one of the object's buffers is cut short")?;
         parts.push(aligned(part));
         rest = after;
     }

@@ -301,7 +301,7 @@ impl Process {
         if refs.is_empty() {
             kind.inspect(|kind| self.may_lose(*kind, to));
             return match to.tell(Lane::Ordered, actor, message) {
-                Err(error @ (SendError::TooLarge { .. } | SendError::Encode(_))) => Err(not_sent(&error)),
+                Err(error @ (SendError::TooLarge { .. } | SendError::Encode { .. })) => Err(not_sent(&error)),
                 Err(error) => {
                     tracing::debug!(%error, "a message was not sent");
                     Ok(true)
@@ -311,7 +311,7 @@ impl Process {
         }
         let bytes = postcard::to_stdvec(message).map_err(|error| not_sent(&error))?;
         if bytes.len() > to.max_message() {
-            return Err(not_sent(&SendError::TooLarge { size: bytes.len(), limit: to.max_message() }));
+            return Err(not_sent(&SendError::TooLarge { to: to.id(), size: bytes.len(), limit: to.max_message() }));
         }
         let (peer, process) = (to.clone(), Arc::clone(self));
         let left = self.hand_out(refs, to.id(), move |waited| {

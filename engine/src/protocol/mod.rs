@@ -4,6 +4,8 @@
 //! component's fixed actor number. The frequent ones (tasks, replies, actor calls) are batches.
 
 pub(crate) mod calls;
+#[cfg(test)]
+pub(crate) mod damage;
 pub(crate) mod refs;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use crate::resources::ResourceSet;
 use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of everything in this module; two processes speak only if theirs are equal.
-pub(crate) const REVISION: u32 = 2;
+pub(crate) const REVISION: u32 = 3;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);
@@ -136,7 +138,7 @@ pub(crate) enum OwnerMessage {
         from: OwnerId,
         message: RefMessage,
     },
-    /// Cancels a task for somebody who borrows its ref.
+    /// Cancels a task for somebody who borrows its ref. It goes by the urgent lane.
     Cancel {
         seq: u64,
         force: bool,
@@ -215,6 +217,7 @@ pub(crate) enum ToRaylet {
         run: ActorRun,
         spec: Arc<ActorSpec>,
     },
+    /// From the GCS; a kill goes by the urgent lane, so it may overtake its `PlaceActor`.
     EndActor {
         run: ActorRun,
         kill: bool,
@@ -245,10 +248,6 @@ pub(crate) enum ToRaylet {
         text: String,
         /// Who owned what it made, if it made anything: dead with it.
         owner: Option<OwnerId>,
-    },
-    /// Ends the worker that runs a task (a forced cancellation).
-    KillWorker {
-        worker: WorkerId,
     },
     /// The node shuts down.
     Stop,
@@ -315,6 +314,7 @@ pub(crate) enum AskGcs {
     ListNamed {
         namespace: Option<String>,
     },
+    /// It goes by the urgent lane, unless the GCS has not answered its sender's `CreateActor`.
     Kill {
         actor: ActorId,
         no_restart: bool,

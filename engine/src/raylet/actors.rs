@@ -20,7 +20,7 @@ impl Raylet {
     }
 
     pub(super) fn want_actor(&mut self, run: ActorRun, spec: Arc<ActorSpec>, ctx: &mut Context<Self>) {
-        if self.cancelled.remove(&run) {
+        if self.cancelled.take(run) {
             return;
         }
         self.namespaces.entry(spec.job).or_insert_with(|| Arc::from(spec.namespace.as_str()));
@@ -113,7 +113,7 @@ impl Raylet {
             return;
         }
         let Some(worker) = self.running.worker(&run) else {
-            self.cancelled.insert(run);
+            self.cancelled.leave(run);
             self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
             return;
         };

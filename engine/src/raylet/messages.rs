@@ -21,7 +21,12 @@ impl RayletLink {
         match self {
             RayletLink::Local(raylet) => raylet.do_send(Heard(message)),
             RayletLink::Remote(peer) => {
-                if let Err(error) = peer.tell(Lane::Ordered, RAYLET, &message) {
+                // A kill may overtake the actor that it is about: the raylet remembers it.
+                let lane = match message {
+                    ToRaylet::EndActor { kill: true, .. } => Lane::Urgent,
+                    _ => Lane::Ordered,
+                };
+                if let Err(error) = peer.tell(lane, RAYLET, &message) {
                     tracing::debug!(%error, "a message to the raylet was not sent");
                 }
             }

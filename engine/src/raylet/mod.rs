@@ -23,7 +23,7 @@ mod tests;
 mod turns;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ use crate::raylet::spawn::Spawner;
 use crate::resources::ResourceSet;
 use crate::start::program_file::Offer;
 use crate::worker::slot::TaskSlot;
+use crate::worker::tombstones::Tombstones;
 
 enum Worker {
     Thread { slot: Arc<TaskSlot> },
@@ -68,8 +69,8 @@ pub(crate) struct Raylet {
     turns: turns::Turns,
     next_actors: VecDeque<(ActorRun, Arc<ActorSpec>)>,
     running: runs::Runs,
-    /// Runs that ended before they were started.
-    cancelled: BTreeSet<ActorRun>,
+    /// Runs that were ended before the GCS's word to start them came.
+    cancelled: Tombstones<ActorRun>,
     next_request: u64,
     tick: Alarm,
     views: u64,
@@ -110,7 +111,7 @@ impl Raylet {
             turns: turns::Turns::new(&total),
             next_actors: VecDeque::new(),
             running: runs::Runs::default(),
-            cancelled: BTreeSet::new(),
+            cancelled: Tombstones::default(),
             next_request: 0,
             tick: Alarm::default(),
             views: 0,

@@ -5,16 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::NodeId;
+use actinic_transport::{Lane, NodeId};
 
 use crate::api::cluster::Cluster;
 use crate::api::named::ask_gcs;
 use crate::env::sim;
-use crate::protocol::{AskGcs, GcsAnswer, NodeView, ToGcs, ToRaylet};
+use crate::protocol::damage::samples::spec;
+use crate::protocol::{ActorRun, ActorSpec, AskGcs, GcsAnswer, LeaseId, NodeView, ToGcs, ToRaylet, WORKER};
 use crate::raylet::{AskState, Heard};
 use crate::resources::{Quantity, ResourceSet};
 use crate::start::{self, NodeOptions, Place};
 use crate::testing::eventually;
+use crate::worker::remote::ToWorker;
 
 fn cpus(count: u32) -> Quantity {
     Quantity::whole(count)
@@ -80,5 +82,48 @@ fn a_heartbeat_that_comes_after_its_node_has_left_is_nothing() {
             assert_eq!(state().await, Some(crate::gcs::core::NodeState::Left));
         }
         assert!(eventually(Duration::from_secs(10), || ended.is_done()).await);
+    });
+}
+
+/// The GCS's kill goes by the urgent lane, and may overtake its word to start the actor.
+#[test]
+fn an_actor_whose_kill_came_first_is_not_placed() {
+    sim::run(3, |env| async move {
+        let cluster = Cluster::embedded(env.clone(), options(), None, Place::of(&env)).unwrap();
+        let raylet = cluster.with_running(|running| running.unwrap().raylet.clone().unwrap());
+        let run = ActorRun { actor: spec().id, incarnation: 0, attempt: 1 };
+        let place = async |run| {
+            let spec = ActorSpec { shape: ResourceSet::cpus(cpus(1)), hold: ResourceSet::new(), ..(*spec()).clone() };
+            raylet.do_send(Heard(ToRaylet::PlaceActor { run, spec: Arc::new(spec) }));
+            let state = raylet.send(AskState).await.unwrap();
+            state.leases > 0 || state.queued > 0
+        };
+        raylet.do_send(Heard(ToRaylet::EndActor { run, kill: true }));
+        assert!(!place(run).await);
+        assert!(place(ActorRun { incarnation: 1, ..run }).await, "another run is another");
+    });
+}
+
+/// A raylet's kill goes by the urgent lane to a worker process, and may overtake its word to start the actor.
+#[test]
+fn an_actor_whose_kill_came_first_does_not_begin() {
+    sim::run(4, |env| async move {
+        let cluster = Cluster::embedded(env.clone(), options(), None, Place::of(&env)).unwrap();
+        let process = Arc::clone(&cluster.owner().process);
+        let own = process.endpoint().unwrap().peer(&process.address());
+        let run = ActorRun { actor: spec().id, incarnation: 0, attempt: 1 };
+        let tell = async |lane, message: ToWorker| {
+            own.tell(lane, WORKER, &message).unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let killed = || process.killed_runs.has(run);
+        tell(Lane::Urgent, ToWorker::EndActor { run, kill: false }).await;
+        assert!(!killed(), "what ends after its calls is alive");
+        tell(Lane::Urgent, ToWorker::EndActor { run, kill: true }).await;
+        assert!(killed());
+        let lease = LeaseId { node: process.id.node, number: 1 };
+        tell(Lane::Ordered, ToWorker::StartActor { run, spec: spec(), lease }).await;
+        assert!(!killed(), "the start was met by its kill");
+        assert!(process.actor(crate::actor::host::number(run.actor)).is_none());
     });
 }

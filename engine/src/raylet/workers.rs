@@ -156,7 +156,9 @@ impl Raylet {
         for run in self.running.at(worker) {
             match self.process.actor(crate::actor::host::number(run.actor)) {
                 Some(actor) if actor.run == run => actor.ask_end(true),
-                _ => self.process.cancel_start(run),
+                _ => {
+                    self.process.cancel_start(run);
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub use actinic_transport::LinkFaults;
 
+use crate::api::cluster::Cluster;
 use crate::api::scope;
 use crate::env::Env;
 use crate::env::sim as env;
@@ -106,6 +107,14 @@ impl Sim {
     /// Nothing passes between a node of `a` and one of `b`, until [`heal`](Self::heal).
     pub fn partition(&self, a: &[&Node], b: &[&Node]) {
         self.world.net().partition(&ips(a), &ips(b));
+    }
+
+    /// Puts the machine of a [driver](TestCluster::driver) behind a translator of addresses: it hears only from whom it spoke
+    /// to first, so that nobody can dial it.
+    pub fn translate(&self, driver: &Cluster) {
+        for addr in driver.owner().process.address().addrs {
+            self.world.net().translate(addr.ip());
+        }
     }
 
     /// Ends all partitions.

@@ -1,26 +1,30 @@
-//! Cancellations that came before what they cancel: the urgent lane passes the ordered one, and a task whose arguments
-//! are on their way is in no inbox.
+//! Cancellations and kills that came before what they end: the urgent lane passes the ordered one, and a task whose
+//! arguments are on their way is in no inbox.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::ids::TaskId;
-
-/// So many are kept. Most are of tasks that had ended already, and nobody asks for those.
+/// So many are kept. Most are of what had ended already, and nobody asks for those.
 const KEPT_MAX: usize = 1024;
 
-/// The tasks and calls that must not begin when they come.
-#[derive(Debug, Default)]
-pub(crate) struct Tombstones {
+/// The tasks and calls, or runs of actors, that must not begin when they come.
+#[derive(Debug)]
+pub(crate) struct Tombstones<Id> {
     /// How many there are: most processes never have one.
     count: AtomicUsize,
-    ids: Mutex<VecDeque<TaskId>>,
+    ids: Mutex<VecDeque<Id>>,
 }
 
-impl Tombstones {
+impl<Id> Default for Tombstones<Id> {
+    fn default() -> Self {
+        Tombstones { count: AtomicUsize::new(0), ids: Mutex::default() }
+    }
+}
+
+impl<Id: Copy + PartialEq> Tombstones<Id> {
     /// What has this id must not begin.
-    pub(crate) fn leave(&self, id: TaskId) {
+    pub(crate) fn leave(&self, id: Id) {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         if ids.len() == KEPT_MAX {
             ids.pop_front();
@@ -30,7 +34,7 @@ impl Tombstones {
     }
 
     /// Whether what has come must not begin.
-    pub(crate) fn take(&self, id: TaskId) -> bool {
+    pub(crate) fn take(&self, id: Id) -> bool {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
@@ -45,12 +49,19 @@ impl Tombstones {
 }
 
 #[cfg(test)]
+impl<Id: PartialEq> Tombstones<Id> {
+    pub(crate) fn has(&self, id: Id) -> bool {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use actinic_transport::{ClusterId, NodeId, ProcessId};
     use uuid::Uuid;
 
     use super::*;
-    use crate::ids::OwnerId;
+    use crate::ids::{OwnerId, TaskId};
 
     #[test]
     fn a_tombstone_serves_once_and_the_oldest_make_room() {

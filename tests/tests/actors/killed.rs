@@ -13,8 +13,8 @@ impl Waiter {
         Waiter { _kept: kept }
     }
 
-    pub async fn wait(&mut self) {
-        actinic::sleep(Duration::from_secs(3600)).await;
+    pub async fn wait(&mut self) -> actinic::Result<()> {
+        actinic::sleep(Duration::from_secs(3600)).await
     }
 }
 

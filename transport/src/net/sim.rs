@@ -61,6 +61,8 @@ struct World {
     links: BTreeMap<(IpAddr, IpAddr), LinkFaults>,
     cut: BTreeSet<(IpAddr, IpAddr)>,
     gone: BTreeSet<IpAddr>,
+    /// Machines that hear only from whom they spoke to.
+    translated: BTreeSet<IpAddr>,
     paused: BTreeSet<SocketAddr>,
     /// How many datagrams with data are to be lost on a way.
     losing: BTreeMap<(SocketAddr, SocketAddr), u32>,
@@ -95,6 +97,7 @@ impl SimNet {
             links: BTreeMap::new(),
             cut: BTreeSet::new(),
             gone: BTreeSet::new(),
+            translated: BTreeSet::new(),
             paused: BTreeSet::new(),
             losing: BTreeMap::new(),
             held: VecDeque::new(),
@@ -139,6 +142,12 @@ impl SimNet {
     /// Ends all partitions.
     pub fn heal(&self) {
         self.world().cut.clear();
+    }
+
+    /// The machine is behind a translator of addresses: a port of it hears only from whom it spoke to first, so that nobody
+    /// can dial it.
+    pub fn translate(&self, ip: IpAddr) {
+        self.world().translated.insert(ip);
     }
 
     /// Datagrams from and to that address wait until [`resume`](Self::resume).
@@ -287,7 +296,9 @@ impl World {
         let ends = (from.ip(), to.ip());
         let faults = self.links.get(&ends).copied().unwrap_or(self.faults);
         let lost = self.chance(faults.loss) | self.loses(from, to, datagram.len());
-        let dropped = lost || self.cut.contains(&ends) || self.gone.contains(&ends.0) || self.gone.contains(&ends.1);
+        let unasked = self.translated.contains(&ends.1) && !self.last.contains_key(&(to, from));
+        let gone = self.gone.contains(&ends.0) || self.gone.contains(&ends.1);
+        let dropped = lost || unasked || gone || self.cut.contains(&ends);
         self.note(now, from, to, datagram.len(), dropped);
         if dropped {
             return;

@@ -195,6 +195,30 @@ async fn urgent_passes_ordered() {
     assert!(order.iter().filter(|n| **n != 999).is_sorted());
 }
 
+/// Who asks urgently waits for the answer: that it was asked fast is worth nothing if the answer is not.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_an_urgent_question_passes_what_waits() {
+    let cluster = Cluster::new(4);
+    let ((a, at_a), (b, _)) = (cluster.endpoint(1), cluster.endpoint(2));
+    let peer = a.peer(&cluster.at(2));
+    assert_eq!(peer.ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1));
+    let back = b.known(a.id()).unwrap();
+    let body = vec![0; 100_000];
+    for _ in 0..200 {
+        back.tell_with(Lane::Ordered, SINK, |out| out.extend_from_slice(&body)).unwrap();
+    }
+    let limit = Duration::from_secs(60);
+    let urgent = |actor, n: u64| peer.ask_on::<_, u64>(Lane::Urgent, actor, &n, limit);
+    assert_eq!(urgent(ECHO, 2).await, Ok(2));
+    // So does a refusal, by whoever answers and by the endpoint itself.
+    assert!(matches!(urgent(ECHO, 13).await, Err(AskError::Refused(_))));
+    assert!(matches!(urgent(ActorNo(999), 3).await, Err(AskError::NoActor { .. })));
+    let before = at_a.count();
+    assert!(before < 150, "{before} messages came before the answers");
+    assert_eq!(peer.ask::<_, u64>(ECHO, &4u64, limit).await, Ok(4));
+    assert_eq!(at_a.count(), 200, "an answer in order comes behind what was told before it");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_sent_before_a_close_arrives() {
     let cluster = Cluster::new(5);

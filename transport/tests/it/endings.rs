@@ -159,6 +159,9 @@ async fn a_false_certificate_is_not_accepted() {
     let (forger, _) = forged.endpoint(2);
     let error = a.contact(addr(2), ms(3000)).await.unwrap_err();
     assert!(matches!(error, DialError::Certificate { .. }), "{error}");
+    for part in [&addr(2).to_string(), "let both join the same cluster"] {
+        assert!(error.to_string().contains(part), "{part:?} is missing: {error}");
+    }
     let error = forger.contact(addr(1), ms(3000)).await.unwrap_err();
     assert!(matches!(error, DialError::Certificate { .. }), "{error}");
     // A node may not sign for another node: the name constraint holds.

@@ -28,7 +28,37 @@ async fn frames_that_break_the_rules_close_the_connection() {
         let why = scene.closes_on(&bytes, finish).await;
         assert!(why.contains(says), "expected {says:?}, got {why:?}");
         let told = scene.sink.downs();
-        assert!(matches!(&told[..], [DownReason::Protocol(text)] if text.contains(says)), "{told:?}");
+        assert!(matches!(&told[..], [DownReason::Protocol(breach)] if breach.fault.contains(says)), "{told:?}");
+    }
+}
+
+/// Whoever waits for such a process hears at once which it is, what it did, and what to do about it.
+#[tokio::test]
+async fn who_waits_for_a_peer_that_breaks_the_rules_hears_who_it_is_and_what_to_do() {
+    const WITHIN: Duration = Duration::from_secs(5);
+    let oversized = [&(2u32 << 20).to_le_bytes()[..], &[0; 16]].concat();
+    let cut_short = frame(1, 0, &message(0, 5, &[0; 8]))[..30].to_vec();
+    let large = "a frame of 2097152 bytes, over the limit of 1048576 (Limits::max_frame)";
+    for (bytes, finish, fault) in [(oversized, false, large), (cut_short, true, "a frame was cut short")] {
+        let scene = scene().await;
+        let connection = scene.greeted().await;
+        let asked = scene.victim.known(scene.id).unwrap().ask::<_, u64>(ECHO, &1u64, Duration::from_secs(600));
+        let mut lane = connection.open_uni().await.unwrap();
+        lane.write_all(&bytes).await.unwrap();
+        if finish {
+            lane.finish().unwrap();
+        }
+        let error = tokio::time::timeout(WITHIN, asked).await.expect("it is told in time").unwrap_err();
+        let reason = DownReason::Protocol(Box::new(Breach { peer: scene.id, fault: fault.to_owned() }));
+        assert_eq!(error, AskError::Ended { to: scene.id, reason });
+        let remedy = "run the same version of actinic there, with the same limits, and start that process anew";
+        let text = error.to_string();
+        for part in [&scene.id.to_string(), fault, remedy] {
+            assert!(text.contains(part), "{part:?} is missing: {text}");
+        }
+        let closed = tokio::time::timeout(WITHIN, connection.closed()).await.expect("it is closed in time");
+        assert!(closed.to_string().contains(fault), "{closed}");
+        scene.unharmed().await;
     }
 }
 
@@ -180,8 +210,11 @@ async fn an_oversized_message_is_refused_at_the_sender() {
     let limit = Limits::default().max_message;
     let large = |size: usize| peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + size, 1));
     tell(&peer, Lane::Ordered, 1).unwrap();
-    assert_eq!(large(limit + 1), Err(SendError::TooLarge { size: limit + 1, limit }));
-    assert!(large(limit + 1).unwrap_err().to_string().contains(&limit.to_string()));
+    let error = large(limit + 1).unwrap_err();
+    assert_eq!(error, SendError::TooLarge { to: peer.id(), size: limit + 1, limit });
+    for part in [&peer.id().to_string(), &limit.to_string(), "send it in parts"] {
+        assert!(error.to_string().contains(part), "{part:?} is missing: {error}");
+    }
     large(limit).unwrap();
     let asked: Result<u64, _> = peer.ask(ECHO, &vec![1u8; 17 << 20], ms(1000)).await;
     assert!(matches!(asked, Err(AskError::Send(SendError::TooLarge { .. }))));
@@ -201,9 +234,11 @@ async fn a_message_that_cannot_be_serialized_is_named() {
     let cluster = Cluster::new(3);
     let ((a, _), (_b, sink)) = (cluster.endpoint(1), cluster.endpoint(2));
     let peer = a.peer(&cluster.at(2));
-    assert!(matches!(peer.tell(Lane::Ordered, SINK, &(1u64, Never)), Err(SendError::Encode(_))));
+    let error = peer.tell(Lane::Ordered, SINK, &(1u64, Never)).unwrap_err();
+    assert!(matches!(error, SendError::Encode { to, .. } if to == peer.id()));
+    assert!(error.to_string().contains(&peer.id().to_string()) && error.to_string().contains("`Serialize`"), "{error}");
     let asked: Result<u64, _> = peer.ask(ECHO, &Never, ms(1000)).await;
-    assert!(matches!(asked, Err(AskError::Send(SendError::Encode(_)))));
+    assert!(matches!(asked, Err(AskError::Send(SendError::Encode { .. }))));
     tell(&peer, Lane::Ordered, 2).unwrap();
     until("the good one has arrived", || sink.count() == 1).await;
     assert_eq!(sink.from(a.id()), [2]);

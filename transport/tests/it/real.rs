@@ -145,4 +145,35 @@ async fn datagrams_grow_to_what_the_loopback_carries() {
         peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + 1_000_000, 1)).unwrap();
     }
     until("all has arrived", || sink.count() == 20).await;
+    // All that IPv4 carries, in both directions.
+    assert_eq!(peer.max_datagram(), Some(65_507));
+    assert_eq!(b.known(a.id()).unwrap().max_datagram(), Some(65_507));
+}
+
+#[tokio::test]
+async fn a_quic_server_of_another_kind_is_named_with_the_remedy() {
+    let cluster = Cluster::new(7);
+    let server = crate::villain::server(&cluster.config(2, 1).identity, b"h3");
+    let other = quinn::Endpoint::server(server, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = other.local_addr().unwrap();
+    let answers = tokio::spawn(async move {
+        while let Some(incoming) = other.accept().await {
+            let _ = incoming.await;
+        }
+    });
+    let (a, _) = start(config(&cluster, 1));
+    let says = |text: String| {
+        for part in [&addr.to_string(), "is not an Actinic endpoint", "another kind", "correct the address"] {
+            assert!(text.contains(part), "{part:?} is missing: {text}");
+        }
+    };
+    let error = a.contact(addr, LONG).await.unwrap_err();
+    assert!(matches!(error, DialError::NotActinic { .. }), "{error}");
+    says(error.to_string());
+    let token = Token::generate(&cluster.authority).unwrap();
+    let request = JoinRequest { kind: JoinKind::Driver, revision: REVISION, from: None, seed: None };
+    let error = join(&Net::Udp, addr, &token, request, LONG).await.unwrap_err();
+    assert!(matches!(error, JoinError::NotActinic { .. }), "{error}");
+    says(error.to_string());
+    answers.abort();
 }

@@ -80,6 +80,11 @@ pub(crate) fn tls(identity: Option<&Identity>) -> rustls::ClientConfig {
 
 /// Serves joiners with that identity.
 pub(crate) fn join_server(identity: &Identity) -> quinn::ServerConfig {
+    server(identity, b"actinic-join/1")
+}
+
+/// Serves that protocol with that identity.
+pub(crate) fn server(identity: &Identity, protocol: &[u8]) -> quinn::ServerConfig {
     let (_, chain, key, _): Parts = postcard::from_bytes(&postcard::to_allocvec(identity).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -91,7 +96,7 @@ pub(crate) fn join_server(identity: &Identity) -> quinn::ServerConfig {
             rustls::pki_types::PrivatePkcs8KeyDer::from(key).into(),
         )
         .unwrap();
-    config.alpn_protocols = vec![b"actinic-join/1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(config).unwrap();
     quinn::ServerConfig::with_crypto(Arc::new(crypto))
 }

@@ -1,6 +1,7 @@
 //! What becomes of an actor, as the GCS says, and what that means for its calls.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::{At, Caller, Client, State};
@@ -15,6 +16,9 @@ impl Client {
     /// What the GCS says of the actor.
     pub(crate) fn news(self: &Arc<Self>, news: &ActorNews) {
         let info = &news.info;
+        if info.state != ActorState::DependenciesUnready {
+            self.unborn.store(false, Ordering::Release);
+        }
         match &info.found {
             Some(found) if found.id != self.id => return self.is_another(found, news),
             _ if info.state != ActorState::DependenciesUnready => self.is_itself(),

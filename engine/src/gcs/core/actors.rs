@@ -34,6 +34,9 @@ impl GcsCore {
                     self.watch(number, process);
                     self.send_snapshot(number, process, asked);
                 }
+                if self.early_kills.contains(&asked) {
+                    self.end_now(number, DeathReason::Killed);
+                }
                 self.answer_again(number, asked, reply);
             }
             Verdict::Refuse(why) => {

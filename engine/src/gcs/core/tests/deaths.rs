@@ -180,6 +180,17 @@ fn a_kill_before_the_creation_holds() {
     assert!(world.look_up("a", "ns").is_none());
 }
 
+/// A kill goes by the urgent lane, and a handle may be given away before its maker's request is at the GCS.
+#[test]
+fn a_kill_before_the_request_that_finds_an_actor_holds() {
+    let mut world = World::new(1);
+    let (node, run) = world.create_alive(named(1, "a"));
+    assert!(matches!(world.kill(2, true), Reply::KilledUnknown));
+    world.create(ActorSpec { get_if_exists: true, ..named(2, "a") });
+    assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);
+    assert_eq!(world.reason(1), DeathReason::Killed);
+}
+
 /// ACT-25: an actor whose handles go before it is alive still serves the calls already made, then ends.
 #[test]
 fn an_actor_without_handles_serves_its_calls_first() {
