@@ -82,6 +82,8 @@ pub(crate) struct Raylet {
     telling: bool,
     /// Workers that cannot start before their job's program is here.
     fetching: BTreeMap<JobId, Fetching>,
+    /// The jobs whose program the GCS wants to be here.
+    keeping: BTreeSet<JobId>,
     /// What is behind the reason that the core was last told.
     start_error: Option<Error>,
     /// Of the worker whose death the core is told of.
@@ -120,6 +122,7 @@ impl Raylet {
             drivers: BTreeMap::new(),
             telling: false,
             fetching: BTreeMap::new(),
+            keeping: BTreeSet::new(),
             start_error: None,
             died: Died::default(),
         }

@@ -13,6 +13,9 @@ use crate::raylet::workers::Failed;
 use crate::raylet::{DefaultProgram, Raylet};
 use crate::start::program_file::JobProgram;
 
+/// When a program that is to be kept and could not be had is asked for again.
+const KEEP_AGAIN: Duration = Duration::from_secs(2);
+
 /// A program on its way here.
 pub(super) struct Fetching {
     /// The workers that are started from it.
@@ -57,13 +60,33 @@ impl Raylet {
 
     /// The GCS wants a job's program to be here: its driver, and whoever else has it, may go.
     pub(super) fn keep_program(&mut self, job: JobId, ctx: &mut Context<Self>) {
+        self.keeping.insert(job);
+        self.fetch_to_keep(job, ctx);
+    }
+
+    fn fetch_to_keep(&mut self, job: JobId, ctx: &mut Context<Self>) {
         if self.spawner.as_ref().is_some_and(|spawner| !spawner.knows(job) && !spawner.has_default()) {
             self.fetch_program(job, None, ctx);
         }
     }
 
+    /// Whoever was asked for a program that is to be kept did not have it, or was on its way out: another may have it soon.
+    fn keep_later(&self, job: JobId, error: &Error, ctx: &mut Context<Self>) {
+        if matches!(error, Error::VersionMismatch { .. }) {
+            tracing::warn!(target: "actinic", %job, %error, "the program of a detached actor is not kept here");
+            return;
+        }
+        tracing::debug!(target: "actinic", %job, %error, "the program of a detached actor is not here yet");
+        ctx.run_later(KEEP_AGAIN, move |raylet, ctx| {
+            if raylet.keeping.contains(&job) {
+                raylet.fetch_to_keep(job, ctx);
+            }
+        });
+    }
+
     /// Neither the job nor an actor of it will start anything any more.
     pub(super) fn forget_program(&mut self, job: JobId) {
+        self.keeping.remove(&job);
         self.namespaces.remove(&job);
         if let Some(fetching) = self.fetching.get_mut(&job) {
             fetching.needed = false;
@@ -140,8 +163,8 @@ impl Handler<ProgramHere> for Raylet {
                 None
             }
             Err(error) => {
-                if waiting.is_empty() && needed {
-                    tracing::warn!(target: "actinic", %job, %error, "the program of a detached actor is not kept here");
+                if self.keeping.contains(&job) {
+                    self.keep_later(job, &error, ctx);
                 }
                 Some(error)
             }
