@@ -228,7 +228,7 @@ fn check_both(both: (Buffer, Vec<ObjectRef<Buffer>>)) -> actinic::Result<usize> 
 async fn a_fetched_argument_has_its_refs(cluster: TestCluster) -> actinic::Result<()> {
     let node = cluster.add_node().num_cpus(1).await?;
     let both = make_both::options().scheduling(Scheduling::on(&node)).remote(1_000_000);
-    let sum = check_both::options().scheduling(Scheduling::on(&cluster.head())).remote(&both);
+    let sum = check_both::options().scheduling(Scheduling::on(cluster.head())).remote(&both);
     assert_eq!(sum.await?, 1_000_020);
     drop(both);
     cluster.idle().await
@@ -238,7 +238,7 @@ async fn a_fetched_argument_has_its_refs(cluster: TestCluster) -> actinic::Resul
 #[actinic::test(num_cpus = 1)]
 async fn an_argument_is_fetched_for_an_actor_in_the_callers_process(cluster: TestCluster) -> actinic::Result<()> {
     let node = cluster.add_node().num_cpus(1).await?;
-    let keeper = Keeper::options().scheduling(Scheduling::on(&cluster.head())).remote();
+    let keeper = Keeper::options().scheduling(Scheduling::on(cluster.head())).remote();
     let small = make::remote(10);
     let large = make::options().scheduling(Scheduling::on(&node)).remote(1_000_000);
     large.done().await?;
@@ -256,7 +256,7 @@ async fn an_argument_is_fetched_for_an_actor_in_the_callers_process(cluster: Tes
 #[actinic::test(num_cpus = 1)]
 async fn an_argument_that_cannot_be_fetched_fails_its_call_only(cluster: TestCluster) -> actinic::Result<()> {
     let node = cluster.add_node().num_cpus(1).await?;
-    let keeper = Keeper::options().scheduling(Scheduling::on(&cluster.head())).remote();
+    let keeper = Keeper::options().scheduling(Scheduling::on(cluster.head())).remote();
     let (small, large) =
         (make::remote(10), make::options().max_retries(0).scheduling(Scheduling::on(&node)).remote(1_000_000));
     large.done().await?;

@@ -33,7 +33,7 @@ async fn a_borrowers_cancellation_passes_the_results_before_it(cluster: TestClus
     const CHUNKS: usize = 300;
     cluster.sim().faults(LinkFaults { delay: Duration::from_millis(5), ..LinkFaults::default() });
     let node = cluster.add_node().num_cpus(1).await?;
-    let sleeper = nap::options().scheduling(Scheduling::on(&cluster.head())).remote(Duration::from_secs(3600));
+    let sleeper = nap::options().scheduling(Scheduling::on(cluster.head())).remote(Duration::from_secs(3600));
     let far = Far::options().scheduling(Scheduling::on(&node)).remote();
     Handle::ready(&far).await?;
     let chunks: Vec<_> = (0..CHUNKS).map(|_| far.chunk()).collect();

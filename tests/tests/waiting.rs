@@ -220,14 +220,15 @@ async fn what_could_not_be_fetched_in_time_is_not_ready(cluster: TestCluster) ->
     let object = megabyte::remote();
     object.done().await?;
     node.pause().await?;
+    let refs = [object.clone()];
     let soon = Duration::from_millis(100);
-    let (ready, pending) = actinic::wait(&[object.clone()]).timeout(soon).await?;
+    let (ready, pending) = actinic::wait(&refs).timeout(soon).await?;
     assert_eq!((ready.len(), pending.len()), (0, 1));
-    let (ready, _) = actinic::wait(&[object.clone()]).timeout(soon).fetch_local(false).await?;
-    assert_eq!(ready, [object.clone()]);
+    let (ready, _) = actinic::wait(&refs).timeout(soon).fetch_local(false).await?;
+    assert_eq!(ready, refs);
     node.resume().await?;
-    let (ready, _) = actinic::wait(&[object.clone()]).await?;
-    assert_eq!(ready, [object.clone()]);
+    let (ready, _) = actinic::wait(&refs).await?;
+    assert_eq!(ready, refs);
     assert_eq!(object.await?.len(), 1 << 20);
     Ok(())
 }
