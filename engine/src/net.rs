@@ -348,6 +348,14 @@ impl Ear {
                         self.process.tombstones.leave(id);
                     }
                 }
+                ToWorker::ForceEnds { owner, seq } => {
+                    if let Some(reply) = message.reply {
+                        let id = TaskId { owner: OwnerId { process: from.id(), number: owner }, seq };
+                        // Whoever asked may be gone.
+                        let _ = reply.answer(&self.process.force_ends(id));
+                    }
+                    continue;
+                }
                 ToWorker::CancelChildren { owner, seq } => {
                     let owner = OwnerId { process: from.id(), number: owner };
                     drop(self.process.cancel_children(TaskId { owner, seq }));
@@ -387,13 +395,16 @@ impl Ear {
 
     fn cancel_task(&self, id: TaskId, force: bool) {
         let slots = self.process.slots();
-        if slots.iter().any(|slot| slot.cancel(id)) || self.process.cancel_async(id) {
+        if slots.iter().any(|slot| slot.cancel(id)) {
             return;
         }
-        if !slots.iter().any(|slot| slot.runs(id)) {
+        let told = self.process.cancel_async(id);
+        if !told && !slots.iter().any(|slot| slot.runs(id)) {
             self.process.tombstones.leave(id);
-        } else if force {
+        } else if force && slots.iter().any(|slot| slot.runs_sync(id)) {
             self.process.crash_for("a task was cancelled by force");
+        } else if force {
+            self.process.end_async_by_force(id);
         }
     }
 

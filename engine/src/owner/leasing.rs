@@ -148,13 +148,16 @@ impl Owner {
             OwnerMessage::Count { from, message } => self.count_message(from, message),
             OwnerMessage::Cancel { seq, force, recursive } => {
                 let Some(task) = self.task(seq) else { return };
-                if recursive {
-                    drop(self.process.cancel_children(task.id()));
-                    drop(self.cancel_children_away(&task));
+                if !force {
+                    drop(self.cancel_all(&task, false, recursive));
+                    return;
                 }
-                if let Err(error) = self.cancel(&task, force) {
-                    tracing::warn!(target: "actinic", %error, "a cancellation was refused");
-                }
+                let owner = Arc::clone(self);
+                self.process.spawn(async move {
+                    if let Err(error) = owner.cancel_by_force(&task, recursive).await {
+                        tracing::warn!(target: "actinic", %error, "a cancellation was refused");
+                    }
+                });
             }
         }
     }

@@ -366,6 +366,7 @@ fn to_worker() -> Vec<ToWorker> {
         ToWorker::TakeBack { lease },
         ToWorker::Cancel { owner: 1, seq: 2, force: true },
         ToWorker::CancelCall { owner: 1, seq: 2, actor },
+        ToWorker::ForceEnds { owner: 1, seq: 2 },
         ToWorker::CancelChildren { owner: 1, seq: 2 },
         ToWorker::CallerLeft { actor, incarnation: 3 },
         ToWorker::EndActor { run, kill: true },
