@@ -111,6 +111,35 @@ async fn a_refused_force_has_no_effect_on_another_node(cluster: TestCluster) -> 
     cluster.idle().await
 }
 
+pub struct Borrower;
+
+#[actinic::remote]
+impl Borrower {
+    pub fn new() -> Self {
+        Borrower
+    }
+    pub fn cancel_by_force(&mut self, calls: Vec<ObjectRef<(bool, i64)>>) -> actinic::Result<()> {
+        actinic::cancel(&calls[0]).force(true).blocking()
+    }
+}
+
+/// Whoever borrows the ref hears of the refusal as its owner does.
+#[actinic::test(num_cpus = 2)]
+async fn a_borrower_hears_that_force_is_refused(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let borrower = Borrower::options().scheduling(Scheduling::on(&node)).remote();
+    let (scratch, head) = (Scratch::new(), cluster.head());
+    let (started, gate) = (scratch.file("started"), scratch.file("gate"));
+    let task = with_a_child::options().scheduling(Scheduling::on(&head)).remote(&started, &gate);
+    until_counted(&started, 2).await;
+    let error = borrower.cancel_by_force(vec![task.clone()]).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+    open_gate(&gate);
+    assert_eq!(task.await?, (false, 7));
+    drop(borrower);
+    cluster.idle().await
+}
+
 here! {
     /// CAN-14: an actor's call cannot be ended by force, and neither it nor its child hears of the try.
     2 CPUs, async fn a_refused_force_has_no_effect_on_an_actors_call(cluster) {

@@ -18,8 +18,7 @@ use crate::protocol::{OwnerMessage, ToOwner};
 ///
 /// # Errors
 ///
-/// `InvalidArgument` for what cannot be ended by force: it goes on, and so does all that it submitted. Whoever only
-/// borrows the ref is not told; its owner logs it.
+/// `InvalidArgument` for what cannot be ended by force: it goes on, and so does all that it submitted.
 pub fn cancel<R: Ref>(object: &R) -> Cancel {
     Cancel { object: object.raw_ref().0.clone(), force: false, recursive: true }
 }
@@ -48,25 +47,26 @@ impl Cancel {
         self
     }
 
-    async fn begin(self) -> Result<Vec<Cancelling>> {
+    async fn run(self) -> Result<()> {
         match self.object.target() {
             Target::Owned(task, _) if self.force => task.owner.cancel_by_force(task, self.recursive).await,
-            Target::Owned(task, _) => Ok(task.owner.cancel_all(task, false, self.recursive)),
+            Target::Owned(task, _) => {
+                for told in task.owner.cancel_all(task, false, self.recursive) {
+                    // A worker that cannot be asked is gone, and what it ran with it.
+                    let _ = told.await;
+                }
+                Ok(())
+            }
+            Target::Borrowed(borrowed) if self.force => {
+                borrowed.process.ask_cancel(borrowed.id.task, self.recursive).await
+            }
             Target::Borrowed(borrowed) => {
                 let id = borrowed.id.task;
-                let message = OwnerMessage::Cancel { seq: id.seq, force: self.force, recursive: self.recursive };
+                let message = OwnerMessage::Cancel { seq: id.seq, force: false, recursive: self.recursive };
                 borrowed.process.tell_owner(id.owner.process, ToOwner::To { owner: id.owner.number, message });
-                Ok(Vec::new())
+                Ok(())
             }
         }
-    }
-
-    async fn run(self) -> Result<()> {
-        for told in self.begin().await? {
-            // A worker that cannot be asked is gone, and what it ran with it.
-            let _ = told.await;
-        }
-        Ok(())
     }
 
     /// Cancels on the calling thread.

@@ -12,14 +12,15 @@ use crate::program::Call;
 use crate::task::{Task, What};
 
 impl Owner {
-    /// Cancels a task as somebody asked. It is left as it is, and so is what it submitted, if force cannot end it.
-    pub(crate) async fn cancel_by_force(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        recursive: bool,
-    ) -> Result<Vec<Cancelling>> {
+    /// Cancels a task by force, until all that hear of it have. If force cannot end it, it and what it submitted are left
+    /// as they are.
+    pub(crate) async fn cancel_by_force(self: &Arc<Self>, task: &Arc<Task>, recursive: bool) -> Result<()> {
         self.check_force(task).await?;
-        Ok(self.cancel_all(task, true, recursive))
+        for told in self.cancel_all(task, true, recursive) {
+            // A worker that cannot be asked is gone, and what it ran with it.
+            let _ = told.await;
+        }
+        Ok(())
     }
 
     /// Cancels a task and, if `recursive`, what it submitted.

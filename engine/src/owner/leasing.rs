@@ -146,18 +146,11 @@ impl Owner {
                 }
             }
             OwnerMessage::Count { from, message } => self.count_message(from, message),
-            OwnerMessage::Cancel { seq, force, recursive } => {
-                let Some(task) = self.task(seq) else { return };
-                if !force {
+            OwnerMessage::Cancel { seq, recursive, .. } => {
+                // By force it is asked: see `Process::cancel_owned`.
+                if let Some(task) = self.task(seq) {
                     drop(self.cancel_all(&task, false, recursive));
-                    return;
                 }
-                let owner = Arc::clone(self);
-                self.process.spawn(async move {
-                    if let Err(error) = owner.cancel_by_force(&task, recursive).await {
-                        tracing::warn!(target: "actinic", %error, "a cancellation was refused");
-                    }
-                });
             }
         }
     }
