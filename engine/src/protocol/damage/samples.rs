@@ -322,6 +322,8 @@ fn to_raylet() -> Vec<ToRaylet> {
         ToRaylet::Hello { peer: peer(), worker: Some(worker()), pid: 7, program: text() },
         ToRaylet::JobStarted { row: Box::new(job_row()) },
         ToRaylet::JobEnded { job: job() },
+        ToRaylet::KeepProgram { job: job() },
+        ToRaylet::ForgetProgram { job: job() },
         ToRaylet::OwnerDied { owner: owner() },
         ToRaylet::PlaceActor { run, spec: spec() },
         ToRaylet::EndActor { run, kill: true },
