@@ -14,8 +14,8 @@ use crate::process::Process;
 use crate::protocol::calls::{CALLS, REPLIES, TASKS, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue};
 use crate::protocol::refs::WireRefs;
 use crate::protocol::{
-    AskGcs, AskRaylet, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, RAYLET, RayletAnswer, ToGcs, ToOwner, ToRaylet,
-    WORKER,
+    AskGcs, AskRaylet, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, OwnerMessage, RAYLET, RayletAnswer, ToGcs, ToOwner,
+    ToRaylet, WORKER,
 };
 use crate::raylet::{AskState, Attach, Heard, ProcessGone, Raylet};
 use crate::task::What;
@@ -108,10 +108,25 @@ impl Ear {
                         let _ = from.tell(Lane::Ordered, WORKER, &left);
                     }
                 },
+                Some(ToOwner::To { owner, message: OwnerMessage::Cancel { seq, force: true, recursive } }) => {
+                    self.cancel_by_force(owner, seq, recursive, message.reply);
+                }
                 Some(message) => self.process.deliver(message),
                 None => {}
             }
         }
+    }
+
+    /// A borrower cancels by force: it hears whether that is refused.
+    fn cancel_by_force(&self, owner: u32, seq: u64, recursive: bool, reply: Option<ReplyTo>) {
+        let process = Arc::clone(&self.process);
+        self.process.spawn(async move {
+            let done = process.cancel_owned(owner, seq, recursive).await;
+            if let Some(reply) = reply {
+                // The borrower may have gone.
+                let _ = reply.answer(&done);
+            }
+        });
     }
 
     /// A borrower asks for an object of this process: it hears when there is an outcome.
@@ -348,6 +363,14 @@ impl Ear {
                         self.process.tombstones.leave(id);
                     }
                 }
+                ToWorker::ForceEnds { owner, seq } => {
+                    if let Some(reply) = message.reply {
+                        let id = TaskId { owner: OwnerId { process: from.id(), number: owner }, seq };
+                        // Whoever asked may be gone.
+                        let _ = reply.answer(&self.process.force_ends(id));
+                    }
+                    continue;
+                }
                 ToWorker::CancelChildren { owner, seq } => {
                     let owner = OwnerId { process: from.id(), number: owner };
                     drop(self.process.cancel_children(TaskId { owner, seq }));
@@ -387,13 +410,16 @@ impl Ear {
 
     fn cancel_task(&self, id: TaskId, force: bool) {
         let slots = self.process.slots();
-        if slots.iter().any(|slot| slot.cancel(id)) || self.process.cancel_async(id) {
+        if slots.iter().any(|slot| slot.cancel(id)) {
             return;
         }
-        if !slots.iter().any(|slot| slot.runs(id)) {
+        let told = self.process.cancel_async(id);
+        if !told && !slots.iter().any(|slot| slot.runs(id)) {
             self.process.tombstones.leave(id);
-        } else if force {
+        } else if force && slots.iter().any(|slot| slot.runs_sync(id)) {
             self.process.crash_for("a task was cancelled by force");
+        } else if force {
+            self.process.end_async_by_force(id);
         }
     }
 

@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     pub(crate) store_bytes: u64,
 }
 
+/// So long has an async task to end that is cancelled by force: enough for its next await, on a machine that is busy.
+const FORCE_AFTER: Duration = Duration::from_millis(500);
+
 /// Sends a message that waited.
 type Leave = Box<dyn FnOnce() + Send>;
 
@@ -812,6 +815,23 @@ impl Process {
             running.cancel();
             true
         })
+    }
+
+    /// Ends the process if an async task that was told to end has not done so a while later: it does not await.
+    pub(crate) fn end_async_by_force(self: &Arc<Self>, id: TaskId) {
+        let process = Arc::clone(self);
+        self.spawn(async move {
+            tokio::time::sleep(FORCE_AFTER).await;
+            let still_runs = process.lock().running.contains_key(&id);
+            if still_runs {
+                process.crash_for("an async task was cancelled by force and did not end");
+            }
+        });
+    }
+
+    /// Whether force ends a task here: not one of sync code that runs on a thread beside others.
+    pub(crate) fn force_ends(&self, id: TaskId) -> bool {
+        self.on_crash.get().is_some() || !self.slots().iter().any(|slot| slot.runs_sync(id))
     }
 
     // ---- clients of actors

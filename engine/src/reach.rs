@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::{Lane, Peer, PeerAddr, ProcessId};
+use actinic_transport::{Answer, Lane, Peer, PeerAddr, ProcessId};
 
 use crate::api::error::{Error, Result};
+use crate::ids::TaskId;
+use crate::owner::remote::CANCEL_WITHIN;
 use crate::process::Process;
 use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, OWNER, OwnerMessage, RAYLET, RayletAnswer, ToOwner};
 use crate::raylet::{FindProcess, Found, RayletLink};
@@ -16,6 +18,8 @@ use crate::testing::Message as Lost;
 
 /// A raylet answers within this, or is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// An owner asks the worker twice: whether force ends the task, then to end it.
+const OWNER_CANCELS_WITHIN: Duration = CANCEL_WITHIN.saturating_mul(3);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// So often is a raylet asked that gives no answer; the death of a node is known long before.
 const ASKED_MAX: u32 = 10;
@@ -37,6 +41,33 @@ impl Process {
                     self.spawn(async move { this.reach(process).await });
                 }
             }
+        }
+    }
+
+    /// Cancels a task of any process by force; the error is its owner's, which refuses.
+    pub(crate) async fn ask_cancel(self: &Arc<Self>, task: TaskId, recursive: bool) -> Result<()> {
+        let (id, owner) = (task.owner.process, task.owner.number);
+        if id == self.id {
+            return self.cancel_owned(owner, task.seq, recursive).await;
+        }
+        let endpoint = self.endpoint()?;
+        let peer = match endpoint.known(id) {
+            Some(peer) => Some(peer),
+            None => self.locate(id).await.map(|at| endpoint.peer(&at)),
+        };
+        // A dead owner's tasks end with it.
+        let Some(peer) = peer else { return Ok(()) };
+        let message = OwnerMessage::Cancel { seq: task.seq, force: true, recursive };
+        let answer: Answer<Result<()>> =
+            peer.ask_on(Lane::Urgent, OWNER, &ToOwner::To { owner, message }, OWNER_CANCELS_WITHIN);
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    /// Cancels a task of this process by force.
+    pub(crate) async fn cancel_owned(self: &Arc<Self>, owner: u32, seq: u64, recursive: bool) -> Result<()> {
+        match self.owner_numbered(owner).and_then(|owner| owner.task(seq)) {
+            Some(task) => task.owner.cancel_by_force(&task, recursive).await,
+            None => Ok(()),
         }
     }
 

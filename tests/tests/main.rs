@@ -9,6 +9,7 @@ mod support;
 mod actors;
 mod bad_input;
 mod basics;
+mod cancelling;
 mod daemons;
 mod dependencies;
 mod faults;

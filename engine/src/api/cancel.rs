@@ -18,7 +18,7 @@ use crate::protocol::{OwnerMessage, ToOwner};
 ///
 /// # Errors
 ///
-/// `InvalidArgument` for what cannot be ended by force.
+/// `InvalidArgument` for what cannot be ended by force: it goes on, and so does all that it submitted.
 pub fn cancel<R: Ref>(object: &R) -> Cancel {
     Cancel { object: object.raw_ref().0.clone(), force: false, recursive: true }
 }
@@ -34,6 +34,8 @@ pub struct Cancel {
 
 impl Cancel {
     /// Whether to end the process of a task that runs and does not look; default false.
+    ///
+    /// A sync function's process is ended at once, an async one's if it has not ended half a second after it was told.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
         self
@@ -45,31 +47,26 @@ impl Cancel {
         self
     }
 
-    fn begin(self) -> Result<Vec<Cancelling>> {
-        let mut cancelling = Vec::new();
+    async fn run(self) -> Result<()> {
         match self.object.target() {
+            Target::Owned(task, _) if self.force => task.owner.cancel_by_force(task, self.recursive).await,
             Target::Owned(task, _) => {
-                if self.recursive {
-                    cancelling.extend(task.owner.process.cancel_children(task.id()));
-                    cancelling.extend(task.owner.cancel_children_away(task));
+                for told in task.owner.cancel_all(task, false, self.recursive) {
+                    // A worker that cannot be asked is gone, and what it ran with it.
+                    let _ = told.await;
                 }
-                cancelling.extend(task.owner.cancel(task, self.force)?);
+                Ok(())
+            }
+            Target::Borrowed(borrowed) if self.force => {
+                borrowed.process.ask_cancel(borrowed.id.task, self.recursive).await
             }
             Target::Borrowed(borrowed) => {
                 let id = borrowed.id.task;
-                let message = OwnerMessage::Cancel { seq: id.seq, force: self.force, recursive: self.recursive };
+                let message = OwnerMessage::Cancel { seq: id.seq, force: false, recursive: self.recursive };
                 borrowed.process.tell_owner(id.owner.process, ToOwner::To { owner: id.owner.number, message });
+                Ok(())
             }
         }
-        Ok(cancelling)
-    }
-
-    async fn run(self) -> Result<()> {
-        for told in self.begin()? {
-            // A worker that cannot be asked is gone, and what it ran with it.
-            let _ = told.await;
-        }
-        Ok(())
     }
 
     /// Cancels on the calling thread.
@@ -100,12 +97,7 @@ impl Process {
         for owner in self.owners() {
             for task in owner.tasks() {
                 if task.parent == mark && !task.is_over() {
-                    cancelling.extend(self.cancel_children(task.id()));
-                    cancelling.extend(task.owner.cancel_children_away(&task));
-                    match owner.cancel(&task, false) {
-                        Ok(told) => cancelling.extend(told),
-                        Err(error) => tracing::debug!(%error, "a child was not cancelled"),
-                    }
+                    cancelling.extend(owner.cancel_all(&task, false, true));
                 }
             }
         }

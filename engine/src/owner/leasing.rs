@@ -146,14 +146,10 @@ impl Owner {
                 }
             }
             OwnerMessage::Count { from, message } => self.count_message(from, message),
-            OwnerMessage::Cancel { seq, force, recursive } => {
-                let Some(task) = self.task(seq) else { return };
-                if recursive {
-                    drop(self.process.cancel_children(task.id()));
-                    drop(self.cancel_children_away(&task));
-                }
-                if let Err(error) = self.cancel(&task, force) {
-                    tracing::warn!(target: "actinic", %error, "a cancellation was refused");
+            OwnerMessage::Cancel { seq, recursive, .. } => {
+                // By force it is asked: see `Process::cancel_owned`.
+                if let Some(task) = self.task(seq) {
+                    drop(self.cancel_all(&task, false, recursive));
                 }
             }
         }

@@ -5,6 +5,7 @@
 //! worker's inbox, a message) is carried out after the lock, by the same thread. So a task that finds an idle lease
 //! goes from its submitter straight into the worker's inbox.
 
+mod cancelling;
 mod counting;
 pub(crate) mod dispatch;
 mod leasing;
@@ -25,9 +26,8 @@ use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency, Returns};
 use crate::ids::{JobId, ObjectId, OwnerId, TaskId, WorkerId};
 use crate::object::{RawRef, Resolved, Slot, State, Stored};
-use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
+use crate::owner::dispatch::{Act, Dispatch, KeyIx, LeaseIx};
 use crate::owner::lineage::{Lineage, Stays};
-use crate::owner::remote::Cancelling;
 use crate::owner::table::Table;
 use crate::process::Process;
 use crate::program::Outcome;
@@ -817,53 +817,7 @@ impl Owner {
         (core.tasks.len(), queued, flying)
     }
 
-    // ---- cancelling and ending
-
-    /// Cancels a task wherever it is; `force` ends the worker that runs it.
-    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Result<Option<Cancelling>> {
-        let mut cancelling = None;
-        if task.is_over() {
-            return Ok(cancelling);
-        }
-        if force && matches!(task.what, What::Method(_)) {
-            return Err(Error::invalid_argument(format!(
-                "{} is an actor's call and cannot be ended by force",
-                task.describe()
-            ))
-            .remedy("use `actinic::kill` to end the actor"));
-        }
-        task.set_cancelled();
-        let error = Error::task_cancelled(format!("{} was cancelled", task.describe())).at_node(self.id.process.node);
-        if let What::Method(call) = &task.what {
-            let cancelling = call.client.cancel(task);
-            Task::finish_all(task, Resolved::Error(error));
-            return Ok(cancelling);
-        }
-        let key = task.key.load(Ordering::Relaxed);
-        if key != KeyIx::MAX {
-            let found = self.lock().dispatch.cancel(task.seq, key);
-            match found {
-                Found::Queued(_) => self.change(|core, out| core.dispatch.left(key, out)),
-                Found::InFlight(lease, Link::Local(link)) => {
-                    if link.slot.take(task.id()).is_some() {
-                        self.completed(lease, [(task.seq, 0)]);
-                    } else {
-                        link.slot.host.wake(task.id());
-                        if !self.process.cancel_async(task.id()) && force {
-                            return Err(not_forced(task));
-                        }
-                    }
-                }
-                Found::InFlight(_, Link::Remote(link)) => cancelling = Some(self.send_cancel(&link, task, force)),
-                Found::Nowhere => match self.parked_at(task.seq) {
-                    Some(link) => cancelling = Some(self.send_cancel(&link, task, force)),
-                    None => drop(self.process.cancel_async(task.id())),
-                },
-            }
-        }
-        Task::finish_all(task, Resolved::Error(error));
-        Ok(cancelling)
-    }
+    // ---- ending
 
     /// The submitter is dead: whoever waits for what it owned hears so, and nothing new begins.
     pub(crate) fn die(self: &Arc<Self>, why: &str) {
@@ -930,13 +884,6 @@ impl Owner {
     pub(crate) fn close_idle(self: &Arc<Self>) {
         self.change(|core, out| core.dispatch.close_idle(out));
     }
-}
-
-fn not_forced(task: &Task) -> Error {
-    let text = format!("{} runs on a thread of this process and cannot be ended by force", task.describe());
-    Error::invalid_argument(text).remedy(
-        "give it a process of its own with `.isolation(Isolation::Process)` and `init().workers(Workers::Processes)`, or let it look at `context().is_cancelled()`",
-    )
 }
 
 fn crashed(task: &Task, why: &Error) -> Error {

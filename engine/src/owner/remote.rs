@@ -65,6 +65,12 @@ impl Owner {
         link.peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN)
     }
 
+    /// Asks a worker whether force would end the task there.
+    pub(super) fn ask_force(self: &Arc<Self>, link: &RemoteLink, task: &Task) -> Answer<bool> {
+        let message = ToWorker::ForceEnds { owner: self.id.number, seq: task.seq };
+        link.peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN)
+    }
+
     /// Asks the worker that runs a task, if it is in another process, to cancel what the task submitted there.
     pub(crate) fn cancel_children_away(self: &Arc<Self>, task: &Task) -> Vec<Cancelling> {
         let message = ToWorker::CancelChildren { owner: self.id.number, seq: task.seq };

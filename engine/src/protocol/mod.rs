@@ -138,7 +138,8 @@ pub(crate) enum OwnerMessage {
         from: OwnerId,
         message: RefMessage,
     },
-    /// Cancels a task for somebody who borrows its ref. It goes by the urgent lane.
+    /// Cancels a task for somebody who borrows its ref. It goes by the urgent lane. By force it is asked: the answer is the
+    /// owner's refusal, if it refuses.
     Cancel {
         seq: u64,
         force: bool,

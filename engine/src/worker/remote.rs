@@ -40,6 +40,11 @@ pub(crate) enum ToWorker {
         seq: u64,
         actor: u64,
     },
+    /// Would force end a task?
+    ForceEnds {
+        owner: u32,
+        seq: u64,
+    },
     /// Cancel what a task of the sender submitted here.
     CancelChildren {
         owner: u32,

@@ -207,6 +207,18 @@ impl TaskSlot {
         self.running().is_some_and(|job| job.id() == id)
     }
 
+    /// Whether a job of sync code runs here now.
+    pub(crate) fn runs_sync(&self, id: TaskId) -> bool {
+        let function = self.running().filter(|job| job.id() == id).and_then(|job| job.function());
+        function.is_some_and(|function| matches!(function.call, Call::Sync(_)))
+    }
+
+    /// Whether a job is here and has not begun.
+    pub(crate) fn waits(&self, id: TaskId) -> bool {
+        let stage = self.stage();
+        stage.jobs.iter().any(|job| job.id() == id) || self.lock().jobs.iter().any(|job| job.id() == id)
+    }
+
     /// The alarm's look: `true` if it wants another.
     pub(crate) fn look(&self, now: Duration) -> bool {
         let since = self.stage().since;
@@ -279,6 +291,10 @@ impl TaskSlot {
         let current = Current { host: Arc::clone(&self.host), job: job.clone(), running: Some(Arc::clone(&running)) };
         let process = Arc::clone(&self.host.process);
         process.async_began(job.id(), &running);
+        if job.is_cancelled() {
+            // Whoever cancelled it between the look and this did not find it.
+            running.cancel();
+        }
         let args = owned_args(&job);
         process.spawn_user(async move {
             let ended = match args {

@@ -118,7 +118,7 @@ impl Run {
                 Answer::Done(_) if flight.actor == Some(actor) => {}
                 Answer::Result(object, found) if flight.actor == Some(actor) && !self.model.is_pending(object) => {
                     match actinic::get(&found).timeout(PATIENCE).await {
-                        Err(Error::GetTimeout { .. }) => return Err(format!("{found} never ends")),
+                        Err(error @ Error::GetTimeout { .. }) => return Err(format!("{found} never ends: {error:?}")),
                         Err(_) => {
                             let object = &mut self.model.objects[object];
                             (object.state, object.content) = (State::Failed, Held::default());

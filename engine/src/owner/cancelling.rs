@@ -1,0 +1,112 @@
+//! Cancelling tasks, wherever they are.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::api::error::{Error, Result};
+use crate::object::Resolved;
+use crate::owner::dispatch::{Found, KeyIx};
+use crate::owner::remote::Cancelling;
+use crate::owner::{Link, Owner};
+use crate::program::Call;
+use crate::task::{Task, What};
+
+impl Owner {
+    /// Cancels a task by force, until all that hear of it have. If force cannot end it, it and what it submitted are left
+    /// as they are.
+    pub(crate) async fn cancel_by_force(self: &Arc<Self>, task: &Arc<Task>, recursive: bool) -> Result<()> {
+        self.check_force(task).await?;
+        for told in self.cancel_all(task, true, recursive) {
+            // A worker that cannot be asked is gone, and what it ran with it.
+            let _ = told.await;
+        }
+        Ok(())
+    }
+
+    /// Cancels a task and, if `recursive`, what it submitted.
+    pub(crate) fn cancel_all(self: &Arc<Self>, task: &Arc<Task>, force: bool, recursive: bool) -> Vec<Cancelling> {
+        let mut cancelling = Vec::new();
+        if recursive {
+            cancelling.extend(self.process.cancel_children(task.id()));
+            cancelling.extend(self.cancel_children_away(task));
+        }
+        cancelling.extend(self.cancel(task, force));
+        cancelling
+    }
+
+    /// Whether force ends the task, if it has begun. One that begins on a thread right after this is told, no more.
+    async fn check_force(self: &Arc<Self>, task: &Arc<Task>) -> Result<()> {
+        if task.is_over() {
+            return Ok(());
+        }
+        let function = match &task.what {
+            What::Function(function) => function,
+            What::Method(_) => return Err(method_not_forced(task)),
+            What::Put | What::Lifeline(_) | What::Ready(_) => return Ok(()),
+        };
+        let key = task.key.load(Ordering::Relaxed);
+        let at = if key == KeyIx::MAX { None } else { self.lock().dispatch.locate(task.seq, key) };
+        let refused = match at {
+            Some(Link::Local(link)) => {
+                let has_begun = !link.slot.waits(task.id()) && self.process.has_dependencies(task);
+                let is_sync = matches!(function.call, Call::Sync(_));
+                (has_begun && is_sync).then(|| not_forced(task, "this process"))
+            }
+            // A worker that cannot be asked is gone.
+            Some(Link::Remote(link)) => self
+                .ask_force(&link, task)
+                .await
+                .is_ok_and(|ends| !ends)
+                .then(|| not_forced(task, "a process that it shares with others").at_node(link.lease.node)),
+            None => None,
+        };
+        // It may have ended before the look.
+        refused.filter(|_| !task.is_over()).map_or(Ok(()), Err)
+    }
+
+    /// Cancels a task; `force` ends the process that runs it, if it has one of its own.
+    pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Option<Cancelling> {
+        if task.is_over() {
+            return None;
+        }
+        task.set_cancelled();
+        let mut cancelling = None;
+        let key = task.key.load(Ordering::Relaxed);
+        if let What::Method(call) = &task.what {
+            cancelling = call.client.cancel(task);
+        } else if key != KeyIx::MAX {
+            let found = self.lock().dispatch.cancel(task.seq, key);
+            match found {
+                Found::Queued(_) => self.change(|core, out| core.dispatch.left(key, out)),
+                Found::InFlight(lease, Link::Local(link)) => {
+                    if link.slot.take(task.id()).is_some() {
+                        self.completed(lease, [(task.seq, 0)]);
+                    } else {
+                        link.slot.host.wake(task.id());
+                        self.process.cancel_async(task.id());
+                    }
+                }
+                Found::InFlight(_, Link::Remote(link)) => cancelling = Some(self.send_cancel(&link, task, force)),
+                Found::Nowhere => match self.parked_at(task.seq) {
+                    Some(link) => cancelling = Some(self.send_cancel(&link, task, force)),
+                    None => drop(self.process.cancel_async(task.id())),
+                },
+            }
+        }
+        let error = Error::task_cancelled(format!("{} was cancelled", task.describe())).at_node(self.id.process.node);
+        Task::finish_all(task, Resolved::Error(error));
+        cancelling
+    }
+}
+
+fn method_not_forced(task: &Task) -> Error {
+    let text = format!("{} is an actor's call and cannot be ended by force", task.describe());
+    Error::invalid_argument(text).remedy("use `actinic::kill` to end the actor")
+}
+
+fn not_forced(task: &Task, whose: &str) -> Error {
+    let text = format!("{} runs on a thread of {whose} and cannot be ended by force", task.describe());
+    Error::invalid_argument(text).remedy(
+        "give it a process of its own with `.isolation(Isolation::Process)` and `init().workers(Workers::Processes)`, or let it look at `context().is_cancelled()`",
+    )
+}

@@ -1,0 +1,170 @@
+//! CAN: cancelling by force.
+
+use std::path::Path;
+
+use actinic::prelude::*;
+use actinic::testing::eventually;
+
+use crate::support::*;
+
+/// Says in which process it runs, and does nothing else, until its test is over.
+fn holds_for_good(started: &str, pid: &str) -> i64 {
+    std::fs::write(pid, std::process::id().to_string()).unwrap();
+    count_up(started);
+    hold(&format!("{started}-never"));
+    0
+}
+
+#[actinic::remote(max_retries = 3)]
+fn never_looks(started: &str, pid: &str) -> i64 {
+    holds_for_good(started, pid)
+}
+
+#[actinic::remote(max_retries = 3)]
+async fn never_awaits(started: String, pid: String) -> i64 {
+    holds_for_good(&started, &pid)
+}
+
+/// Cancels by force what runs alone on the only CPU, and runs the next task there.
+async fn is_ended_by_force(scratch: &Scratch, task: ObjectRef<i64>) -> actinic::Result<()> {
+    let (started, pid) = (scratch.file("started"), scratch.file("pid"));
+    until_counted(&started, 1).await;
+    let pid = std::fs::read_to_string(pid)?;
+    actinic::cancel(&task).force(true).await?;
+    let error = task.await.unwrap_err();
+    assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+    let (_, next) = whereabouts::remote().await?;
+    assert_ne!(next.to_string(), pid);
+    let gone = eventually(SOON, || !Path::new("/proc").join(&pid).exists()).await;
+    assert!(gone, "process {pid} still runs");
+    assert_eq!(counted(&started), 1, "it ran again");
+    Ok(())
+}
+
+/// CAN-13: the process of a sync task that never looks is ended, its CPU is free for the next, and it is not retried.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn force_ends_a_task_that_never_looks(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    is_ended_by_force(&scratch, never_looks::remote(scratch.file("started"), scratch.file("pid"))).await?;
+    cluster.idle().await
+}
+
+/// CAN-13, of an async task: it is told first, and does not hear.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn force_ends_an_async_task_that_never_awaits(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    is_ended_by_force(&scratch, never_awaits::remote(scratch.file("started"), scratch.file("pid"))).await?;
+    cluster.idle().await
+}
+
+/// Waits for an open gate, then for a task of its own at the same gate; says whether it was cancelled.
+fn waits_with_a_child(started: &str, gate: &str) -> actinic::Result<(bool, i64)> {
+    let child = held::remote(started, gate, 7);
+    count_up(started);
+    hold(gate);
+    Ok((actinic::context().is_cancelled(), actinic::get(&child).blocking()?))
+}
+
+#[actinic::remote]
+fn with_a_child(started: &str, gate: &str) -> actinic::Result<(bool, i64)> {
+    waits_with_a_child(started, gate)
+}
+
+pub struct Parent;
+
+#[actinic::remote]
+impl Parent {
+    pub fn new() -> Self {
+        Parent
+    }
+    pub fn with_a_child(&mut self, started: &str, gate: &str) -> actinic::Result<(bool, i64)> {
+        waits_with_a_child(started, gate)
+    }
+}
+
+/// Cancels by force what cannot be ended so, while it and its child run: both go on as if nobody had.
+async fn is_refused_without_effect(scratch: &Scratch, call: ObjectRef<(bool, i64)>) -> actinic::Result<()> {
+    until_counted(&scratch.file("started"), 2).await;
+    let error = actinic::cancel(&call).force(true).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+    open_gate(&scratch.file("gate"));
+    assert_eq!(call.await?, (false, 7));
+    Ok(())
+}
+
+/// Sync code on a thread cannot be ended: it and its child go on.
+#[actinic::test(num_cpus = 2)]
+async fn a_refused_force_has_no_effect_here(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let task = with_a_child::remote(scratch.file("started"), scratch.file("gate"));
+    is_refused_without_effect(&scratch, task).await?;
+    cluster.idle().await
+}
+
+/// A worker that is a thread of another node's process says so before anything is done.
+#[actinic::test(num_cpus = 0)]
+async fn a_refused_force_has_no_effect_on_another_node(cluster: TestCluster) -> actinic::Result<()> {
+    let _node = cluster.add_node().num_cpus(2).await?;
+    let scratch = Scratch::new();
+    let task = with_a_child::remote(scratch.file("started"), scratch.file("gate"));
+    is_refused_without_effect(&scratch, task).await?;
+    cluster.idle().await
+}
+
+pub struct Borrower;
+
+#[actinic::remote]
+impl Borrower {
+    pub fn new() -> Self {
+        Borrower
+    }
+    pub fn cancel_by_force(&mut self, calls: Vec<ObjectRef<(bool, i64)>>) -> actinic::Result<()> {
+        actinic::cancel(&calls[0]).force(true).blocking()
+    }
+}
+
+/// Whoever borrows the ref hears of the refusal as its owner does.
+#[actinic::test(num_cpus = 2)]
+async fn a_borrower_hears_that_force_is_refused(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let borrower = Borrower::options().scheduling(Scheduling::on(&node)).remote();
+    let (scratch, head) = (Scratch::new(), cluster.head());
+    let (started, gate) = (scratch.file("started"), scratch.file("gate"));
+    let task = with_a_child::options().scheduling(Scheduling::on(&head)).remote(&started, &gate);
+    until_counted(&started, 2).await;
+    let error = borrower.cancel_by_force(vec![task.clone()]).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+    open_gate(&gate);
+    assert_eq!(task.await?, (false, 7));
+    drop(borrower);
+    cluster.idle().await
+}
+
+here! {
+    /// CAN-14: an actor's call cannot be ended by force, and neither it nor its child hears of the try.
+    2 CPUs, async fn a_refused_force_has_no_effect_on_an_actors_call(cluster) {
+        let (scratch, parent) = (Scratch::new(), Parent::remote());
+        let call = parent.with_a_child(scratch.file("started"), scratch.file("gate"));
+        is_refused_without_effect(&scratch, call).await?;
+    }
+}
+
+modes! {
+    /// What waits for the only CPU has not begun: force ends it wherever it would have run, and it never does.
+    1 CPUs, async fn what_waits_is_cancelled_by_force(cluster) {
+        let scratch = Scratch::new();
+        let (started, gate) = (scratch.file("started"), scratch.file("gate"));
+        let runs = held::remote(&started, &gate, 1);
+        until_counted(&started, 1).await;
+        let waits: Vec<_> = (0..8).map(|n| held::remote(&started, &gate, n)).collect();
+        for task in &waits {
+            actinic::cancel(task).force(true).await?;
+            let error = task.await.unwrap_err();
+            assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+        }
+        open_gate(&gate);
+        assert_eq!(runs.await?, 1);
+        assert_eq!(echo::remote(2).await?, 2);
+        assert_eq!(counted(&started), 1);
+    }
+}
