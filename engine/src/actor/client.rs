@@ -409,8 +409,16 @@ impl Client {
     }
 
     fn tell_stop(self: &Arc<Self>) {
-        if self.told_stop.swap(true, Ordering::AcqRel) || self.ends_unasked("it was stopped (intended exit)") {
+        if self.told_stop.swap(true, Ordering::AcqRel) {
             return;
+        }
+        if self.ends_unasked("it was stopped (intended exit)") {
+            // Others may have handles, and wait for what the GCS says of it.
+            let (process, actor) = (Arc::clone(&self.process), self.id);
+            return self.process.spawn(async move {
+                let kill = crate::protocol::AskGcs::Kill { actor, no_restart: true };
+                let _ = crate::api::named::ask_gcs(&process, kill).await;
+            });
         }
         let actor = self.real.get().map_or(self.id, |real| real.id);
         self.process.tell_gcs(crate::protocol::ToGcs::StopActor { actor });

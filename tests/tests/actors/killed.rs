@@ -18,6 +18,11 @@ impl Waiter {
     }
 }
 
+#[actinic::remote]
+fn asks(counter: Handle<Counter>) -> actinic::Result<i64> {
+    counter.get().blocking()
+}
+
 /// Whether nobody is called that any more, soon.
 async fn forgotten(name: &str) -> bool {
     eventually(SOON, || async { actinic::get_actor::<Counter>(name).await.is_err() }).await
@@ -57,9 +62,9 @@ both! {
         let gate = Gate::new();
         let late = Counter::remote(0).wait_for(gate.path());
         let (killed, stopped) = (Counter::remote(&late), Counter::remote(&late));
-        let call = killed.get();
+        let (call, elsewhere) = (killed.get(), asks::remote(&killed));
         actinic::kill(&killed).await?;
-        for call in [call, killed.get()] {
+        for call in [call, killed.get(), elsewhere] {
             let error = actinic::get(&call).timeout(SOON).await.unwrap_err();
             assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
             assert!(error.to_string().contains("killed"), "{error}");
@@ -68,6 +73,8 @@ both! {
         let cause = Handle::closed(&stopped).await?;
         assert!(cause.to_string().contains("stopped"), "{cause}");
         assert_eq!(Handle::state(&stopped), ActorState::Dead);
+        let error = actinic::get(&asks::remote(&stopped)).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
         gate.open();
         late.await?;
     }

@@ -238,6 +238,7 @@ impl GcsCore {
         let Some(number) = self.resolve(id) else {
             if no_restart {
                 self.early_kills.insert(id);
+                self.tell_early_subscribers_of(id);
             }
             if let Some(reply) = reply {
                 self.reply(reply, Reply::KilledUnknown);

@@ -139,6 +139,7 @@ impl GcsCore {
             return;
         }
         match owner {
+            _ if self.early_kills.contains(&id) => self.snapshots.push((to, unmade(id, Some(DeathReason::Killed)))),
             Some(owner) if !self.is_owner_dead(owner) => {
                 let early = self.early_subscribers.entry((owner, id)).or_default();
                 if !early.contains(&to) {
@@ -202,6 +203,17 @@ impl GcsCore {
         for key in keys {
             for process in self.early_subscribers.remove(&key).unwrap_or_default() {
                 self.snapshots.push((process, unmade(key.1, Some(DeathReason::OwnerDied { owner: key.0 }))));
+            }
+        }
+    }
+
+    /// An actor was killed that was not asked for yet, and perhaps never will be.
+    pub(super) fn tell_early_subscribers_of(&mut self, id: ActorId) {
+        let keys: Vec<(OwnerId, ActorId)> =
+            self.early_subscribers.keys().filter(|(_, actor)| *actor == id).copied().collect();
+        for key in keys {
+            for process in self.early_subscribers.remove(&key).unwrap_or_default() {
+                self.snapshots.push((process, unmade(id, Some(DeathReason::Killed))));
             }
         }
     }

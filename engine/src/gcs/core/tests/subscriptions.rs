@@ -33,6 +33,22 @@ fn subscribers_hear_every_change() {
     assert_eq!(states(&world.published(borrower)), [ActorState::Dead], "a dead one still says why");
 }
 
+/// Whoever has a handle of an actor that is killed before it is asked for hears so: it may never be.
+#[test]
+fn a_kill_before_the_creation_is_told_to_subscribers() {
+    let mut world = World::new(2);
+    let (early, late) = (process(2, 3), process(2, 4));
+    let subscribe = |to| Event::Subscribe { actor: actor_id(1), owner: Some(owner(1, 1)), to };
+    world.tell(subscribe(early));
+    assert_eq!(states(&world.published(early)), [ActorState::DependenciesUnready]);
+    world.kill(1, true);
+    world.tell(subscribe(late));
+    for to in [early, late] {
+        let [info] = &world.published(to)[..] else { panic!("one row") };
+        assert_eq!((info.state, &info.death.as_ref().unwrap().reason), (ActorState::Dead, &DeathReason::Killed));
+    }
+}
+
 /// A borrower may hear of an actor before its owner has asked for it.
 #[test]
 fn a_subscription_may_come_before_the_actor() {
