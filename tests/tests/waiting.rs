@@ -226,6 +226,10 @@ async fn what_could_not_be_fetched_in_time_is_not_ready(cluster: TestCluster) ->
     assert_eq!((ready.len(), pending.len()), (0, 1));
     let (ready, _) = actinic::wait(&refs).timeout(soon).fetch_local(false).await?;
     assert_eq!(ready, refs);
+    // One that is late takes no place of one that is here.
+    let small = actinic::put(&Buffer::from(vec![7])).await?;
+    let (ready, pending) = actinic::wait([object.clone(), small.clone()]).timeout(soon).await?;
+    assert_eq!((ready, pending), (vec![small], vec![object.clone()]));
     node.resume().await?;
     let (ready, _) = actinic::wait(&refs).await?;
     assert_eq!(ready, refs);

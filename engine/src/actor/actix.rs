@@ -255,7 +255,6 @@ impl Life {
     /// Begins one call.
     fn call<A: Actor<Context = Context<A>>>(&self, job: Job, actor: &mut A, context: &mut Context<A>) {
         let this = &self.this;
-        this.host.began(&job);
         let Some(method) = job.method() else { return this.answer_unknown(job) };
         let mut begun = None;
         let ended = this.call_now(&job, |args| match method.call {

@@ -325,10 +325,14 @@ impl ActorHost {
         }
     }
 
-    /// The next call for the local executor.
+    /// The next call for the local executor: from now on it runs.
     pub(crate) fn next_local(self: &Arc<Self>) -> Option<Job> {
         // The messages of an `actix::Actor` are never out of order.
-        self.lock().next_ready(self.spec.max_concurrency <= 1 || self.entry.actix)
+        let in_order = self.spec.max_concurrency <= 1 || self.entry.actix;
+        let mut inbox = self.lock();
+        let job = inbox.next_ready(in_order)?;
+        self.running().push_back(job.clone());
+        Some(job)
     }
 
     /// Whether the local executor shall end the actor now that nothing is left to do.
@@ -385,13 +389,13 @@ impl ActorHost {
 
     /// Takes no more calls; gives out those that run, and those that have not begun.
     fn end(self: &Arc<Self>) -> Vec<Job> {
-        self.dead.store(true, Ordering::Release);
-        self.host.dead.store(true, Ordering::Release);
         let calls = {
             let mut inbox = self.lock();
             inbox.ended = true;
-            // Given up before anything ends them: nobody is told that they were cancelled.
+            // Given up before anything can end them: nobody is told that they were cancelled.
             let running = std::mem::take(&mut *self.running());
+            self.dead.store(true, Ordering::Release);
+            self.host.dead.store(true, Ordering::Release);
             running.into_iter().chain(std::mem::take(&mut inbox.calls)).collect()
         };
         self.host.process.actor_ended(self);

@@ -156,7 +156,6 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
             }
             continue;
         };
-        this.host.began(&job);
         let Some(method) = job.method() else {
             this.answer_unknown(job);
             continue;

@@ -25,10 +25,6 @@ const TAKEN_CALLS: usize = 32;
 pub(super) const ANSWERS_MAX: usize = 64;
 
 impl ActorHost {
-    pub(crate) fn began(&self, job: &Job) {
-        self.running().push_back(job.clone());
-    }
-
     /// A call has ended: its caller gets the outcome, at once or with those of other processes that wait to be sent; so
     /// many do. `None` if the incarnation ends with it.
     pub(crate) fn answered(self: &Arc<Self>, job: Job, ended: Ended, ns: u32) -> Option<usize> {

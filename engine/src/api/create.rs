@@ -221,4 +221,5 @@ fn ask_for(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry,
         process.keep_creation(client.id, kept, spec.max_restarts != 0);
     }
     process.tell_gcs(ToGcs::CreateActor { spec: Arc::new(spec), from: process.address() });
+    client.was_asked_for();
 }

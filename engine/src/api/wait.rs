@@ -144,16 +144,19 @@ impl<R: Ref> Wait<R> {
 
     /// Where the refs are that would be returned as ready, at most `num_returns`. Most loops take refs in the order in
     /// which they finish: what is needed is often at the front, and the rest is not looked at.
-    fn ready(&self) -> Vec<usize> {
-        let ready = |(index, one): (usize, &R)| one.raw_ref().0.slot().is_ready().then_some(index);
+    ///
+    /// What could not be brought here in time is left out.
+    fn ready(&self, brought: &Brought) -> Vec<usize> {
+        let ready = |(index, one): (usize, &R)| {
+            let object = one.raw_ref().0;
+            (object.slot().is_ready() && !brought.late.contains(object)).then_some(index)
+        };
         self.refs.iter().enumerate().filter_map(ready).take(self.num_returns).collect()
     }
 
     /// Splits what is ready off, in order; the rest keeps its place.
-    /// What is `late`, its value still elsewhere, is not ready.
-    fn split(mut self, late: &[RawRef]) -> (Vec<R>, Vec<R>) {
-        let mut taken = self.ready();
-        taken.retain(|index| !late.contains(self.refs[*index].raw_ref().0));
+    fn split(mut self, brought: &Brought) -> (Vec<R>, Vec<R>) {
+        let taken = self.ready(brought);
         if let [only] = taken[..] {
             return (vec![self.refs.remove(only)], self.refs);
         }
@@ -172,7 +175,7 @@ impl<R: Ref> Wait<R> {
 
     /// None if enough is ready.
     fn countdown(&self) -> Option<Arc<Countdown>> {
-        if self.ready().len() >= self.num_returns {
+        if self.ready(&Brought::default()).len() >= self.num_returns {
             return None;
         }
         countdown_for(self.refs.iter().map(|one| one.raw_ref().0), self.num_returns, false)
@@ -186,12 +189,12 @@ impl<R: Ref> Wait<R> {
     }
 
     /// The refs that would be returned as ready and whose values are elsewhere.
-    fn away(&self) -> Vec<RawRef> {
+    fn away(&self, brought: &Brought) -> Vec<RawRef> {
         if !self.fetch_local {
             return Vec::new();
         }
-        let objects = self.ready().into_iter().map(|index| self.refs[index].raw_ref().0);
-        objects.filter(|object| object.slot().is_stored()).cloned().collect()
+        let objects = self.ready(brought).into_iter().map(|index| self.refs[index].raw_ref().0);
+        objects.filter(|object| object.slot().is_stored() && !brought.here.contains(object)).cloned().collect()
     }
 
     /// What to wait for, and within what; none if there are no refs.
@@ -220,24 +223,41 @@ impl<R: Ref> Wait<R> {
             let process = Arc::clone(self.refs[0].raw_ref().0.process());
             wait_for(&countdown, self.timeout, || process.env.now());
         }
-        let away = self.away();
-        let late = if away.is_empty() { Vec::new() } else { block_on(Box::pin(bring(away, bound))) };
+        let mut brought = Brought::default();
+        loop {
+            let away = self.away(&brought);
+            if away.is_empty() {
+                break;
+            }
+            brought = block_on(Box::pin(bring(away, bound, brought)));
+        }
         check_cancelled()?;
-        Ok(self.split(&late))
+        Ok(self.split(&brought))
     }
 }
 
-/// Fetches values so that they are on this node, and gives back those that are late; any other failure shows at `get`.
-async fn bring(objects: Vec<RawRef>, bound: Bound) -> Vec<RawRef> {
-    let mut late = Vec::new();
+/// The values that were to be brought to this node.
+#[derive(Default)]
+struct Brought {
+    /// They came, or failed, which shows at `get`.
+    here: Vec<RawRef>,
+    /// The time was over before.
+    late: Vec<RawRef>,
+}
+
+/// Fetches values so that they are on this node. Where one is late another takes its place, which may be elsewhere too.
+async fn bring(objects: Vec<RawRef>, bound: Bound, mut brought: Brought) -> Brought {
     for object in objects {
-        if let Some(Resolved::Stored(stored)) = object.slot().get()
-            && let Err(Error::GetTimeout { .. }) = fetch_on_system(&object, stored, bound).await
-        {
-            late.push(object);
+        let fetched = match object.slot().get() {
+            Some(Resolved::Stored(stored)) => fetch_on_system(&object, stored, bound).await.err(),
+            _ => None,
+        };
+        match fetched {
+            Some(Error::GetTimeout { .. }) => brought.late.push(object),
+            _ => brought.here.push(object),
         }
     }
-    late
+    brought
 }
 
 impl<R: Ref + Sync> IntoFuture for Wait<R> {
@@ -253,8 +273,15 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
                 }
                 Down::new(countdown).await;
             }
-            let late = bring(self.away(), bound).await;
-            Ok(self.split(&late))
+            let mut brought = Brought::default();
+            loop {
+                let away = self.away(&brought);
+                if away.is_empty() {
+                    break;
+                }
+                brought = bring(away, bound, brought).await;
+            }
+            Ok(self.split(&brought))
         })
     }
 }

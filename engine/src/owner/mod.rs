@@ -343,8 +343,8 @@ impl Owner {
                 Act::Return { link } => self.process.return_lease(link.lease(), true),
                 Act::TakeBack { lease, link } => match &link {
                     Link::Local(local) => {
-                        let seqs: Vec<u64> = local.slot.take_back().iter().map(|job| job.id().seq).collect();
-                        self.given_back(lease, &seqs);
+                        // By now the worker may be another's: only what is of this lease.
+                        self.given_back(lease, &local.slot.take_back_lent(self, lease));
                     }
                     Link::Remote(remote) => self.send_take_back(lease, remote),
                 },

@@ -8,7 +8,7 @@
 //! - LIFE-1: it becomes ready once for its submission, and once for each time it begins again; not before all that it
 //!   waits for is there.
 //! - LIFE-2: one outcome is its first; what comes after it is late, unless the task runs again.
-//! - LIFE-3: it has at most `retries + 1` attempts, those that make lost results again included; without limit if `retries`
+//! - LIFE-3: (attempts begin one after the other: who begins one was told of the end of the one before) it has at most `retries + 1` attempts, those that make lost results again included; without limit if `retries`
 //!   is negative.
 //! - LIFE-4: no attempt begins after it was cancelled, nor a retry after its first outcome.
 //! - LIFE-5: the number of its attempt only grows: an answer of an earlier one is stale.

@@ -130,6 +130,12 @@ impl TaskSlot {
         self.take_out(|_| true)
     }
 
+    /// Takes out what has not begun of a lease that an owner in this process has; its numbers.
+    pub(crate) fn take_back_lent(&self, owner: &Arc<Owner>, lease: LeaseIx) -> Vec<u64> {
+        let lent = |job: &Job| matches!(job, Job::Local { task, lease: of, .. } if *of == lease && Arc::ptr_eq(&task.owner, owner));
+        self.take_out(lent).iter().map(|job| job.id().seq).collect()
+    }
+
     /// Takes out what has not begun and `is` so, in its order.
     fn take_out(&self, is: impl Fn(&Job) -> bool) -> Vec<Job> {
         let from = |jobs: &mut VecDeque<Job>| {

@@ -42,9 +42,10 @@ fn a_kill_before_the_creation_is_told_to_subscribers() {
     world.tell(subscribe(early));
     assert_eq!(states(&world.published(early)), [ActorState::DependenciesUnready]);
     world.kill(1, true);
+    let told = world.published(early);
     world.tell(subscribe(late));
-    for to in [early, late] {
-        let [info] = &world.published(to)[..] else { panic!("one row") };
+    for rows in [told, world.published(late)] {
+        let [info] = &rows[..] else { panic!("one row, and not {rows:?}") };
         assert_eq!((info.state, &info.death.as_ref().unwrap().reason), (ActorState::Dead, &DeathReason::Killed));
     }
 }

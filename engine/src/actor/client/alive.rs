@@ -1,0 +1,175 @@
+//! What keeps an actor alive from this process: handles, calls that have not ended, and what ends it by wish.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use actinic_transport::Lane;
+
+use super::{ASKED, Caller, Client, ENDED, WAITS};
+use crate::api::error::{Error, Result};
+use crate::object::RawRef;
+use crate::protocol::{AskGcs, ToGcs};
+
+impl Client {
+    /// One more handle in this process.
+    pub(crate) fn hold(&self) {
+        self.handles.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One handle less.
+    pub(crate) fn let_go(&self) {
+        if self.handles.fetch_sub(1, Ordering::SeqCst) == 1 && !self.is_used() {
+            self.unheld();
+        }
+    }
+
+    /// Whether a call has not ended. Of two that take the last away, a handle and a call's end, one sees both: each writes
+    /// its count before it reads the other's, in the one order of sequential consistency.
+    fn has_calls(&self) -> bool {
+        // In this order: if both are the same, they were when the second was read.
+        let ended = self.ended.load(Ordering::SeqCst);
+        self.begun.load(Ordering::SeqCst) != ended
+    }
+
+    /// Whether there are handles or unfinished calls.
+    pub(super) fn is_used(&self) -> bool {
+        self.handles.load(Ordering::SeqCst) > 0 || self.has_calls()
+    }
+
+    /// What the handles here keep alive; only while there is one.
+    pub(crate) fn set_lifeline(&self, lifeline: RawRef) {
+        let _surplus = {
+            let mut known = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_none() { known.replace(lifeline) } else { Some(lifeline) }
+        };
+    }
+
+    pub(crate) fn lifeline(&self) -> Option<RawRef> {
+        self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn unheld(&self) {
+        let _last = {
+            let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+            // A handle may have arrived meanwhile.
+            if self.is_used() { None } else { lifeline.take() }
+        };
+        self.release_real();
+    }
+
+    /// Whether one more call of a caller is allowed now.
+    pub(crate) fn admit(&self, caller: Caller) -> Result<()> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Error::actor_died(format!("{} was stopped (intended exit)", self.describe())));
+        }
+        if let Some(pending) = &self.pending {
+            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let calls = pending.entry(caller).or_insert(0);
+            if *calls >= self.limits.max_pending {
+                let calls = *calls;
+                drop(pending);
+                return Err(self.too_many(calls));
+            }
+            *calls += 1;
+        }
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    #[cold]
+    fn too_many(&self, calls: i64) -> Error {
+        let error = Error::actor_pending_calls_limit(format!(
+            "{} has {calls} unfinished calls of this caller, and max_pending_calls is {}",
+            self.describe(),
+            self.limits.max_pending
+        ))
+        .remedy("wait for earlier calls, or raise `max_pending_calls`");
+        match self.lock().node {
+            Some(node) => error.at_node(node),
+            None => error,
+        }
+    }
+
+    pub(super) fn uncount(&self, caller: Caller) {
+        if let Some(pending) = &self.pending {
+            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(calls) = pending.get_mut(&caller) {
+                *calls -= 1;
+                if *calls == 0 {
+                    pending.remove(&caller);
+                }
+            }
+        }
+    }
+
+    pub(super) fn ended(self: &Arc<Self>) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        if self.handles.load(Ordering::SeqCst) == 0 && !self.has_calls() {
+            self.unheld();
+        }
+        if self.stopping.load(Ordering::SeqCst) && !self.has_calls() {
+            self.tell_stop();
+        }
+    }
+
+    /// Ends the actor after the calls already made here; later ones fail.
+    pub(crate) fn stop(self: &Arc<Self>) {
+        self.stopping.store(true, Ordering::SeqCst);
+        if !self.has_calls() {
+            self.tell_stop();
+        }
+    }
+
+    fn tell_stop(self: &Arc<Self>) {
+        if self.told_stop.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if self.ends_unasked("it was stopped (intended exit)") {
+            // Others may have handles, and wait for what the GCS says of it.
+            let (process, actor) = (Arc::clone(&self.process), self.id);
+            return self.process.spawn(async move {
+                let kill = AskGcs::Kill { actor, no_restart: true };
+                let _ = crate::api::named::ask_gcs(&process, kill).await;
+            });
+        }
+        let actor = self.real.get().map_or(self.id, |real| real.id);
+        self.process.tell_gcs(ToGcs::StopActor { actor });
+    }
+
+    /// The GCS is not asked for it before the arguments of its constructor are ready.
+    pub(crate) fn waits_for_arguments(&self) {
+        self.asked.store(WAITS, Ordering::SeqCst);
+    }
+
+    /// The GCS is about to be asked for it; `false` if it has ended before.
+    pub(crate) fn may_be_asked_for(&self) -> bool {
+        self.asked.compare_exchange(WAITS, ASKED, Ordering::SeqCst, Ordering::SeqCst) != Err(ENDED)
+    }
+
+    /// The GCS was asked for it: what was said before that is said again.
+    pub(crate) fn was_asked_for(&self) {
+        if self.told_stop.load(Ordering::SeqCst) {
+            self.process.tell_gcs(ToGcs::StopActor { actor: self.id });
+        }
+    }
+
+    /// Ends an actor that the GCS does not know; `false` if it may know it.
+    pub(crate) fn ends_unasked(self: &Arc<Self>, why: &str) -> bool {
+        if self.asked.compare_exchange(WAITS, ENDED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return false;
+        }
+        let why = format!("{} was never made: {why}, before its constructor's arguments were ready", self.describe());
+        self.die(Error::actor_died(why));
+        true
+    }
+
+    /// This process is about to ask the GCS for it.
+    pub(crate) fn is_asked_for(&self) {
+        self.unborn.store(true, Ordering::Release);
+    }
+
+    /// The lane of a kill: it passes all but the request for the actor itself, without which it would end nothing.
+    pub(crate) fn kill_lane(&self) -> Lane {
+        if self.unborn.load(Ordering::Acquire) { Lane::Ordered } else { Lane::Urgent }
+    }
+}
