@@ -4,7 +4,6 @@ async fn wrong(object: actinic::ObjectRef<actinic::Array<i64>>) -> actinic::Resu
     let mut view = object.await?;
     view[0] = 1;
     view.iter_mut().for_each(|value| *value = 1);
-    view.push(2);
     Ok(())
 }
 
