@@ -1,7 +1,7 @@
 //! The owner's side of leases: asking raylets, and what they answer.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use actinic_transport::{NodeId, ProcessId};
 
@@ -59,11 +59,14 @@ impl Requests {
 }
 
 impl Owner {
-    /// Tells the raylet how many leases of a key could be used now.
-    pub(super) fn ask_lease(self: &Arc<Self>, key: KeyIx, wanted: u32) {
+    /// Tells the raylet how many leases of a key could be used now: not when the dispatcher said that it is to be told,
+    /// for another thread may have been told to say more since, and have been quicker.
+    pub(super) fn ask_lease(self: &Arc<Self>, key: KeyIx) {
         let home = self.process.id.node;
+        let _in_turn = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let message = {
             let mut core = self.lock();
+            let wanted = core.dispatch.wanted(key);
             if let Some(&id) = core.requests.by_key.get(&key) {
                 if wanted == 0 {
                     core.close_request(id);

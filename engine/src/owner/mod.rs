@@ -139,6 +139,8 @@ pub(crate) struct Owner {
     /// Where copies lie of the large values that this process itself holds.
     copies: Mutex<HashMap<(u64, u32), Vec<PeerAddr>>>,
     ticking: AtomicBool,
+    /// Held while the raylet is told what is wanted: what is said last must be what holds. Locked before the core.
+    asking: Mutex<()>,
     seq: AtomicU64,
     core: Mutex<Core>,
 }
@@ -171,6 +173,7 @@ impl Owner {
             counts: counting::Counts::default(),
             copies: Mutex::default(),
             ticking: AtomicBool::new(false),
+            asking: Mutex::new(()),
             dead: OnceLock::new(),
         })
     }
@@ -339,7 +342,7 @@ impl Owner {
                     self.send_tasks(lease, &link, tasks);
                 }
                 Act::Gone(task) => drop(task),
-                Act::Backlog { key, wanted } => self.ask_lease(key, wanted),
+                Act::Backlog { key, .. } => self.ask_lease(key),
                 Act::Return { link } => self.process.return_lease(link.lease(), true),
                 Act::TakeBack { lease, link } => match &link {
                     Link::Local(local) => {
