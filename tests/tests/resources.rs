@@ -47,6 +47,16 @@ async fn awaits_another(began: String, ended: String, value: i64) -> actinic::Re
     Ok((value, now))
 }
 
+/// Four times a number, by tasks that it awaits one after the other.
+#[actinic::remote]
+async fn sums(value: i64) -> actinic::Result<i64> {
+    let mut sum = 0;
+    for _ in 0..4 {
+        sum += echo::remote(value).await?;
+    }
+    Ok(sum)
+}
+
 /// Waits without awaiting until so many of its kind have begun; whether they did.
 #[actinic::remote]
 async fn stubborn(began: String, together: u64) -> bool {
@@ -148,6 +158,17 @@ modes! {
         let peak = results.iter().map(|(_, now)| *now).max();
         assert!(peak < Some(20), "{peak:?} had begun and not ended");
         assert_eq!((counted(&began), counted(&ended)), (1000, 1000), "each ran once");
+    }
+
+    /// Async tasks that have left their worker end while it runs others: no lease stays behind.
+    2 CPUs, async fn what_ends_elsewhere_leaves_no_lease(cluster) {
+        for _ in 0..20 {
+            let sums: Vec<_> = (0..50).map(|n| sums::remote(n)).collect();
+            let echoes: Vec<_> = (0..1_000).map(|n| echo::remote(n)).collect();
+            assert!(actinic::get(&sums).await?.into_iter().eq((0..50).map(|n| 4 * n)));
+            assert!(actinic::get(&echoes).await?.into_iter().eq(0..1_000));
+        }
+        all_is_available(cluster).await;
     }
 
     /// RES-06 of async tasks, which hold no worker while they wait.

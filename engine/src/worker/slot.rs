@@ -101,6 +101,10 @@ impl TaskSlot {
         self.stage.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Puts jobs into the inbox; gives them back if the worker is dead.
     pub(crate) fn push(self: &Arc<Self>, jobs: impl IntoIterator<Item = Job>) -> Result<(), Vec<Job>> {
         let mut inbox = self.lock();
@@ -347,22 +351,13 @@ impl TaskSlot {
                 // The owner's count is every submitter's to change: it is left alone where it can be.
                 let owner = &task.owner;
                 let again = owner.answered(&task, attempt, outcome, self.host.process.id.node);
-                let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-                let same = report.local.as_ref().is_some_and(|(known, ix)| *ix == lease && Arc::ptr_eq(known, owner));
-                if !same && !report.done.is_empty() {
-                    let full = std::mem::take(&mut *report);
-                    drop(report);
-                    full.tell(&self.host);
-                    report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-                }
-                if !same {
-                    report.local = Some((Arc::clone(owner), lease));
-                }
-                report.done.push((seq, ns));
-                let full = (again || report.done.len() >= REPORT_AT).then(|| std::mem::take(&mut *report));
-                drop(report);
-                if let Some(full) = full {
-                    full.tell(&self.host);
+                let (before, full) = {
+                    let mut report = self.report();
+                    let before = report.add(owner, lease, seq, ns);
+                    (before, (again || report.done.len() >= REPORT_AT).then(|| std::mem::take(&mut *report)))
+                };
+                for report in before.into_iter().chain(full) {
+                    report.tell(&self.host);
                 }
                 if again {
                     task.owner.ready(&task);
@@ -370,7 +365,7 @@ impl TaskSlot {
             }
             Job::Remote(job) => {
                 let reply = remote::Reply { job, outcome, ns };
-                let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut report = self.report();
                 report.remote.push(reply);
                 let full = (report.remote.len() >= REPORT_AT).then(|| std::mem::take(&mut *report));
                 drop(report);
@@ -385,7 +380,7 @@ impl TaskSlot {
 
     /// Tells what finished.
     pub(crate) fn flush(&self) {
-        let report = std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        let report = std::mem::take(&mut *self.report());
         report.tell(&self.host);
     }
 }
@@ -405,6 +400,19 @@ pub(crate) fn linger(sign: &AtomicBool) {
 }
 
 impl Report {
+    /// Notes a task that ended under a lease of an owner here. What was noted of another lease is given out, to be told:
+    /// in the same step, for async tasks that left the worker end on threads of their own, under leases that are over,
+    /// while its thread reports what it ran.
+    fn add(&mut self, owner: &Arc<Owner>, lease: LeaseIx, seq: u64, ns: u32) -> Option<Report> {
+        let same = self.local.as_ref().is_some_and(|(known, ix)| *ix == lease && Arc::ptr_eq(known, owner));
+        let before = (!same && !self.done.is_empty()).then(|| std::mem::take(self));
+        if !same {
+            self.local = Some((Arc::clone(owner), lease));
+        }
+        self.done.push((seq, ns));
+        before
+    }
+
     fn tell(self, host: &Arc<Host>) {
         if let Some((owner, lease)) = self.local {
             owner.completed(lease, self.done);
