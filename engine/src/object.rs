@@ -39,6 +39,16 @@ pub(crate) enum Resolved {
 }
 
 impl Resolved {
+    /// Why there is no value, if there is none.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        match self {
+            Resolved::Error(error) => Some(error),
+            Resolved::Value(_) | Resolved::Stored(_) => None,
+        }
+    }
+}
+
+impl Resolved {
     pub(crate) fn is_error(&self) -> bool {
         matches!(self, Resolved::Error(_))
     }

@@ -18,6 +18,7 @@ use crate::actor::local::LocalThreads;
 use crate::api::error::{Error, Result};
 use crate::api::options::Isolation;
 use crate::env::Env;
+use crate::events::Recording;
 use crate::gcs::GcsLink;
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId};
 use crate::object::{Borrowed, RawRef, Resolved, Target};
@@ -95,6 +96,8 @@ pub(crate) struct Process {
     pub(crate) local: LocalThreads,
     pub(crate) store: Store,
     pub(crate) put_meta: Arc<Meta>,
+    /// What is told of tasks.
+    pub(crate) recording: Recording,
     /// Whether failures that nobody reads are logged.
     pub(crate) reports_unread: bool,
     pub(crate) raylet: OnceLock<RayletLink>,
@@ -174,6 +177,7 @@ impl Process {
                     task_events: false,
                     retry_errors: None,
                 }),
+                recording: Recording::new(&env),
                 reports_unread: env.var_os("ACTINIC_IGNORE_UNREAD_ERRORS").is_none_or(|value| value == "0"),
                 env,
                 raylet: OnceLock::new(),

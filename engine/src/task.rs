@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::actor::client::{ActorCall, Client};
 use crate::api::error::Error;
 use crate::api::options::Isolation;
+use crate::events::Run;
 use crate::ids::{ActorId, TaskId};
 use crate::object::{RawRef, Resolved, Slot};
 use crate::owner::Owner;
@@ -271,12 +272,17 @@ impl Task {
         self.depends
     }
 
+    /// Whether its arguments are not ready.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.depends && self.life.is_waiting()
+    }
+
     /// Why it has no outcome yet, in words.
     pub(crate) fn explain(&self) -> String {
         match &self.what {
             What::Put => "it was put".to_owned(),
             What::Lifeline(_) | What::Ready(_) => "its actor is not made yet".to_owned(),
-            _ if self.depends && self.life.is_waiting() => "it waits for its arguments".to_owned(),
+            _ if self.is_waiting() => "it waits for its arguments".to_owned(),
             What::Function(_) => self.owner.explain(self),
             What::Method(call) => format!("it runs, or waits for its turn: {}", call.client.real().explain()),
         }
@@ -345,11 +351,14 @@ impl Task {
         .map(|error| error.through_dependent(&self.describe()))
     }
 
-    /// Ends the task: every ref gets its outcome. Nothing happens if it has ended before.
-    pub(crate) fn finish(task: &Arc<Task>, mut outcomes: impl Iterator<Item = Resolved>) {
+    /// Ends the task: every ref gets its outcome, of a run of its code or of none. Nothing happens if it has ended before.
+    pub(crate) fn finish(task: &Arc<Task>, mut outcomes: impl Iterator<Item = Resolved>, run: Option<&Run>) {
         match task.life.outcome() {
             Outcome::First => {}
-            Outcome::Again => return task.owner.rebuilt(task, outcomes),
+            Outcome::Again => {
+                task.owner.note_end(task, task.attempt(), run, None);
+                return task.owner.rebuilt(task, outcomes);
+            }
             Outcome::Late => {
                 for (index, outcome) in outcomes.enumerate() {
                     task.owner.give_up(task, index as u32, &outcome);
@@ -369,10 +378,12 @@ impl Task {
         };
         if task.returns() == 1 {
             let outcome = next();
+            task.owner.note_end(task, task.attempt(), run, outcome.error());
             Task::leave_input(task, matches!(outcome, Resolved::Stored(_)));
             Task::offer(task, 0, outcome);
         } else {
             let all: Vec<Resolved> = (0..task.returns()).map(|_| next()).collect();
+            task.owner.note_end(task, task.attempt(), run, all.iter().find_map(Resolved::error));
             Task::leave_input(task, all.iter().any(|outcome| matches!(outcome, Resolved::Stored(_))));
             for (index, outcome) in all.into_iter().enumerate() {
                 Task::offer(task, index as u32, outcome);
@@ -396,10 +407,16 @@ impl Task {
         }
     }
 
-    /// Ends the task with one outcome for all its refs.
+    /// Ends the task with one outcome for all its refs, which comes from no run of its code.
     pub(crate) fn finish_all(task: &Arc<Task>, outcome: Resolved) {
         let outcomes = std::iter::repeat_n(outcome, task.returns() as usize);
-        Task::finish(task, outcomes);
+        Task::finish(task, outcomes, None);
+    }
+
+    /// Ends the task with the error of a run.
+    pub(crate) fn fail(task: &Arc<Task>, error: Error, run: &Run) {
+        let outcomes = std::iter::repeat_n(Resolved::Error(error), task.returns() as usize);
+        Task::finish(task, outcomes, Some(run));
     }
 
     /// All refs have their outcome.

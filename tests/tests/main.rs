@@ -12,6 +12,7 @@ mod basics;
 mod cancelling;
 mod daemons;
 mod dependencies;
+mod events;
 mod faults;
 mod harness;
 mod interface;

@@ -163,8 +163,8 @@ modes! {
     /// Async tasks that have left their worker end while it runs others: no lease stays behind.
     2 CPUs, async fn what_ends_elsewhere_leaves_no_lease(cluster) {
         for _ in 0..20 {
-            let sums: Vec<_> = (0..50).map(|n| sums::remote(n)).collect();
-            let echoes: Vec<_> = (0..1_000).map(|n| echo::remote(n)).collect();
+            let sums: Vec<_> = (0..50).map(sums::remote).collect();
+            let echoes: Vec<_> = (0..1_000).map(echo::remote).collect();
             assert!(actinic::get(&sums).await?.into_iter().eq((0..50).map(|n| 4 * n)));
             assert!(actinic::get(&echoes).await?.into_iter().eq(0..1_000));
         }

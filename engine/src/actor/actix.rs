@@ -174,7 +174,7 @@ struct Life {
 struct Atomic {
     job: Job,
     answer: Entered<Guarded<LocalBoxFuture<Outcome>>>,
-    _tracked: Tracked,
+    tracked: Tracked,
 }
 
 impl Life {
@@ -225,9 +225,9 @@ impl Life {
             Poll::Ready(ended) => ended,
             Poll::Pending => Ended::Answered(Err(error.clone())),
         };
-        let job = atomic.job.clone();
+        let (job, began) = (atomic.job.clone(), atomic.tracked.began);
         drop(atomic);
-        self.this.answer(job, Some(ended));
+        self.this.answer(job, Some(ended), began);
     }
 
     /// Whether no answer is waited for alone, now.
@@ -235,10 +235,10 @@ impl Life {
         let mut slot = self.atomic.borrow_mut();
         let Some(atomic) = slot.as_mut() else { return true };
         let Poll::Ready(ended) = Future::poll(Pin::new(&mut atomic.answer), task) else { return false };
-        let job = atomic.job.clone();
+        let (job, began) = (atomic.job.clone(), atomic.tracked.began);
         drop(slot.take());
         drop(slot);
-        self.this.answer(job, Some(ended));
+        self.this.answer(job, Some(ended), began);
         true
     }
 
@@ -256,6 +256,7 @@ impl Life {
     fn call<A: Actor<Context = Context<A>>>(&self, job: Job, actor: &mut A, context: &mut Context<A>) {
         let this = &self.this;
         let Some(method) = job.method() else { return this.answer_unknown(job) };
+        let began = this.now();
         let mut begun = None;
         let ended = this.call_now(&job, |args| match method.call {
             MethodCall::Actix(call) => {
@@ -268,9 +269,9 @@ impl Life {
                 Err(Error::task("an async method of an actix::Actor: write a handler that returns a future"))
             }
         });
-        let Some(Begun(answer)) = begun else { return this.answer(job, Some(ended)) };
+        let Some(Begun(answer)) = begun else { return this.answer(job, Some(ended), began) };
         match answer {
-            Answer::Done(outcome) => this.answer(job, Some(Ended::Answered(outcome))),
+            Answer::Done(outcome) => this.answer(job, Some(Ended::Answered(outcome)), began),
             Answer::Future(future) => {
                 let (tracked, active) = (this.track(job.id()), Active::new(this));
                 let future = self.answer_of(&job, &tracked, future);
@@ -278,7 +279,7 @@ impl Life {
                 tokio::task::spawn_local(async move {
                     let ended = future.await;
                     drop(tracked);
-                    this.answer(job, Some(ended));
+                    this.answer(job, Some(ended), began);
                     drop(active);
                 });
             }
@@ -294,7 +295,7 @@ impl Life {
             Answer::Atomic(future) => {
                 let tracked = this.track(job.id());
                 let answer = self.answer_of(&job, &tracked, future);
-                *self.atomic.borrow_mut() = Some(Atomic { job, answer, _tracked: tracked });
+                *self.atomic.borrow_mut() = Some(Atomic { job, answer, tracked });
             }
         }
     }
@@ -385,8 +386,9 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for ActorCall<A> {
             Poll::Ready(ended) => ended,
             Poll::Pending => return Poll::Pending,
         };
+        let began = tracked.began;
         call.tracked = None;
-        call.this.answer(call.job.clone(), Some(ended));
+        call.this.answer(call.job.clone(), Some(ended), began);
         Poll::Ready(())
     }
 }

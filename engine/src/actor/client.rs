@@ -305,6 +305,15 @@ impl Client {
         }
     }
 
+    /// The node where it lives, if calls can be sent to it.
+    pub(crate) fn lives_at(&self) -> Option<NodeId> {
+        let state = self.lock();
+        match state.at {
+            At::Here(_) | At::There { .. } => Some(state.node.unwrap_or(self.process.id.node)),
+            At::Nowhere | At::Dead(_) => None,
+        }
+    }
+
     /// The actor was told to end: calls made from now on wait for what the GCS says of it.
     pub(crate) fn expect_end(&self) {
         let mut state = self.lock();

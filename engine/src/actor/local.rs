@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -24,7 +25,7 @@ use crate::env::Env;
 use crate::ids::TaskId;
 use crate::program::{ActorCell, LocalBoxFuture, MethodCall, Outcome};
 use crate::worker::host::{Current, Entered, Running, enter};
-use crate::worker::job::{Ended, Guarded, Job, guarded, owned_args};
+use crate::worker::job::{Ended, Guarded, Job, guarded, nanoseconds, owned_args};
 
 type Start = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -181,17 +182,19 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
                 if !this.room(width).await {
                     break;
                 }
+                let began = this.now();
                 let mut ended = None;
                 cell.read_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
-                this.answer(job, ended);
+                this.answer(job, ended, began);
             }
             MethodCall::SyncMut(call) => {
                 if !this.room(1).await {
                     break;
                 }
+                let began = this.now();
                 let mut ended = None;
                 cell.write_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
-                this.answer(job, ended);
+                this.answer(job, ended, began);
             }
             // Only the class of an `actix::Actor` has them, which is run elsewhere.
             MethodCall::Actix(_) => this.answer_unknown(job),
@@ -222,6 +225,8 @@ pub(super) struct Tracked {
     this: Rc<Loop>,
     id: TaskId,
     pub(super) running: Arc<Running>,
+    /// When it began, by the environment's clock.
+    pub(super) began: Duration,
 }
 
 impl Drop for Tracked {
@@ -249,6 +254,10 @@ impl Loop {
         Rc::new(Loop { host, shared, active: Cell::new(0), ended: Notify::new() })
     }
 
+    pub(super) fn now(&self) -> Duration {
+        self.host.host.process.env.now()
+    }
+
     /// How many async calls may overlap.
     pub(super) fn width(&self) -> usize {
         self.host.spec.max_concurrency.max(1) as usize
@@ -266,7 +275,7 @@ impl Loop {
             // It ended in the moment between.
             running.cancel();
         }
-        Tracked { this: Rc::clone(self), id, running }
+        Tracked { this: Rc::clone(self), id, running, began: self.now() }
     }
 
     /// Waits until fewer than `width` calls overlap; `false` if the actor ended.
@@ -308,8 +317,9 @@ impl Loop {
                     Err(error) => Ended::Answered(Err(error)),
                 }
             };
+            let began = tracked.began;
             drop(tracked);
-            this.answer(job, Some(ended));
+            this.answer(job, Some(ended), began);
         })
     }
 
@@ -335,12 +345,14 @@ impl Loop {
     pub(super) fn answer_unknown(self: &Rc<Self>, job: Job) {
         let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
         let error = unknown.unwrap_or_else(|| Error::task("a task reached an actor"));
-        self.answer(job, Some(Ended::Answered(Err(error))));
+        self.answer(job, Some(Ended::Answered(Err(error))), self.now());
     }
 
-    pub(super) fn answer(self: &Rc<Self>, job: Job, ended: Option<Ended>) {
+    /// Answers a call that began then.
+    pub(super) fn answer(self: &Rc<Self>, job: Job, ended: Option<Ended>, began: Duration) {
         let ended = ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("the actor's state was in use"))));
-        let unsent = self.host.answered(job, ended, 0);
+        let now = self.now();
+        let unsent = self.host.answered(job, ended, (now, nanoseconds(now.saturating_sub(began))));
         if unsent.is_none_or(|unsent| unsent >= ANSWERS_MAX) || self.host.dead.load(Ordering::Acquire) {
             self.flush();
         } else if unsent == Some(1) {

@@ -9,11 +9,12 @@ use crate::actor::begin::construct;
 use crate::actor::host::{ActorHost, Inbox, Mode};
 use crate::api::error::Error;
 use crate::call::TaskArgs;
+use crate::events::Run;
 use crate::program::{Constructor, MethodCall, MethodEntry, SharedState};
 use crate::protocol::Gone;
 use crate::task::What;
 use crate::worker::host::{Current, enter};
-use crate::worker::job::{Ended, Job, guarded};
+use crate::worker::job::{Ended, Job, guarded, nanoseconds};
 use crate::worker::pool::Strand;
 use crate::worker::remote;
 /// A strand is drained for this long, or for this many calls, before others have their turn.
@@ -26,8 +27,8 @@ pub(super) const ANSWERS_MAX: usize = 64;
 
 impl ActorHost {
     /// A call has ended: its caller gets the outcome, at once or with those of other processes that wait to be sent; so
-    /// many do. `None` if the incarnation ends with it.
-    pub(crate) fn answered(self: &Arc<Self>, job: Job, ended: Ended, ns: u32) -> Option<usize> {
+    /// many do; it ended then, after so many nanoseconds. `None` if the incarnation ends with it.
+    pub(crate) fn answered(self: &Arc<Self>, job: Job, ended: Ended, (at, ns): (Duration, u64)) -> Option<usize> {
         if self.was_given_up(&job, matches!(ended, Ended::Answered(_))) {
             return None;
         }
@@ -47,7 +48,8 @@ impl ActorHost {
         };
         match job {
             Job::Local { task, attempt, .. } => {
-                if task.owner.answered(&task, attempt, outcome, self.host.process.id.node)
+                let run = Run { place: self.host.place(), ended: at, ns };
+                if task.owner.answered(&task, attempt, outcome, &run)
                     && let What::Method(call) = &task.what
                 {
                     call.client.retry(&task);
@@ -182,9 +184,9 @@ impl Strand for ActorHost {
             while let Some(job) = taken.pop_front() {
                 let (ended, job) = self.call(job);
                 let now = self.host.process.env.now();
-                let ns = now.saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
+                let ns = nanoseconds(now.saturating_sub(began));
                 began = now;
-                let unsent = self.answered(job, ended, ns).filter(|_| !self.dead.load(Ordering::Acquire));
+                let unsent = self.answered(job, ended, (now, ns)).filter(|_| !self.dead.load(Ordering::Acquire));
                 let Some(unsent) = unsent else {
                     // What was taken and has not run was given up with what waited.
                     let mut inbox = self.lock();

@@ -480,6 +480,7 @@ impl Cluster {
         if self.ends {
             let process = &self.owner.process;
             self.owner.die("its driver has shut down");
+            process.tell_all_events();
             process.tell_raylet(process.id.node, ToRaylet::JobEnded { job: self.owner.job });
             process.tell_gcs(ToGcs::JobEnded { job: self.owner.job });
         }

@@ -72,6 +72,17 @@ impl Env {
         }
     }
 
+    /// Time since 1970, as people's clocks show it; a simulation begins at a time of its own.
+    #[allow(clippy::disallowed_methods)] // this is the door
+    pub(crate) fn since_1970(&self) -> Duration {
+        match &*self.inner {
+            Inner::Real { .. } => {
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+            }
+            Inner::Sim(world) => Duration::from_secs(1_000_000_000) + world.now(),
+        }
+    }
+
     /// A number that nobody can guess, for ids and secrets.
     #[allow(clippy::disallowed_methods)] // this is the door
     pub(crate) fn random(&self) -> u128 {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::alarm::{self, Alarm, Alarmed};
 use crate::api::error::{Error, Result};
+use crate::events::TaskTable;
 use crate::gcs::core::{
     Action, ActorEnd, ActorFilter, ActorRun, Config, DeathCause, EndHow, Event, GcsCore, NodeDeath, Reply, ReplyId,
     StartFailure,
@@ -23,6 +24,13 @@ use crate::ids::{ActorId, OwnerId};
 use crate::process::Process;
 use crate::protocol::{ActorInfo, ActorNews, AskGcs, GCS, GcsAnswer, Gone, OWNER, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::{Raylet, RayletLink};
+
+/// See [`GcsLink::is_congested`]; bytes.
+const CONGESTED: usize = 4 << 20;
+/// How many attempts at tasks are listed.
+const TASKS_MAX: usize = 100_000;
+/// How many are listed in one answer.
+const TASKS_PAGE: usize = 2_000;
 
 /// How a process reaches the GCS of its cluster.
 #[derive(Clone)]
@@ -45,6 +53,14 @@ impl GcsLink {
                     tracing::debug!(%error, "a message to the GCS was not sent");
                 }
             }
+        }
+    }
+
+    /// Whether so much is on its way to it that what may be lost is better not sent.
+    pub(crate) fn is_congested(&self) -> bool {
+        match self {
+            GcsLink::Local(_) => false,
+            GcsLink::Remote(peer) => peer.backlog() > CONGESTED,
         }
     }
 
@@ -104,6 +120,7 @@ enum Pending {
 pub(crate) struct Gcs {
     process: Arc<Process>,
     core: GcsCore,
+    tasks: TaskTable,
     raylet: Option<actix::Addr<Raylet>>,
     /// How to reach processes: raylets, drivers, actors' hosts.
     peers: HashMap<ProcessId, PeerAddr>,
@@ -138,6 +155,7 @@ impl Gcs {
         Gcs {
             process,
             core: GcsCore::new(Config::default()),
+            tasks: TaskTable::new(TASKS_MAX),
             raylet: None,
             peers: HashMap::new(),
             raylets: BTreeMap::new(),
@@ -327,12 +345,17 @@ impl Gcs {
                 self.peers.insert(driver.id, driver);
                 self.event(Event::JobStarted { row }, ctx);
             }
-            ToGcs::JobEnded { job } => self.event(Event::JobEnded { job }, ctx),
+            ToGcs::JobEnded { job } => {
+                self.tasks.job_ended(job, self.wall());
+                self.event(Event::JobEnded { job }, ctx);
+            }
             ToGcs::ProcessDied { process } => {
                 self.spread_death(process);
+                self.tasks.process_ended(process, self.wall());
                 self.event(Event::ProcessDied { process }, ctx);
             }
             ToGcs::OwnerDied { owner } => {
+                self.tasks.owner_ended(owner, self.wall());
                 for node in self.raylets.keys() {
                     self.tell_raylet(*node, ToRaylet::OwnerGone { owner });
                 }
@@ -378,6 +401,7 @@ impl Gcs {
                 self.peers.insert(to.id, to);
                 self.event(Event::Subscribe { actor, owner, to: process }, ctx);
             }
+            ToGcs::TaskEvents(told) => self.tasks.take(*told),
         }
     }
 
@@ -415,6 +439,10 @@ impl Gcs {
             }
             AskGcs::Jobs => answer.give(&GcsAnswer::Jobs(self.core.jobs(None).cloned().collect())),
             AskGcs::Job { job } => answer.give(&GcsAnswer::Job(self.job(job))),
+            AskGcs::Tasks { after } => {
+                let rows = self.tasks.page(after, TASKS_PAGE);
+                answer.give(&GcsAnswer::Tasks { rows, dropped: self.tasks.dropped() });
+            }
             AskGcs::Tokens(wish) => {
                 let tokens = match self.process.admission.get() {
                     Some(admission) => admission.wish(wish),
@@ -440,6 +468,11 @@ impl Gcs {
         let driver = row.ended.is_none().then_some(&row.driver.process);
         let sources = raylets.chain(driver).filter_map(|process| self.peers.get(process)).cloned().collect();
         Some((row, sources))
+    }
+
+    /// Nanoseconds since 1970.
+    fn wall(&self) -> u64 {
+        u64::try_from(self.process.env.since_1970().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// A process is dead: whoever waits for it anywhere is told.
@@ -550,7 +583,10 @@ impl Handler<SessionLost> for Gcs {
                 self.event(Event::NodeDead { node, cause: NodeDeath::Unreachable { detail } }, ctx);
             }
             Some(node) => self.event(Event::NodeSuspected { node }, ctx),
-            None if self.drivers.remove(&process) => self.event(Event::ProcessDied { process }, ctx),
+            None if self.drivers.remove(&process) => {
+                self.tasks.process_ended(process, self.wall());
+                self.event(Event::ProcessDied { process }, ctx);
+            }
             // A worker's: its raylet sees the process itself, and says when it ends.
             None => tracing::debug!(%process, "a worker's session with the GCS ended"),
         }

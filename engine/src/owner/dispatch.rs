@@ -539,6 +539,13 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         }
     }
 
+    /// Calls `look` with each lease and its flight.
+    pub(crate) fn flights<'a>(&'a self, mut look: impl FnMut(&'a L, &mut dyn Iterator<Item = &'a T>)) {
+        for lease in self.leases.iter().flatten() {
+            look(&lease.link, &mut lease.flight.iter().map(|(task, _)| task));
+        }
+    }
+
     /// How many tasks wait in queues, and how many are in flight.
     pub(crate) fn load(&self) -> (usize, usize) {
         let queued = self.keys.iter().map(|key| key.queue.len()).sum();

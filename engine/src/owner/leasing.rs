@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use actinic_transport::{NodeId, ProcessId};
 
 use crate::api::error::Error;
+use crate::ids::WorkerId;
 use crate::object::{Resolved, State};
 use crate::owner::dispatch::{KeyIx, LeaseIx};
 use crate::owner::{Link, LocalLink, Owner, Ran, RemoteLink};
@@ -234,6 +235,11 @@ impl Owner {
         self.lock().leases.get(&lease).copied()
     }
 
+    pub(super) fn worker_of(&self, lease: LeaseId) -> Option<WorkerId> {
+        let core = self.lock();
+        core.dispatch.link(*core.leases.get(&lease)?).map(Link::worker)
+    }
+
     pub(crate) fn lease_of(&self, ix: LeaseIx) -> Option<LeaseId> {
         self.lock().dispatch.link(ix).map(Link::lease)
     }
@@ -253,8 +259,7 @@ impl Owner {
         if key == KeyIx::MAX {
             return "it waits for its arguments".to_owned();
         }
-        let said = core.requests.of_key(key).find_map(|id| core.requests.infeasible.get(id));
-        said.cloned().unwrap_or_else(|| format!("it runs, or waits for {}", task.meta.shape.resources()))
+        core.why_not(key).cloned().unwrap_or_else(|| format!("it runs, or waits for {}", task.meta.shape.resources()))
     }
 }
 

@@ -8,6 +8,7 @@
 mod cancelling;
 mod counting;
 pub(crate) mod dispatch;
+mod events;
 mod leasing;
 mod lineage;
 mod rebuild;
@@ -24,6 +25,7 @@ use actinic_transport::{NodeId, Peer, PeerAddr};
 
 use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency, Returns};
+use crate::events::Run;
 use crate::ids::{JobId, ObjectId, OwnerId, TaskId, WorkerId};
 use crate::object::{RawRef, Resolved, Slot, State, Stored};
 use crate::owner::dispatch::{Act, Dispatch, KeyIx, LeaseIx};
@@ -118,6 +120,11 @@ impl Core {
         }
     }
 
+    /// What the raylet said of what a key needs, if that cannot be had now.
+    fn why_not(&self, key: KeyIx) -> Option<&String> {
+        self.requests.of_key(key).find_map(|id| self.requests.infeasible.get(id))
+    }
+
     /// A request has ended; its key. What it was still to bring is asked for anew, if it is needed.
     fn close_request(&mut self, request: RequestId) -> Option<KeyIx> {
         let left = self.requests.left(request);
@@ -139,6 +146,7 @@ pub(crate) struct Owner {
     /// Where copies lie of the large values that this process itself holds.
     copies: Mutex<HashMap<(u64, u32), Vec<PeerAddr>>>,
     ticking: AtomicBool,
+    events: events::Events,
     /// Held while the raylet is told what is wanted: what is said last must be what holds. Locked before the core.
     asking: Mutex<()>,
     seq: AtomicU64,
@@ -173,6 +181,7 @@ impl Owner {
             counts: counting::Counts::default(),
             copies: Mutex::default(),
             ticking: AtomicBool::new(false),
+            events: events::Events::default(),
             asking: Mutex::new(()),
             dead: OnceLock::new(),
         })
@@ -204,6 +213,7 @@ impl Owner {
         };
         let task = Task::new(self, what, meta, input, returns, depth);
         let owner = &task.owner;
+        owner.events_are_due();
         if !task.depends() && matches!(task.what, What::Function(_)) {
             // The common case in one step: known, and ready.
             owner.change(|core, out| {
@@ -245,8 +255,9 @@ impl Owner {
             None => error.subject(format!("task {}", what.name(&meta))),
             Some(_) => error,
         };
-        let task = Task::resolved(Arc::clone(self), what, meta, Resolved::Error(error), returns);
+        let task = Task::resolved(Arc::clone(self), what, meta, Resolved::Error(error.clone()), returns);
         self.lock().tasks.insert(task.seq, Arc::clone(&task));
+        self.note_end(&task, 0, None, Some(&error));
         task
     }
 
@@ -469,7 +480,9 @@ impl Owner {
         if task.is_over() {
             return;
         }
+        let attempt = task.attempt();
         if task.next_attempt() {
+            self.note_end(task, attempt, None, Some(why));
             self.ready(task);
         } else if task.is_cancelled() {
             let error =
@@ -498,7 +511,7 @@ impl Owner {
     // ---- what workers say
 
     /// A task's code has answered: its refs get the outcome, unless it is to run again (`true`).
-    pub(crate) fn answered(self: &Arc<Self>, task: &Arc<Task>, attempt: u32, outcome: Outcome, node: NodeId) -> bool {
+    pub(crate) fn answered(self: &Arc<Self>, task: &Arc<Task>, attempt: u32, outcome: Outcome, run: &Run) -> bool {
         if task.attempt() != attempt {
             return false;
         }
@@ -506,7 +519,7 @@ impl Owner {
         match outcome.and_then(checked) {
             Ok(Returns::One(value)) if task.returns() == 1 && task.meta.returns.is_none_or(|n| n == 1) => {
                 let resolved = self.result(value.0);
-                Task::finish(task, std::iter::once(resolved));
+                Task::finish(task, std::iter::once(resolved), Some(run));
             }
             Ok(returns) => {
                 let values = match returns {
@@ -521,22 +534,24 @@ impl Owner {
                         values.len()
                     ))
                     .remedy("return as many values as the attribute or the call's options say");
-                    Task::finish_all(task, Resolved::Error(error));
+                    Task::fail(task, error, run);
                 } else {
                     let outcomes: Vec<Resolved> = values.into_iter().map(|value| self.result(value.0)).collect();
-                    Task::finish(task, outcomes.into_iter());
+                    Task::finish(task, outcomes.into_iter(), Some(run));
                 }
             }
             Err(error) => {
                 if task.meta.retry_errors.unwrap_or(error.retry_asked()) && task.next_attempt() {
+                    self.note_end(task, attempt, Some(run), Some(&error));
                     return true;
                 }
+                let node = run.place.node;
                 let error = match &error.detail().subject {
                     None => error.subject(task.describe()).at_node(node),
                     // The error of a nested task keeps its own subject and gets an outer one.
                     Some(_) => nested(task, node, error),
                 };
-                Task::finish_all(task, Resolved::Error(error));
+                Task::fail(task, error, run);
             }
         }
         false

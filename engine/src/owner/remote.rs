@@ -7,6 +7,7 @@ use actinic_transport::{ActorNo, Answer, Lane, Peer, SendError};
 
 use crate::api::error::Error;
 use crate::call::{INLINE_LIMIT, INLINE_TOTAL, ReturnValue, Returns};
+use crate::events::{Place, Run};
 use crate::ids::{ObjectId, TaskId};
 use crate::object::{RawRef, Resolved, Stored};
 use crate::owner::dispatch::LeaseIx;
@@ -82,14 +83,18 @@ impl Owner {
     pub(crate) fn replies(self: &Arc<Self>, from: &Peer, lease: Option<LeaseId>, replies: &[WireReply<'_>]) {
         let mut done = Vec::with_capacity(replies.len());
         let mut again = Vec::new();
+        let worker = lease.and_then(|lease| self.worker_of(lease));
+        let place = Place { node: from.id().node, worker };
+        let now = self.process.env.now();
         for (reply, task) in replies.iter().zip(self.tasks_numbered(replies.iter().map(|reply| reply.seq))) {
-            done.push((reply.seq, reply.ns));
+            done.push((reply.seq, u32::try_from(reply.ns).unwrap_or(u32::MAX)));
             let wanted = task.filter(|task| task.attempt() == reply.attempt && !task.is_over());
             let Some(task) = wanted else {
                 self.unwanted(from, reply);
                 continue;
             };
-            if self.reply(from, &task, reply) {
+            let run = Run { place, ended: now, ns: reply.ns };
+            if self.reply(from, &task, reply, &run) {
                 again.push(Arc::clone(&task));
             }
             if let What::Method(call) = &task.what {
@@ -135,14 +140,13 @@ impl Owner {
     }
 
     /// `true` if the task shall run again.
-    fn reply(self: &Arc<Self>, from: &Peer, task: &Arc<Task>, reply: &WireReply<'_>) -> bool {
-        let node = from.id().node;
+    fn reply(self: &Arc<Self>, from: &Peer, task: &Arc<Task>, reply: &WireReply<'_>, run: &Run) -> bool {
         if reply.failed {
             let error = match reply.outcomes.first() {
                 Some(WireOutcome::Error(error)) => error.clone(),
                 _ => Error::task("the worker's error was lost on the way"),
             };
-            return self.answered(task, reply.attempt, Err(error), node);
+            return self.answered(task, reply.attempt, Err(error), run);
         }
         let simple = reply.outcomes.iter().all(|outcome| matches!(outcome, WireOutcome::Value(_)));
         if simple {
@@ -156,16 +160,16 @@ impl Owner {
             } else {
                 Returns::Many(values.collect())
             };
-            return self.answered(task, reply.attempt, Ok(returns), node);
+            return self.answered(task, reply.attempt, Ok(returns), run);
         }
         let outcomes: Vec<Resolved> =
             reply.outcomes.iter().map(|outcome| self.process.read_outcome(from, outcome)).collect();
         let declared = task.meta.returns.unwrap_or(task.returns());
         if outcomes.len() as u32 != declared {
             let text = format!("{} returned {} values, but num_returns is {declared}", task.describe(), outcomes.len());
-            Task::finish_all(task, Resolved::Error(Error::task(text)));
+            Task::fail(task, Error::task(text), run);
         } else {
-            Task::finish(task, outcomes.into_iter());
+            Task::finish(task, outcomes.into_iter(), Some(run));
         }
         false
     }

@@ -1,6 +1,7 @@
 //! A table indexed by sequence number: pages that come and go, no hashing.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 const PAGE: usize = 256;
 
@@ -76,6 +77,19 @@ impl<T> Table<T> {
         Some(value)
     }
 
+    /// What has numbers in the range, in their order.
+    pub(crate) fn range(&self, range: Range<u64>) -> impl Iterator<Item = (u64, &T)> {
+        let first = (range.start / PAGE as u64).saturating_sub(self.base);
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let pages = self.pages.iter().enumerate().skip(first);
+        let pages = pages.map(|(at, page)| ((self.base + at as u64) * PAGE as u64, page));
+        let entries = pages.take_while(move |(number, _)| *number < range.end).flat_map(|(number, page)| {
+            let entries = page.iter().flat_map(|page| page.entries.iter().enumerate());
+            entries.filter_map(move |(at, entry)| Some((number + at as u64, entry.as_ref()?)))
+        });
+        entries.filter(move |(seq, _)| (range.start..range.end).contains(seq))
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.pages.iter().flatten().flat_map(|page| page.entries.iter().flatten())
     }
@@ -98,6 +112,11 @@ mod tests {
         }
         assert_eq!(table.get(3), Some(&3));
         assert_eq!(table.values().count(), table.len());
+        for (start, end) in [(0, 0), (1, 4), (250, 900), (19_990, 30_000), (30_000, 40_000), (7, 2)] {
+            let some: Vec<u64> = table.range(start..end).map(|(seq, _)| seq).collect();
+            let all: Vec<u64> = table.values().copied().filter(|seq| (start..end).contains(seq)).collect();
+            assert_eq!(some, all, "{start}..{end}");
+        }
         for seq in (0..20_000u64).step_by(3) {
             assert_eq!(table.remove(seq), Some(seq));
         }

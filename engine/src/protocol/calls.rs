@@ -178,7 +178,7 @@ pub(crate) struct WireReply<'a> {
     pub(crate) seq: u64,
     pub(crate) attempt: u32,
     /// Nanoseconds of user code.
-    pub(crate) ns: u32,
+    pub(crate) ns: u64,
     /// Only the owner knows whether another attempt is allowed.
     pub(crate) failed: bool,
     #[serde(borrow)]

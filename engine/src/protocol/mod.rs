@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::credit::Window;
 use crate::api::error::Error;
+use crate::events::{TaskEvents, TaskKey, TaskRow};
 pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, WorkerId};
 use crate::owner::Ran;
@@ -25,7 +26,7 @@ use crate::resources::ResourceSet;
 use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of everything in this module; two processes speak only if theirs are equal.
-pub(crate) const REVISION: u32 = 3;
+pub(crate) const REVISION: u32 = 4;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);
@@ -286,23 +287,75 @@ pub(crate) enum RayletAnswer {
 /// all else is in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToGcs {
-    RegisterNode { row: Box<NodeRow>, peer: PeerAddr },
-    Heartbeat { node: NodeId },
+    RegisterNode {
+        row: Box<NodeRow>,
+        peer: PeerAddr,
+    },
+    Heartbeat {
+        node: NodeId,
+    },
     View(NodeView),
-    NodeLeft { node: NodeId },
-    NodeSuspected { node: NodeId },
-    JobStarted { row: Box<JobRow>, driver: PeerAddr },
-    JobEnded { job: JobId },
-    ProcessDied { process: ProcessId },
-    OwnerDied { owner: OwnerId },
-    CreateActor { spec: Arc<ActorSpec>, from: PeerAddr },
-    ActorPlaced { run: ActorRun, node: NodeId },
-    ActorReady { run: ActorRun, node: NodeId, process: PeerAddr, worker: WorkerId, pid: u32 },
-    ActorNotStarted { run: ActorRun, node: NodeId, text: String, error: Option<Error>, no_room: bool },
-    ActorDied { run: ActorRun, node: NodeId, how: Gone, text: String, owner: Option<OwnerId> },
-    StopActor { actor: ActorId },
-    HandlesGone { actor: ActorId },
-    Subscribe { actor: ActorId, owner: Option<OwnerId>, to: PeerAddr },
+    NodeLeft {
+        node: NodeId,
+    },
+    NodeSuspected {
+        node: NodeId,
+    },
+    JobStarted {
+        row: Box<JobRow>,
+        driver: PeerAddr,
+    },
+    JobEnded {
+        job: JobId,
+    },
+    ProcessDied {
+        process: ProcessId,
+    },
+    OwnerDied {
+        owner: OwnerId,
+    },
+    CreateActor {
+        spec: Arc<ActorSpec>,
+        from: PeerAddr,
+    },
+    ActorPlaced {
+        run: ActorRun,
+        node: NodeId,
+    },
+    ActorReady {
+        run: ActorRun,
+        node: NodeId,
+        process: PeerAddr,
+        worker: WorkerId,
+        pid: u32,
+    },
+    ActorNotStarted {
+        run: ActorRun,
+        node: NodeId,
+        text: String,
+        error: Option<Error>,
+        no_room: bool,
+    },
+    ActorDied {
+        run: ActorRun,
+        node: NodeId,
+        how: Gone,
+        text: String,
+        owner: Option<OwnerId>,
+    },
+    StopActor {
+        actor: ActorId,
+    },
+    HandlesGone {
+        actor: ActorId,
+    },
+    Subscribe {
+        actor: ActorId,
+        owner: Option<OwnerId>,
+        to: PeerAddr,
+    },
+    /// What happened to tasks; it may be lost.
+    TaskEvents(Box<TaskEvents>),
 }
 
 /// Questions to the GCS, which are answered.
@@ -328,6 +381,10 @@ pub(crate) enum AskGcs {
         job: JobId,
     },
     Tokens(TokenWish),
+    /// For `state`: attempts at tasks, those behind `after`, as many as one answer has.
+    Tasks {
+        after: Option<TaskKey>,
+    },
 }
 
 /// What is wanted of the tokens.
@@ -353,4 +410,9 @@ pub(crate) enum GcsAnswer {
     Job(Option<(JobRow, Vec<PeerAddr>)>),
     /// The tokens that admit, or why the wish was not granted.
     Tokens(Result<Vec<Token>, Error>),
+    /// No rows if there are no more; and of how many nothing is known.
+    Tasks {
+        rows: Vec<TaskRow>,
+        dropped: u64,
+    },
 }

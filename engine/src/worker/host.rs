@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use crate::env::Parker;
+use crate::events::Place;
 use crate::ids::{ActorId, JobId, TaskId, WorkerId};
 use crate::owner::Owner;
 use crate::process::Process;
@@ -63,6 +64,11 @@ impl Host {
     /// The owner of what this worker submits, made at its first submission.
     pub(crate) fn owner(&self) -> &Arc<Owner> {
         self.owner.get_or_init(|| self.process.new_owner(self.job, Arc::clone(&self.namespace)))
+    }
+
+    /// Where its code runs.
+    pub(crate) fn place(&self) -> Place {
+        Place { node: self.process.id.node, worker: Some(self.worker) }
     }
 
     fn sleepers(&self) -> MutexGuard<'_, Vec<(TaskId, Parker)>> {

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use crate::actor::host::ActorHost;
 use crate::api::error::{Error, Result};
@@ -273,6 +274,11 @@ fn panic_error(payload: &(dyn Any + Send)) -> Error {
     let place = PANIC_PLACE.with(|slot| slot.borrow_mut().take()).unwrap_or_else(|| "an unknown place".to_owned());
     Error::task(format!("panicked at {place}: {text}"))
         .remedy("mend the function there, or let it be tried again with `retry_errors`")
+}
+
+/// A run time as it is told.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Calls a sync function on this thread.

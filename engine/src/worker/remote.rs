@@ -272,7 +272,7 @@ fn read_given(process: &Arc<Process>, from: &Peer, dependencies: &[WireDependenc
 pub(crate) struct Reply {
     pub(crate) job: Arc<RemoteJob>,
     pub(crate) outcome: Outcome,
-    pub(crate) ns: u32,
+    pub(crate) ns: u64,
 }
 
 /// Sends answers to their owners; large results go to the node's store first.

@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::api::error::Error;
+use crate::events::Run;
 use crate::ids::TaskId;
 use crate::owner::Owner;
 use crate::owner::dispatch::LeaseIx;
 use crate::program::Call;
 use crate::worker::host::{Current, Entered, Host, Running, enter};
-use crate::worker::job::{Ended, Guarded, Job, call_sync, owned_args};
+use crate::worker::job::{Ended, Guarded, Job, call_sync, nanoseconds, owned_args};
 use crate::worker::pool::{Pool, Strand};
 use crate::worker::remote;
 
@@ -264,13 +265,13 @@ impl TaskSlot {
     fn run(self: &Arc<Self>, job: Job, began: &mut Duration) -> bool {
         if job.is_cancelled() {
             let error = Error::task_cancelled("the task was cancelled before it began");
-            self.done(job, Ended::Answered(Err(error)), 0);
+            self.done(job, Ended::Answered(Err(error)), *began, 0);
             return true;
         }
         let Some(entry) = job.function() else {
             let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
             let error = unknown.unwrap_or_else(|| Error::task("an actor's call reached a task worker"));
-            self.done(job, Ended::Answered(Err(error)), 0);
+            self.done(job, Ended::Answered(Err(error)), *began, 0);
             return true;
         };
         match entry.call {
@@ -279,9 +280,9 @@ impl TaskSlot {
                 let ended = enter(&current, || call_sync(call, &current.job));
                 let job = current.job;
                 let now = self.host.process.env.now();
-                let ns = now.saturating_sub(*began).as_nanos().min(u128::from(u32::MAX)) as u32;
+                let ns = nanoseconds(now.saturating_sub(*began));
                 *began = now;
-                self.done(job, ended, ns)
+                self.done(job, ended, now, ns)
             }
             Call::Async(call) => {
                 self.start_async(call, job, *began);
@@ -316,10 +317,11 @@ impl TaskSlot {
             };
             let process = &slot.host.process;
             process.async_ended(job.id());
-            let ns = process.env.now().saturating_sub(began).as_nanos().min(u128::from(u32::MAX)) as u32;
+            let now = process.env.now();
+            let ns = nanoseconds(now.saturating_sub(began));
             running.take_back(&slot.host);
             let left = running.left.load(Ordering::Acquire);
-            let alive = slot.done(job, ended, ns);
+            let alive = slot.done(job, ended, now, ns);
             slot.flush();
             if alive && !left {
                 slot.resume();
@@ -333,8 +335,8 @@ impl TaskSlot {
         self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
     }
 
-    /// Tells the result; `false` if the worker died of it.
-    fn done(self: &Arc<Self>, job: Job, ended: Ended, ns: u32) -> bool {
+    /// Tells the result of a run that ended then, after so many nanoseconds; `false` if the worker died of it.
+    fn done(self: &Arc<Self>, job: Job, ended: Ended, at: Duration, ns: u64) -> bool {
         let outcome = match ended {
             Ended::Answered(outcome) => outcome,
             Ended::Exited => Err(Error::invalid_argument("exit_actor() was called outside an actor")
@@ -350,10 +352,11 @@ impl TaskSlot {
                 let seq = task.seq;
                 // The owner's count is every submitter's to change: it is left alone where it can be.
                 let owner = &task.owner;
-                let again = owner.answered(&task, attempt, outcome, self.host.process.id.node);
+                let run = Run { place: self.host.place(), ended: at, ns };
+                let again = owner.answered(&task, attempt, outcome, &run);
                 let (before, full) = {
                     let mut report = self.report();
-                    let before = report.add(owner, lease, seq, ns);
+                    let before = report.add(owner, lease, seq, u32::try_from(ns).unwrap_or(u32::MAX));
                     (before, (again || report.done.len() >= REPORT_AT).then(|| std::mem::take(&mut *report)))
                 };
                 for report in before.into_iter().chain(full) {

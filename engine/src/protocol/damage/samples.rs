@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Kind;
 use crate::actor::credit::Window;
 use crate::api::error::Error;
+use crate::events::samples as events;
 use crate::gcs::core::{self as gcs, ActorRow, ActorState, DeathCause, DeathReason, NodeDeath, NodeState, Refusal};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
 use crate::object_manager::read_pulled;
@@ -359,6 +360,7 @@ fn to_gcs() -> Vec<ToGcs> {
         ToGcs::StopActor { actor: actor() },
         ToGcs::HandlesGone { actor: actor() },
         ToGcs::Subscribe { actor: actor(), owner: Some(owner()), to: peer() },
+        ToGcs::TaskEvents(Box::new(events::told())),
     ]
 }
 
@@ -437,6 +439,7 @@ fn to_ask_gcs() -> Vec<AskGcs> {
         AskGcs::Tokens(TokenWish::Show),
         AskGcs::Tokens(TokenWish::Create),
         AskGcs::Tokens(TokenWish::Revoke(token())),
+        AskGcs::Tasks { after: Some(events::row().key) },
     ]
 }
 
@@ -451,6 +454,7 @@ fn gcs_answers() -> Vec<GcsAnswer> {
         GcsAnswer::Job(Some((job_row(), vec![peer()]))),
         GcsAnswer::Tokens(Ok(vec![token()])),
         GcsAnswer::Tokens(Err(error())),
+        GcsAnswer::Tasks { rows: vec![events::row()], dropped: 300 },
     ]
 }
 
