@@ -965,6 +965,12 @@ impl Process {
         self.lock().creations.insert(actor, (needs, again));
     }
 
+    pub(crate) fn drop_creation(&self, actor: ActorId) {
+        // Its refs may be the last to something: they are dropped outside of the lock.
+        let gone = self.lock().creations.remove(&actor);
+        drop(gone);
+    }
+
     fn hear_of_creation(&self, news: &ActorNews) {
         use crate::gcs::core::ActorState;
         let gone = {

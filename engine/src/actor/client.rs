@@ -20,7 +20,7 @@ mod found;
 mod news;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actinic_transport::{Lane, NodeId, Peer};
@@ -125,13 +125,6 @@ pub(crate) struct ActorName {
     pub(crate) name: String,
 }
 
-/// The GCS was asked for the actor, or is about to be.
-const ASKED: u8 = 0;
-/// It was not, since its constructor's arguments are not ready.
-const WAITS: u8 = 1;
-/// It never will be: the actor has ended.
-const ENDED: u8 = 2;
-
 /// Unfinished calls, by caller.
 type PendingCalls = Mutex<BTreeMap<Caller, i64>>;
 
@@ -156,8 +149,6 @@ pub(crate) struct Client {
     handles: AtomicU64,
     /// Unfinished calls by caller, counted only if there is a limit; together with the one that is probably meant.
     pending: Option<Arc<PendingCalls>>,
-    /// Whether the GCS was asked for it, if it is made here.
-    asked: AtomicU8,
     /// `get_if_exists` asked for it, and the GCS has not said which actor it is.
     open: AtomicBool,
     /// This process makes it, and the GCS has not said that it knows of it.
@@ -241,7 +232,6 @@ impl Client {
             handles: AtomicU64::new(0),
             pending: (limits.max_pending >= 0)
                 .then(|| probably.as_ref().and_then(|probably| probably.pending.clone()).unwrap_or_default()),
-            asked: AtomicU8::new(ASKED),
             open: AtomicBool::new(open),
             unborn: AtomicBool::new(false),
             real: OnceLock::new(),
@@ -280,6 +270,11 @@ impl Client {
 
     pub(crate) fn state(&self) -> ActorState {
         self.lock().state
+    }
+
+    /// Whether the actor that was asked for is to be made: it has not ended, and is no other.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.real.get().is_none() && !self.is_dead()
     }
 
     pub(crate) fn is_dead(&self) -> bool {

@@ -1,6 +1,9 @@
 //! Making actors.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
 
 use crate::actor::client::{ActorName, Client, ClientLimits};
 use crate::api::error::{Error, Result};
@@ -34,7 +37,7 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
         max_pending: options.max_pending_calls.unwrap_or(-1),
         max_task_retries: options.max_task_retries.unwrap_or(0),
     };
-    let client = new_client(&owner, entry, &options, id, limits, &args);
+    let client = new_client(&owner, entry, &options, id, limits);
     client.is_asked_for();
     let handle = RawHandle::new(Arc::clone(&client), None);
     process.add_client(&client);
@@ -56,7 +59,6 @@ fn new_client(
     options: &ActorOptions,
     id: ActorId,
     limits: ClientLimits,
-    args: &Args,
 ) -> Arc<Client> {
     let process = &owner.process;
     let Some(name) = options.name.clone() else { return Client::new(id, entry, Arc::clone(process), limits, None) };
@@ -65,9 +67,7 @@ fn new_client(
     let known = process.named_client(&name);
     let first = known.is_none();
     let client = if options.get_if_exists == Some(true) {
-        // One that is asked for much later, when its arguments are ready, holds up no calls of another.
-        let probably = known.filter(|known| known.entry.id() == entry.id() && args.dependencies.is_empty());
-        let probably = probably.map(|known| known.root());
+        let probably = known.filter(|known| known.entry.id() == entry.id()).map(|known| known.root());
         Client::asking(id, entry, Arc::clone(process), limits, Some(Arc::clone(&name)), probably)
     } else {
         Client::new(id, entry, Arc::clone(process), limits, Some(Arc::clone(&name)))
@@ -136,7 +136,7 @@ fn prepare(
     })
 }
 
-/// Waits for the constructor's arguments, then asks the GCS for the actor.
+/// Asks the GCS for the actor, and gives it the constructor's arguments when they are ready.
 fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec, args: Args) {
     // What `get_if_exists` finds may not be detached, whatever is asked for.
     if !spec.detached || spec.get_if_exists {
@@ -148,60 +148,79 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
         Ok(input) => input,
         Err(error) => return client.die(not_made(client, error)),
     };
-    if input.dependencies.is_empty() {
-        return ask_for(owner, client, entry, spec, &input);
+    let restarts = spec.max_restarts != 0;
+    let waits = !input.dependencies.is_empty();
+    if !waits {
+        match creation(owner, client, entry, &input, restarts) {
+            Ok(creation) => spec.creation = creation,
+            Err(error) => return client.die(error),
+        }
     }
-    client.waits_for_arguments();
+    owner.process.tell_gcs(ToGcs::CreateActor { spec: Arc::new(spec), from: owner.process.address() });
+    if waits {
+        give_arguments(owner, client, entry, input, restarts);
+    }
+}
+
+/// Waits for the constructor's arguments.
+fn give_arguments(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, input: Input, restarts: bool) {
     let dependencies = input.dependencies.clone();
-    let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(dependencies.len() + 1));
-    let owner = Arc::clone(owner);
-    // A handle until then: the GCS must not hear that there is none before it has heard of the actor.
-    let handle = RawHandle::new(Arc::clone(client), None);
-    let asked = Arc::new(std::sync::Mutex::new(Some((handle, spec, input))));
-    let ask = move || {
-        if waiting.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) != 1 {
+    let waiting = Arc::new(AtomicUsize::new(dependencies.len() + 1));
+    let input = Arc::new(Mutex::new(Some(input)));
+    let (owner, client) = (Arc::clone(owner), Arc::clone(client));
+    let ready = move || {
+        if waiting.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        let taken = asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((handle, spec, input)) = taken {
-            ask_for(&owner, handle.client(), entry, spec, &input);
+        let input = input.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(input) = input.filter(|_| client.is_wanted()) else { return };
+        let actor = client.id;
+        match creation(&owner, &client, entry, &input, restarts) {
+            Ok(creation) => owner.process.tell_gcs(ToGcs::ActorArguments { actor, creation }),
+            Err(error) => {
+                // Others hear of it from the GCS; this process need not wait for that.
+                owner.process.tell_gcs(ToGcs::ActorNotMade { actor, text: error.to_string(), error: error.clone() });
+                client.die(error);
+            }
+        }
+        if !client.is_wanted() {
+            // It ended meanwhile, and the news of that came before there was something to let go of.
+            owner.process.drop_creation(actor);
         }
     };
     for dependency in &dependencies {
-        crate::actor::client::when_ready(dependency, ask.clone());
+        crate::actor::client::when_ready(dependency, ready.clone());
     }
-    ask();
+    ready();
 }
 
-fn ask_for(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec, input: &Input) {
-    if !client.may_be_asked_for() {
-        return;
-    }
-    let process = &owner.process;
+/// The encoded constructor call, of arguments that are ready. What its host will ask owners for is kept.
+fn creation(
+    owner: &Arc<Owner>,
+    client: &Arc<Client>,
+    entry: &'static ActorEntry,
+    input: &Input,
+    restarts: bool,
+) -> Result<Bytes> {
     // What the host asks owners for when it begins, so that they know of it; kept as long as it may be needed.
     let mut kept = Vec::new();
     let mut resolved = Vec::with_capacity(input.dependencies.len());
     for dependency in &input.dependencies {
         match dependency.slot().get() {
             Some(Resolved::Error(error)) => {
-                client.die(error.through_dependent(&format!("the constructor of {}", client.describe())));
-                return;
+                return Err(error.through_dependent(&format!("the constructor of {}", client.describe())));
             }
             Some(other) => resolved.push(other),
-            None => return,
+            None => return Err(Error::object_lost(format!("argument {} is not ready", dependency.id()))),
         }
     }
     let part = if input.inline.refs().is_empty() {
         WirePart::Value(WireValue::of(&input.inline))
     } else {
-        match owner.put(input.inline.clone()) {
-            Ok(object) => {
-                let id = object.id();
-                kept.push(object);
-                WirePart::Object(id)
-            }
-            Err(error) => return client.die(error),
-        }
+        let object = owner.put(input.inline.clone())?;
+        let id = object.id();
+        kept.push(object);
+        WirePart::Object(id)
     };
     let parts = input.dependencies.iter().zip(&resolved).map(|(dependency, resolved)| match resolved {
         Resolved::Value(value) if value.size() <= crate::call::INLINE_LIMIT && value.refs().is_empty() => {
@@ -213,13 +232,10 @@ fn ask_for(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry,
         }
     });
     let creation = WireCreation { class: entry.id(), dependencies: parts.collect(), input: part };
-    spec.creation = match postcard::to_stdvec(&creation) {
-        Ok(bytes) => bytes.into(),
-        Err(error) => return client.die(Error::serialization(format!("the actor's arguments: {error}"))),
-    };
+    let creation = postcard::to_stdvec(&creation)
+        .map_err(|error| Error::serialization(format!("the actor's arguments: {error}")))?;
     if !kept.is_empty() {
-        process.keep_creation(client.id, kept, spec.max_restarts != 0);
+        owner.process.keep_creation(client.id, kept, restarts);
     }
-    process.tell_gcs(ToGcs::CreateActor { spec: Arc::new(spec), from: process.address() });
-    client.was_asked_for();
+    Ok(creation.into())
 }

@@ -44,10 +44,6 @@ impl Kill {
             // What is called from now on must not reach the incarnation that ends.
             self.client.real().expect_end();
             let process = &self.client.process;
-            if self.no_restart {
-                // The GCS is told all the same: it may have been asked for a moment ago.
-                self.client.real().ends_unasked("it was killed");
-            }
             let done = ask_gcs_on(self.client.kill_lane(), process, question).await.map(|answer| {
                 if let GcsAnswer::Killed { owner: Some(owner) } = answer
                     && owner.process != process.id

@@ -28,6 +28,7 @@
 //!   that crosses the answer ends it.
 //! - **GCS-12** The nodes are told to forget a job's program when the job has ended and the last of its actors has, and not
 //!   before; the head keeps the program of a job that has made a detached actor until then.
+//! - **GCS-13** An actor whose constructor's arguments are not ready has its name, and is sent nowhere before they are.
 
 mod actors;
 mod death;
@@ -51,6 +52,7 @@ use actinic_transport::{NodeId, ProcessId};
 pub(crate) use death::{DeathCause, DeathReason, NodeDeath, Refusal};
 pub(crate) use event::{Action, ActorEnd, EndHow, Event, Reply, ReplyId, StartFailure, Warning};
 pub(crate) use lookup::ActorFilter;
+pub(crate) use rows::bytes_field;
 pub(crate) use rows::{
     ActorInfo, ActorRow, ActorRun, ActorSpec, ActorState, Found, Isolation, JobRow, NodeRow, NodeState, NodeView,
     Scheduling,
@@ -230,6 +232,8 @@ impl GcsCore {
             Event::ProcessDied { process } => self.end_process(process),
             Event::OwnerDied { owner } => self.end_owner(owner),
             Event::CreateActor { spec, reply } => self.create_actor(spec, reply),
+            Event::ActorArguments { actor, creation } => self.actor_arguments(actor, creation),
+            Event::ActorNotMade { actor, text, error } => self.actor_not_made(actor, text, error),
             Event::ActorPlaced { run, node } => self.actor_placed(run, node),
             Event::ActorReady { run, node, address, worker, pid } => self.actor_ready(run, node, address, worker, pid),
             Event::ActorFailed { run, node, cause } => self.actor_failed(run, node, cause),

@@ -366,6 +366,11 @@ impl Gcs {
                 let reply = self.reply_id(Pending::Create(spec.owner, spec.id));
                 self.event(Event::CreateActor { spec, reply }, ctx);
             }
+            ToGcs::ActorArguments { actor, creation } => self.event(Event::ActorArguments { actor, creation }, ctx),
+            ToGcs::ActorNotMade { actor, text, error } => {
+                let error = postcard::to_stdvec(&error).unwrap_or_default().into();
+                self.event(Event::ActorNotMade { actor, text, error }, ctx);
+            }
             ToGcs::ActorPlaced { run, node } => self.event(Event::ActorPlaced { run, node }, ctx),
             ToGcs::ActorReady { run, node, process, worker, pid } => {
                 let actor = ActorNo(crate::actor::host::number(run.actor));

@@ -11,11 +11,13 @@ pub(crate) mod refs;
 use std::sync::Arc;
 
 use actinic_transport::{ActorNo, Grant, NodeId, PeerAddr, ProcessId, Token};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::credit::Window;
 use crate::api::error::Error;
 use crate::events::{TaskEvents, TaskKey, TaskRow};
+use crate::gcs::core::bytes_field;
 pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, WorkerId};
 use crate::owner::Ran;
@@ -317,6 +319,17 @@ pub(crate) enum ToGcs {
     CreateActor {
         spec: Arc<ActorSpec>,
         from: PeerAddr,
+    },
+    /// The constructor's arguments of an actor that was asked for are ready, or never will be.
+    ActorArguments {
+        actor: ActorId,
+        #[serde(with = "bytes_field")]
+        creation: Bytes,
+    },
+    ActorNotMade {
+        actor: ActorId,
+        text: String,
+        error: Error,
     },
     ActorPlaced {
         run: ActorRun,

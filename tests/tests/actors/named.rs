@@ -50,6 +50,11 @@ fn gets_and_calls(name: String) -> actinic::Result<i64> {
 }
 
 #[actinic::remote]
+fn reads(counter: Handle<Counter>) -> actinic::Result<i64> {
+    counter.get().blocking()
+}
+
+#[actinic::remote]
 fn gets(name: String) -> Handle<Counter> {
     get(&name)
 }
@@ -160,6 +165,48 @@ both! {
         let last = third.add(1);
         assert!(matches!(refused.await.unwrap_err(), Error::InvalidArgument { .. }));
         assert_eq!((waits.await?, last.await?), (2, 3));
+    }
+
+    /// A name is had at once, also while an argument of the constructor is still made.
+    async fn a_name_is_had_before_the_constructors_arguments(cluster) {
+        let gate = Gate::new();
+        let made = Counter::options().name("early").remote(Counter::remote(5).wait_for(gate.path()));
+        // Its request may still be on its way.
+        let mut found = actinic::get_actor::<Counter>("early").await;
+        while found.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            found = actinic::get_actor::<Counter>("early").await;
+        }
+        let found = found?;
+        assert_eq!(found, made);
+        assert!(actinic::list_named_actors().await?.iter().any(|(_, name)| name == "early"));
+        let again = Counter::options().name("early").get_if_exists(true).remote(Counter::remote(7).wait_for(gate.path()));
+        let taken = Counter::options().name("early").remote(9);
+        assert!(matches!(taken.get().await.unwrap_err(), Error::InvalidArgument { .. }));
+        let calls = [found.add(1), again.add(1), made.add(1)];
+        let waits = actinic::get(&calls[0]).timeout(Duration::from_millis(50)).await.unwrap_err();
+        assert!(waits.to_string().contains("DEPENDENCIES_UNREADY"), "{waits}");
+        gate.open();
+        let mut sums = actinic::get(&calls).await?;
+        sums.sort_unstable();
+        assert_eq!(sums[2] - sums[0], 2, "one actor had all the calls");
+        assert_eq!(again, made);
+    }
+
+    /// Whoever found an actor hears why it was not made.
+    async fn an_argument_that_failed_is_told_to_whoever_found_the_actor(cluster) {
+        let gate = Gate::new();
+        let first = Counter::remote(0);
+        let late = first.wait_for(gate.path());
+        let made = Counter::options().name("unmade").remote(&late);
+        let elsewhere = reads::remote(&made);
+        actinic::kill(&first).await?;
+        for call in [made.get(), elsewhere] {
+            let error = actinic::get(&call).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+        }
+        assert_eq!(Handle::state(&made), ActorState::Dead);
+        gate.open();
     }
 
     /// A second handle of an actor that is killed meanwhile is one of a new actor.

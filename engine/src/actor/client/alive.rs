@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError};
 
 use actinic_transport::Lane;
 
-use super::{ASKED, Caller, Client, ENDED, WAITS};
+use super::{Caller, Client};
 use crate::api::error::{Error, Result};
 use crate::object::RawRef;
-use crate::protocol::{AskGcs, ToGcs};
+use crate::protocol::ToGcs;
 
 impl Client {
     /// One more handle in this process.
@@ -124,43 +124,8 @@ impl Client {
         if self.told_stop.swap(true, Ordering::SeqCst) {
             return;
         }
-        if self.ends_unasked("it was stopped (intended exit)") {
-            // Others may have handles, and wait for what the GCS says of it.
-            let (process, actor) = (Arc::clone(&self.process), self.id);
-            return self.process.spawn(async move {
-                let kill = AskGcs::Kill { actor, no_restart: true };
-                let _ = crate::api::named::ask_gcs(&process, kill).await;
-            });
-        }
         let actor = self.real.get().map_or(self.id, |real| real.id);
         self.process.tell_gcs(ToGcs::StopActor { actor });
-    }
-
-    /// The GCS is not asked for it before the arguments of its constructor are ready.
-    pub(crate) fn waits_for_arguments(&self) {
-        self.asked.store(WAITS, Ordering::SeqCst);
-    }
-
-    /// The GCS is about to be asked for it; `false` if it has ended before.
-    pub(crate) fn may_be_asked_for(&self) -> bool {
-        self.asked.compare_exchange(WAITS, ASKED, Ordering::SeqCst, Ordering::SeqCst) != Err(ENDED)
-    }
-
-    /// The GCS was asked for it: what was said before that is said again.
-    pub(crate) fn was_asked_for(&self) {
-        if self.told_stop.load(Ordering::SeqCst) {
-            self.process.tell_gcs(ToGcs::StopActor { actor: self.id });
-        }
-    }
-
-    /// Ends an actor that the GCS does not know; `false` if it may know it.
-    pub(crate) fn ends_unasked(self: &Arc<Self>, why: &str) -> bool {
-        if self.asked.compare_exchange(WAITS, ENDED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            return false;
-        }
-        let why = format!("{} was never made: {why}, before its constructor's arguments were ready", self.describe());
-        self.die(Error::actor_died(why));
-        true
     }
 
     /// This process is about to ask the GCS for it.

@@ -16,13 +16,10 @@ impl Client {
     /// What the GCS says of the actor.
     pub(crate) fn news(self: &Arc<Self>, news: &ActorNews) {
         let info = &news.info;
-        if info.state != ActorState::DependenciesUnready {
-            self.unborn.store(false, Ordering::Release);
-        }
+        self.unborn.store(false, Ordering::Release);
         match &info.found {
             Some(found) if found.id != self.id => return self.is_another(found, news),
-            _ if info.state != ActorState::DependenciesUnready => self.is_itself(),
-            _ => {}
+            _ => self.is_itself(),
         }
         let mut state = self.lock();
         if matches!(state.at, At::Dead(_)) || is_stale((state.incarnation, state.state), (info.incarnation, info.state))

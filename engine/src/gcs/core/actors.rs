@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actinic_transport::{Address, NodeId};
+use bytes::Bytes;
 
 use super::table::{Actor, Waiting};
 use super::{
@@ -59,7 +60,7 @@ impl GcsCore {
                 }
                 if self.early_kills.contains(&spec.id) {
                     self.finish(number, DeathReason::Killed);
-                } else {
+                } else if !spec.waits() {
                     self.place_new(number);
                 }
                 self.reply_created(number, reply);
@@ -98,10 +99,11 @@ impl GcsCore {
 
     fn insert_actor(&mut self, spec: Arc<ActorSpec>) -> u64 {
         let (id, owner) = (spec.id, spec.owner);
+        let state = if spec.waits() { ActorState::DependenciesUnready } else { ActorState::PendingCreation };
         let row = ActorRow {
             number: 0,
             spec,
-            state: ActorState::PendingCreation,
+            state,
             incarnation: 0,
             attempt: 0,
             restarts: 0,
@@ -123,6 +125,29 @@ impl GcsCore {
         }
         self.mark_changed(number);
         number
+    }
+
+    /// The constructor's arguments of an actor are ready: it is placed. It may have ended meanwhile, or another have its name.
+    pub(super) fn actor_arguments(&mut self, id: ActorId, creation: Bytes) {
+        let Some(number) = self.unready(id) else { return };
+        if let Some(actor) = self.actors.get_mut(number) {
+            Arc::make_mut(&mut actor.row.spec).creation = creation;
+            actor.row.state = ActorState::PendingCreation;
+        }
+        self.mark_changed(number);
+        self.place_new(number);
+    }
+
+    pub(super) fn actor_not_made(&mut self, id: ActorId, text: String, error: Bytes) {
+        if let Some(number) = self.unready(id) {
+            self.finish(number, DeathReason::ConstructorError { text, error });
+        }
+    }
+
+    /// An actor whose constructor's arguments are not ready.
+    fn unready(&self, id: ActorId) -> Option<u64> {
+        let number = self.actors.number(id)?;
+        self.actors.get(number).filter(|actor| actor.row.state == ActorState::DependenciesUnready).map(|_| number)
     }
 
     /// Places an actor that was just asked for: one that can never be placed is refused.
@@ -253,7 +278,8 @@ impl GcsCore {
         let actor = self.actors.get(number).map_or(id, |actor| actor.row.spec.id);
         if no_restart {
             self.end_now(number, DeathReason::Killed);
-        } else {
+        } else if self.unready(actor).is_none() {
+            // Of one that is not ready nothing runs that could be killed.
             self.kill_run(number);
             self.lose(number, DeathReason::Killed);
         }
@@ -268,6 +294,9 @@ impl GcsCore {
         let Some(actor) = self.actors.get_mut(number) else { return };
         if actor.row.state == ActorState::Dead || actor.stopping.is_some() {
             return;
+        }
+        if actor.row.state == ActorState::DependenciesUnready && reason == DeathReason::Stopped {
+            return self.finish(number, reason);
         }
         actor.stopping = Some(reason);
         let alive = (actor.row.state == ActorState::Alive).then(|| actor.row.run());

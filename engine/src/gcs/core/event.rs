@@ -42,8 +42,12 @@ pub(crate) enum Event {
     /// One owner of a process has ended, and the process goes on.
     OwnerDied { owner: OwnerId },
 
-    /// An owner asks for an actor whose constructor's arguments are ready.
+    /// An owner asks for an actor. It has its name at once, and is placed when its constructor's arguments are ready.
     CreateActor { spec: Arc<ActorSpec>, reply: ReplyId },
+    /// They are: the encoded constructor call.
+    ActorArguments { actor: ActorId, creation: Bytes },
+    /// They never will be: the text of an argument's error, and the encoded error.
+    ActorNotMade { actor: ActorId, text: String, error: Bytes },
     /// A raylet has admitted a run: what it holds is counted there from its next report on.
     ActorPlaced { run: ActorRun, node: NodeId },
     /// A run's constructor has finished.

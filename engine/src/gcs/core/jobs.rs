@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use actinic_transport::{NodeId, ProcessId};
 
 use super::nodes::owners_of;
-use super::{Action, DeathReason, GcsCore, JobRow};
+use super::{Action, ActorState, DeathReason, GcsCore, JobRow};
 use crate::ids::{ActorId, JobId, OwnerId};
 
 impl GcsCore {
@@ -78,7 +78,8 @@ impl GcsCore {
         }
         for number in self.actors.of_owners(range.clone()) {
             let Some(actor) = self.actors.get_mut(number) else { continue };
-            if !actor.row.spec.detached {
+            // Who else would give it its constructor's arguments?
+            if !actor.row.spec.detached || actor.row.state == ActorState::DependenciesUnready {
                 let owner = actor.row.spec.owner;
                 self.end_now(number, DeathReason::OwnerDied { owner });
             }

@@ -302,6 +302,9 @@ impl GcsCore {
     pub(crate) fn why_pending(&self, id: ActorId) -> Option<String> {
         let actor = self.actors.get(self.actors.number(id)?)?;
         match &actor.waiting {
+            _ if actor.row.state == super::ActorState::DependenciesUnready => {
+                Some("its constructor's arguments are not ready".to_owned())
+            }
             Waiting::Class(_) => Some(self.why_waits(&actor.row.spec)),
             Waiting::Until(at) => Some(format!(
                 "it crashed in its constructor {} times in a row; the next attempt is in {:.1} s",

@@ -171,15 +171,22 @@ pub(crate) struct ActorSpec {
     pub(crate) fails: bool,
     /// Whether it has a process of its own.
     pub(crate) isolation: Isolation,
-    /// The encoded constructor call; dropped when the actor is dead.
+    /// The encoded constructor call: empty until its arguments are ready, and when the actor is dead.
     #[serde(with = "bytes_field")]
     pub(crate) creation: Bytes,
+}
+
+impl ActorSpec {
+    /// Whether its constructor's arguments are not ready: [`super::Event::ActorArguments`] follows.
+    pub(crate) fn waits(&self) -> bool {
+        self.creation.is_empty()
+    }
 }
 
 /// Where an actor is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum ActorState {
-    /// Its owner has not asked for it yet, as the constructor's arguments are not ready.
+    /// Its constructor's arguments are not ready, or its owner has not asked for it yet.
     DependenciesUnready,
     /// It waits for a node, or its constructor has not finished.
     PendingCreation,
@@ -327,7 +334,7 @@ pub(crate) struct ActorRun {
 }
 
 /// `Bytes` as a serde field.
-pub(super) mod bytes_field {
+pub(crate) mod bytes_field {
     use bytes::Bytes;
     use serde::{Deserializer, Serializer, de};
 

@@ -308,9 +308,12 @@ fn check(core: &GcsCore) {
             Waiting::Until(at) => assert!(delayed.insert((*at, row.number))),
             Waiting::No => {}
         }
-        assert_eq!(actor.on_node as u8 + (actor.waiting != Waiting::No) as u8, u8::from(!dead), "exactly one place");
+        let unready = row.state == ActorState::DependenciesUnready;
+        assert_eq!(unready, !dead && row.spec.waits(), "GCS-13");
+        let places = [actor.on_node, actor.waiting != Waiting::No, unready];
+        assert_eq!(places.into_iter().filter(|is| *is).count(), usize::from(!dead), "exactly one place");
         assert!(!dead || actor.watchers.is_empty() && !actor.owner_watches && row.spec.creation.is_empty());
-        assert!(dead || row.spec.detached || !core.is_owner_dead(row.spec.owner), "GCS-6");
+        assert!(dead || row.spec.detached && !unready || !core.is_owner_dead(row.spec.owner), "GCS-6");
     }
     for node in core.nodes.values() {
         assert_eq!(node.actors, on_nodes.remove(&node.row.id).unwrap_or_default());

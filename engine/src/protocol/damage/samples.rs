@@ -359,6 +359,8 @@ fn to_gcs() -> Vec<ToGcs> {
         ToGcs::ActorDied { run, node, how: Gone::Broken, text: text(), owner: Some(owner()) },
         ToGcs::StopActor { actor: actor() },
         ToGcs::HandlesGone { actor: actor() },
+        ToGcs::ActorArguments { actor: actor(), creation: Bytes::from_static(b"creation") },
+        ToGcs::ActorNotMade { actor: actor(), text: text(), error: error() },
         ToGcs::Subscribe { actor: actor(), owner: Some(owner()), to: peer() },
         ToGcs::TaskEvents(Box::new(events::told())),
     ]

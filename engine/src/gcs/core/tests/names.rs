@@ -182,3 +182,82 @@ fn an_actor_that_ends_gives_up_its_name() {
     assert_eq!(world.reason(1), DeathReason::OutOfScope);
     assert_eq!(world.look_up("a", "ns").unwrap().id, actor_id(2));
 }
+
+/// An actor as it is asked for while its constructor's arguments are not ready.
+fn unready(n: u128, name: &str) -> ActorSpec {
+    ActorSpec { creation: Bytes::new(), ..named(n, name) }
+}
+
+fn arguments(n: u128) -> Event {
+    Event::ActorArguments { actor: actor_id(n), creation: Bytes::from_static(b"args") }
+}
+
+/// An actor has its name before its constructor's arguments are ready, and is placed when they are.
+#[test]
+fn a_name_is_had_before_the_arguments() {
+    let mut world = World::new(1);
+    assert!(matches!(world.create(unready(1, "a")), Reply::Created(_)));
+    assert!(world.placed().is_empty());
+    assert_eq!(world.look_up("a", "ns").unwrap().state, ActorState::DependenciesUnready);
+    assert!(world.core.why_pending(actor_id(1)).unwrap().contains("arguments"));
+    let Reply::Refused(death) = world.create(named(2, "a")) else { panic!("the name is taken") };
+    assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::NameTaken { .. } }));
+    let get = ActorSpec { get_if_exists: true, ..unready(3, "a") };
+    assert!(matches!(world.create(get), Reply::Existing(_)));
+    world.tell(arguments(3));
+    assert!(world.placed().is_empty(), "those are of one that is not made");
+    world.tell(arguments(1));
+    let (node, run) = world.placed()[0];
+    world.ready(node, run);
+    assert_eq!(world.row(1).state, ActorState::Alive);
+    world.tell(arguments(1));
+    assert!(world.placed().is_empty(), "they come once");
+}
+
+/// Whatever ends one that waits for its arguments, these make nothing any more.
+#[test]
+fn what_waits_for_arguments_ends_like_any_other() {
+    let ends: [(fn(&mut World), fn(&DeathReason) -> bool); 5] = [
+        (|world| drop(world.kill(1, true)), |reason| *reason == DeathReason::Killed),
+        (|world| _ = world.tell(Event::StopActor { actor: actor_id(1) }), |reason| *reason == DeathReason::Stopped),
+        (
+            |world| _ = world.tell(Event::JobEnded { job: job_id(1) }),
+            |reason| *reason == DeathReason::JobEnded { job: job_id(1) },
+        ),
+        (
+            |world| _ = world.tell(Event::OwnerDied { owner: owner(1, 1) }),
+            |reason| *reason == DeathReason::JobEnded { job: job_id(1) },
+        ),
+        (
+            |world| {
+                let error = Bytes::from_static(b"error");
+                world.tell(Event::ActorNotMade { actor: actor_id(1), text: "bad".to_owned(), error });
+            },
+            |reason| matches!(reason, DeathReason::ConstructorError { text, .. } if text == "bad"),
+        ),
+    ];
+    for (end, is_reason) in ends {
+        let mut world = World::new(1);
+        world.create(ActorSpec { max_restarts: -1, ..unready(1, "a") });
+        end(&mut world);
+        assert!(is_reason(&world.reason(1)), "{:?}", world.reason(1));
+        assert!(world.look_up("a", "ns").is_none());
+        world.tell(arguments(1));
+        assert!(world.placed().is_empty() && world.row(1).state == ActorState::Dead);
+    }
+}
+
+/// A kill that lets it restart ends nothing of one that waits; one without handles is made, and ends.
+#[test]
+fn what_waits_for_arguments_outlives_a_restart_and_its_handles() {
+    let mut world = World::new(1);
+    world.create(ActorSpec { max_restarts: 1, ..unready(1, "a") });
+    assert!(matches!(world.kill(1, false), Reply::Killed { ending: None, .. }));
+    assert_eq!((world.row(1).state, world.row(1).restarts), (ActorState::DependenciesUnready, 0));
+    world.tell(Event::HandlesGone { actor: actor_id(1) });
+    assert_eq!(world.row(1).state, ActorState::DependenciesUnready);
+    world.tell(arguments(1));
+    let (node, run) = world.placed()[0];
+    world.ready(node, run);
+    assert_eq!(world.ended(), [(node, run, EndHow::AfterCalls)]);
+}

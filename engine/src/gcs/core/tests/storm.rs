@@ -215,6 +215,15 @@ impl Cluster {
             let spec = self.specs[self.chance.below(self.specs.len())].clone();
             return self.tell(Event::CreateActor { spec: Arc::new(spec), reply: ReplyId(0) });
         }
+        if self.chance.one_in(4) {
+            let actor = self.some_actor();
+            let event = if self.chance.one_in(5) {
+                Event::ActorNotMade { actor, text: "bad".to_owned(), error: Bytes::new() }
+            } else {
+                Event::ActorArguments { actor, creation: Bytes::from_static(b"args") }
+            };
+            return self.tell(event);
+        }
         self.last_actor += 1;
         let (process, chance) = (self.some_process(), &mut self.chance);
         let hold = cpus(chance.of(&[0, 0, 1, 2]));
@@ -234,6 +243,7 @@ impl Cluster {
             shape: hold.union(&cpus(1)),
             hold,
             scheduling,
+            creation: if chance.one_in(4) { Bytes::new() } else { Bytes::from_static(b"args") },
             ..spec(self.last_actor)
         };
         self.specs.push(spec.clone());
@@ -395,11 +405,14 @@ impl Cluster {
                     assert!(self.world.core.why_pending(row.spec.id).is_some(), "who waits can say for what");
                     let fits = self.raylets.values().any(|raylet| row.spec.shape.fits(&raylet.free));
                     let bound = matches!(row.spec.scheduling, Scheduling::NodeAffinity { .. });
-                    assert!(bound || !fits, "GCS-8: {row:?} waits for nothing");
+                    let unready = row.state == ActorState::DependenciesUnready;
+                    assert!(bound || unready || !fits, "GCS-8: {row:?} waits for nothing");
                 }
             }
             assert!(
-                row.spec.detached || row.state == ActorState::Dead || !self.world.core.is_owner_dead(row.spec.owner)
+                row.spec.detached && !row.spec.waits()
+                    || row.state == ActorState::Dead
+                    || !self.world.core.is_owner_dead(row.spec.owner)
             );
         }
         assert!(running.is_empty());
