@@ -8,7 +8,7 @@
 //! Invariants:
 //! - EVENTS-1: events never delay what they are about: at every place there is a bound, above which they are dropped.
 //! - EVENTS-2: what was dropped is counted, and the count reaches whoever asks.
-//! - EVENTS-3: the events of an attempt arrive in their order, and nothing of it comes after its end.
+//! - EVENTS-3: the events of an attempt arrive in their order, but for a look that its end overtook: what ended stays so.
 //! - EVENTS-4: what a process was told of before it asks is in the answer: see `Process::tell_all_events`.
 
 mod live;

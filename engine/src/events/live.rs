@@ -44,11 +44,11 @@ pub(crate) struct Live {
 
 impl Live {
     /// Which numbers are to be looked at for the first time; `next` will be given next. If not `all`, those only that had
-    /// been given at the last look: most tasks end before they are that old.
+    /// been given at the last look, and so many at most: most tasks end before they are that old.
     pub(crate) fn begin(&mut self, next: u64, all: bool) -> Range<u64> {
         let old = std::mem::replace(&mut self.given, next);
-        let end = if all { next } else { old };
-        self.looked..end.min(self.looked.saturating_add(LOOK_MAX)).max(self.looked)
+        let end = if all { next } else { old.min(self.looked.saturating_add(LOOK_MAX)) };
+        self.looked..end.max(self.looked)
     }
 
     pub(crate) fn has_room(&self) -> bool {

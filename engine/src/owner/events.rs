@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api::error::Error;
 use crate::events::{Chunk, Doing, Due, Live, Note, Place, Recorder, Run};
 use crate::owner::dispatch::KeyIx;
 use crate::owner::{Core, Link, Owner};
 use crate::task::{Task, What};
+
+/// So many numbers are gone through under one lock of the owner's.
+const SLICE: u64 = 10_000;
 
 /// What an owner has noted, and what it told of those that go on.
 #[derive(Default)]
@@ -75,33 +78,57 @@ impl Owner {
     }
 
     fn has_events(&self) -> bool {
-        let mut recorder = self.events.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        if recorder.as_ref().is_some_and(|recorder| recorder.is_empty()) {
-            *recorder = None;
+        {
+            let mut recorder = self.events.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*recorder {
+                Some(held) if !held.is_empty() => return true,
+                _ => *recorder = None,
+            }
         }
-        let live = self.events.live.lock().unwrap_or_else(PoisonError::into_inner);
-        recorder.is_some() || live.wants_look(self.seq.load(Ordering::Acquire))
+        // Not under the recorder's lock, which is taken under this one.
+        self.live().wants_look(self.seq.load(Ordering::Acquire))
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.events.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what those do that have not ended, where it has changed: those that are older than a step, or `all`.
     pub(crate) fn look_at_live(self: &Arc<Self>, all: bool) {
-        let mut live = self.events.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut live = self.live();
+        self.find_new(&mut live, all);
+        for (task, attempt, doing) in self.changed(&mut live) {
+            self.note(&task, attempt, doing.note(), None);
+            live.tell(task.seq, attempt, doing);
+        }
+    }
+
+    /// Goes through tasks for the first time, a slice at a time: whoever submits does not wait for long.
+    fn find_new(&self, live: &mut Live, all: bool) {
         let new = live.begin(self.seq.load(Ordering::Acquire), all);
-        let mut changed: Vec<(Arc<Task>, u32, Doing)> = Vec::new();
-        let mut calls = Vec::new();
-        {
+        let mut begin = new.start;
+        while begin < new.end && live.has_room() {
+            let end = new.end.min(begin + SLICE);
             let core = self.lock();
-            let mut below = new.end;
-            for (seq, task) in core.tasks.range(new) {
+            for (seq, task) in core.tasks.range(begin..end) {
                 if !live.has_room() {
-                    below = seq;
-                    break;
+                    return live.looked(seq);
                 }
                 if self.notes(task) && !task.is_over() {
                     live.add(seq);
                 }
             }
-            live.looked(below);
+            live.looked(end);
+            begin = end;
+        }
+    }
+
+    /// Those that do something else than was told last.
+    fn changed(&self, live: &mut Live) -> Vec<(Arc<Task>, u32, Doing)> {
+        let mut changed = Vec::new();
+        let mut calls = Vec::new();
+        {
+            let core = self.lock();
             let look = Look::new(&core);
             let mut texts = HashMap::new();
             for seq in live.numbers().collect::<Vec<_>>() {
@@ -131,10 +158,7 @@ impl Owner {
                 changed.push((task, attempt, doing));
             }
         }
-        for (task, attempt, doing) in changed {
-            self.note(&task, attempt, doing.note(), None);
-            live.tell(task.seq, attempt, doing);
-        }
+        changed
     }
 }
 

@@ -217,7 +217,8 @@ fn a_name_is_had_before_the_arguments() {
 /// Whatever ends one that waits for its arguments, these make nothing any more.
 #[test]
 fn what_waits_for_arguments_ends_like_any_other() {
-    let ends: [(fn(&mut World), fn(&DeathReason) -> bool); 5] = [
+    type End = (fn(&mut World), fn(&DeathReason) -> bool);
+    let ends: [End; 5] = [
         (|world| drop(world.kill(1, true)), |reason| *reason == DeathReason::Killed),
         (|world| _ = world.tell(Event::StopActor { actor: actor_id(1) }), |reason| *reason == DeathReason::Stopped),
         (
