@@ -49,6 +49,7 @@ mod start;
 pub mod state;
 mod task;
 pub mod testing;
+pub mod util;
 mod value;
 mod wait;
 mod worker;

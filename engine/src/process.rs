@@ -631,6 +631,8 @@ impl Process {
     /// An owner of this process ends: what it owned fails, and others are told.
     pub(crate) fn end_owner(self: &Arc<Self>, owner: &Arc<Owner>, why: &str) {
         owner.die(why);
+        // Before its death: what had ended stays as it ended.
+        self.tell_events_of(owner);
         self.tell_raylet(self.id.node, ToRaylet::OwnerDied { owner: owner.id });
         self.tell_gcs(ToGcs::OwnerDied { owner: owner.id });
     }
@@ -640,10 +642,11 @@ impl Process {
         match message {
             ToOwner::Actors(rows) => {
                 for news in rows {
-                    self.hear_of_creation(&news);
+                    // In this order: who keeps something for a creation looks afterwards whether that is over.
                     if let Some(client) = self.client(news.info.id) {
                         client.news(&news);
                     }
+                    self.hear_of_creation(&news);
                 }
             }
             ToOwner::ActorWaits { actor, text } => {

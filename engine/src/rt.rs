@@ -140,7 +140,12 @@ fn nowhere() -> Arc<Owner> {
 }
 
 pub(crate) fn orphan_client(entry: &'static ActorEntry, error: Error) -> Arc<Client> {
-    let limits = crate::actor::client::ClientLimits { max_concurrency: 1, max_pending: -1, max_task_retries: 0 };
+    let limits = crate::actor::client::ClientLimits {
+        max_concurrency: 1,
+        max_pending: -1,
+        max_task_retries: 0,
+        task_events: true,
+    };
     let process = Arc::clone(&nowhere().process);
     let id = crate::ids::ActorId(process.env.uuid());
     let client = Client::new(id, entry, process, limits, None);

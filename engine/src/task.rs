@@ -356,8 +356,9 @@ impl Task {
         match task.life.outcome() {
             Outcome::First => {}
             Outcome::Again => {
-                task.owner.note_end(task, task.attempt(), run, None);
-                return task.owner.rebuilt(task, outcomes);
+                let outcomes: Vec<Resolved> = outcomes.take(task.returns() as usize).collect();
+                task.owner.note_end(task, task.attempt(), run, outcomes.iter().find_map(Resolved::error));
+                return task.owner.rebuilt(task, outcomes.into_iter());
             }
             Outcome::Late => {
                 for (index, outcome) in outcomes.enumerate() {

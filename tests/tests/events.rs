@@ -36,6 +36,24 @@ impl Adder {
         self.sum
     }
 
+    #[actinic::method(task_events = false)]
+    pub fn quiet(&self) {}
+
+    #[actinic::method(name = "many", retry_errors, max_task_retries = 1)]
+    pub fn panics_once(&self, tries: String) -> actinic::Result<u64> {
+        let tries = count_up(&tries);
+        assert!(tries > 1, "not at once");
+        Ok(tries)
+    }
+
+    pub fn hold_once(&self, tries: String, gate: String) -> u64 {
+        let tries = count_up(&tries);
+        if tries == 1 {
+            hold(&gate);
+        }
+        tries
+    }
+
     pub async fn wait(&self, gate: String) {
         while !std::path::Path::new(&gate).exists() {
             actinic::sleep(Duration::from_millis(2)).await.unwrap();
@@ -143,6 +161,45 @@ modes! {
         actinic::cancel(&gone).await?;
     }
 
+    /// A method can be left out, an actor with all its calls, or one of them.
+    1 CPUs, async fn calls_without_events_are_not_listed(cluster) {
+        let adder = Adder::remote();
+        adder.quiet().await?;
+        Handle::with(&adder, CallOptions::new().task_events(false).name("secret")).add(1).await?;
+        let quiet = Adder::options().task_events(false).remote();
+        quiet.add(1).await?;
+        let by_call = Handle::with(&quiet, CallOptions::new().task_events(true).name("told"));
+        by_call.add(1).await?;
+        let names: Vec<String> = tasks().await?.into_iter().map(|task| task.name).collect();
+        assert_eq!(names, ["told"]);
+    }
+
+    /// A method's name is what it is listed by; one that panics is tried again if its attribute says so.
+    1 CPUs, async fn a_methods_attributes_are_its_calls_own(cluster) {
+        let scratch = Scratch::new();
+        let adder = Adder::options().max_restarts(1).remote();
+        assert_eq!(adder.panics_once(scratch.file("tries")).await?, 2);
+        let all = named("many").await;
+        let states: Vec<_> = all.iter().map(|task| (task.attempt, task.state)).collect();
+        assert_eq!(states, [(0, TaskState::Failed), (1, TaskState::Finished)]);
+        assert!(all[0].error.as_ref().unwrap().contains("panicked"), "{all:?}");
+    }
+
+    /// An attempt that an actor's death ended is listed as one that failed.
+    2 CPUs, async fn a_call_that_is_retried_has_an_attempt_that_failed(cluster) {
+        let scratch = Scratch::new();
+        let adder = Adder::options().max_restarts(1).max_task_retries(1).remote();
+        let call = adder.hold_once(scratch.file("tries"), scratch.file("gate"));
+        until_counted(&scratch.file("tries"), 1).await;
+        until("Adder.hold_once", &[TaskState::Submitted]).await;
+        cluster.crash_actor(&adder).await?;
+        assert_eq!(call.await?, 2);
+        let all = named("Adder.hold_once").await;
+        let states: Vec<_> = all.iter().map(|task| (task.attempt, task.state)).collect();
+        assert_eq!(states, [(0, TaskState::Failed), (1, TaskState::Finished)]);
+        open_gate(&scratch.file("gate"));
+    }
+
     /// However many there are: each is listed or counted, and nothing is held up.
     2 CPUs, async fn of_very_many_tasks_each_is_listed_or_counted(cluster) {
         const MANY: i64 = 30_000;
@@ -164,6 +221,22 @@ async fn what_a_dead_worker_had_submitted_has_failed(cluster: TestCluster) -> ac
     let owner = until("holds_another", &[TaskState::Running]).await;
     assert_ne!(all[0].id.owner, owner[0].id.owner);
     cluster.kill_worker(owner[0].worker.unwrap()).await?;
+    outer.await.unwrap_err();
+    let all = until("holds", &[TaskState::Failed]).await;
+    assert!(all[0].error.as_ref().unwrap().contains("dead"), "{all:?}");
+    open_gate(&gate);
+    Ok(())
+}
+
+/// So have those of owners on a node that has died.
+#[actinic::test(num_cpus = 1)]
+async fn what_a_dead_node_had_submitted_has_failed(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (began, gate) = (scratch.file("began"), scratch.file("gate"));
+    let node = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    let outer = holds_another::options().resource("there", 1.0).max_retries(0).remote(&began, &gate);
+    until("holds", &[TaskState::Running]).await;
+    node.kill().await?;
     outer.await.unwrap_err();
     let all = until("holds", &[TaskState::Failed]).await;
     assert!(all[0].error.as_ref().unwrap().contains("dead"), "{all:?}");

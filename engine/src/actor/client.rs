@@ -183,6 +183,8 @@ pub(crate) struct ClientLimits {
     pub(crate) max_concurrency: u32,
     pub(crate) max_pending: i64,
     pub(crate) max_task_retries: i64,
+    /// Whether its calls are told of, unless they say otherwise.
+    pub(crate) task_events: bool,
 }
 
 impl Client {
@@ -228,7 +230,7 @@ impl Client {
             process,
             in_order: limits.max_concurrency <= 1,
             limits,
-            plain_meta: crate::api::calling::plain_meta(limits.max_task_retries),
+            plain_meta: crate::api::calling::plain_meta(limits.max_task_retries, limits.task_events),
             handles: AtomicU64::new(0),
             pending: (limits.max_pending >= 0)
                 .then(|| probably.as_ref().and_then(|probably| probably.pending.clone()).unwrap_or_default()),

@@ -58,10 +58,11 @@ impl RawHandle {
             .and_then(|options| options.max_task_retries)
             .or(plain.max_task_retries)
             .unwrap_or(client.limits.max_task_retries);
-        // The attribute's word on errors travels with them; only a call's own is the caller's to know.
-        let retry_errors = options.and_then(|options| options.retry_errors);
-        let name = options.and_then(|options| options.name.clone());
-        let meta = client.meta(retries, returns, name, retry_errors);
+        // What the attribute says of errors that are returned travels with them; panics are the caller's to know.
+        let retry_errors = options.and_then(|options| options.retry_errors).or(plain.retry_errors);
+        let name = options.and_then(|options| options.name.clone()).or_else(|| plain.name.clone());
+        let events = options.and_then(|options| options.task_events).or(plain.task_events);
+        let meta = client.meta(retries, returns, name, retry_errors, events.unwrap_or(client.limits.task_events));
         let call = ActorCall {
             client: Arc::clone(client),
             method,
@@ -95,32 +96,34 @@ impl Client {
         returns: u32,
         name: Option<String>,
         retry_errors: Option<bool>,
+        task_events: bool,
     ) -> Arc<Meta> {
-        if retries == self.limits.max_task_retries && returns == 1 && name.is_none() && retry_errors.is_none() {
+        let plain = retries == self.limits.max_task_retries && returns == 1 && task_events == self.limits.task_events;
+        if plain && name.is_none() && retry_errors.is_none() {
             return Arc::clone(&self.plain_meta);
         }
-        Arc::new(call_meta(retries, returns, name, retry_errors))
+        Arc::new(Meta { name, retry_errors, ..call_meta(retries, returns, task_events) })
     }
 }
 
 /// The options of calls that say nothing, of actors with so many retries: shared by most actors of a program.
-pub(crate) fn plain_meta(retries: i64) -> Arc<Meta> {
+pub(crate) fn plain_meta(retries: i64, task_events: bool) -> Arc<Meta> {
     static NO_RETRIES: std::sync::OnceLock<Arc<Meta>> = std::sync::OnceLock::new();
-    if retries == 0 {
-        return Arc::clone(NO_RETRIES.get_or_init(|| Arc::new(call_meta(0, 1, None, None))));
+    if retries == 0 && task_events {
+        return Arc::clone(NO_RETRIES.get_or_init(|| Arc::new(call_meta(0, 1, true))));
     }
-    Arc::new(call_meta(retries, 1, None, None))
+    Arc::new(call_meta(retries, 1, task_events))
 }
 
 /// The options of a call, as a task has them.
-fn call_meta(retries: i64, returns: u32, name: Option<String>, retry_errors: Option<bool>) -> Meta {
+fn call_meta(retries: i64, returns: u32, task_events: bool) -> Meta {
     Meta {
-        name,
+        name: None,
         shape: Shape::none(),
         max_retries: retries,
         returns: Some(returns),
         isolation: crate::api::options::Isolation::default(),
-        task_events: true,
-        retry_errors,
+        task_events,
+        retry_errors: None,
     }
 }

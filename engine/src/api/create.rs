@@ -9,7 +9,7 @@ use crate::actor::client::{ActorName, Client, ClientLimits};
 use crate::api::error::{Error, Result};
 use crate::api::options::{ActorOptions, Lifetime, OnInfeasible, Scheduling};
 use crate::api::scope;
-use crate::call::Args;
+use crate::call::{Args, INLINE_LIMIT, INLINE_TOTAL};
 use crate::gcs::core as gcs;
 use crate::ids::ActorId;
 use crate::object::Resolved;
@@ -36,6 +36,7 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
         max_concurrency,
         max_pending: options.max_pending_calls.unwrap_or(-1),
         max_task_retries: options.max_task_retries.unwrap_or(0),
+        task_events: options.task_events.unwrap_or(true),
     };
     let client = new_client(&owner, entry, &options, id, limits);
     client.is_asked_for();
@@ -126,6 +127,7 @@ fn prepare(
         max_restarts: options.max_restarts.unwrap_or(0),
         max_task_retries: options.max_task_retries.unwrap_or(0),
         max_pending_calls: options.max_pending_calls.unwrap_or(-1),
+        task_events: options.task_events.unwrap_or(true),
         max_concurrency,
         shape,
         hold,
@@ -144,21 +146,32 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
         spec.lifeline = Some(lifeline.id());
         client.set_lifeline(lifeline);
     }
-    let input = match owner.input(args) {
-        Ok(input) => input,
-        Err(error) => return client.die(not_made(client, error)),
-    };
     let restarts = spec.max_restarts != 0;
-    let waits = !input.dependencies.is_empty();
-    if !waits {
-        match creation(owner, client, entry, &input, restarts) {
-            Ok(creation) => spec.creation = creation,
-            Err(error) => return client.die(error),
-        }
+    let input = owner.input(args).map_err(|error| not_made(client, error));
+    let is_ready = |input: &Input| input.dependencies.iter().all(|dependency| dependency.slot().get_unseen().is_some());
+    let (input, made) = match input {
+        Ok(input) if is_ready(&input) => (None, Some(creation(owner, client, entry, &input, restarts))),
+        Ok(input) => (Some(input), None),
+        Err(error) => (None, Some(Err(error))),
+    };
+    if let Some(Ok(creation)) = &made {
+        spec.creation = creation.clone();
     }
     owner.process.tell_gcs(ToGcs::CreateActor { spec: Arc::new(spec), from: owner.process.address() });
-    if waits {
+    if let Some(input) = input {
         give_arguments(owner, client, entry, input, restarts);
+    } else if let Some(Err(error)) = made {
+        will_not_be(owner, client, error);
+    }
+}
+
+/// Arguments of the constructor failed. Others hear of it from the GCS; this process need not wait for that, unless another
+/// actor may be meant.
+fn will_not_be(owner: &Arc<Owner>, client: &Arc<Client>, error: Error) {
+    let (actor, text) = (client.id, error.to_string());
+    owner.process.tell_gcs(ToGcs::ActorNotMade { actor, text, error: error.clone() });
+    if !client.is_open() {
+        client.die(error);
     }
 }
 
@@ -177,11 +190,7 @@ fn give_arguments(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static Acto
         let actor = client.id;
         match creation(&owner, &client, entry, &input, restarts) {
             Ok(creation) => owner.process.tell_gcs(ToGcs::ActorArguments { actor, creation }),
-            Err(error) => {
-                // Others hear of it from the GCS; this process need not wait for that.
-                owner.process.tell_gcs(ToGcs::ActorNotMade { actor, text: error.to_string(), error: error.clone() });
-                client.die(error);
-            }
+            Err(error) => will_not_be(&owner, &client, error),
         }
         if !client.is_wanted() {
             // It ended meanwhile, and the news of that came before there was something to let go of.
@@ -222,8 +231,10 @@ fn creation(
         kept.push(object);
         WirePart::Object(id)
     };
+    let mut room = INLINE_TOTAL;
     let parts = input.dependencies.iter().zip(&resolved).map(|(dependency, resolved)| match resolved {
-        Resolved::Value(value) if value.size() <= crate::call::INLINE_LIMIT && value.refs().is_empty() => {
+        Resolved::Value(value) if value.size() <= INLINE_LIMIT.min(room) && value.refs().is_empty() => {
+            room -= value.size();
             WirePart::Value(WireValue::of(value))
         }
         _ => {

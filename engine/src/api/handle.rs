@@ -217,6 +217,7 @@ struct WireHandle {
     max_concurrency: u32,
     max_pending: i64,
     max_task_retries: i64,
+    task_events: bool,
     name: Option<ActorName>,
     lifeline: Option<Lifeline>,
 }
@@ -253,6 +254,7 @@ impl<A: Actor> Serialize for Handle<A> {
             max_concurrency: client.limits.max_concurrency,
             max_pending: client.limits.max_pending,
             max_task_retries: client.limits.max_task_retries,
+            task_events: client.limits.task_events,
             name: client.name.as_deref().cloned(),
             lifeline: lifeline.map(Lifeline),
         };
@@ -275,6 +277,7 @@ impl<'de, A: Actor> Deserialize<'de> for Handle<A> {
             max_concurrency: wire.max_concurrency,
             max_pending: wire.max_pending,
             max_task_retries: wire.max_task_retries,
+            task_events: wire.task_events,
         };
         let lifeline = wire.lifeline.map(|lifeline| lifeline.0);
         let name = wire.name.map(Arc::new);
@@ -313,6 +316,7 @@ pub(super) fn limits_of(spec: &ActorSpec) -> ClientLimits {
         max_concurrency: spec.max_concurrency,
         max_pending: spec.max_pending_calls,
         max_task_retries: spec.max_task_retries,
+        task_events: spec.task_events,
     }
 }
 

@@ -46,8 +46,11 @@ impl Live {
     /// Which numbers are to be looked at for the first time; `next` will be given next. If not `all`, those only that had
     /// been given at the last look, and so many at most: most tasks end before they are that old.
     pub(crate) fn begin(&mut self, next: u64, all: bool) -> Range<u64> {
+        if all {
+            return self.looked..next.max(self.looked);
+        }
         let old = std::mem::replace(&mut self.given, next);
-        let end = if all { next } else { old.min(self.looked.saturating_add(LOOK_MAX)) };
+        let end = old.min(self.looked.saturating_add(LOOK_MAX));
         self.looked..end.max(self.looked)
     }
 
@@ -55,14 +58,15 @@ impl Live {
         self.told.len() < LIVE_MAX
     }
 
-    /// A task has not ended that is looked at for the first time.
+    /// A task goes on of which nothing was told.
     pub(crate) fn add(&mut self, seq: u64) {
-        self.told.insert(seq, None);
+        self.told.entry(seq).or_insert(None);
     }
 
-    /// The numbers below were gone through.
+    /// The numbers below were gone through. Of those given since the last look some may be on their way into the table:
+    /// they are gone through once more.
     pub(crate) fn looked(&mut self, below: u64) {
-        self.looked = self.looked.max(below);
+        self.looked = self.looked.max(below.min(self.given));
     }
 
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
@@ -103,8 +107,9 @@ mod tests {
         live.add(3);
         live.looked(10);
         assert!(live.wants_look(10));
-        assert_eq!(live.begin(15, true), 10..15, "whoever asks is told of new ones too");
-        live.looked(15);
+        assert_eq!(live.begin(20, true), 10..20, "whoever asks is told of new ones too");
+        live.looked(20);
+        assert_eq!(live.begin(15, true), 15..15, "those of before were gone through, later ones may come late");
         assert!(live.wants_look(15), "3 has not ended");
         live.ended(3);
         assert!(!live.wants_look(15) && live.wants_look(16));

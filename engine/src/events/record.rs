@@ -1,6 +1,6 @@
 //! What an owner has noted and not told: pure.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,13 @@ use crate::task::{Meta, Task, What};
 
 /// So many events are told together at most.
 pub(crate) const CHUNK: usize = 4096;
-/// The text of an error is kept up to so many bytes.
+/// The text of an error is kept up to so many bytes...
 const TEXT_MAX: usize = 2048;
+/// ... until the texts of a chunk have so many all together; then up to so many.
+const TEXTS_MAX: usize = 256 << 10;
+const TEXT_SHORT: usize = 100;
+/// The same of a name.
+const NAME_MAX: usize = 200;
 /// What is shared is found again among so many.
 const KNOWN: usize = 8;
 
@@ -32,6 +37,12 @@ impl Note<'_> {
     }
 }
 
+/// The text's beginning, of at most so many bytes.
+fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=text.len().min(bytes)).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
+}
+
 /// What is called, by what it is at home.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Code {
@@ -41,6 +52,15 @@ enum Code {
 }
 
 impl Code {
+    /// A place for it among so many.
+    fn place(self) -> usize {
+        match self {
+            Code::Function(index) => index % KNOWN,
+            Code::Method(actor, id) => (actor.0.as_u64_pair().1 ^ id) as usize % KNOWN,
+            Code::None => 0,
+        }
+    }
+
     fn of(what: &What) -> Code {
         match what {
             What::Function(entry) => Code::Function(entry.index()),
@@ -59,13 +79,6 @@ pub(crate) struct Chunk {
     pub(crate) texts: Vec<String>,
 }
 
-impl Chunk {
-    /// How many attempts it tells the end of.
-    pub(crate) fn ends(&self) -> u64 {
-        self.events.iter().filter(|event| event.step.is_end()).count() as u64
-    }
-}
-
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Recorder {
@@ -74,23 +87,30 @@ pub(crate) struct Recorder {
     /// Where some kinds are in the last chunk; whatever is not found here is listed there once more.
     kinds: [Option<(Arc<Meta>, Code, u32)>; KNOWN],
     places: [Option<(Place, u32)>; KNOWN],
+    /// The bytes of the texts in the last chunk.
+    text_bytes: usize,
+    /// Those of which it was noted that they go on: their ends are noted however many others there are, or they would
+    /// be shown as going on for ever.
+    open: HashSet<u64>,
     dropped: u64,
 }
 
 impl Recorder {
-    /// Notes something of an attempt, unless `room` notes are held already: an end is counted then. Failures have a
-    /// little more room than the rest.
-    pub(crate) fn note(&mut self, task: &Task, attempt: u32, at: Duration, note: Note<'_>, room: usize) {
+    /// Notes something of an attempt, unless `room` notes are held already (`false`): an end is counted then. Failures
+    /// have a little more room than the rest.
+    pub(crate) fn note(&mut self, task: &Task, attempt: u32, at: Duration, note: Note<'_>, room: usize) -> bool {
         let room = if let Note::Failed(..) = note { room + room / 8 } else { room };
-        if self.held() >= room {
+        if self.held() >= room && !(note.is_end() && self.open.contains(&task.seq)) {
             // What it does before its end is told by its end.
             self.dropped += u64::from(note.is_end());
-            return;
+            return false;
+        }
+        if !note.is_end() {
+            self.open.insert(task.seq);
         }
         if self.last.events.len() >= CHUNK {
-            self.full.push_back(std::mem::take(&mut self.last));
-            self.kinds = Default::default();
-            self.places = Default::default();
+            let full = self.take_last();
+            self.full.push_back(full);
         }
         let kind = self.kind(task);
         let step = match note {
@@ -103,6 +123,19 @@ impl Recorder {
         };
         let at = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         self.last.events.push(Event { seq: task.seq, at, attempt, kind, step });
+        true
+    }
+
+    /// A task goes on no more, and its end was noted.
+    pub(crate) fn closed(&mut self, seq: u64) {
+        self.open.remove(&seq);
+    }
+
+    fn take_last(&mut self) -> Chunk {
+        self.kinds = Default::default();
+        self.places = Default::default();
+        self.text_bytes = 0;
+        std::mem::take(&mut self.last)
     }
 
     /// How many notes it holds.
@@ -110,14 +143,14 @@ impl Recorder {
         self.full.len() * CHUNK + self.last.events.len()
     }
 
-    /// Whether it has anything to tell.
+    /// Whether it has nothing to tell.
     pub(crate) fn is_empty(&self) -> bool {
         self.last.events.is_empty() && self.full.is_empty() && self.dropped == 0
     }
 
-    /// Ends of which nothing will be told.
-    pub(crate) fn lost(&mut self, count: u64) {
-        self.dropped += count;
+    /// Whether it can be forgotten.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_empty() && self.open.is_empty()
     }
 
     /// Gives out what was noted first, and how many ends were not noted since it did so last; `None` if there is nothing.
@@ -125,22 +158,18 @@ impl Recorder {
         if self.is_empty() {
             return None;
         }
-        let chunk = self.full.pop_front().unwrap_or_else(|| {
-            self.kinds = Default::default();
-            self.places = Default::default();
-            std::mem::take(&mut self.last)
-        });
+        let chunk = self.full.pop_front().unwrap_or_else(|| self.take_last());
         Some((chunk, std::mem::take(&mut self.dropped)))
     }
 
     fn kind(&mut self, task: &Task) -> u32 {
         let code = Code::of(&task.what);
-        let at = (Arc::as_ptr(&task.meta).addr() / size_of::<Meta>()) % KNOWN;
+        let at = code.place();
         match &self.kinds[at] {
             Some((meta, known, kind)) if *known == code && Arc::ptr_eq(meta, &task.meta) => *kind,
             _ => {
                 let actor = if let What::Method(call) = &task.what { Some(call.client.real().id) } else { None };
-                let kind = push(&mut self.last.kinds, Kind { name: task.name(), actor });
+                let kind = push(&mut self.last.kinds, Kind { name: cut(&task.name(), NAME_MAX).to_owned(), actor });
                 self.kinds[at] = Some((Arc::clone(&task.meta), code, kind));
                 kind
             }
@@ -161,10 +190,13 @@ impl Recorder {
     }
 
     fn text(&mut self, text: &str) -> u32 {
-        let text = &text[..(0..=text.len().min(TEXT_MAX)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)];
+        let text = cut(text, if self.text_bytes < TEXTS_MAX { TEXT_MAX } else { TEXT_SHORT });
         match self.last.texts.last() {
             Some(last) if last == text => self.last.texts.len() as u32 - 1,
-            _ => push(&mut self.last.texts, text.to_owned()),
+            _ => {
+                self.text_bytes += text.len();
+                push(&mut self.last.texts, text.to_owned())
+            }
         }
     }
 
@@ -178,3 +210,6 @@ fn push<T>(all: &mut Vec<T>, one: T) -> u32 {
     all.push(one);
     all.len() as u32 - 1
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! What the GCS knows of tasks: pure.
 //!
 //! Invariants:
-//! - TABLE-1: there are at most `max` rows; those that ended first go first, and one that has not ended never goes.
+//! - TABLE-1: there are at most `max` rows, and half as many that have not ended; those that ended first go first, and one
+//!   that has not ended never goes.
 //! - TABLE-2: an attempt that ended stays as it ended.
 //! - TABLE-3: every attempt that was told of is listed, or counted as dropped.
 
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use actinic_transport::ProcessId;
+use actinic_transport::{NodeId, ProcessId};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{Event, Kind, Place, Step, TaskEvents, Took};
@@ -61,6 +62,8 @@ struct Rows {
 pub(crate) struct TaskTable {
     max: usize,
     len: usize,
+    /// How many have not ended.
+    live: usize,
     /// The number that each owner has here.
     numbers: BTreeMap<OwnerId, u64>,
     owners: BTreeMap<u64, Rows>,
@@ -76,6 +79,7 @@ impl TaskTable {
         TaskTable {
             max,
             len: 0,
+            live: 0,
             numbers: BTreeMap::new(),
             owners: BTreeMap::new(),
             next: 0,
@@ -91,7 +95,7 @@ impl TaskTable {
 
     /// Takes in what an owner tells; what names nothing is left out.
     pub(crate) fn take(&mut self, told: TaskEvents) {
-        self.dropped += told.dropped;
+        self.dropped = self.dropped.saturating_add(told.dropped);
         let shared = Shared {
             kinds: told.kinds.into_iter().map(Arc::new).collect(),
             places: told.places.into_iter().map(Arc::new).collect(),
@@ -122,7 +126,8 @@ impl TaskTable {
         let key = (event.seq, event.attempt);
         let rows = self.owners.entry(number).or_insert_with(|| Rows { owner, job, all: BTreeMap::new() });
         if !rows.all.contains_key(&key) {
-            if self.len >= self.max && !self.make_room(number) {
+            let too_many = !event.step.is_end() && self.live >= self.max / 2;
+            if too_many || (self.len >= self.max && !self.make_room(number)) {
                 self.dropped += u64::from(event.step.is_end());
                 return;
             }
@@ -137,11 +142,13 @@ impl TaskTable {
             let rows = self.owners.entry(number).or_insert_with(|| Rows { owner, job, all: BTreeMap::new() });
             rows.all.insert(key, row);
             self.len += 1;
+            self.live += 1;
         }
         let row = self.owners.get_mut(&number).and_then(|rows| rows.all.get_mut(&key));
         let Some(row) = row.filter(|row| !row.state.has_ended()) else { return };
         row.happened(event, shared);
         if row.state.has_ended() {
+            self.live -= 1;
             self.ended.push_back((number, event.seq, event.attempt));
         }
     }
@@ -171,27 +178,27 @@ impl TaskTable {
     }
 
     /// Owners have ended, and with them what they had submitted.
-    fn end_where(&mut self, ended: impl Fn(OwnerId, JobId) -> bool, text: &str, at: u64) {
+    fn end_where(&mut self, ended: impl Fn(OwnerId) -> bool, text: &str, at: u64) {
         let text: Arc<str> = text.into();
-        for (number, rows) in self.owners.iter_mut().filter(|(_, rows)| ended(rows.owner, rows.job)) {
+        for (number, rows) in self.owners.iter_mut().filter(|(_, rows)| ended(rows.owner)) {
             for ((seq, attempt), row) in rows.all.iter_mut().filter(|(_, row)| !row.state.has_ended()) {
                 row.end(TaskState::Failed, at, None, Some(Arc::clone(&text)));
+                self.live -= 1;
                 self.ended.push_back((*number, *seq, *attempt));
             }
         }
     }
 
     pub(crate) fn owner_ended(&mut self, owner: OwnerId, at: u64) {
-        self.end_where(|other, _| other == owner, "its owner is dead", at);
+        self.end_where(|other| other == owner, "its owner is dead", at);
     }
 
     pub(crate) fn process_ended(&mut self, process: ProcessId, at: u64) {
-        self.end_where(|owner, _| owner.process == process, "its owner's process is dead", at);
+        self.end_where(|owner| owner.process == process, "its owner's process is dead", at);
     }
 
-    pub(crate) fn job_ended(&mut self, job: JobId, at: u64) {
-        // What detached actors submit goes on, and is told of by owners that live.
-        self.end_where(|owner, of| of == job && owner.number == 0, "its job has ended", at);
+    pub(crate) fn node_ended(&mut self, node: NodeId, at: u64) {
+        self.end_where(|owner| owner.node() == node, "its owner's node is dead", at);
     }
 
     /// At most `count` rows behind `after`.
@@ -230,15 +237,11 @@ impl Row {
     fn happened(&mut self, event: &Event, shared: &Shared) {
         let at = event.at;
         match event.step {
-            Step::Depends => self.waits(TaskState::PendingArgs, at, None),
-            Step::Waits { text } => self.waits(TaskState::PendingNode, at, shared.text(text)),
-            Step::Sent { place } => {
-                self.waits(TaskState::Submitted, at, None);
-                self.place = shared.place(place);
-            }
+            Step::Depends => self.waits(TaskState::PendingArgs, at, None, None),
+            Step::Waits { text } => self.waits(TaskState::PendingNode, at, shared.text(text), None),
+            Step::Sent { place } => self.waits(TaskState::Submitted, at, None, shared.place(place)),
             Step::Runs { place } => {
-                self.waits(TaskState::Running, at, None);
-                self.place = shared.place(place);
+                self.waits(TaskState::Running, at, None, shared.place(place));
                 self.started = Some(self.started.unwrap_or(at));
             }
             Step::Finished { took } => self.end(TaskState::Finished, at, took.map(|took| (took, shared)), None),
@@ -248,10 +251,13 @@ impl Row {
         }
     }
 
-    fn waits(&mut self, state: TaskState, at: u64, text: Option<Arc<str>>) {
+    fn waits(&mut self, state: TaskState, at: u64, text: Option<Arc<str>>, place: Option<Arc<Place>>) {
         if self.state != state {
             self.since = at;
+            // It may have been given back by where it had begun to all appearance.
+            self.started = None;
         }
+        self.place = place;
         self.state = state;
         self.text = text;
     }

@@ -14,10 +14,11 @@ use crate::protocol::ToGcs;
 
 /// How often it is told.
 const STEP: Duration = Duration::from_millis(500);
-/// So many chunks are told in one step: what a process does beyond that is dropped, once it holds [`HELD_MAX`].
-const STEP_CHUNKS: usize = 5;
-/// What the owners of a process hold at most, all together.
+/// So many events are told in one step: what a process does beyond that is dropped, once it holds [`HELD_MAX`].
+const STEP_EVENTS: usize = 5 * CHUNK;
+/// What the owners of a process hold at most, all together; but each may hold a few.
 const HELD_MAX: usize = 100_000;
+const HELD_EACH: usize = 64;
 
 /// What a process tells of its owners' tasks.
 pub(crate) struct Recording {
@@ -26,6 +27,8 @@ pub(crate) struct Recording {
     /// How many notes each owner may hold.
     room: AtomicUsize,
     owners: Mutex<Owners>,
+    /// Held while something is told, so that what is noted first is told first. Locked before all the others.
+    telling: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -42,6 +45,7 @@ impl Recording {
             on: env.var("ACTINIC_TASK_EVENTS").is_none_or(|value| value != "0"),
             room: AtomicUsize::new(HELD_MAX),
             owners: Mutex::default(),
+            telling: Mutex::default(),
         }
     }
 
@@ -57,8 +61,12 @@ impl Recording {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn telling(&self) -> MutexGuard<'_, ()> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn share_room(&self, owners: usize) {
-        self.room.store((HELD_MAX / owners.max(1)).max(CHUNK), Ordering::Relaxed);
+        self.room.store((HELD_MAX / owners.max(1)).max(HELD_EACH), Ordering::Relaxed);
     }
 
     fn due(&self) -> Vec<Arc<Owner>> {
@@ -94,26 +102,33 @@ impl Process {
         for owner in &due {
             owner.look_at_live(false);
         }
-        let mut left = STEP_CHUNKS;
-        let mut told = true;
+        let telling = self.recording.telling();
+        let mut left = STEP_EVENTS;
+        let mut told = 0;
         // Each in turn, so that one which does much does not keep the others from telling.
-        while left > 0 && std::mem::take(&mut told) {
-            for owner in due.iter() {
-                if left > 0 && self.tell_chunk(owner) {
-                    told = true;
-                    left -= 1;
+        'step: loop {
+            let before = left;
+            for owner in &due {
+                if left == 0 {
+                    break 'step;
                 }
+                let events = self.tell_chunk(owner);
+                left = left.saturating_sub(events);
+                told += usize::from(events > 0);
+            }
+            if left == before {
+                break;
             }
         }
+        drop(telling);
         // Not under the lock, which whoever notes something takes too.
         let mut over: HashSet<_> = due.iter().filter(|owner| !owner.stays_due()).map(Arc::as_ptr).collect();
         let mut owners = self.recording.lock();
         // One that was over may be there once more by now.
         owners.due.retain(|owner| owner.strong_count() > 0 && !over.remove(&owner.as_ptr()));
         // Whoever told first waits longest next time.
-        if let Some(first) = (!owners.due.is_empty()).then(|| owners.due.remove(0)) {
-            owners.due.push(first);
-        }
+        let count = owners.due.len().max(1);
+        owners.due.rotate_left(told % count);
         self.recording.share_room(owners.due.len());
         owners.armed = !owners.due.is_empty();
         owners.armed
@@ -122,28 +137,39 @@ impl Process {
     /// Tells all that has happened until now, what goes on included: before somebody asks, or the job ends.
     pub(crate) fn tell_all_events(self: &Arc<Self>) {
         for owner in self.recording.due() {
-            owner.look_at_live(true);
-            while self.tell_chunk(&owner) {}
+            self.tell_events_of(&owner);
         }
     }
 
-    /// Tells what an owner noted first; `false` if there is nothing.
-    fn tell_chunk(self: &Arc<Self>, owner: &Arc<Owner>) -> bool {
-        let Some(gcs) = self.gcs.get() else { return false };
-        let Some((chunk, dropped)) = owner.give_events() else { return false };
-        if gcs.is_congested() {
-            owner.events_lost(dropped + chunk.ends());
-            return false;
+    /// Tells all that one owner has noted until now, and what goes on.
+    pub(crate) fn tell_events_of(self: &Arc<Self>, owner: &Arc<Owner>) {
+        owner.look_at_live(true);
+        let _telling = self.recording.telling();
+        // What is noted meanwhile is for the next time.
+        let mut left = owner.held_events();
+        while left > 0 {
+            match self.tell_chunk(owner) {
+                0 => break,
+                told => left = left.saturating_sub(told),
+            }
         }
+    }
+
+    /// Tells what an owner noted first; how much it was.
+    fn tell_chunk(self: &Arc<Self>, owner: &Arc<Owner>) -> usize {
+        // What cannot be told now stays, until there is no room for more.
+        let Some(gcs) = self.gcs.get().filter(|gcs| !gcs.is_congested()) else { return 0 };
+        let Some((chunk, dropped)) = owner.give_events() else { return 0 };
         let since = self.env.since_1970().saturating_sub(self.env.now());
         let since = u64::try_from(since.as_nanos()).unwrap_or(0);
         let Chunk { mut events, kinds, places, texts } = chunk;
         for event in &mut events {
             event.at = event.at.saturating_add(since);
         }
+        let count = events.len().max(1);
         let told = TaskEvents { owner: owner.id, job: owner.job, kinds, places, texts, events, dropped };
         gcs.tell(ToGcs::TaskEvents(Box::new(told)));
-        true
+        count
     }
 }
 

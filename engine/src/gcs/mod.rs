@@ -209,6 +209,9 @@ impl Gcs {
                 self.tell_raylet(node, ToRaylet::EndActor { run, kill: how == EndHow::Kill });
             }
             Action::SpreadNodes { to, rows } => {
+                for row in rows.iter().filter(|row| !row.state.is_up()) {
+                    self.tasks.node_ended(row.id, self.wall());
+                }
                 for node in to {
                     self.tell_raylet(node, ToRaylet::Nodes(rows.clone()));
                 }
@@ -346,7 +349,9 @@ impl Gcs {
                 self.event(Event::JobStarted { row }, ctx);
             }
             ToGcs::JobEnded { job } => {
-                self.tasks.job_ended(job, self.wall());
+                if let Some(row) = self.core.job(job) {
+                    self.tasks.owner_ended(row.driver, self.wall());
+                }
                 self.event(Event::JobEnded { job }, ctx);
             }
             ToGcs::ProcessDied { process } => {
@@ -406,7 +411,15 @@ impl Gcs {
                 self.peers.insert(to.id, to);
                 self.event(Event::Subscribe { actor, owner, to: process }, ctx);
             }
-            ToGcs::TaskEvents(told) => self.tasks.take(*told),
+            ToGcs::TaskEvents(told) => {
+                let owner = told.owner;
+                self.tasks.take(*told);
+                // Whoever saw its process end may have been quicker.
+                self.settle(ctx);
+                if self.core.is_owner_dead(owner) {
+                    self.tasks.owner_ended(owner, self.wall());
+                }
+            }
         }
     }
 

@@ -38,7 +38,7 @@ impl Owner {
         match error {
             None => self.note(task, attempt, Note::Finished(run), run),
             Some(error) => self.note(task, attempt, Note::Failed(run, &error.to_string()), run),
-        }
+        };
     }
 
     fn notes(&self, task: &Task) -> bool {
@@ -47,24 +47,35 @@ impl Owner {
             && matches!(task.what, What::Function(_) | What::Method(_))
     }
 
-    fn note(self: &Arc<Self>, task: &Task, attempt: u32, note: Note<'_>, run: Option<&Run>) {
+    /// `false` if there was no room for it.
+    fn note(self: &Arc<Self>, task: &Task, attempt: u32, note: Note<'_>, run: Option<&Run>) -> bool {
         let at = run.map_or_else(|| self.process.env.now(), |run| run.ended);
         let room = self.process.recording.room();
-        let mut recorder = self.events.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        recorder.get_or_insert_default().note(task, attempt, at, note, room);
-        drop(recorder);
+        let kept = self.recorder().get_or_insert_default().note(task, attempt, at, note, room);
         self.events_are_due();
+        kept
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Option<Box<Recorder>>> {
+        self.events.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was noted first, and how many ends were dropped since.
     pub(crate) fn give_events(&self) -> Option<(Chunk, u64)> {
-        self.events.recorder.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.give()
+        self.recorder().as_mut()?.give()
     }
 
-    /// Ends that were noted will not be told.
-    pub(crate) fn events_lost(&self, count: u64) {
-        let mut recorder = self.events.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        recorder.get_or_insert_default().lost(count);
+    /// How much was noted and not told.
+    pub(crate) fn held_events(&self) -> usize {
+        self.recorder().as_ref().map_or(0, |recorder| recorder.held() + usize::from(!recorder.is_empty()))
+    }
+
+    /// A task that has ended runs again: it is looked at once more.
+    pub(super) fn goes_on_again(self: &Arc<Self>, task: &Task) {
+        if self.notes(task) {
+            self.live().add(task.seq);
+            self.events_are_due();
+        }
     }
 
     /// Whether there is, or will be, something to tell. If not, the next that happens makes it due again.
@@ -79,9 +90,10 @@ impl Owner {
 
     fn has_events(&self) -> bool {
         {
-            let mut recorder = self.events.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut recorder = self.recorder();
             match &*recorder {
                 Some(held) if !held.is_empty() => return true,
+                Some(held) if !held.is_idle() => {}
                 _ => *recorder = None,
             }
         }
@@ -98,14 +110,18 @@ impl Owner {
         let mut live = self.live();
         self.find_new(&mut live, all);
         for (task, attempt, doing) in self.changed(&mut live) {
-            self.note(&task, attempt, doing.note(), None);
-            live.tell(task.seq, attempt, doing);
+            if self.note(&task, attempt, doing.note(), None) {
+                live.tell(task.seq, attempt, doing);
+            }
         }
     }
 
     /// Goes through tasks for the first time, a slice at a time: whoever submits does not wait for long.
     fn find_new(&self, live: &mut Live, all: bool) {
         let new = live.begin(self.seq.load(Ordering::Acquire), all);
+        if !live.has_room() {
+            self.forget_ended(live);
+        }
         let mut begin = new.start;
         while begin < new.end && live.has_room() {
             let end = new.end.min(begin + SLICE);
@@ -123,26 +139,46 @@ impl Owner {
         }
     }
 
+    /// Makes room for others.
+    fn forget_ended(&self, live: &mut Live) {
+        let ended: Vec<u64> = {
+            let core = self.lock();
+            let ended = |seq: &u64| core.tasks.get(*seq).is_none_or(|task| task.is_over());
+            live.numbers().filter(ended).collect()
+        };
+        self.ended(live, &ended);
+    }
+
+    /// These have ended, and it was noted.
+    fn ended(&self, live: &mut Live, seqs: &[u64]) {
+        let mut recorder = self.recorder();
+        for seq in seqs {
+            live.ended(*seq);
+            if let Some(recorder) = &mut *recorder {
+                recorder.closed(*seq);
+            }
+        }
+    }
+
     /// Those that do something else than was told last.
     fn changed(&self, live: &mut Live) -> Vec<(Arc<Task>, u32, Doing)> {
         let mut changed = Vec::new();
         let mut calls = Vec::new();
+        let mut ended = Vec::new();
         {
             let core = self.lock();
             let look = Look::new(&core);
             let mut texts = HashMap::new();
             for seq in live.numbers().collect::<Vec<_>>() {
                 let Some(task) = core.tasks.get(seq).filter(|task| !task.is_over()) else {
-                    live.ended(seq);
+                    ended.push(seq);
                     continue;
                 };
                 let attempt = task.attempt();
                 let told = live.told(seq, attempt);
                 if let What::Method(_) = &task.what {
                     // Its client has a lock of its own, under which this one may be taken.
-                    if !matches!(told, Some(Doing::Sent(_))) {
-                        calls.push(Arc::clone(task));
-                    }
+                    calls.push(Arc::clone(task));
                     continue;
                 }
                 let doing = look.at(&core, task, &mut texts);
@@ -151,6 +187,7 @@ impl Owner {
                 }
             }
         }
+        self.ended(live, &ended);
         for task in calls {
             let attempt = task.attempt();
             let doing = at_actor(&task);

@@ -223,6 +223,7 @@ impl Owner {
             (kept, mine)
         };
         tracing::warn!(target: "actinic", "results of {} are lost: it runs again", task.describe());
+        self.goes_on_again(task);
         let have = |(need, mine): (&Need, Option<RawRef>)| match need {
             Need::Mine(needed, index) => mine.ok_or_else(|| ObjectId { task: needed.id(), index: *index }),
             Need::Other(id) => self.process.held(*id).ok_or(*id),

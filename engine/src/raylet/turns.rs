@@ -130,6 +130,7 @@ mod tests {
             max_restarts: 0,
             max_task_retries: 0,
             max_pending_calls: -1,
+            task_events: true,
             max_concurrency: 1,
             shape: ResourceSet::new(),
             hold: ResourceSet::new(),

@@ -55,6 +55,11 @@ impl Client {
         self.askers.load(Ordering::Acquire) > 0 && state.waiting.any(caller, |task| self.is_open_call(task))
     }
 
+    /// Whether it is not known yet which actor is meant.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// The GCS has said that this is an actor of its own, or none: its calls are its own too.
     pub(super) fn is_itself(self: &Arc<Self>) {
         if !self.open.load(Ordering::Acquire) {
@@ -108,6 +113,7 @@ impl Client {
             max_concurrency: found.max_concurrency,
             max_pending: found.max_pending_calls,
             max_task_retries: found.max_task_retries,
+            task_events: found.task_events,
         };
         let process = &self.process;
         let (real, _) = process.client_or_new(found.id, || {

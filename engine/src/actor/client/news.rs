@@ -101,7 +101,9 @@ impl Client {
             if task.is_done() {
                 continue;
             }
+            let attempt = task.attempt();
             if task.next_attempt() {
+                task.owner.note_end(&task, attempt, None, Some(&self.lost(&task, why)));
                 again.entry(Client::call(&task).caller).or_default().push_back(task);
             } else {
                 self.fail_later(&task, why);
@@ -112,14 +114,19 @@ impl Client {
         }
     }
 
-    fn fail_later(&self, task: &Arc<Task>, why: &str) {
-        let error = Error::actor_unavailable(format!(
+    /// The error of a call whose incarnation is gone.
+    fn lost(&self, task: &Task, why: &str) -> Error {
+        Error::actor_unavailable(format!(
             "{} was lost on its way to {}: {why}; it may or may not have run",
             task.describe(),
             self.describe()
         ))
         .subject(task.describe())
-        .remedy("call again, or allow retries with `max_task_retries`");
+        .remedy("call again, or allow retries with `max_task_retries`")
+    }
+
+    fn fail_later(&self, task: &Arc<Task>, why: &str) {
+        let error = self.lost(task, why);
         let task = Arc::clone(task);
         // Waiters are told outside of the client's lock.
         self.process.defer(move || Task::finish_all(&task, Resolved::Error(error)));

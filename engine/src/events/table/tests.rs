@@ -77,12 +77,15 @@ fn what_an_owner_had_submitted_fails_with_it() {
 /// TABLE-1
 #[test]
 fn those_that_ended_make_room_and_others_do_not() {
-    let mut table = TaskTable::new(3);
-    table.take(told(1, vec![(1, 0, 1, Step::Depends), (2, 0, 2, FINISHED), (3, 0, 3, FINISHED), (4, 0, 4, FINISHED)]));
+    let mut table = TaskTable::new(4);
+    let ends = |seqs: [u64; 4]| seqs.map(|seq| (seq, 0, seq, FINISHED)).to_vec();
+    table.take(told(1, [vec![(1, 0, 1, Step::Depends)], ends([2, 3, 4, 5])].concat()));
     let numbers = |table: &TaskTable| table.page(None, 10).iter().map(|row| row.key.seq).collect::<Vec<_>>();
-    assert_eq!((numbers(&table), table.dropped()), (vec![1, 3, 4], 1));
-    table.take(told(2, vec![(5, 0, 5, Step::Depends), (6, 0, 6, Step::Depends), (7, 0, 7, FINISHED)]));
-    assert_eq!((numbers(&table), table.dropped()), (vec![1, 5, 6], 4), "nobody has ended who could go");
+    assert_eq!((numbers(&table), table.dropped()), (vec![1, 3, 4, 5], 1));
+    table.take(told(2, vec![(6, 0, 6, Step::Depends), (7, 0, 7, Step::Depends), (8, 0, 8, FINISHED)]));
+    assert_eq!((numbers(&table), table.dropped()), (vec![1, 5, 6, 8], 3), "half may go on, and two do");
+    table.take(told(2, vec![(7, 0, 9, FINISHED)]));
+    assert_eq!((numbers(&table), table.dropped()), (vec![1, 6, 7, 8], 4), "its end is listed all the same");
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl GcsCore {
     }
 
     /// Whether an owner was reported dead, or its process, or its node.
-    pub(super) fn is_owner_dead(&self, owner: OwnerId) -> bool {
+    pub(crate) fn is_owner_dead(&self, owner: OwnerId) -> bool {
         self.dead_owners.contains(&owner)
             || self.dead_processes.contains(&owner.process)
             || self.nodes.get(&owner.node()).is_some_and(|node| !node.row.state.is_up())

@@ -159,6 +159,8 @@ pub(crate) struct ActorSpec {
     pub(crate) max_task_retries: i64,
     /// How many unfinished calls a caller may have; -1 is without limit.
     pub(crate) max_pending_calls: i64,
+    /// Whether its calls are told of, unless they say otherwise.
+    pub(crate) task_events: bool,
     /// How many of its calls may overlap.
     pub(crate) max_concurrency: u32,
     /// What a node must have free to be chosen; at least `hold`.
@@ -259,6 +261,7 @@ impl ActorRow {
                 lifeline: spec.lifeline,
                 max_concurrency: spec.max_concurrency,
                 max_pending_calls: spec.max_pending_calls,
+                task_events: spec.task_events,
                 max_task_retries: spec.max_task_retries,
             })
         });
@@ -318,6 +321,7 @@ pub(crate) struct Found {
     pub(crate) max_concurrency: u32,
     /// How many unfinished calls a caller may have.
     pub(crate) max_pending_calls: i64,
+    pub(crate) task_events: bool,
     /// What its calls' retries default to.
     pub(crate) max_task_retries: i64,
 }

@@ -111,6 +111,7 @@ fn spec(n: u128) -> ActorSpec {
         max_restarts: 0,
         max_task_retries: 0,
         max_pending_calls: -1,
+        task_events: true,
         max_concurrency: 1,
         shape: cpus(1),
         hold: ResourceSet::default(),

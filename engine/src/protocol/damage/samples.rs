@@ -124,6 +124,7 @@ pub(crate) fn spec() -> Arc<ActorSpec> {
         max_restarts: -1,
         max_task_retries: 3,
         max_pending_calls: -1,
+        task_events: true,
         max_concurrency: 1000,
         shape: resources(),
         hold: ResourceSet::cpus(Quantity::whole(1)),
@@ -203,6 +204,7 @@ fn info() -> ActorInfo {
         lifeline: Some(object()),
         max_concurrency: 4,
         max_pending_calls: -1,
+        task_events: true,
         max_task_retries: 0,
     };
     ActorInfo {

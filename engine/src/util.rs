@@ -1,0 +1,3 @@
+//! What programs often need beside tasks and actors.
+
+pub use crate::state;
