@@ -192,9 +192,21 @@ modes! {
         actinic::cancel(&waits).await?;
         assert!(matches!(waits.await, Err(Error::TaskCancelled { .. })));
         until_counted(&over, 1).await;
+        let waits = completes_inside::remote(scratch.file("again"), scratch.file("done"), vec![late.clone()]);
+        until_counted(&scratch.file("again"), 1).await;
+        actinic::cancel(&waits).await?;
+        until_counted(&scratch.file("done"), 1).await;
         open_gate(&gate);
         assert_eq!(late.await?, 7);
     }
+}
+
+#[actinic::remote]
+fn completes_inside(begun: &str, over: &str, refs: Vec<ObjectRef<i64>>) -> usize {
+    count_up(begun);
+    let count = actinic::as_completed(&refs).blocking().count();
+    count_up(over);
+    count
 }
 
 /// A cancelled task that waited for what no node has leaves nothing behind.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::api::object_ref::Ref;
+use crate::api::op::{check_is_simulated, check_may_block};
 use crate::api::wait::WaitList;
 use crate::wait::Waiter;
 use crate::worker::host;
@@ -62,9 +63,19 @@ impl<R: Ref + Unpin> AsCompleted<R> {
         std::future::poll_fn(|cx| self.poll_one(cx)).await
     }
 
-    /// The refs as an iterator that waits on the calling thread.
+    /// The refs as an iterator that waits on the calling thread. In a task that is cancelled it ends.
+    ///
+    /// # Panics
+    ///
+    /// Where waiting would stop everything else: on a thread of an async runtime, and on a thread of one's own in a
+    /// simulated cluster. The text says what to do instead.
     pub fn blocking(self) -> impl Iterator<Item = R> {
         let mut this = self;
+        let process = this.refs.iter().flatten().next().map(|one| Arc::clone(one.raw_ref().0.process()));
+        let refused = check_may_block().and_then(|()| process.map_or(Ok(()), |process| check_is_simulated(&process)));
+        if let Err(error) = refused {
+            panic!("as_completed: {error}");
+        }
         (0..this.refs.len()).map_while(move |_| {
             let wake = Arc::new(NextWaker { parker: crate::env::Parker::current() });
             let waker = Waker::from(wake);
@@ -75,6 +86,9 @@ impl<R: Ref + Unpin> AsCompleted<R> {
                     return next;
                 }
                 blocked = blocked.or_else(|| host::current().map(|current| current.block()));
+                if host::with_current(|current| current.is_some_and(|current| current.job.is_cancelled())) {
+                    return None;
+                }
                 crate::env::park(None);
             }
         })

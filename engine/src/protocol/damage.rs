@@ -89,6 +89,28 @@ fn every_kind_of_message_is_read_as_it_was_written() {
     }
 }
 
+/// FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Two builds that write messages differently must not think that they understand each other.
+#[test]
+fn what_is_written_changes_only_with_the_revision() {
+    const WRITTEN: (u32, u64) = (5, 9_552_714_280_853_681_119);
+    // Of what has secrets or certificates, which differ each time, the number of the variant counts.
+    let (once, again) = (samples::all(), samples::all());
+    let mut all = Vec::new();
+    for (kind, again) in once.into_iter().zip(&again) {
+        all.extend_from_slice(kind.name.as_bytes());
+        for (one, other) in kind.samples.into_iter().zip(&again.samples) {
+            all.extend_from_slice(if one == *other { &one } else { &one[..1] });
+        }
+    }
+    let written = (crate::protocol::REVISION, hash(&all));
+    assert_eq!(written, WRITTEN, "a message is written in another way: raise REVISION, and note both here");
+}
+
 #[test]
 fn every_damaged_message_is_read_or_refused_without_a_panic() {
     const FLIPS: usize = 150;

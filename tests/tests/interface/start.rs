@@ -173,5 +173,10 @@ async fn blocking_on_a_runtime_is_an_error(cluster: TestCluster) -> actinic::Res
     for error in errors {
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
     }
+    let refs = [object];
+    let waits = std::panic::AssertUnwindSafe(|| actinic::as_completed(&refs).blocking().count());
+    let panics = std::panic::catch_unwind(waits).unwrap_err();
+    let text = panics.downcast_ref::<String>().unwrap();
+    assert!(text.contains("async runtime") && text.contains(".await"), "{text}");
     Ok(())
 }
