@@ -26,7 +26,7 @@ pub use crate::start::local;
 pub struct Resources {
     /// Logical CPUs; default the machine's.
     pub num_cpus: Option<f64>,
-    /// Logical GPUs; default 0.
+    /// Logical GPUs; default those that NVIDIA's driver shows, less what `CUDA_VISIBLE_DEVICES` hides.
     pub num_gpus: Option<f64>,
     /// Bytes of memory to schedule by.
     pub memory: Option<f64>,

@@ -1,7 +1,8 @@
 //! What is promised while user code holds its thread: the cluster answers all the same.
 //!
 //! A function spins here for longer than a node may be silent before it is declared dead, so that a node that lives at the
-//! end has sent heartbeats meanwhile. `ACTINIC_TEST_SPIN_SECS=30 cargo test --package actinic-tests promise` spins longer.
+//! end has sent heartbeats meanwhile. `ACTINIC_TEST_SPIN_SECS=30` spins longer, for one test at a time (`... --test all -- answered_while_a_short_function_spins::on_threads`):
+//! they take turns, and each has a minute.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use crate::support::*;
 const SPIN_SECS: u64 = 6;
 /// Each question is asked so often meanwhile.
 const ROUNDS: usize = 200;
-/// What is asked is answered within this time: the median, since a single answer may be late because the machine is busy.
+/// What is asked is answered within this time: nine of ten, since a single answer may be late because the machine is busy
+/// with other tests. An answer that user code held up would be late by what that spins.
 const PROMPT: Duration = Duration::from_millis(100);
 /// No answer takes longer. What spins never ends by itself, so a late answer is no luck.
 const LATE: Duration = Duration::from_secs(2);
@@ -37,9 +39,10 @@ impl Answers {
 
     fn were_prompt(mut self, question: &str) {
         self.0.sort();
-        let (median, last) = (self.0[self.0.len() / 2], self.0[self.0.len() - 1]);
-        println!("{question}: {} answers, median {median:?}, last {last:?}", self.0.len());
-        assert!(median <= PROMPT && last <= LATE, "{question}: median {median:?}, last {last:?}");
+        let (most, last) = (self.0[self.0.len() * 9 / 10], self.0[self.0.len() - 1]);
+        let late = self.0.iter().filter(|time| **time > PROMPT).count();
+        println!("{question}: {} answers, nine of ten within {most:?}, {late} late, the last {last:?}", self.0.len());
+        assert!(most <= PROMPT && last <= LATE, "{question}: nine of ten within {most:?}, the last {last:?}");
     }
 }
 
