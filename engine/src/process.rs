@@ -16,7 +16,6 @@ use crate::actor::client::{ActorName, Client};
 use crate::actor::host::ActorHost;
 use crate::actor::local::LocalThreads;
 use crate::api::error::{Error, Result};
-use crate::api::options::Isolation;
 use crate::env::Env;
 use crate::events::Recording;
 use crate::gcs::GcsLink;
@@ -173,7 +172,6 @@ impl Process {
                     shape: Shape::none(),
                     max_retries: 0,
                     returns: None,
-                    isolation: Isolation::default(),
                     task_events: false,
                     retry_errors: None,
                 }),

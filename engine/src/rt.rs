@@ -288,7 +288,6 @@ fn meta(options: TaskOptions) -> Result<Meta> {
         shape: Shape::new(resources, scheduling, options.on_infeasible == Some(OnInfeasible::Fail)),
         max_retries: options.max_retries.unwrap_or_else(default_retries),
         returns: None,
-        isolation: options.isolation.unwrap_or_default(),
         task_events: options.task_events.unwrap_or(true),
         retry_errors: options.retry_errors,
     })

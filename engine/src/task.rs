@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::actor::client::{ActorCall, Client};
 use crate::api::error::Error;
-use crate::api::options::Isolation;
 use crate::events::Run;
 use crate::ids::{ActorId, TaskId};
 use crate::object::{RawRef, Resolved, Slot};
@@ -28,7 +27,6 @@ pub(crate) struct Meta {
     /// Attempts beyond the first after system faults; -1 for ever.
     pub(crate) max_retries: i64,
     pub(crate) returns: Option<u32>,
-    pub(crate) isolation: Isolation,
     pub(crate) task_events: bool,
     /// Overrides what the worker says of an error: all are retried, or none.
     pub(crate) retry_errors: Option<bool>,
@@ -41,7 +39,6 @@ impl Meta {
             shape: self.shape.clone(),
             max_retries: self.max_retries,
             returns: Some(returns),
-            isolation: self.isolation,
             task_events: self.task_events,
             retry_errors: self.retry_errors,
         }

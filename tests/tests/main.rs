@@ -16,6 +16,7 @@ mod events;
 mod faults;
 mod harness;
 mod interface;
+mod library;
 mod limits;
 mod lineage;
 mod objects;

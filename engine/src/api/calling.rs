@@ -122,7 +122,6 @@ fn call_meta(retries: i64, returns: u32, task_events: bool) -> Meta {
         shape: Shape::none(),
         max_retries: retries,
         returns: Some(returns),
-        isolation: crate::api::options::Isolation::default(),
         task_events,
         retry_errors: None,
     }

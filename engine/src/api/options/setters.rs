@@ -56,7 +56,8 @@ macro_rules! __actinic_shared_setters {
             $this
         }
 
-        /// Whether it has a process to itself; default `Isolation::Process`.
+        /// Whether an actor has a process to itself; default `Isolation::Process`. A task has its worker to itself while it
+        /// runs, whatever is said here.
         #[must_use]
         #[inline]
         pub fn isolation(mut $this, isolation: $crate::__private::Isolation) -> Self {
