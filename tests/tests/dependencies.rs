@@ -61,6 +61,16 @@ impl Two {
     pub fn refuse(&self, value: i64) -> Result<i64, Refused> {
         Err(Refused(value))
     }
+    pub fn refuse_after(&self, running: String, gate: String) -> Result<i64, Refused> {
+        count_up(&running);
+        hold(&gate);
+        Err(Refused(1))
+    }
+    pub fn crash_after(&self, running: String, gate: String) -> i64 {
+        count_up(&running);
+        hold(&gate);
+        actinic::testing::crash()
+    }
     pub fn crash(&self) -> i64 {
         actinic::testing::crash()
     }
@@ -129,6 +139,41 @@ modes! {
         assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
         open_gate(&gate);
         assert_eq!(slow.await?, 1);
+    }
+
+    /// DEP-03: a call that fails, or ends its actor, while a `get` waits for it and for what takes long, is raised at once,
+    /// wherever it stands in the list.
+    2 CPUs, async fn get_raises_what_fails_while_it_waits(cluster) {
+        let scratch = Scratch::new();
+        let gate = scratch.file("gate");
+        let task = held::remote(scratch.file("task"), &gate, 1);
+        until_counted(&scratch.file("task"), 1).await;
+        for (round, crashes, last) in [(0, false, false), (1, false, true), (2, true, false), (3, true, true)] {
+            let (running, fails) = (scratch.file(&format!("running {round}")), scratch.file(&format!("fails {round}")));
+            let two = Two::options().max_restarts(0).remote();
+            // What ends an actor ends its other calls too: there the slow one is a task.
+            let slow = if crashes { task.clone() } else { two.hold(&running, &gate) };
+            let failing = if crashes { two.crash_after(&running, &fails) } else { two.refuse_after(&running, &fails) };
+            until_counted(&running, if crashes { 1 } else { 2 }).await;
+            let refs = if last { [slow.clone(), failing] } else { [failing, slow.clone()] };
+            let mut getting = std::pin::pin!(actinic::get(&refs).timeout(SOON).into_future());
+            let early = tokio::time::timeout(Duration::from_millis(50), &mut getting).await;
+            assert!(early.is_err(), "both are pending when it begins: {early:?}");
+            open_gate(&fails);
+            let begun = Instant::now();
+            let error = getting.await.unwrap_err();
+            let took = begun.elapsed();
+            if crashes {
+                assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+            } else {
+                assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(1)), "{error:?}");
+            }
+            assert!(took < Duration::from_secs(1), "{took:?}");
+            let still = actinic::get(&slow).timeout(Duration::ZERO).await.unwrap_err();
+            assert!(matches!(still, Error::GetTimeout { .. }), "the slow one holds: {still:?}");
+        }
+        open_gate(&gate);
+        assert_eq!(task.await?, 1);
     }
 
     /// DEP-04: a call that ends its actor's worker is `ActorDied`, and so is what depends on it.
@@ -244,4 +289,39 @@ modes! {
     1 CPUs, async fn sync_tasks_nest_sixty_four_deep_on_one_cpu(cluster) {
         assert_eq!(deep_sync::remote(64).await?, 64);
     }
+}
+
+/// DEP-06: a failure that nobody reads is said once, of a task and of an actor's call; what is read is not said, in itself
+/// or as the failure of what depends on it; and nothing is said where that is switched off.
+#[test]
+fn only_what_nobody_reads_is_reported() {
+    let test = "dependencies::fails_read_and_unread";
+    let said = alone(test, &[]);
+    assert_eq!(said.matches("unread failure").count(), 2, "{said}");
+    for unread in ["refused: 71", "refused: 72"] {
+        assert_eq!(said.matches(unread).count(), 1, "{unread}: {said}");
+    }
+    assert!(!said.contains("refused: 8"), "{said}");
+    assert_eq!(alone(test, &[("ACTINIC_IGNORE_UNREAD_ERRORS", "1")]).matches("unread failure").count(), 0);
+}
+
+#[actinic::test(num_cpus = 1)]
+#[ignore = "another test runs it in a process of its own"]
+async fn fails_read_and_unread(cluster: TestCluster) -> actinic::Result<()> {
+    let two = Two::remote();
+    let unread = [refuse::remote(71), two.refuse(72)];
+    for one in &unread {
+        one.done().await?;
+    }
+    drop(unread);
+    for (value, read) in [(81, refuse::remote(81)), (82, two.refuse(82))] {
+        assert_eq!(read.await.unwrap_err().downcast_ref::<Refused>(), Some(&Refused(value)));
+    }
+    for (value, upstream) in [(83, refuse::remote(83)), (84, two.refuse(84))] {
+        let dependent = add::remote(&upstream, 1);
+        drop(upstream);
+        assert_eq!(dependent.await.unwrap_err().downcast_ref::<Refused>(), Some(&Refused(value)));
+    }
+    drop(two);
+    cluster.idle().await
 }

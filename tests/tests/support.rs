@@ -148,3 +148,17 @@ pub(crate) fn refuse(value: i64) -> Result<i64, Refused> {
 pub(crate) fn whereabouts() -> (actinic::NodeId, u32) {
     (actinic::context().node_id(), std::process::id())
 }
+
+/// Runs an ignored test of this program in a process of its own, with these variables of the engine's and no others; what
+/// it said.
+pub(crate) fn alone(test: &str, vars: &[(&str, &str)]) -> String {
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ACTINIC_")) {
+        program.env_remove(name);
+    }
+    let args = ["--exact", test, "--ignored", "--nocapture"];
+    let ran = program.args(args).envs(vars.iter().copied()).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    said
+}
