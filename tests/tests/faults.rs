@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actinic::prelude::*;
-use actinic::testing::{TestCluster, eventually};
+use actinic::testing::{Message, TestCluster, eventually};
 
 use crate::support::*;
 
@@ -55,6 +55,24 @@ fn fails_with(file: &str, number: i64, times: u64) -> Result<u64, Refused> {
 #[actinic::remote]
 fn panics(text: &str) -> i64 {
     panic!("it said {text}")
+}
+
+#[actinic::remote]
+async fn panics_later(text: &str) -> i64 {
+    tokio::task::yield_now().await;
+    panic!("it said {text}")
+}
+
+/// Panics with what is no text.
+#[actinic::remote]
+fn panics_with_a_number() -> i64 {
+    std::panic::panic_any(5_u8)
+}
+
+#[actinic::remote]
+async fn panics_later_with_a_number() -> i64 {
+    tokio::task::yield_now().await;
+    std::panic::panic_any(5_u8)
 }
 
 #[actinic::remote]
@@ -154,6 +172,137 @@ modes! {
         assert!(text.contains("it said no") && text.contains("faults.rs") && text.contains("panics"), "{text}");
         assert_eq!(whereabouts::remote().await?, before);
     }
+
+    /// FAI-07: so is one of an async task that had waited, and one whose payload is no text; the place is said all the
+    /// same.
+    1 CPUs, async fn a_panic_of_any_kind_ends_its_task_only(cluster) {
+        let before = whereabouts::remote().await?;
+        let all = [
+            ("it said later", "panics_later", panics_later::remote("later")),
+            ("no text", "panics_with_a_number", panics_with_a_number::remote()),
+            ("no text", "panics_later_with_a_number", panics_later_with_a_number::remote()),
+        ];
+        for (said, name, task) in all {
+            let error = actinic::get(&task).timeout(SOON).await.unwrap_err();
+            let text = format!("{error:?}");
+            assert!(matches!(error, Error::Task { .. }), "{text}");
+            assert!(text.contains(said) && text.contains("faults.rs") && text.contains(name), "{text}");
+        }
+        assert_eq!(whereabouts::remote().await?, before);
+    }
+}
+
+/// FAI-01: the number of attempts that a program's environment gives is what a task has that says nothing, a nested one
+/// too.
+#[test]
+fn the_environment_says_how_often_tasks_are_tried() {
+    for test in ["faults::runs_twice_on_threads", "faults::runs_twice_on_processes"] {
+        alone(test, &[("ACTINIC_TASK_MAX_RETRIES", "1")]);
+    }
+}
+
+async fn runs_twice(cluster: &TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (plain, inside) = (scratch.file("plain"), scratch.file("inside"));
+    let error = actinic::get(&always_crashes::remote(&plain)).timeout(SOON).await.unwrap_err();
+    assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+    let error = actinic::get(&gets_a_crash::remote(&inside, None)).timeout(SOON).await.unwrap_err();
+    assert!(matches!(error.root_cause(), Error::WorkerCrashed { .. }), "{error:?}");
+    assert_eq!((counted(&plain), counted(&inside)), (2, 2));
+    // Who says something else is not told by it.
+    for (retries, runs) in [(0, 1), (2, 3)] {
+        let file = scratch.file(&format!("runs {runs}"));
+        let task = always_crashes::options().max_retries(retries).remote(&file);
+        actinic::get(&task).timeout(SOON).await.unwrap_err();
+        assert_eq!(counted(&file), runs);
+    }
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 2)]
+#[ignore = "another test runs it in a process of its own"]
+async fn runs_twice_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    runs_twice(&cluster).await
+}
+
+#[actinic::test(num_cpus = 2, workers = "processes")]
+#[ignore = "another test runs it in a process of its own"]
+async fn runs_twice_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    runs_twice(&cluster).await
+}
+
+/// Numbers its calls, one after another.
+pub struct InTurn {
+    calls: i64,
+}
+
+#[actinic::remote(num_cpus = 1)]
+impl InTurn {
+    pub fn new() -> Self {
+        InTurn { calls: 0 }
+    }
+
+    /// What it was given, and how many calls came before.
+    pub fn echo(&mut self, value: i64) -> (i64, i64) {
+        self.calls += 1;
+        (value, self.calls - 1)
+    }
+
+    pub fn node(&self) -> actinic::NodeId {
+        actinic::context().node_id()
+    }
+}
+
+/// The same where calls overlap.
+#[derive(Default)]
+pub struct Together {
+    calls: std::sync::atomic::AtomicI64,
+}
+
+#[actinic::remote(num_cpus = 1)]
+impl Together {
+    pub fn new() -> Self {
+        Together::default()
+    }
+
+    pub async fn echo(&self, value: i64) -> (i64, i64) {
+        let before = self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        (value, before)
+    }
+
+    pub async fn node(&self) -> actinic::NodeId {
+        actinic::context().node_id()
+    }
+}
+
+/// RPC-01: calls and answers that are lost on their way change nothing: each of ten calls at once runs once and has its
+/// answer, and where calls do not overlap they run in their order.
+#[actinic::test(num_cpus = 0)]
+async fn lost_calls_and_answers_change_nothing(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(2).await?;
+    for message in [Message::ActorCall, Message::ActorReply] {
+        let in_turn = InTurn::options().max_task_retries(-1).remote();
+        let together = Together::options().max_task_retries(-1).remote();
+        assert_eq!(actinic::get(&[in_turn.node(), together.node()]).timeout(SOON).await?, [node.id(); 2]);
+
+        cluster.lose(message, 2).await?;
+        let refs: Vec<_> = (0..10).map(|value| in_turn.echo(value)).collect();
+        let answers = actinic::get(&refs).timeout(SOON).await?;
+        assert_eq!(answers, (0..10).map(|value| (value, value)).collect::<Vec<_>>(), "{message:?}");
+        // Ten calls may be one message: these are the next.
+        assert_eq!(actinic::get(&in_turn.echo(10)).timeout(SOON).await?, (10, 10), "{message:?}");
+        assert_eq!(actinic::get(&in_turn.echo(11)).timeout(SOON).await?, (11, 11), "{message:?}");
+
+        cluster.lose(message, 2).await?;
+        let refs: Vec<_> = (0..10).map(|value| together.echo(value)).collect();
+        let (values, mut before): (Vec<_>, Vec<_>) = actinic::get(&refs).timeout(SOON).await?.into_iter().unzip();
+        before.sort_unstable();
+        assert_eq!((values, before), ((0..10).collect(), (0..10).collect()), "{message:?}");
+        assert_eq!(actinic::get(&together.echo(10)).timeout(SOON).await?, (10, 10), "{message:?}");
+        assert_eq!(actinic::get(&together.echo(11)).timeout(SOON).await?, (11, 11), "{message:?}");
+    }
+    cluster.idle().await
 }
 
 here! {
