@@ -8,6 +8,50 @@ fn push_hundred(log: Handle<Log>, name: String) -> actinic::Result<()> {
     actinic::get(&refs).blocking().map(drop)
 }
 
+/// Its async methods panic after they have waited.
+pub struct Nervous {
+    begun: i64,
+}
+
+#[actinic::remote]
+impl Nervous {
+    pub fn new() -> Self {
+        Nervous { begun: 0 }
+    }
+
+    pub async fn shared(&self, name: String) -> i64 {
+        tokio::task::yield_now().await;
+        panic!("the {name}")
+    }
+
+    pub async fn with_a_number(&self) -> i64 {
+        tokio::task::yield_now().await;
+        std::panic::panic_any(5_u8)
+    }
+
+    pub async fn alone(&mut self, name: String) -> i64 {
+        self.begun += 1;
+        tokio::task::yield_now().await;
+        panic!("the {name}")
+    }
+
+    pub fn alone_with_a_number(&mut self) -> i64 {
+        self.begun += 1;
+        std::panic::panic_any(5_u8)
+    }
+
+    pub async fn waits(&self, path: String) -> i64 {
+        while !std::path::Path::new(&path).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.begun
+    }
+
+    pub fn begun(&self) -> i64 {
+        self.begun
+    }
+}
+
 both! {
     /// An answer is not held back by the long call behind it.
     async fn an_answer_does_not_wait_for_the_call_behind_it(cluster) {
@@ -192,6 +236,30 @@ both! {
         assert!(matches!(error, Error::Task { .. }), "{text}");
         assert!(text.contains("the actor's 41") && text.contains("mod.rs"), "{text}");
         assert_eq!(counter.add(1).await?, 42);
+    }
+
+    /// So is one of an async method, shared or exclusive, and one whose payload is no text.
+    async fn a_panic_of_any_kind_ends_its_call_only(cluster) {
+        let nervous = Nervous::remote();
+        let gate = Gate::new();
+        let beside = nervous.waits(gate.path());
+        let calls = [("the 1st", nervous.shared("1st")), ("no text", nervous.with_a_number())];
+        for (said, call) in calls {
+            let error = actinic::get(&call).timeout(SOON).await.unwrap_err();
+            let text = format!("{error:?}");
+            assert!(matches!(error, Error::Task { .. }), "{text}");
+            assert!(text.contains(said) && text.contains("calls.rs"), "{text}");
+        }
+        gate.open();
+        assert_eq!(actinic::get(&beside).timeout(SOON).await?, 0, "what overlaps it goes on");
+        for (said, call) in [("the 2nd", nervous.alone("2nd")), ("no text", nervous.alone_with_a_number())] {
+            let error = actinic::get(&call).timeout(SOON).await.unwrap_err();
+            let text = format!("{error:?}");
+            assert!(matches!(error, Error::Task { .. }), "{text}");
+            assert!(text.contains(said) && text.contains("calls.rs"), "{text}");
+        }
+        assert_eq!(actinic::get(&nervous.begun()).timeout(SOON).await?, 2, "its state is as the panics left it");
+        assert_eq!(Handle::state(&nervous), ActorState::Alive);
     }
 
     /// A failed argument fails the call and holds nobody up.
