@@ -300,11 +300,15 @@ async fn fractions_are_exact(cluster: &TestCluster) -> actinic::Result<()> {
     for (asked, outer, task) in nested {
         assert_eq!(task.await?, (asked, [("CPU".to_owned(), outer)].into()));
     }
-    // The same with actors: two of them fit at a time, or three, and each goes before the next come.
-    for _ in 0..20 {
+    // The same with actors: two of them fit at a time, or three, and each goes when its call has run.
+    let mut calls = Vec::new();
+    for _ in 0..100 {
         let (cpu, gpu, custom) = (next(), next(), next());
         let actor = Holder::options().num_cpus(cpu).num_gpus(gpu).resource("custom", custom).remote();
-        Handle::ready(&actor).await?;
+        calls.push((amounts(cpu, gpu, custom), actor.assigned()));
+    }
+    for (asked, call) in calls {
+        assert_eq!(call.await?, asked, "an actor");
     }
     all_is_available(cluster).await;
     assert_eq!(
@@ -368,6 +372,42 @@ async fn who_waits_for_an_actor_is_told_what_is_missing(cluster: TestCluster) ->
     }
     actinic::kill(&actor).await?;
     drop(actor);
+    cluster.idle().await
+}
+
+/// RES-11: within a second and a half it is said once of all tasks of a kind, and once of an actor, what they need and what
+/// there is.
+#[test]
+fn what_no_node_has_is_said_once() {
+    let said = alone("resources::asks_for_what_no_node_has", &[]);
+    let (in_time, later) = said.split_once("it is time").unwrap();
+    let about = |what: &str| in_time.lines().filter(|line| line.contains(what)).collect::<Vec<_>>();
+    let (tasks, actors) = (about("first pin: 7"), about("second pin: 9"));
+    assert_eq!((tasks.len(), actors.len()), (1, 1), "{said}");
+    for line in [tasks[0], actors[0]] {
+        assert!(line.contains("WARN") && line.contains("CPU: 3") && line.contains("first pin: 1"), "{line}");
+    }
+    assert!(actors[0].contains("Holder"), "it names the actor: {said}");
+    assert!(!later.contains("pin: 7") && !later.contains("pin: 9"), "{said}");
+}
+
+#[actinic::test(num_cpus = 3, resources = { "first pin": 1 })]
+#[ignore = "another test runs it in a process of its own"]
+async fn asks_for_what_no_node_has(cluster: TestCluster) -> actinic::Result<()> {
+    let tasks: Vec<_> = (0..3).map(|value| echo::options().resource("first pin", 7).remote(value)).collect();
+    let actor = Holder::options().num_cpus(0).resource("second pin", 9).remote();
+    let late = actinic::get(&tasks).timeout(Duration::from_millis(1500)).await.unwrap_err();
+    assert!(matches!(late, Error::GetTimeout { .. }), "they stay pending: {late:?}");
+    eprintln!("it is time");
+    // What is asked for again is not said again.
+    let again = echo::options().resource("first pin", 7).remote(4);
+    let late = actinic::get(&again).timeout(Duration::from_millis(1500)).await.unwrap_err();
+    assert!(matches!(late, Error::GetTimeout { .. }), "it stays pending: {late:?}");
+    for task in tasks.iter().chain([&again]) {
+        actinic::cancel(task).await?;
+    }
+    actinic::kill(&actor).await?;
+    drop((tasks, again, actor));
     cluster.idle().await
 }
 
