@@ -212,6 +212,45 @@ async fn a_process_stays_while_it_owns_objects(cluster: TestCluster) -> actinic:
     cluster.idle().await
 }
 
+/// Meets others of its kind, then returns a task that it began and does not wait for.
+#[actinic::remote(max_retries = 0)]
+fn meet_and_begin(met: &str, gate: &str, began: &str, end: &str, value: i64) -> (Vec<ObjectRef<i64>>, u32) {
+    let child = held::options().num_cpus(0).remote(began, end, value);
+    count_up(met);
+    hold(gate);
+    (vec![child], std::process::id())
+}
+
+/// BAS-16: processes that are too many stay while tasks that they began and do not wait for run, and while somebody refers
+/// to what came of those; then they go.
+#[actinic::test(num_cpus = 2, workers = "processes")]
+async fn a_process_stays_for_the_children_it_does_not_await(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (met, gate) = (scratch.file("met"), scratch.file("gate"));
+    let (began, end) = (scratch.file("began"), scratch.file("end"));
+    let task = meet_and_begin::options().num_cpus(0.2);
+    let refs: Vec<_> = (0..10).map(|value| task.clone().remote(&met, &gate, &began, &end, value)).collect();
+    until_counted(&met, 10).await;
+    until_counted(&began, 10).await;
+    open_gate(&gate);
+    let (children, pids): (Vec<_>, Vec<_>) = actinic::get(&refs).timeout(SOON).await?.into_iter().unzip();
+    drop(refs);
+    let apart: std::collections::BTreeSet<_> = pids.iter().collect();
+    assert_eq!(apart.len(), 10, "each has a process: {pids:?}");
+    let runs = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    // Idle processes that owe nobody anything are gone after one second.
+    let patience = std::time::Duration::from_secs(3);
+    assert!(!eventually(patience, || !pids.iter().all(runs)).await, "a process left its child");
+    open_gate(&end);
+    let children: Vec<_> = children.into_iter().flatten().collect();
+    assert_eq!(actinic::get(&children).timeout(SOON).await?, (0..10).collect::<Vec<_>>());
+    assert!(!eventually(patience, || !pids.iter().all(runs)).await, "a process has gone that owns what is referred to");
+    drop(children);
+    assert!(eventually(SOON, || pids.iter().filter(|pid| runs(pid)).count() <= 2).await, "too many processes stay");
+    assert_eq!(counted(&began), 10, "each child ran once");
+    cluster.idle().await
+}
+
 /// Bytes, and a ref to others.
 #[actinic::remote]
 fn make_both(size: usize) -> actinic::Result<(Buffer, Vec<ObjectRef<Buffer>>)> {
