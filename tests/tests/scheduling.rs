@@ -8,6 +8,9 @@ use actinic::testing::{TestCluster, eventually};
 
 use crate::support::*;
 
+/// Within this, what can never run anywhere has failed.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// Where it ran, after a while.
 #[actinic::remote]
 fn nap(millis: u64) -> actinic::NodeId {
@@ -47,6 +50,17 @@ impl Resident {
     pub fn node(&self) -> actinic::NodeId {
         actinic::context().node_id()
     }
+}
+
+/// The id of a node that is of no cluster.
+fn nobodys_node() -> actinic::NodeId {
+    serde_json::from_str("\"0123456789abcdef0123456789abcdef\"").unwrap()
+}
+
+/// Waits until the cluster knows of a node's death.
+async fn a_node_is_dead(cluster: &TestCluster) {
+    let dead = async || cluster.nodes().await.is_ok_and(|nodes| nodes.iter().any(|node| !node.alive));
+    assert!(eventually(SOON, dead).await);
 }
 
 fn shares(nodes: Vec<actinic::NodeId>) -> BTreeMap<actinic::NodeId, usize> {
@@ -131,6 +145,12 @@ async fn hard_affinity_is_that_node_or_none(cluster: TestCluster) -> actinic::Re
     let node = cluster.add_node().num_cpus(1).await?;
     let gone = cluster.add_node().num_cpus(1).await?;
     gone.kill().await?;
+    // Not everybody knows of the death yet.
+    let early = nap::options().scheduling(Scheduling::on(&gone)).remote(0);
+    let error = actinic::get(&early).timeout(SOON).await.unwrap_err();
+    assert!(matches!(error, Error::Infeasible { .. }), "{error:?}");
+    drop(early);
+    a_node_is_dead(&cluster).await;
     for on in [cluster.head().id(), node.id()] {
         assert_eq!(nap::options().scheduling(Scheduling::on(on)).remote(0).await?, on);
         assert_eq!(Resident::options().scheduling(Scheduling::on(on)).remote().node().await?, on);
@@ -139,9 +159,10 @@ async fn hard_affinity_is_that_node_or_none(cluster: TestCluster) -> actinic::Re
         nap::options().scheduling(Scheduling::on(&gone)).remote(0),
         nap::options().scheduling(Scheduling::on(&node)).num_cpus(99).remote(0),
         nap::options().scheduling(Scheduling::on(&node)).resource("pin", 1).remote(0),
+        nap::options().scheduling(Scheduling::on(nobodys_node())).remote(0),
     ];
     for task in bad {
-        let error = actinic::get(&task).timeout(SOON).await.unwrap_err();
+        let error = actinic::get(&task).timeout(AT_ONCE).await.unwrap_err();
         assert!(matches!(error, Error::Infeasible { .. }), "{error:?}");
         assert!(error.to_string().contains("nap"), "it names the task: {error}");
     }
@@ -154,18 +175,57 @@ async fn hard_affinity_of_actors_is_that_node_or_none(cluster: TestCluster) -> a
     let node = cluster.add_node().num_cpus(1).await?;
     let gone = cluster.add_node().num_cpus(1).await?;
     gone.kill().await?;
-    let dead = async || cluster.nodes().await.is_ok_and(|nodes| nodes.iter().any(|node| !node.alive));
-    assert!(eventually(SOON, dead).await);
+    a_node_is_dead(&cluster).await;
     let bad = [
         Resident::options().scheduling(Scheduling::on(&gone)).remote(),
         Resident::options().scheduling(Scheduling::on(&node)).num_cpus(99).remote(),
         Resident::options().resource("nobody has it", 1).on_infeasible("fail").remote(),
+        Resident::options().scheduling(Scheduling::on(nobodys_node())).remote(),
     ];
     for actor in &bad {
-        let error = actinic::get(&actor.node()).timeout(SOON).await.unwrap_err();
+        let error = actinic::get(&actor.node()).timeout(AT_ONCE).await.unwrap_err();
         assert!(matches!(error.root_cause(), Error::Infeasible { .. }), "{error:?}");
     }
     drop(bad);
+    cluster.idle().await
+}
+
+/// SCH-11: soft affinity is that node while it lives and is large enough, however busy, and else another.
+#[actinic::test(num_cpus = 2)]
+async fn soft_affinity_is_that_node_if_it_can_be(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let gone = cluster.add_node().num_cpus(2).await?;
+    gone.kill().await?;
+    a_node_is_dead(&cluster).await;
+    let near = |node: actinic::NodeId| Scheduling::NodeAffinity { node, soft: true };
+    let (head, there) = (cluster.head().id(), node.id());
+    // Named, how many CPUs are needed, where it runs.
+    let places =
+        [(head, 1, head), (there, 1, there), (there, 2, head), (gone.id(), 2, head), (nobodys_node(), 2, head)];
+    for (named, cpus, expected) in places {
+        let task = nap::options().scheduling(near(named)).num_cpus(cpus).remote(0);
+        assert_eq!(actinic::get(&task).timeout(SOON).await?, expected, "a task of {cpus} CPUs near {named}");
+        let actor = Resident::options().scheduling(near(named)).num_cpus(cpus).remote();
+        let place = actor.node();
+        assert_eq!(actinic::get(&place).timeout(SOON).await?, expected, "an actor of {cpus} CPUs near {named}");
+        drop((task, actor, place));
+        cluster.idle().await?;
+    }
+    // Another node has room, and is not it.
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let busy = held::options().scheduling(Scheduling::on(&node)).remote(&running, &gate, 1);
+    until_counted(&running, 1).await;
+    let task = nap::options().scheduling(near(there)).remote(0);
+    // Its handle is dropped: it goes when its call has run, and leaves its CPU to the task.
+    let refs = [task, Resident::options().scheduling(near(there)).num_cpus(1).remote().node()];
+    let (early, _) = actinic::wait(&refs).timeout(Duration::from_millis(500)).await?;
+    assert!(early.is_empty(), "they wait for the node that they prefer");
+    drop(early);
+    open_gate(&gate);
+    assert_eq!(actinic::get(&refs).timeout(SOON).await?, [there; 2]);
+    assert_eq!(busy.await?, 1);
+    drop(refs);
     cluster.idle().await
 }
 
