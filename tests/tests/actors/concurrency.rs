@@ -1,5 +1,6 @@
 //! Which calls of an actor overlap.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -175,8 +176,9 @@ impl Sleeper {
         Sleeper
     }
 
-    pub fn sleep(&mut self, millis: u64) {
+    pub fn sleep(&mut self, millis: u64) -> u32 {
         std::thread::sleep(Duration::from_millis(millis));
+        std::process::id()
     }
 }
 
@@ -274,15 +276,25 @@ both! {
 }
 
 /// A thousand sleeping actors all progress.
-#[actinic::test(num_cpus = 4)]
 async fn a_thousand_sleeping_actors_all_progress() -> actinic::Result<()> {
     let actors: Vec<_> = (0..1000).map(|_| Sleeper::options().isolation(Isolation::Shared).remote()).collect();
     actinic::get(&actors.iter().map(Handle::ready).collect::<Vec<_>>()).await?;
     let start = Instant::now();
     let refs: Vec<_> = actors.iter().map(|actor| actor.sleep(200)).collect();
-    actinic::get(&refs).await?;
+    let pids = actinic::get(&refs).await?;
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert_eq!(count(pids).len(), 1, "they share a process");
     Ok(())
+}
+
+#[actinic::test(num_cpus = 4)]
+async fn a_thousand_sleeping_actors_all_progress_on_threads() -> actinic::Result<()> {
+    a_thousand_sleeping_actors_all_progress().await
+}
+
+#[actinic::test(num_cpus = 4, workers = "processes")]
+async fn a_thousand_sleeping_actors_all_progress_in_one_process() -> actinic::Result<()> {
+    a_thousand_sleeping_actors_all_progress().await
 }
 
 /// Called by very many, on few threads.
@@ -353,6 +365,35 @@ async fn many_callers_need_no_more_threads(cluster: TestCluster) -> actinic::Res
     assert_eq!(fib::remote(10, &busy, &other).await?, (89, 89));
     let after = (busy.threads().await?, other.threads().await?);
     // Three calls at once have three threads, which the few callers may not have needed yet.
+    assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 1, "{before:?}, then {after:?}");
+    drop((busy, other));
+    cluster.idle().await
+}
+
+/// The same by tasks that block, and the processes in which they ran: whoever blocks makes room for another process.
+#[actinic::remote]
+fn fib_sync(n: u32, busy: Handle<Busy>, other: Handle<BusyAsync>) -> actinic::Result<(u64, u64, BTreeSet<u32>)> {
+    let here = BTreeSet::from([std::process::id()]);
+    if n < 2 {
+        return Ok((busy.one().blocking()?, other.one().blocking()?, here));
+    }
+    let parts = [fib_sync::remote(n - 1, &busy, &other), fib_sync::remote(n - 2, &busy, &other)];
+    let parts = actinic::get(&parts).blocking()?;
+    let both = |which: fn(&(u64, u64, BTreeSet<u32>)) -> u64| parts.iter().map(which).sum();
+    Ok((both(|part| part.0), both(|part| part.1), parts.iter().fold(here, |all, part| &all | &part.2)))
+}
+
+/// ACT-36: calls from very many processes do not add threads to an actor's process.
+#[actinic::test(num_cpus = 4, workers = "processes")]
+async fn many_calling_processes_need_no_more_threads(cluster: TestCluster) -> actinic::Result<()> {
+    let (busy, other) = (Busy::remote(), BusyAsync::remote());
+    let (a, b, few) = fib_sync::remote(4, &busy, &other).await?;
+    assert_eq!((a, b), (5, 5));
+    let before = (busy.threads().await?, other.threads().await?);
+    let (a, b, many) = fib_sync::remote(10, &busy, &other).await?;
+    assert_eq!((a, b), (89, 89));
+    assert!(many.len() >= 12 && many.len() > few.len(), "{} processes, then {}", few.len(), many.len());
+    let after = (busy.threads().await?, other.threads().await?);
     assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 1, "{before:?}, then {after:?}");
     drop((busy, other));
     cluster.idle().await
