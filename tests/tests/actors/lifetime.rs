@@ -400,8 +400,9 @@ both! {
         let mut refs = vec![counter.wait_for(gate.path())];
         refs.extend((0..9).map(|_| counter.add(1)));
         let refused = counter.add(1);
-        let refused = refused.await.unwrap_err();
-        assert!(matches!(refused, Error::ActorPendingCallsLimit { .. }));
+        // It is refused with the call.
+        let refused = actinic::get(&refused).timeout(Duration::ZERO).await.unwrap_err();
+        assert!(matches!(refused, Error::ActorPendingCallsLimit { .. }), "{refused:?}");
         assert!(refused.to_string().contains("on node"), "{refused}");
         // Another caller has a limit of its own, in this process too.
         let other = open_in_task::remote(&counter, gate.path());
