@@ -122,10 +122,15 @@ modes! {
         ready.done().await?;
         assert_eq!(actinic::get(&ready).timeout(Duration::ZERO).await?, 1);
         let late = held::remote(scratch.file("running"), scratch.file("gate"), 5);
-        let begun = Instant::now();
-        let error = actinic::get(&late).timeout(Duration::ZERO).await.unwrap_err();
-        assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        let mut took = Vec::new();
+        for _ in 0..10 {
+            let begun = Instant::now();
+            let error = actinic::get(&late).timeout(Duration::ZERO).await.unwrap_err();
+            took.push(begun.elapsed());
+            assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+        }
+        // A busy machine may delay some of them, and not all.
+        assert!(took.iter().min() < Some(&Duration::from_millis(50)), "{took:?}");
         open_gate(&scratch.file("gate"));
         assert_eq!(late.await?, 5);
     }
@@ -173,6 +178,36 @@ modes! {
             }
         }
     }
+}
+
+#[actinic::remote]
+fn lengths(a: Buffer, b: Buffer) -> usize {
+    a.len() + b.len()
+}
+
+/// BAS-14: an argument that lies elsewhere is fetched once for a task that has it twice, and let go once.
+#[actinic::test(sim, num_cpus = 1)]
+async fn an_argument_given_twice_is_fetched_once(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let here = Scheduling::on(cluster.head());
+    let mut sent = Vec::new();
+    for twice in [false, true] {
+        let large = make::options().scheduling(Scheduling::on(&node)).remote(3_000_000);
+        large.done().await?;
+        assert!(cluster.head().objects().is_empty(), "nobody asked for it yet");
+        let before = cluster.sim().datagrams();
+        if twice {
+            let both = lengths::options().scheduling(here.clone()).remote(&large, &large);
+            assert_eq!(both.await?, 6_000_000);
+        } else {
+            assert_eq!(length::options().scheduling(here.clone()).remote(&large).await?, 3_000_000);
+        }
+        sent.push(cluster.sim().datagrams() - before);
+        drop(large);
+        cluster.idle().await?;
+    }
+    assert!(sent[1] < sent[0] * 3 / 2, "datagrams, for one argument and for two: {sent:?}");
+    Ok(())
 }
 
 /// BAS-02: put and get need no CPU, and every kind of value comes back equal.
