@@ -1,7 +1,7 @@
 //! Bad input to a whole cluster: an error that names the thing and the remedy, in time, and the cluster goes on.
 //!
 //! What the network is given by hand is tested in `transport/tests/it/hostile.rs`, what a command or a program is told
-//! of a wrong address, token or port in `daemons.rs`, and a second `init` in `start.rs`.
+//! of a wrong address, token or port in `daemons/wrong.rs`, and a second `init` in `start.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,6 +1,7 @@
 //! Real daemons, real programs: what `actinic start`, `stop` and `status` do, and programs that run against them.
 
 mod programs;
+mod wrong;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
@@ -218,74 +219,6 @@ fn keys_and_tokens_are_for_their_user_alone() {
     assert_eq!([mode(&node.join("node.json")), mode(&node.join("log"))], [0o600, 0o600]);
     let cmdline = std::fs::read(format!("/proc/{}/cmdline", machine.entry("pid"))).expect("it runs");
     assert!(!text(&cmdline).contains("actinic1-"), "no token in a list of processes");
-}
-
-#[test]
-fn what_goes_wrong_is_said_in_one_line_with_exit_code_1() {
-    let (machine, other) = (Machine::new("wrong"), Machine::new("wrong-other"));
-    assert!(machine.fails(&["status"]).contains("actinic start --head"));
-    assert!(machine.ok(&["stop"]).contains("No node runs"), "stopping nothing is no failure");
-    let address = machine.head();
-    let port = address.rsplit_once(':').expect("host and port").1;
-    let second = ["start", "--head", "--node-ip-address", "127.0.0.1", "--port", port];
-    let said = machine.fails(&second);
-    assert!(said.contains("in use") && said.contains("actinic stop"), "{said}");
-    assert!(other.fails(&second).contains("in use"), "in another directory too");
-    assert!(!other.dir.exists(), "a node that did not start leaves nothing");
-    assert_eq!(machine.nodes().len(), 1, "the first one is unharmed");
-
-    let token = machine.token();
-    let tail = if token.ends_with('0') { '1' } else { '0' };
-    let mistyped = format!("{}{tail}", &token[..token.len() - 1]);
-    assert!(other.fails(&["start", "--address", &address, "--token", &mistyped]).contains("mistyped"));
-    assert!(other.fails(&["start", "--address", &address]).contains("--token"));
-    machine.ok(&["token", "create"]);
-    machine.ok(&["token", "revoke", &token]);
-    assert!(other.fails(&["start", "--address", &address, "--token", &token]).contains("refused the token"));
-    assert!(machine.fails(&["token", "revoke", &token]).contains("does not know"));
-
-    let nobody = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let at = nobody.local_addr().expect("an address").to_string();
-    drop(nobody);
-    let began = Instant::now();
-    let said = other.fails(&["status", "--address", &at, "--token", &machine.token()]);
-    assert!(said.contains("nobody listens") && began.elapsed() < Duration::from_secs(3), "{said}");
-    // A port that answers nothing is known within the deadline as well.
-    let mute = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let at = mute.local_addr().expect("an address").to_string();
-    let began = Instant::now();
-    let said = other.fails(&["status", "--address", &at, "--token", &machine.token()]);
-    assert!(said.contains("no answer") && began.elapsed() < Duration::from_secs(4), "{said}");
-    machine.ok(&["status"]);
-}
-
-#[test]
-fn a_program_is_told_why_it_cannot_connect() {
-    let (machine, other) = (Machine::new("refused"), Machine::new("refused-other"));
-    let stderr = |machine: &Machine, variables: &[(&str, &str)]| {
-        let mut command = machine.command(Path::new(PROGRAM), &["one"]);
-        let out = command.envs(variables.iter().copied()).output().expect("the program runs");
-        assert!(!out.status.success());
-        text(&out.stderr)
-    };
-    let said = stderr(&machine, &[("ACTINIC_ADDRESS", "auto")]);
-    assert!(said.contains("Connection") && said.contains("actinic start --head"), "{said}");
-    let address = machine.head();
-    other.head();
-    let said = stderr(&machine, &[("ACTINIC_ADDRESS", &address), ("ACTINIC_TOKEN", &other.token())]);
-    assert!(said.contains("Unauthorized") && said.contains("token show"), "{said}");
-    let said = stderr(&other, &[("ACTINIC_ADDRESS", &address)]);
-    assert!(said.contains("Unauthorized") && said.contains("ACTINIC_TOKEN"), "{said}");
-    for wrong in ["127.0.0.1", "127.0.0.1:port", "no such host:6379"] {
-        let said = stderr(&machine, &[("ACTINIC_ADDRESS", wrong), ("ACTINIC_TOKEN", &machine.token())]);
-        assert!(said.contains("Connection") && said.contains("no address of a cluster"), "{said}");
-    }
-    let out = machine
-        .command(Path::new(PROGRAM), &["one"])
-        .envs([("ACTINIC_ADDRESS", &address), ("ACTINIC_TOKEN", &machine.token())])
-        .output()
-        .expect("the program runs");
-    assert!(out.status.success(), "address and token: {}", text(&out.stderr));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use actinic::prelude::*;
+use actinic_tests::timed;
 
 #[actinic::remote]
 fn pid() -> u32 {
@@ -108,7 +109,8 @@ fn bad_settings() {
 /// Two clusters of one process: each call belongs to the one whose scope it is in.
 fn with_two() -> actinic::Result<()> {
     let first = actinic::init().num_cpus(1).blocking()?;
-    let error = actinic::init().blocking().expect_err("it is the second");
+    let second = || actinic::init().blocking().expect_err("it is the second");
+    let error = timed("a second init", Duration::from_secs(5), second);
     assert!(error.to_string().contains("ignore_reinit") && error.to_string().contains(".separate()"), "{error}");
     // What the error advises.
     let second = actinic::init().num_cpus(1).resource("second", 1).separate().blocking()?;

@@ -9,7 +9,7 @@ use crate::api::error::{Error, Result};
 use crate::env::Env;
 use crate::protocol::REVISION;
 
-/// A wrong address is known within this.
+/// A wrong address is known within this: to look its name up and to ask whoever is there take no longer together.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
 fn wrong(address: &str, why: &str) -> Error {
@@ -28,7 +28,7 @@ pub(crate) fn check(address: &str) -> Result<()> {
 }
 
 /// `host:port`, looked up if it is a name.
-pub(crate) async fn resolve(env: &Env, address: &str) -> Result<SocketAddr> {
+async fn resolve(env: &Env, address: &str) -> Result<SocketAddr> {
     if let Ok(address) = address.parse() {
         return Ok(address);
     }
@@ -53,10 +53,26 @@ pub(crate) fn token(text: &str) -> Result<Token> {
     })
 }
 
+/// Looks an address up, and asks the cluster there to be admitted.
+pub(crate) async fn enter(
+    env: &Env,
+    address: &str,
+    token: &str,
+    kind: JoinKind,
+) -> Result<(SocketAddr, Token, Joined)> {
+    let begun = tokio::time::Instant::now();
+    let at = resolve(env, address).await?;
+    let token = self::token(token)?;
+    // In whole milliseconds, because an error may tell it.
+    let spent = Duration::from_millis(begun.elapsed().as_millis() as u64);
+    let joined = admit(at, &token, kind, DEADLINE.saturating_sub(spent)).await?;
+    Ok((at, token, joined))
+}
+
 /// Asks the cluster at an address to be admitted.
-pub(crate) async fn admit(at: SocketAddr, token: &Token, kind: JoinKind) -> Result<Joined> {
+async fn admit(at: SocketAddr, token: &Token, kind: JoinKind, within: Duration) -> Result<Joined> {
     let request = JoinRequest { kind, revision: REVISION, from: None, seed: None };
-    join(&Net::Udp, at, token, request, DEADLINE).await.map_err(|error| {
+    join(&Net::Udp, at, token, request, within).await.map_err(|error| {
         let text = error.to_string();
         match error {
             JoinError::WrongToken(_) | JoinError::WrongAuthority(_) => {
@@ -117,7 +133,7 @@ mod tests {
             });
             let begun = tokio::time::Instant::now();
             for kind in [JoinKind::Driver, JoinKind::Node] {
-                let error = admit(head.local_addr(), &token, kind).await.unwrap_err();
+                let error = admit(head.local_addr(), &token, kind, DEADLINE).await.unwrap_err();
                 assert!(matches!(error, Error::VersionMismatch { .. }), "{error:?}");
                 let text = error.to_string();
                 let revisions = format!("wire revision {THEIRS}, and this process {REVISION}");
@@ -126,6 +142,24 @@ mod tests {
                 }
             }
             assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+        });
+    }
+
+    /// A host's name at whose port nobody answers: that is known in time too, however long its lookup took.
+    #[test]
+    fn a_name_is_looked_up_and_asked_within_one_deadline() {
+        let env = Env::real();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mute = UdpSocket::bind("localhost:0").unwrap();
+            let address = format!("localhost:{}", mute.local_addr().unwrap().port());
+            let token = Token::generate(&Authority::generate(ClusterId(env.uuid())).unwrap()).unwrap().to_string();
+            let begun = tokio::time::Instant::now();
+            let error = enter(&env, &address, &token, JoinKind::Driver).await.unwrap_err();
+            let late = DEADLINE + Duration::from_millis(500);
+            assert!(begun.elapsed() < late, "{:?}", begun.elapsed());
+            assert!(matches!(error, Error::Connection { .. }), "{error:?}");
+            assert!(error.to_string().contains("check the address"), "{error}");
         });
     }
 }

@@ -115,9 +115,7 @@ pub(crate) fn join_node(
     crate::program::begin()?;
     let inner = env.clone();
     on_thread(&env, "actinic-node", async move || {
-        let at = join::resolve(&inner, &address).await?;
-        let token = join::token(&token)?;
-        let joined = join::admit(at, &token, JoinKind::Node).await?;
+        let (at, token, joined) = join::enter(&inner, &address, &token, JoinKind::Node).await?;
         let authority =
             joined.authority.ok_or_else(|| Error::connection(format!("{at} did not admit this machine as a node")))?;
         let place = place.unwrap_or_else(|| Place {

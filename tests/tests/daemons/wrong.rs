@@ -1,0 +1,110 @@
+//! Wrong addresses, tokens and ports: each is named in time, with what to do, and harms nobody.
+
+use actinic::Error;
+use actinic_tests::timed;
+
+use super::*;
+
+/// What is wrong is said within this, on a busy machine too.
+const IN_TIME: Duration = Duration::from_secs(5);
+
+#[test]
+fn what_goes_wrong_is_said_in_one_line_with_exit_code_1() {
+    let (machine, other) = (Machine::new("wrong"), Machine::new("wrong-other"));
+    assert!(machine.fails(&["status"]).contains("actinic start --head"));
+    assert!(machine.ok(&["stop"]).contains("No node runs"), "stopping nothing is no failure");
+    let address = machine.head();
+    let port = address.rsplit_once(':').expect("host and port").1;
+    let second = ["start", "--head", "--node-ip-address", "127.0.0.1", "--port", port];
+    let said = timed("a port in use", IN_TIME, || machine.fails(&second));
+    assert!(said.contains("in use") && said.contains("actinic stop"), "{said}");
+    let said = timed("a port in use", IN_TIME, || other.fails(&second));
+    assert!(said.contains("in use") && said.contains(&address) && said.contains("choose another port"), "{said}");
+    assert!(!other.dir.exists(), "a node that did not start leaves nothing");
+    assert_eq!(machine.nodes().len(), 1, "the first one is unharmed");
+
+    let token = machine.token();
+    let tail = if token.ends_with('0') { '1' } else { '0' };
+    let mistyped = format!("{}{tail}", &token[..token.len() - 1]);
+    let refused = |token: &str| {
+        let start = ["start", "--address", &address, "--token", token];
+        timed("a wrong token", IN_TIME, || other.fails(&start))
+    };
+    assert!(refused(&mistyped).contains("mistyped"));
+    assert!(other.fails(&["start", "--address", &address]).contains("--token"));
+    machine.ok(&["token", "create"]);
+    machine.ok(&["token", "revoke", &token]);
+    let said = refused(&token);
+    assert!(said.contains(&address) && said.contains("refused the token") && said.contains("token show"), "{said}");
+    assert!(machine.fails(&["token", "revoke", &token]).contains("does not know"));
+    machine.ok(&["status"]);
+}
+
+#[test]
+fn a_program_is_told_why_it_cannot_connect() {
+    let (machine, other) = (Machine::new("refused"), Machine::new("refused-other"));
+    let stderr = |machine: &Machine, variables: &[(&str, &str)]| {
+        let mut command = machine.command(Path::new(PROGRAM), &["one"]);
+        let command = command.envs(variables.iter().copied());
+        let out = timed("a refusal", IN_TIME, || command.output().expect("the program runs"));
+        assert!(!out.status.success());
+        text(&out.stderr)
+    };
+    let said = stderr(&machine, &[("ACTINIC_ADDRESS", "auto")]);
+    assert!(said.contains("Connection") && said.contains("actinic start --head"), "{said}");
+    let address = machine.head();
+    other.head();
+    let said = stderr(&machine, &[("ACTINIC_ADDRESS", &address), ("ACTINIC_TOKEN", &other.token())]);
+    assert!(said.contains("Unauthorized") && said.contains("token show"), "{said}");
+    let said = stderr(&other, &[("ACTINIC_ADDRESS", &address)]);
+    assert!(said.contains("Unauthorized") && said.contains("ACTINIC_TOKEN"), "{said}");
+    for wrong in ["127.0.0.1", "127.0.0.1:port", "no such host:6379"] {
+        let said = stderr(&machine, &[("ACTINIC_ADDRESS", wrong), ("ACTINIC_TOKEN", &machine.token())]);
+        assert!(said.contains("Connection") && said.contains("no address of a cluster"), "{said}");
+    }
+    let out = machine
+        .command(Path::new(PROGRAM), &["one"])
+        .envs([("ACTINIC_ADDRESS", &address), ("ACTINIC_TOKEN", &machine.token())])
+        .output()
+        .expect("the program runs");
+    assert!(out.status.success(), "address and token: {}", text(&out.stderr));
+}
+
+/// A port of this machine that is closed.
+fn closed() -> String {
+    let nobody = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    nobody.local_addr().expect("an address").to_string()
+}
+
+/// Where nobody answers: a command, a node and a program are told so in time, whatever token they have.
+#[test]
+fn a_wrong_address_is_known_in_time() {
+    let (machine, other) = (Machine::new("address"), Machine::new("address-other"));
+    machine.head();
+    let token = machine.token();
+    // It takes what arrives, and answers nothing.
+    let mute = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let mute = (mute.local_addr().expect("an address").to_string(), mute);
+    let soon = Duration::from_secs(3);
+    for (at, says, remedy, within) in [
+        (&closed(), "nobody listens", "start a node there, or correct the address", soon),
+        (&mute.0, "no answer", "check the address", soon + Duration::from_secs(1)),
+    ] {
+        let named = |said: &str| {
+            for part in [at, says, remedy] {
+                assert!(said.contains(part), "{part:?} is not in: {said}");
+            }
+        };
+        for command in ["status", "start"] {
+            let args = [command, "--address", at, "--token", &token];
+            named(&timed(command, within, || other.fails(&args)));
+        }
+        let init = actinic::init().separate().address(at).token(&token);
+        let error = timed("init", within, || init.blocking().expect_err("nobody is there"));
+        assert!(matches!(error, Error::Connection { .. }), "{error:?}");
+        named(&error.to_string());
+    }
+    assert!(!other.dir.exists(), "a node that did not start leaves nothing");
+    assert!(machine.ok(&["status"]).contains("1 alive"));
+    machine.start("one").ends();
+}
