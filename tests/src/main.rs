@@ -193,6 +193,19 @@ async fn linger() -> actinic::Result<()> {
     Ok(())
 }
 
+/// Leaves a process behind that nobody waits for.
+#[actinic::remote]
+#[allow(clippy::zombie_processes)] // which is the point
+fn leave() -> u32 {
+    std::process::Command::new("sleep").arg("600").spawn().expect("sleep runs").id()
+}
+
+/// Says which process a task of it has left behind.
+async fn leaves() -> actinic::Result<()> {
+    say(&leave::remote().await?.to_string());
+    Ok(())
+}
+
 /// Waits for a task while the test kills the node, and says which errors it gets.
 async fn is_told() -> actinic::Result<()> {
     pid::remote().await?;
@@ -311,13 +324,19 @@ async fn main() -> actinic::Result<()> {
     let part = std::env::args().nth(1).unwrap_or_default();
     let cluster = match part.as_str() {
         "hosts" | "makes_agent" | "asks_agent" | "ends_agent" => actinic::init().namespace("shared").await?,
+        "embedded" => actinic::init().num_cpus(2).workers(Workers::Processes).await?,
         _ => actinic::init().await?,
     };
     say("connected");
     match part.as_str() {
         "two_nodes" => two_nodes(&cluster).await?,
         "survive" => survive(&cluster).await?,
-        "linger" => linger().await?,
+        "linger" | "embedded" => linger().await?,
+        "leaves" => {
+            leaves().await?;
+            return is_told().await;
+        }
+        "leaves_and_ends" => leaves().await?,
         "is_told" => return is_told().await,
         "rebuilt" => rebuilt().await?,
         "hosts" => hosts().await?,

@@ -1,5 +1,6 @@
 //! Real daemons, real programs: what `actinic start`, `stop` and `status` do, and programs that run against them.
 
+mod ends;
 mod programs;
 mod wrong;
 
