@@ -2,6 +2,7 @@
 
 mod ends;
 mod programs;
+mod unset;
 mod wrong;
 
 use std::io::{BufRead, BufReader, Write};
@@ -31,6 +32,8 @@ fn actinic() -> &'static Path {
 /// A machine's state directory; whatever runs in it ends with the test.
 struct Machine {
     dir: PathBuf,
+    /// Where commands find that by themselves.
+    home: Option<PathBuf>,
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -40,12 +43,15 @@ fn text(bytes: &[u8]) -> String {
 impl Machine {
     fn new(name: &str) -> Machine {
         let dir = std::env::temp_dir().join(format!("actinic-test-{}-{name}", std::process::id()));
-        Machine { dir }
+        Machine { dir, home: None }
     }
 
     fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = command::at(&self.dir, program);
         command.args(args);
+        if let Some(home) = &self.home {
+            command.env_remove("ACTINIC_STATE_DIR").env("HOME", home).env("XDG_RUNTIME_DIR", home);
+        }
         command
     }
 
@@ -121,7 +127,7 @@ impl Drop for Machine {
             eprintln!("{}: {}", self.dir.display(), self.logs());
         }
         self.run(&["stop", "--force"]);
-        let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = std::fs::remove_dir_all(self.home.as_ref().unwrap_or(&self.dir));
     }
 }
 
