@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::session::{Live, Session};
 use crate::stall::{self, Halt, Stalled};
 use crate::wire::STALL;
-use crate::{BulkError, Peer};
+use crate::{BulkError, Peer, ProcessId};
 
 const ACCEPTED: u8 = 0;
 const REFUSED: u8 = 1;
@@ -40,6 +40,7 @@ pub trait BulkHandler: Send + Sync {
 
 /// The answer to one bulk request; dropped without one, it refuses.
 pub struct BulkAnswer {
+    to: ProcessId,
     stream: Option<SendStream>,
     runtime: tokio::runtime::Handle,
 }
@@ -56,18 +57,18 @@ fn header(status: u8, length: u64) -> [u8; 9] {
     header
 }
 
-fn broken(got: u64, length: u64, error: &dyn fmt::Display) -> BulkError {
-    BulkError::Broken { got, length, text: error.to_string() }
+fn broken(to: ProcessId, got: u64, length: u64, error: &dyn fmt::Display) -> BulkError {
+    BulkError::Broken { to, got, length, text: error.to_string() }
 }
 
 impl BulkAnswer {
     /// Begins an answer of exactly `length` bytes.
     pub async fn accept(mut self, length: u64) -> Result<BulkWriter, BulkError> {
         let Some(mut stream) = self.stream.take() else {
-            return Err(broken(0, length, &"already answered"));
+            return Err(broken(self.to, 0, length, &"already answered"));
         };
-        stream.write_all(&header(ACCEPTED, length)).await.map_err(|error| broken(0, length, &error))?;
-        Ok(BulkWriter { stream, length, written: 0 })
+        stream.write_all(&header(ACCEPTED, length)).await.map_err(|error| broken(self.to, 0, length, &error))?;
+        Ok(BulkWriter { to: self.to, stream, length, written: 0 })
     }
 
     /// Answers with these bytes, in a task of the endpoint's runtime.
@@ -115,6 +116,7 @@ impl Drop for BulkAnswer {
 /// Writes the bytes of an answer. Dropped before all are written, it breaks the stream.
 #[derive(Debug)]
 pub struct BulkWriter {
+    to: ProcessId,
     stream: SendStream,
     length: u64,
     written: u64,
@@ -125,9 +127,9 @@ impl BulkWriter {
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), BulkError> {
         let size = chunk.len() as u64;
         if self.written + size > self.length {
-            return Err(broken(self.written, self.length, &"more was written than announced"));
+            return Err(broken(self.to, self.written, self.length, &"more was written than announced"));
         }
-        self.stream.write_chunk(chunk).await.map_err(|error| broken(self.written, self.length, &error))?;
+        self.stream.write_chunk(chunk).await.map_err(|error| broken(self.to, self.written, self.length, &error))?;
         self.written += size;
         Ok(())
     }
@@ -135,9 +137,9 @@ impl BulkWriter {
     /// Ends the answer; an error if not all of it was written.
     pub async fn finish(mut self) -> Result<(), BulkError> {
         if self.written < self.length {
-            return Err(broken(self.written, self.length, &"less was written than announced"));
+            return Err(broken(self.to, self.written, self.length, &"less was written than announced"));
         }
-        self.stream.finish().map_err(|error| broken(self.written, self.length, &error))
+        self.stream.finish().map_err(|error| broken(self.to, self.written, self.length, &error))
     }
 }
 
@@ -178,8 +180,8 @@ impl BulkReader {
         };
         let chunk = match read.await {
             Ok(Ok(Some(chunk))) => chunk.bytes,
-            Ok(Ok(None)) => return Some(Err(broken(self.got, self.length, &"the stream ended"))),
-            Ok(Err(error)) => return Some(Err(broken(self.got, self.length, &error))),
+            Ok(Ok(None)) => return Some(Err(broken(self.session.id, self.got, self.length, &"the stream ended"))),
+            Ok(Err(error)) => return Some(Err(broken(self.session.id, self.got, self.length, &error))),
             Err(_) => return Some(Err(self.stalled())),
         };
         self.got += chunk.len() as u64;
@@ -196,7 +198,7 @@ impl BulkReader {
             // Stopped already, if at all.
             let _ = self.stream.stop(1u32.into());
         }
-        broken(self.got, self.length, &stalled.by(&self.session.id))
+        broken(self.session.id, self.got, self.length, &stalled.by(&self.session.id))
     }
 }
 
@@ -228,7 +230,7 @@ async fn ask(session: &Arc<Session>, request: Bytes) -> Result<BulkReader, BulkE
             return Err(BulkError::Ended { to: session.id, reason: crate::DownReason::Closed });
         }
     };
-    let lost = |error: &dyn fmt::Display| broken(0, 0, error);
+    let lost = |error: &dyn fmt::Display| broken(session.id, 0, 0, error);
     let (mut send, mut stream) = live.connection.open_bi().await.map_err(|error| lost(&error))?;
     let _ = send.set_priority(PRIORITY);
     send.write_all(&(request.len() as u32).to_le_bytes()).await.map_err(|error| lost(&error))?;
@@ -283,7 +285,7 @@ async fn read_request(session: &Session, mut stream: RecvStream) -> Result<Bytes
 
 fn answer(session: &Arc<Session>, request: Bytes, stream: SendStream) {
     let _ = stream.set_priority(PRIORITY);
-    let answer = BulkAnswer { stream: Some(stream), runtime: session.runtime.clone() };
+    let answer = BulkAnswer { to: session.id, stream: Some(stream), runtime: session.runtime.clone() };
     match session.endpoint.upgrade().and_then(|inner| inner.bulk()) {
         Some(handler) => handler.serve(&Peer(session.clone()), request, answer),
         None => answer.refuse("this process serves no bulk requests"),

@@ -50,7 +50,7 @@ pub enum DownReason {
         theirs: u32,
     },
     /// It belongs to another cluster.
-    #[error("it belongs to cluster {theirs}, and this process to {ours}")]
+    #[error("it belongs to cluster {theirs}, and this process to {ours}: let both join the same cluster by its token")]
     WrongCluster {
         /// The cluster of this endpoint.
         ours: ClusterId,
@@ -149,7 +149,10 @@ pub enum AskError {
     #[error(transparent)]
     Send(#[from] SendError),
     /// Nothing came within the time given. The question may still have been delivered.
-    #[error("no answer from {to} within {deadline:?}")]
+    #[error(
+        "no answer from {to} within {deadline:?}: see whether that process hangs or has too much to do, and ask again; it \
+         may have done what was asked"
+    )]
     Deadline {
         /// Who was asked.
         to: ProcessId,
@@ -301,8 +304,12 @@ pub enum BulkError {
     #[error("{0}")]
     Refused(String),
     /// The connection broke before all bytes had come; ask again.
-    #[error("the bulk stream broke after {got} of {length} bytes: {text}")]
+    #[error(
+        "the bulk stream with {to} broke after {got} of {length} bytes: {text}; if that process lives, ask it again"
+    )]
     Broken {
+        /// Who is at the other end.
+        to: ProcessId,
         /// Bytes that came.
         got: u64,
         /// Bytes announced.
@@ -311,7 +318,10 @@ pub enum BulkError {
         text: String,
     },
     /// No connection, or no answer, within `Limits::stall`.
-    #[error("{to} did not answer a bulk request within {within:?}")]
+    #[error(
+        "{to} did not answer a bulk request within {within:?} (Limits::stall): see whether that process hangs or has too \
+         much to do, and ask again"
+    )]
     Timeout {
         /// Who was asked.
         to: ProcessId,
@@ -410,4 +420,37 @@ pub enum SecurityError {
     /// A certificate or key could not be made or read.
     #[error("{0}")]
     Certificate(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::NodeId;
+
+    /// Each says what happened, to whom, and what to do.
+    #[test]
+    fn errors_name_whom_they_are_about_and_what_to_do() {
+        let [ours, theirs] = [1, 2].map(|number| ClusterId(Uuid::from_u128(number)));
+        let to = ProcessId { cluster: ours, node: NodeId(Uuid::from_u128(3)), incarnation: Uuid::from_u128(4) };
+        let within = Duration::from_millis(700);
+        let (who, clusters) = (to.to_string(), [ours.to_string(), theirs.to_string()]);
+        for (text, parts) in [
+            (AskError::Deadline { to, deadline: within }.to_string(), [&*who, "700ms", "hangs", "ask again"]),
+            (BulkError::Timeout { to, within }.to_string(), [&*who, "700ms", "hangs", "ask again"]),
+            (
+                BulkError::Broken { to, got: 4, length: 9, text: "reset".to_owned() }.to_string(),
+                [&*who, "4 of 9 bytes", "reset", "ask it again"],
+            ),
+            (
+                DownReason::WrongCluster { ours, theirs }.to_string(),
+                [&*clusters[0], &*clusters[1], "join the same cluster", "token"],
+            ),
+        ] {
+            for part in parts {
+                assert!(text.contains(part), "{part:?} is not in: {text}");
+            }
+        }
+    }
 }
