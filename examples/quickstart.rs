@@ -15,9 +15,9 @@ fn add(a: i64, b: i64) -> i64 {
 }
 
 #[actinic::remote]
-fn slow(millis: u64) -> u64 {
-    std::thread::sleep(Duration::from_millis(millis));
-    millis
+async fn slow(millis: u64) -> actinic::Result<u64> {
+    actinic::sleep(Duration::from_millis(millis)).await?;
+    Ok(millis)
 }
 
 pub struct Counter {
@@ -45,7 +45,8 @@ async fn main() -> actinic::Result<()> {
     actinic_examples::finish(cluster).await
 }
 
-async fn run() -> actinic::Result<()> {
+/// What it shows, on whatever cluster it is in the scope of.
+pub async fn run() -> actinic::Result<()> {
     // Tasks return refs at once; a ref passed as an argument arrives as its value.
     let four = square::remote(2);
     let sixteen = square::remote(&four);

@@ -14,6 +14,7 @@ mod daemons;
 mod dependencies;
 mod events;
 mod faults;
+mod first_program;
 mod harness;
 mod interface;
 mod library;
