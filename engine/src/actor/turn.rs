@@ -149,7 +149,10 @@ impl ActorHost {
         let ended = match (single.as_deref_mut(), method.call) {
             (Some(state), MethodCall::SyncMut(call)) => with_input(job, |args| call(state, args)),
             (Some(state), MethodCall::SyncRef(call)) => with_input(job, |args| call(&*state, args)),
-            _ => Ended::Answered(Err(Error::actor_died("the actor has ended"))),
+            _ => Ended::Answered(Err(Error::actor_died(format!("{} has ended", self.describe()))
+                .subject(self.describe())
+                .at_node(self.host.process.id.node)
+                .remedy("make another one to go on, or let it end after the last call"))),
         };
         if self.dead.load(Ordering::Acquire) {
             // It ended while the call ran.

@@ -442,22 +442,24 @@ impl Owner {
     /// A worker is gone. The task that ran there has lost an attempt, and so have async ones that had begun. Of those in
     /// flight before it the results are lost, and they are made again; those behind it had not begun.
     pub(crate) fn worker_lost(self: &Arc<Self>, worker: WorkerId, ran: Ran, why: &Error) {
-        let (flights, parked) = self.change(|core, out| {
+        let (flights, parked, node) = self.change(|core, out| {
+            let mut node = None;
             let gone = core.dispatch.leases_where(|link| link.worker() == worker);
             let mut flights = Vec::new();
             for ix in gone {
                 if let Some(lease) = core.dispatch.link(ix).map(Link::lease) {
                     core.leases.remove(&lease);
+                    node = Some(lease.node);
                 }
                 flights.push(core.dispatch.lost(ix, out));
             }
             let parked: Vec<u64> =
                 core.parked.iter().filter(|(_, (_, link))| link.worker() == worker).map(|(seq, _)| *seq).collect();
             let parked: Vec<_> = parked.into_iter().filter_map(|seq| core.parked.remove(&seq)).collect();
-            (flights, parked)
+            (flights, parked, node)
         });
-        for (task, _) in parked {
-            self.attempt_lost(&task, why);
+        for (task, link) in parked {
+            self.attempt_lost(&task, Some(link.lease().node), why);
         }
         for flight in flights {
             let at = match ran {
@@ -467,7 +469,7 @@ impl Owner {
             for (index, task) in flight.iter().enumerate() {
                 let may_have_run = at.is_none_or(|at| index < at);
                 if Some(index) == at || (may_have_run && task.meta.max_retries == 0) {
-                    self.attempt_lost(task, why);
+                    self.attempt_lost(task, node, why);
                 } else if !task.is_over() {
                     self.ready(task);
                 }
@@ -475,8 +477,8 @@ impl Owner {
         }
     }
 
-    /// A task ran where a worker died.
-    fn attempt_lost(self: &Arc<Self>, task: &Arc<Task>, why: &Error) {
+    /// A task ran where a worker died, on that node if it is known.
+    fn attempt_lost(self: &Arc<Self>, task: &Arc<Task>, node: Option<NodeId>, why: &Error) {
         if task.is_over() {
             return;
         }
@@ -489,7 +491,7 @@ impl Owner {
                 Error::task_cancelled(format!("{} was cancelled", task.describe())).at_node(self.id.process.node);
             Task::finish_all(task, Resolved::Error(error));
         } else {
-            Task::finish_all(task, Resolved::Error(crashed(task, why)));
+            Task::finish_all(task, Resolved::Error(crashed(task, node, why)));
         }
     }
 
@@ -904,14 +906,18 @@ impl Owner {
     }
 }
 
-fn crashed(task: &Task, why: &Error) -> Error {
+fn crashed(task: &Task, node: Option<NodeId>, why: &Error) -> Error {
     let attempts = task.attempt() + 1;
-    Error::worker_crashed(format!(
+    let error = Error::worker_crashed(format!(
         "the worker that ran {} ended before it answered, {attempts} of {attempts} attempts",
         task.describe()
     ))
     .remedy("look at the worker's log, or allow more with `max_retries`")
-    .caused_by(why.clone())
+    .caused_by(why.clone());
+    match node {
+        Some(node) => error.at_node(node),
+        None => error,
+    }
 }
 
 fn nested(task: &Task, node: NodeId, error: Error) -> Error {

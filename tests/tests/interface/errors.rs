@@ -232,11 +232,90 @@ here! {
             (cancelled, "submit it again"),
             (timeout, "wait longer"),
         ] {
-            let text = error.to_string();
-            assert_eq!(error.detail().node.as_ref(), Some(&node), "{text}");
-            assert!(text.contains(remedy) && error.detail().remedy.contains(remedy), "{text}");
+            says_where_and_what_to_do(&error, &node, remedy);
         }
     }
+
+    /// So does each end of an actor.
+    2 CPUs, async fn ends_of_actors_say_where_and_what_to_do(cluster) {
+        let node = cluster.head().id().to_string();
+        let [killed, exited] = [(); 2].map(|()| Frail::remote(false));
+        actinic::get(&[killed.ready(), exited.ready()]).timeout(SOON).await?;
+        actinic::kill(&killed).await?;
+        let leaving = exited.leave();
+        for (call, what, remedy) in [
+            (killed.ready(), "was killed", "make another one"),
+            (leaving, "exited on purpose", "make another one"),
+            (exited.ready(), "exited on purpose", "make another one"),
+            (Frail::remote(true).ready(), "failed in its constructor", "mend the constructor"),
+        ] {
+            let error = actinic::get(&call).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains(what) && text.contains("Frail"), "{text}");
+            says_where_and_what_to_do(&error, &node, remedy);
+        }
+    }
+}
+
+fn says_where_and_what_to_do(error: &Error, node: &str, remedy: &str) {
+    let text = error.to_string();
+    assert_eq!(error.detail().node.as_deref(), Some(node), "{text}");
+    assert!(text.contains(remedy) && error.detail().remedy.contains(remedy), "{text}");
+}
+
+pub struct Frail;
+
+#[actinic::remote]
+impl Frail {
+    pub fn new(fails: bool) -> Result<Self, String> {
+        if fails { Err("on purpose".to_owned()) } else { Ok(Frail) }
+    }
+
+    pub fn ready(&self) {}
+
+    pub fn leave(&mut self) {
+        actinic::exit_actor()
+    }
+
+    pub fn abort(&self) {
+        std::process::abort()
+    }
+}
+
+#[actinic::remote(max_retries = 0)]
+fn aborts() {
+    std::process::abort()
+}
+
+/// What loses its process says on which node that was, and what loses its node says which.
+#[actinic::test(num_cpus = 2, workers = "processes")]
+async fn what_is_lost_with_its_process_or_node_says_where_and_what_to_do(cluster: TestCluster) -> actinic::Result<()> {
+    let second = cluster.add_node().num_cpus(2).await?;
+    let nodes = [cluster.head().id(), second.id()];
+    for node in nodes {
+        let place = Scheduling::NodeAffinity { node, soft: false };
+        let error = aborts::options().scheduling(place.clone()).remote().await.unwrap_err();
+        assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+        says_where_and_what_to_do(&error, &node.to_string(), "max_retries");
+        let frail = Frail::options().scheduling(place).remote(false);
+        let aborted = frail.abort().await.unwrap_err();
+        for error in [aborted, frail.ready().await.unwrap_err()] {
+            assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+            assert!(error.to_string().contains("set max_restarts"), "{error}");
+            says_where_and_what_to_do(&error, &node.to_string(), "its node's log");
+        }
+    }
+    let frail = Frail::options().scheduling(Scheduling::on(&second)).remote(false);
+    frail.ready().await?;
+    let place = second.id().to_string();
+    second.kill().await?;
+    let error = actinic::get(&frail.ready()).timeout(SOON).await.unwrap_err();
+    assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+    // Of its process or of the node, whichever is known to have gone first.
+    says_where_and_what_to_do(&error, &place, "make another one to go on");
+    drop(frail);
+    cluster.idle().await
 }
 
 /// Outside of an actor there is nothing to end.

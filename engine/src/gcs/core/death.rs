@@ -238,7 +238,14 @@ impl DeathReason {
             DeathReason::OutOfScope => "keep a handle, or make it detached",
             DeathReason::Refused { why } => why.remedy(),
             DeathReason::Unschedulable { .. } => "use soft affinity, or name a node that can run it",
-            _ => "",
+            DeathReason::ConstructorError { .. } => "mend the constructor or what it is given; it is not run again",
+            DeathReason::WorkerDied { .. } => "its node's log may say why its process ended; make another one to go on",
+            DeathReason::NodeDied { .. } => "make another one to go on, which is placed on a node that lives",
+            DeathReason::Killed => "make another one to go on, or kill it when nobody calls it any more",
+            DeathReason::Exited { .. } => "make another one to go on, or let it exit when nobody calls it any more",
+            DeathReason::Broken { .. } => "mend the code that panicked",
+            DeathReason::Stopped => "make another one to go on, or stop it after the last call",
+            DeathReason::Unknown => "make another one to go on, or get one that lives by its name",
         }
     }
 }
@@ -256,7 +263,9 @@ impl Refusal {
             }
             Refusal::ClassMismatch { .. } => "choose another name",
             Refusal::EmptyName | Refusal::NoName => "set `name`",
-            Refusal::Infeasible { .. } | Refusal::NoSuchJob { .. } | Refusal::OwnerDead { .. } => "",
+            Refusal::OwnerDead { .. } => "make it in a task or an actor that lives, or in the driver",
+            // They say it themselves.
+            Refusal::Infeasible { .. } | Refusal::NoSuchJob { .. } => "",
         }
     }
 }
