@@ -22,7 +22,8 @@ impl Row {
         }
     }
 
-    fn goal(&self) -> Option<String> {
+    /// Its figure as it is written there.
+    fn goal(&self, figure: fn(f64) -> String) -> Option<String> {
         match self.metric.goal {
             Goal::AtLeast(goal) => Some(format!(">= {}", figure(goal))),
             Goal::AtMost(goal) => Some(format!("<= {}", figure(goal))),
@@ -78,7 +79,7 @@ pub(crate) fn print(rows: &[Row], options: &Options) {
             spread,
             or_dash(row.raw),
             or_dash(row.ratio()),
-            row.goal().unwrap_or("-".to_string()),
+            row.goal(figure).unwrap_or("-".to_string()),
             row.met().map_or("", |met| if met { "ok" } else { "MISS" }).to_string(),
             or_dash(row.ray),
         ]);
@@ -96,22 +97,22 @@ pub(crate) fn print(rows: &[Row], options: &Options) {
     }
 }
 
-/// `{"metric", "value", "unit", "raw", "ray", "goal"}`, one object a row.
-pub(crate) fn write_json(rows: &[Row], path: &Path) -> Result<()> {
+/// `{"metric", "value", "unit", "raw", "ray", "goal"}`, for programs: a figure has no commas.
+fn json(row: &Row) -> serde_json::Value {
     let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            serde_json::json!({
-                "metric": row.metric.name,
-                "value": finite(row.value),
-                "unit": row.metric.unit,
-                "raw": finite(row.raw),
-                "ray": finite(row.ray),
-                "goal": row.goal(),
-            })
-        })
-        .collect();
+    serde_json::json!({
+        "metric": row.metric.name,
+        "value": finite(row.value),
+        "unit": row.metric.unit,
+        "raw": finite(row.raw),
+        "ray": finite(row.ray),
+        "goal": row.goal(|goal| goal.to_string()),
+    })
+}
+
+/// One object a row.
+pub(crate) fn write_json(rows: &[Row], path: &Path) -> Result<()> {
+    let rows: Vec<_> = rows.iter().map(json).collect();
     let text = serde_json::to_string_pretty(&rows)? + "\n";
     if path == Path::new("-") {
         print!("{text}");
@@ -119,4 +120,31 @@ pub(crate) fn write_json(rows: &[Row], path: &Path) -> Result<()> {
         std::fs::write(path, text)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::METRICS;
+
+    /// Each row has the same six keys, whatever was measured, and figures that a program reads.
+    #[test]
+    fn rows_are_for_programs() {
+        for metric in METRICS {
+            let row = Row { metric, value: Some(1234567.5), min: 1.0, max: f64::NAN, raw: None, ray: Some(f64::NAN) };
+            let json = json(&row);
+            let mut keys: Vec<_> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+            keys.sort_unstable();
+            assert_eq!(keys, ["goal", "metric", "raw", "ray", "unit", "value"]);
+            assert_eq!((&json["value"], json["raw"].is_null(), json["ray"].is_null()), (&1234567.5.into(), true, true));
+            assert!(json["metric"].is_string() && json["unit"].is_string(), "{json}");
+            match metric.goal {
+                Goal::AtLeast(goal) => assert_eq!(json["goal"], format!(">= {goal}")),
+                Goal::AtMost(goal) => assert_eq!(json["goal"], format!("<= {goal}")),
+                Goal::TimesRaw(goal) => assert_eq!(json["goal"], format!("<= {goal} x raw")),
+                Goal::None => assert!(json["goal"].is_null(), "{json}"),
+            }
+            assert!(!json["goal"].to_string().contains(','), "{json}");
+        }
+    }
 }
