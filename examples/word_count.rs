@@ -1,14 +1,12 @@
 //! Counts words by map and reduce: each map splits its counts by word, one part for each reduce (W-03).
 //!
-//! `word_count [FILE..]`; without one it reads a text that comes with the example.
+//! `word_count [MAPS [REDUCES [FILE..]]]`: so many maps a text, and so many reduces; three of each, and a text that comes
+//! with the example, unless something else is said.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use actinic::prelude::*;
-
-const MAPS: usize = 3;
-const REDUCES: usize = 3;
 
 type Counts = BTreeMap<String, u64>;
 
@@ -56,7 +54,8 @@ fn cut(text: &str, pieces: usize) -> Vec<String> {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let files: Vec<String> = std::env::args().skip(1).collect();
+    let (maps, reduces): (usize, usize) = (actinic_examples::argument(1, 3), actinic_examples::argument(2, 3));
+    let files: Vec<String> = std::env::args().skip(3).collect();
     let mut texts = Vec::new();
     for file in &files {
         texts.push(std::fs::read_to_string(file).map_err(Error::other)?);
@@ -66,14 +65,14 @@ async fn main() -> actinic::Result<()> {
     }
     let cluster = actinic_examples::init(4).await?;
 
-    let pieces = texts.iter().flat_map(|text| cut(text, MAPS));
+    let pieces = texts.iter().flat_map(|text| cut(text, maps));
     let mapped: Vec<Vec<ObjectRef<Counts>>> =
-        pieces.map(|piece| map::options().num_returns(REDUCES).remote(piece, REDUCES)).collect();
+        pieces.map(|piece| map::options().num_returns(reduces).remote(piece, reduces)).collect();
     let reduced: Vec<ObjectRef<Counts>> =
-        (0..REDUCES).map(|r| reduce::remote(mapped.iter().map(|parts| parts[r].clone()).collect::<Vec<_>>())).collect();
+        (0..reduces).map(|r| reduce::remote(mapped.iter().map(|parts| parts[r].clone()).collect::<Vec<_>>())).collect();
     drop(mapped); // each part goes when its reduce is done with it
     let counts: Counts = actinic::get(&reduced).await?.into_iter().flatten().collect();
-    actinic_examples::free_again(&cluster, Duration::from_secs(60), REDUCES).await?; // their results are kept, no part
+    actinic_examples::free_again(&cluster, Duration::from_secs(60), reduces).await?; // their results are kept, no part
     drop(reduced);
 
     assert_eq!(counts, count(&texts.join("\n")));

@@ -23,6 +23,7 @@ enum Mode {
 /// An example, and texts that its output has, in this order.
 struct Example {
     name: &'static str,
+    args: &'static [&'static str],
     expected: &'static [&'static str],
     /// Whether a warning belongs to the story.
     warns: bool,
@@ -30,7 +31,7 @@ struct Example {
 
 impl Example {
     fn run(&self, mode: Mode) {
-        let mut command = program::example(self.name);
+        let mut command = program::example(self.name, self.args);
         if mode == Mode::Processes {
             command.env("ACTINIC_EXAMPLE_WORKERS", "processes");
         }
@@ -40,7 +41,7 @@ impl Example {
     }
 
     fn run_on(&self, daemons: &mut Daemons) -> Result<(), String> {
-        let mut command = program::example(self.name);
+        let mut command = program::example(self.name, self.args);
         daemons.connect(&mut command);
         let done = program::run(&mut command, &mark());
         let settled = daemons.settled(self.warns);
@@ -81,16 +82,23 @@ fn two_daemons() {
     daemons.stop();
 }
 
+const ZEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/zen.txt");
+const COUNTING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/counting.txt");
+
 macro_rules! examples {
-    ($($name:ident $($warns:literal)?: $expected:expr;)*) => {
+    ($($name:ident $([$program:ident $($arg:expr),*])? $($warns:literal)?: $expected:expr;)*) => {
         const EXAMPLES: &[Example] = &[$($name::THIS),*];
 
         $(
             mod $name {
                 use super::*;
 
-                pub(super) const THIS: Example =
-                    Example { name: stringify!($name), expected: &$expected, warns: !concat!($($warns)?).is_empty() };
+                pub(super) const THIS: Example = Example {
+                    name: [$(stringify!($program),)? stringify!($name)][0],
+                    args: &[$($($arg),*)?],
+                    expected: &$expected,
+                    warns: !concat!($($warns)?).is_empty(),
+                };
 
                 #[test]
                 fn threads() {
@@ -132,4 +140,5 @@ examples! {
     sum_of_squares: ["first result: 51639", "speed-up: "];
     tree_reduce: ["tree, 7 deep", "sum[0] = 4950, sum[999] = 104850"];
     word_count: ["144 words", "is: 10", "better: 8", "than: 8", "the: 6", "to: 5", "although: 3"];
+    word_count_of_files [word_count "5", "2", ZEN, COUNTING]: ["177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
 }

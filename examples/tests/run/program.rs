@@ -19,8 +19,9 @@ pub(crate) fn profile() -> PathBuf {
     this.ancestors().nth(2).expect("it is in a folder of the profile's").to_path_buf()
 }
 
-pub(crate) fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str, args: &[&str]) -> Command {
     let mut command = Command::new(profile().join("examples").join(name));
+    command.args(args);
     for name in ["ACTINIC_ADDRESS", "ACTINIC_TOKEN", "ACTINIC_STATE_DIR", "ACTINIC_EXAMPLE_WORKERS"] {
         command.env_remove(name);
     }
