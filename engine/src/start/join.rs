@@ -147,6 +147,7 @@ mod tests {
 
     /// A host's name at whose port nobody answers: that is known in time too, however long its lookup took.
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "whoever is there is to be deaf to what a `Net` does")]
     fn a_name_is_looked_up_and_asked_within_one_deadline() {
         let env = Env::real();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -6,6 +6,7 @@ use super::*;
 /// through them all would make it a hundred times dearer. Compared are the quickest batches, which a busy machine slows
 /// least; run with `--release -- --nocapture` for the figures.
 #[test]
+#[allow(clippy::disallowed_methods)] // what is measured is real time
 fn a_creation_costs_the_same_however_many_there_are() {
     let mut world = World::new(4);
     let count: u64 = 100_000;
@@ -16,7 +17,6 @@ fn a_creation_costs_the_same_however_many_there_are() {
             Arc::new(ActorSpec { id, isolation: Isolation::Shared, ..spec(0) })
         })
         .collect();
-    #[allow(clippy::disallowed_methods)] // what is measured is real time
     let now = std::time::Instant::now;
     let begin = now();
     let mut runs = Vec::new();
