@@ -60,7 +60,7 @@ impl Client {
     /// Whether one more call of a caller is allowed now.
     pub(crate) fn admit(&self, caller: Caller) -> Result<()> {
         if self.stopping.load(Ordering::Acquire) {
-            return Err(Error::actor_died(format!("{} was stopped (intended exit)", self.describe())));
+            return Err(self.was_stopped());
         }
         if let Some(pending) = &self.pending {
             let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,6 +74,16 @@ impl Client {
         }
         self.begun.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    #[cold]
+    fn was_stopped(&self) -> Error {
+        let error = Error::actor_died(format!("{} was stopped (intended exit)", self.describe()))
+            .remedy("make the calls before `Handle::stop`, or make another actor");
+        match self.lock().node {
+            Some(node) => error.at_node(node),
+            None => error,
+        }
     }
 
     #[cold]
