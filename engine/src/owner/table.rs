@@ -15,12 +15,14 @@ pub(crate) struct Table<T> {
     /// The number of the first page.
     base: u64,
     pages: VecDeque<Option<Box<Page<T>>>>,
+    /// An empty one, for the next that is needed: one object at a time would make and free one each time.
+    spare: Option<Box<Page<T>>>,
     len: usize,
 }
 
 impl<T> Table<T> {
     pub(crate) fn new() -> Self {
-        Table { base: 0, pages: VecDeque::new(), len: 0 }
+        Table { base: 0, pages: VecDeque::new(), spare: None, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -44,8 +46,10 @@ impl<T> Table<T> {
         while self.pages.len() <= page {
             self.pages.push_back(None);
         }
+        let spare = &mut self.spare;
         let page = self.pages[page].get_or_insert_with(|| {
-            Box::new(Page { live: 0, entries: std::iter::repeat_with(|| None).take(PAGE).collect() })
+            let new = || Box::new(Page { live: 0, entries: std::iter::repeat_with(|| None).take(PAGE).collect() });
+            spare.take().unwrap_or_else(new)
         });
         if page.entries[at].replace(value).is_none() {
             page.live += 1;
@@ -65,13 +69,14 @@ impl<T> Table<T> {
         self.len -= 1;
         page.live -= 1;
         if page.live == 0 {
-            self.pages[ix] = None;
+            self.spare = self.pages[ix].take();
+            if self.len == 0 {
+                self.pages.clear();
+            }
+            // Those at the back stay: while one in front lives, they would be made again for the next.
             while let Some(None) = self.pages.front() {
                 self.pages.pop_front();
                 self.base += 1;
-            }
-            while let Some(None) = self.pages.back() {
-                self.pages.pop_back();
             }
         }
         Some(value)
@@ -97,7 +102,7 @@ impl<T> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{PAGE, Table};
 
     #[test]
     fn pages_come_and_go_with_their_entries() {
@@ -122,6 +127,14 @@ mod tests {
         }
         assert_eq!(table.len(), 0);
         assert!(table.pages.is_empty());
+        table.insert(3, 3);
+        for seq in 100_000..200_000 {
+            table.insert(seq, seq);
+            assert_eq!(table.remove(seq), Some(seq));
+        }
+        assert_eq!((table.len(), table.pages.len()), (1, 200_000 / PAGE + 1), "it costs what one costs, and no more");
+        assert_eq!(table.range(0..300_000).count(), 1);
+        assert_eq!(table.remove(3), Some(3));
         table.insert(1 << 40, 1);
         assert_eq!(table.get(1 << 40), Some(&1));
         assert_eq!(table.pages.len(), 1);
