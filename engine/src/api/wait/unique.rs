@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::object::{RawRef, Target};
+use crate::task::Task;
 
 /// Up to so many refs are compared each with each.
 const FEW: usize = 8;
@@ -23,19 +24,18 @@ pub(super) fn first_twice<'a>(mut refs: impl ExactSizeIterator<Item = &'a RawRef
     // Nothing of the user's runs meanwhile; whoever finds them taken makes others.
     let Tables { mut near, mut far } = TABLES.take();
     let count = refs.len();
-    let twice = if near.begin(refs.clone().filter_map(address), count) {
-        refs.find(|one| match address(one) {
-            Some(task) => !near.insert(task),
-            None => !others.insert(one.id()),
+    near.begin(refs.clone().find_map(address).unwrap_or_default(), count);
+    let mut far_begun = false;
+    let twice = refs.find(|one| {
+        let Some(task) = address(one) else { return !others.insert(one.id()) };
+        !near.insert(task).unwrap_or_else(|| {
+            if !std::mem::replace(&mut far_begun, true) {
+                far.begin(count);
+            }
+            far.insert(task)
         })
-    } else {
-        far.begin(count);
-        refs.find(|one| match address(one) {
-            Some(task) => !far.insert(task),
-            None => !others.insert(one.id()),
-        })
-    };
-    if near.words.len() <= KEPT && far.slots.len() <= KEPT {
+    });
+    if near.marks.len() <= 8 * KEPT && far.slots.len() <= KEPT {
         TABLES.set(Tables { near, far });
     }
     twice
@@ -58,7 +58,7 @@ struct Tables {
 thread_local! {
     static TABLES: Cell<Tables> = const {
         Cell::new(Tables {
-            near: Near { words: Vec::new(), low: 0 },
+            near: Near { marks: Vec::new(), turn: 0, low: 0 },
             far: Far { slots: Vec::new(), shift: 0, turn: 0 },
         })
     };
@@ -67,40 +67,42 @@ thread_local! {
 /// Tables of at most so many words are kept for the next time.
 const KEPT: usize = 1 << 14;
 
-/// A set of tasks that lie near each other, as those do that were submitted together: a bit for each place where one may
-/// begin.
+/// A set of tasks that lie near each other, as those do that were submitted together: a mark for each place where one may
+/// begin. A mark is the turn in which it was made, so that the table need not be cleared for the next.
 #[derive(Default)]
 struct Near {
-    words: Vec<u64>,
+    marks: Vec<u8>,
+    turn: u8,
+    /// Where the first place begins.
     low: usize,
 }
 
 impl Near {
-    /// Empties it; `false` if these lie too far apart.
-    fn begin(&mut self, tasks: impl Iterator<Item = usize>, count: usize) -> bool {
-        let (low, high) = tasks.fold((usize::MAX, 0), |(low, high), task| (low.min(task), high.max(task)));
-        let words = high.saturating_sub(low) / PLACE / 64 + 1;
-        if words > 2 * count {
-            return false;
+    /// Empties it, for tasks around this one.
+    fn begin(&mut self, task: usize, count: usize) {
+        if self.marks.len() < count * PLACES || self.turn == u8::MAX {
+            let size = self.marks.len().max(count * PLACES);
+            self.marks.clear();
+            self.marks.resize(size, 0);
+            self.turn = 0;
         }
-        self.low = low;
-        self.words.clear();
-        self.words.resize(words, 0);
-        true
+        self.turn += 1;
+        self.low = task.wrapping_sub(self.marks.len() / 2 * PLACE);
     }
 
-    /// `false` if it is there already.
-    fn insert(&mut self, task: usize) -> bool {
-        let place = (task - self.low) / PLACE;
-        let (word, bit) = (&mut self.words[place / 64], 1 << (place % 64));
-        let new = *word & bit == 0;
-        *word |= bit;
-        new
+    /// `false` if it is there already; `None` if it lies far from the others.
+    fn insert(&mut self, task: usize) -> Option<bool> {
+        let mark = self.marks.get_mut(task.wrapping_sub(self.low) / PLACE)?;
+        let new = *mark != self.turn;
+        *mark = self.turn;
+        Some(new)
     }
 }
 
 /// Two tasks do not begin within so many bytes.
-const PLACE: usize = size_of::<usize>();
+const PLACE: usize = size_of::<Task>();
+/// There are so many places for each task.
+const PLACES: usize = 16;
 
 /// A set of any tasks, by open addressing. A slot says in which turn it was filled, so that a table that is used again need
 /// not be cleared.
@@ -168,14 +170,14 @@ mod tests {
     #[test]
     fn what_lies_near_and_is_inserted_twice_is_found() {
         let mut seen = Near::default();
-        let tasks = |count: usize| (1..=count).map(|task| 0x7f00_0000_0000 + task * 304);
-        for count in [1_000, 9, 5_000] {
-            assert!(seen.begin(tasks(count), count));
-            assert!(tasks(count).all(|task| seen.insert(task)));
-            assert!(tasks(count).all(|task| !seen.insert(task)));
+        let tasks = |count: usize| (0..count).map(|task| 0x7f00_0000_0000 + task * (PLACE + 16));
+        for count in [1_000, 9, 5_000].into_iter().cycle().take(1_000) {
+            seen.begin(tasks(count).next().unwrap_or_default(), count);
+            assert!(tasks(count).all(|task| seen.insert(task) == Some(true)));
+            assert!(tasks(count).all(|task| seen.insert(task) == Some(false)));
+            assert_eq!(seen.insert(1 << 60), None);
+            assert_eq!(seen.insert(1 << 20), None);
         }
-        assert!(!seen.begin([16, 1 << 40].into_iter(), 2));
-        assert!(seen.begin(std::iter::empty(), 9));
     }
 
     #[test]
