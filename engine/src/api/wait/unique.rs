@@ -26,15 +26,22 @@ pub(super) fn first_twice<'a>(mut refs: impl ExactSizeIterator<Item = &'a RawRef
     let count = refs.len();
     near.begin(refs.clone().find_map(address).unwrap_or_default(), count);
     let mut far_begun = false;
-    let twice = refs.find(|one| {
-        let Some(task) = address(one) else { return !others.insert(one.id()) };
-        !near.insert(task).unwrap_or_else(|| {
-            if !std::mem::replace(&mut far_begun, true) {
-                far.begin(count);
-            }
-            far.insert(task)
-        })
-    });
+    let mut twice = None;
+    for one in refs {
+        let new = match address(one) {
+            None => others.insert(one.id()),
+            Some(task) => near.insert(task).unwrap_or_else(|| {
+                if !std::mem::replace(&mut far_begun, true) {
+                    far.begin(count);
+                }
+                far.insert(task)
+            }),
+        };
+        if !new {
+            twice = Some(one);
+            break;
+        }
+    }
     if near.marks.len() <= 8 * KEPT && far.slots.len() <= KEPT {
         TABLES.set(Tables { near, far });
     }
