@@ -13,6 +13,7 @@ use crate::object_manager::{ServeObjects, pull};
 use crate::process::Process;
 use crate::protocol::calls::{CALLS, REPLIES, TASKS, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue};
 use crate::protocol::refs::WireRefs;
+use crate::protocol::workers::{Keep, ToWorker};
 use crate::protocol::{
     AskGcs, AskRaylet, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, OwnerMessage, RAYLET, RayletAnswer, ToGcs, ToOwner,
     ToRaylet, WORKER,
@@ -21,7 +22,7 @@ use crate::raylet::{AskState, Attach, Heard, ProcessGone, Raylet};
 use crate::task::What;
 use crate::value::Value;
 use crate::worker::job::Job;
-use crate::worker::remote::{Keep, RemoteJob, ToWorker};
+use crate::worker::remote::RemoteJob;
 
 /// The components that live in a process.
 #[derive(Clone, Default)]

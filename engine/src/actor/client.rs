@@ -35,9 +35,9 @@ use crate::object::{RawRef, Resolved, Target};
 use crate::process::Process;
 use crate::program::{ActorEntry, MethodEntry};
 use crate::protocol::WORKER;
+use crate::protocol::workers::ToWorker;
 use crate::task::{Meta, Task, What};
 use crate::wait::Waiter;
-use crate::worker::remote::ToWorker;
 
 /// How many bytes of whatever kind may wait for the network before calls wait here: far below what ends a session.
 const BACKLOG_BYTES: usize = 16 << 20;

@@ -17,10 +17,10 @@ use crate::protocol::calls::{
     BATCH_BYTES, TASKS, WireDependency, WireOutcome, WireReply, WireTask, WireTasks, WireValue,
 };
 use crate::protocol::refs::{REF_BYTES, WireRefs};
+use crate::protocol::workers::ToWorker;
 use crate::protocol::{LeaseId, WORKER};
 use crate::task::{Input, Task, What};
 use crate::testing::Message as Lost;
-use crate::worker::remote::ToWorker;
 
 /// A worker's word that what was cancelled will not begin. Whoever cancels may wait for it; the ref has failed before.
 pub(crate) type Cancelling = Answer<()>;

@@ -1,12 +1,14 @@
 //! Every message that crosses between components, in one place.
 //!
 //! Inside a process a message goes to the component's mailbox as it is; between processes it is postcard behind the
-//! component's fixed actor number. The frequent ones (tasks, replies, actor calls) are batches.
+//! component's fixed actor number. The frequent ones (tasks, replies, actor calls) are batches. What the pure cores say to each
+//! other (lease requests, counts of refs, rows of the GCS) is theirs, and stands in these as it is.
 
 pub(crate) mod calls;
 #[cfg(test)]
 pub(crate) mod damage;
 pub(crate) mod refs;
+pub(crate) mod workers;
 
 use std::sync::Arc;
 

@@ -8,10 +8,10 @@ use actix::Context;
 use crate::api::error::Error;
 use crate::gcs::core::Isolation;
 use crate::ids::{OwnerId, WorkerId};
+use crate::protocol::workers::ToWorker;
 use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, LeaseRequest, RequestId, ToGcs, WORKER};
 use crate::raylet::core::{Event, Host, Purpose, Scheduling};
 use crate::raylet::{Raylet, Worker};
-use crate::worker::remote::ToWorker;
 
 impl Raylet {
     /// The owner that stands for the raylet when it asks itself for an actor's lease.

@@ -11,12 +11,12 @@ use crate::api::cluster::Cluster;
 use crate::api::named::ask_gcs;
 use crate::env::sim;
 use crate::protocol::damage::samples::spec;
+use crate::protocol::workers::ToWorker;
 use crate::protocol::{ActorRun, ActorSpec, AskGcs, GcsAnswer, LeaseId, NodeView, ToGcs, ToRaylet, WORKER};
 use crate::raylet::{AskState, Heard};
 use crate::resources::{Quantity, ResourceSet};
 use crate::start::{self, NodeOptions, Place};
 use crate::testing::eventually;
-use crate::worker::remote::ToWorker;
 
 fn cpus(count: u32) -> Quantity {
     Quantity::whole(count)

@@ -9,11 +9,11 @@ use actix::{AsyncContext, Context, Handler, Message};
 use crate::api::error::Error;
 use crate::ids::{JobId, WorkerId};
 use crate::process::Process;
+use crate::protocol::workers::ToWorker;
 use crate::protocol::{ToGcs, WORKER, WorkerAddr};
 use crate::raylet::core::{Event, WorkerKind};
 use crate::raylet::{Raylet, Worker};
 use crate::worker::host::Host;
-use crate::worker::remote::ToWorker;
 use crate::worker::slot::TaskSlot;
 
 /// A started worker's own notice, so that the core is never entered twice.

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actinic_transport::{Lane, Peer, PeerAddr};
-use serde::{Deserialize, Serialize};
 
 use crate::api::error::{Error, Result};
 use crate::call::{INLINE_LIMIT, Returns};
@@ -17,60 +16,11 @@ use crate::protocol::calls::{
     BATCH_BYTES, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask, WireValue,
 };
 use crate::protocol::refs::{REF_BYTES, WireRefs};
+use crate::protocol::workers::Keep;
 use crate::protocol::{LeaseId, OBJECTS, OWNER, OwnerMessage, ToOwner};
 use crate::testing::Message as Lost;
 use crate::value::Value;
 use crate::worker::host::Host;
-
-/// To the workers of a process, on the urgent lane. What cancels is asked: the answer says that it is done.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum ToWorker {
-    /// Send back what was lent under a lease and has not begun.
-    TakeBack {
-        lease: LeaseId,
-    },
-    /// Cancel a task, or a call of an actor.
-    Cancel {
-        owner: u32,
-        seq: u64,
-        force: bool,
-    },
-    CancelCall {
-        owner: u32,
-        seq: u64,
-        actor: u64,
-    },
-    /// Would force end a task?
-    ForceEnds {
-        owner: u32,
-        seq: u64,
-    },
-    /// Cancel what a task of the sender submitted here.
-    CancelChildren {
-        owner: u32,
-        seq: u64,
-    },
-    /// The sender has no handle of the actor any more. It goes behind the calls, on the ordered lane.
-    CallerLeft {
-        actor: u64,
-        incarnation: u32,
-    },
-    /// End an actor of this process.
-    EndActor {
-        run: crate::protocol::ActorRun,
-        kill: bool,
-    },
-    /// Become an actor.
-    StartActor {
-        run: crate::protocol::ActorRun,
-        spec: Arc<crate::protocol::ActorSpec>,
-        lease: LeaseId,
-    },
-    /// Does this process own what somebody may still ask for?
-    IsNeeded,
-    /// End the process.
-    Exit,
-}
 
 /// What a job calls.
 pub(crate) enum Target {
@@ -422,13 +372,6 @@ pub(crate) fn send_parked(_host: &Arc<Host>, job: &RemoteJob) {
         let message = ToOwner::To { owner: job.id.owner.number, message: parked };
         let _ = job.owner.tell(Lane::Ordered, OWNER, &message);
     }
-}
-
-/// A question to the node's object manager: will it keep this object, whose bytes the asking process offers?
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Keep {
-    pub(crate) object: ObjectId,
-    pub(crate) size: u64,
 }
 
 impl Process {

@@ -13,10 +13,10 @@ use crate::owner::remote::{CANCEL_WITHIN, Cancelling, carried_refs, wire_depende
 use crate::protocol::WORKER;
 use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireDependency, WireValue};
 use crate::protocol::refs::REF_BYTES;
+use crate::protocol::workers::ToWorker;
 use crate::task::Task;
 use crate::testing::Message as Lost;
 use crate::worker::job::Job;
-use crate::worker::remote::ToWorker;
 
 /// What a call takes at its actor beside its arguments.
 const CALL_BYTES: usize = 64;

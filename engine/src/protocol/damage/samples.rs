@@ -20,10 +20,10 @@ use crate::owner::refs::{HandOutId, Slot};
 use crate::program::FunctionId;
 use crate::protocol::calls::*;
 use crate::protocol::refs::WireRefs;
+use crate::protocol::workers::{Keep, ToWorker};
 use crate::protocol::*;
 use crate::raylet::core::{Host, Purpose, Scheduling};
 use crate::resources::{Quantity, ResourceSet};
-use crate::worker::remote::{Keep, ToWorker};
 
 fn uuid(n: u128) -> Uuid {
     Uuid::from_u128(n << 64 | n)

@@ -1,0 +1,251 @@
+//! Who has refs to what an owner made, and what is freed.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use actinic_transport::{Peer, PeerAddr};
+
+use super::{Link, Owner, RemoteLink};
+use crate::api::error::Error;
+use crate::ids::{ObjectId, TaskId};
+use crate::object::{RawRef, Resolved, Slot, State, Stored};
+use crate::owner::dispatch::KeyIx;
+use crate::owner::lineage::Stays;
+use crate::protocol::ToGcs;
+use crate::task::{Task, What};
+
+impl Owner {
+    /// The last ref in this process to a return is gone.
+    pub(crate) fn released(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
+        if task.is_shared() {
+            self.unhold(task, index);
+        }
+        self.settle(task, index);
+    }
+
+    /// Whether somebody, here or elsewhere, has a ref to a return.
+    pub(crate) fn wants(&self, task: &Task, index: u32) -> bool {
+        task.slot(index).holds() > 0 || self.is_lent(task, index)
+    }
+
+    /// Frees a return that nobody anywhere can ask for, once: its value goes, here and wherever it is stored.
+    ///
+    /// A ref that comes back from elsewhere is found under the same lock; what is settled here stays so.
+    pub(crate) fn settle(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
+        let wanted = |index: u32| self.wants(task, index);
+        let (gone, cleared, let_go) = {
+            let mut core = self.lock();
+            if wanted(index) {
+                return;
+            }
+            let ends = task.is_over() || matches!(task.what, What::Lifeline(_));
+            if !ends {
+                // Its end settles it.
+                return;
+            }
+            let stays = if core.lineage.is_empty() { Stays::Nothing } else { core.lineage.stays(task.seq) };
+            let last = || (0..task.returns()).all(|index| !wanted(index));
+            match stays {
+                Stays::Values => return,
+                Stays::Record => (None, Some(task.slot(index).clear()), None),
+                Stays::Nothing if task.returns() == 1 => {
+                    (core.tasks.remove(task.seq), None, core.lineage.forget(task.seq))
+                }
+                Stays::Nothing => {
+                    // What was read of one is read of all.
+                    let cleared = task.slot(index).clear();
+                    let last = last();
+                    let gone = if last { core.tasks.remove(task.seq) } else { None };
+                    (gone, Some(cleared), if last { core.lineage.forget(task.seq) } else { None })
+                }
+            }
+        };
+        self.let_go(let_go);
+        if let What::Lifeline(actor) = &task.what {
+            if gone.is_some() {
+                self.process.tell_gcs(ToGcs::HandlesGone { actor: *actor });
+            }
+            return;
+        }
+        match cleared {
+            Some(State::Ready(outcome)) => {
+                if gone.is_some() {
+                    self.report_unread(task, &outcome);
+                }
+                self.free(task, index, &outcome);
+            }
+            Some(State::Pending(_)) => {}
+            None if gone.is_some() => {
+                // Taken out here: the task itself may be dropped later and elsewhere, where what the value holds would
+                // be dropped within it.
+                if let State::Ready(outcome) = task.slot(0).vacate() {
+                    self.report_unread(task, &outcome);
+                    self.free(task, 0, &outcome);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// A task has failed, and nobody will ever see why: it is said here, once.
+    pub(super) fn report_unread(&self, task: &Task, outcome: &Resolved) {
+        let Resolved::Error(error) = outcome else { return };
+        if let Error::ObjectFreed { .. } = error {
+            // It had a value, which was freed before its record.
+            return;
+        }
+        let is_call = matches!(task.what, What::Function(_) | What::Method(_));
+        let meant = task.is_cancelled() || self.dead.get().is_some() || self.process.is_closing();
+        if !is_call || meant || !self.process.reports_unread || task.slots().any(Slot::was_read) {
+            return;
+        }
+        tracing::error!(
+            target: "actinic",
+            task = task.describe(),
+            "unread failure: {error} (get the ref to handle it; ACTINIC_IGNORE_UNREAD_ERRORS=1 silences this)"
+        );
+    }
+
+    pub(super) fn free(&self, task: &Task, index: u32, outcome: &Resolved) {
+        match outcome {
+            Resolved::Value(value) => self.free_value(task, index, value.size()),
+            Resolved::Stored(stored) => self.process.free_stored(ObjectId { task: task.id(), index }, &stored.at),
+            Resolved::Error(_) => {}
+        }
+    }
+
+    /// An outcome comes to a return that has another (it was cancelled, its owner is dead): what it holds goes.
+    pub(crate) fn give_up(&self, task: &Task, index: u32, outcome: &Resolved) {
+        match outcome {
+            Resolved::Value(value) => self.process.store.discharge(value.size()),
+            Resolved::Stored(late) => {
+                // Another attempt's value may lie at the same place, under the same name.
+                let at: Vec<PeerAddr> = match task.has_slot(index).then(|| task.slot(index).get_unseen()).flatten() {
+                    Some(Resolved::Stored(known)) => {
+                        let elsewhere = |at: &&PeerAddr| known.at.iter().all(|known| known.id != at.id);
+                        late.at.iter().filter(elsewhere).cloned().collect()
+                    }
+                    _ => late.at.clone(),
+                };
+                self.process.free_stored(ObjectId { task: task.id(), index }, &at);
+            }
+            Resolved::Error(_) => {}
+        }
+    }
+
+    /// A value of this process is freed, and the copies that others fetched.
+    pub(super) fn free_value(&self, task: &Task, index: u32, size: usize) {
+        self.process.store.discharge(size);
+        // One that was lost as a large one may have been made again as a small one.
+        if size > crate::call::INLINE_LIMIT || task.attempt() > 0 {
+            let copies = self.copies().remove(&(task.seq, index)).unwrap_or_default();
+            self.process.free_stored(ObjectId { task: task.id(), index }, &copies);
+        }
+    }
+
+    pub(super) fn copies(&self) -> MutexGuard<'_, HashMap<(u64, u32), Vec<PeerAddr>>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another process has fetched an object: it is told when the object is freed, which may have been meanwhile.
+    pub(crate) fn copied(self: &Arc<Self>, seq: u64, index: u32, at: PeerAddr) {
+        let known = {
+            let core = self.lock();
+            match core.tasks.get(seq).filter(|task| task.has_slot(index)) {
+                None => None,
+                Some(task) => {
+                    let before = match &mut *task.slot(index).lock() {
+                        State::Ready(Resolved::Value(_)) => {
+                            self.copies().entry((seq, index)).or_default().push(at.clone());
+                            Some(None)
+                        }
+                        State::Ready(Resolved::Stored(stored)) => {
+                            let mut more =
+                                Stored { size: stored.size, at: stored.at.clone(), refs: stored.refs.clone() };
+                            more.at.push(at.clone());
+                            Some(Some(std::mem::replace(stored, Arc::new(more))))
+                        }
+                        _ => None,
+                    };
+                    before.map(|before| (Arc::clone(task), before))
+                }
+            }
+        };
+        if known.is_none() {
+            let task = TaskId { owner: self.id, seq };
+            self.process.free_stored(ObjectId { task, index }, &[at]);
+        }
+    }
+
+    /// A ref to an object of this owner, for somebody who knows its id.
+    pub(crate) fn find(&self, id: TaskId, index: u32) -> Option<RawRef> {
+        let core = self.lock();
+        let task = core.tasks.get(id.seq)?;
+        task.has_slot(index).then(|| RawRef::owned(Arc::clone(task), index))
+    }
+
+    /// As [`Owner::find`], of an object that somebody has a ref to.
+    pub(super) fn find_wanted(&self, id: TaskId, index: u32) -> Option<RawRef> {
+        let core = self.lock();
+        let task = core.tasks.get(id.seq).filter(|task| task.has_slot(index))?;
+        self.wants(task, index).then(|| RawRef::owned(Arc::clone(task), index))
+    }
+
+    /// The task with a number, while it is known.
+    pub(crate) fn task(&self, seq: u64) -> Option<Arc<Task>> {
+        self.lock().tasks.get(seq).cloned()
+    }
+
+    /// The processes that a task may be running in, this one left out.
+    pub(super) fn flying_at(&self, task: &Task) -> Vec<Peer> {
+        if let What::Method(call) = &task.what {
+            return call.client.real().peer().into_iter().collect();
+        }
+        let mut core = self.lock();
+        let key = task.key.load(Ordering::Relaxed);
+        if key == KeyIx::MAX {
+            return Vec::new();
+        }
+        let parked = core.parked.get(&task.seq).map(|(_, link)| link.clone());
+        match core.dispatch.locate(task.seq, key).or(parked) {
+            Some(Link::Remote(link)) => vec![link.peer.clone()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The worker in another process where an async task waits without holding it.
+    pub(super) fn parked_at(&self, seq: u64) -> Option<Arc<RemoteLink>> {
+        match &self.lock().parked.get(&seq)?.1 {
+            Link::Remote(link) => Some(Arc::clone(link)),
+            Link::Local(_) => None,
+        }
+    }
+
+    /// Tasks have ended that may have waited without holding their worker, under leases that are over.
+    pub(crate) fn unparked(&self, seqs: impl IntoIterator<Item = u64>) {
+        let gone: Vec<_> = {
+            let mut core = self.lock();
+            seqs.into_iter().filter_map(|seq| core.parked.remove(&seq)).collect()
+        };
+        drop(gone);
+    }
+
+    /// The tasks with these numbers, where they are known.
+    pub(super) fn tasks_numbered(&self, seqs: impl Iterator<Item = u64>) -> Vec<Option<Arc<Task>>> {
+        let core = self.lock();
+        seqs.map(|seq| core.tasks.get(seq).cloned()).collect()
+    }
+
+    /// Every task and object that is known, for `state`.
+    pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
+        self.lock().tasks.values().cloned().collect()
+    }
+
+    /// How many tasks and objects are known, wait in queues, and are in flight.
+    pub(crate) fn load(&self) -> (usize, usize, usize) {
+        let core = self.lock();
+        let (queued, flying) = core.dispatch.load();
+        (core.tasks.len(), queued, flying)
+    }
+}

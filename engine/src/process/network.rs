@@ -1,0 +1,266 @@
+//! Whom a process speaks with, and how.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actinic_transport::{Endpoint, Lane, NodeId, Peer, PeerAddr, Probe, ProcessId};
+
+use super::Process;
+use crate::api::error::{Error, Result};
+use crate::ids::ObjectId;
+use crate::object::Borrowed;
+use crate::protocol::{NodeResources, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::raylet::RayletLink;
+use crate::testing::Message as Lost;
+use crate::worker::slot::TaskSlot;
+
+impl Process {
+    pub(crate) fn set_endpoint(&self, endpoint: Endpoint, addrs: Vec<SocketAddr>) {
+        // A process has one endpoint, set once where it is started.
+        let _ = self.endpoint.set((endpoint, addrs));
+    }
+
+    pub(crate) fn endpoint(&self) -> Result<&Endpoint> {
+        self.endpoint
+            .get()
+            .map(|(endpoint, _)| endpoint)
+            .ok_or_else(|| Error::connection("this process has no connection to other processes"))
+    }
+
+    /// How others reach this process.
+    pub(crate) fn address(&self) -> PeerAddr {
+        let addrs = self.endpoint.get().map(|(_, addrs)| addrs.clone()).unwrap_or_default();
+        PeerAddr { id: self.id, addrs, relay: self.relay.get().copied() }
+    }
+
+    pub(crate) fn set_store_peer(&self, peer: Peer) {
+        let _ = self.store_peer.set(peer);
+    }
+
+    pub(crate) fn store_peer(&self) -> Option<Peer> {
+        self.store_peer.get().cloned()
+    }
+
+    pub(crate) fn learn_raylet(&self, node: NodeId, at: PeerAddr) {
+        self.lock().raylets.insert(node, at);
+    }
+
+    /// Tells a node's raylet something, here or elsewhere.
+    pub(crate) fn tell_raylet(&self, node: NodeId, message: ToRaylet) {
+        match self.raylet.get() {
+            Some(link) if node == self.id.node => link.tell(message),
+            _ => {
+                let at = self.lock().raylets.get(&node).cloned();
+                let sent = match (at, self.endpoint()) {
+                    (Some(at), Ok(endpoint)) => {
+                        let peer = endpoint.peer(&at);
+                        if let ToRaylet::Request(_) = &message {
+                            self.may_lose(Lost::LeaseRequest, &peer);
+                        }
+                        peer.tell(Lane::Ordered, RAYLET, &message).map_err(|error| error.to_string())
+                    }
+                    _ => Err("its address is not known".to_owned()),
+                };
+                if let Err(error) = sent {
+                    tracing::debug!(%node, error, "a message to a raylet was not sent");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn tell_gcs(&self, message: ToGcs) {
+        if let Some(link) = self.gcs.get() {
+            link.tell(message);
+        }
+    }
+
+    /// Leaves a message with those that wait for the same process; gives it back if none do.
+    pub(crate) fn wait_with_others(&self, process: ProcessId, message: ToOwner) -> Option<ToOwner> {
+        match self.lock().reaching.get_mut(&process) {
+            Some(waiting) => {
+                waiting.push(message);
+                None
+            }
+            None => Some(message),
+        }
+    }
+
+    /// A message waits until its process is found; `true` if nobody looks for that one yet.
+    pub(crate) fn begin_reaching(&self, process: ProcessId, message: ToOwner) -> bool {
+        let mut tables = self.lock();
+        let waiting = tables.reaching.entry(process).or_default();
+        waiting.push(message);
+        waiting.len() == 1
+    }
+
+    /// What waits for a process that was found; none, and nothing waits for it any more, if nothing does.
+    pub(crate) fn next_reached(&self, process: ProcessId) -> Option<Vec<ToOwner>> {
+        let mut tables = self.lock();
+        match tables.reaching.get_mut(&process) {
+            Some(waiting) if !waiting.is_empty() => Some(std::mem::take(waiting)),
+            _ => {
+                tables.reaching.remove(&process);
+                None
+            }
+        }
+    }
+
+    /// What waited for a process that is nowhere.
+    pub(crate) fn end_reaching(&self, process: ProcessId) -> Vec<ToOwner> {
+        self.lock().reaching.remove(&process).unwrap_or_default()
+    }
+
+    pub(crate) fn is_dead(&self, process: ProcessId) -> bool {
+        self.lock().dead.contains(&process)
+    }
+
+    /// Asks the owner of a borrowed object how it came out; the answer resolves the slot.
+    pub(crate) fn ask_owner(borrowed: &Arc<Borrowed>) {
+        if borrowed.asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let owner = borrowed.id.task.owner.process;
+        borrowed.process.tell_owner(owner, ToOwner::GetObject { object: borrowed.id, lost: Vec::new() });
+    }
+
+    /// An object of this process's owners is needed by nobody: its copies elsewhere go.
+    pub(crate) fn free_stored(&self, object: ObjectId, stored_at: &[PeerAddr]) {
+        self.store.drop_copy(&object);
+        for at in stored_at {
+            if at.id == self.id {
+                self.store.remove(&object);
+            } else if let Ok(endpoint) = self.endpoint() {
+                let keep = crate::protocol::workers::Keep { object, size: 0 };
+                let _ = endpoint.peer(at).tell(Lane::Ordered, crate::protocol::OBJECTS, &keep);
+            }
+        }
+    }
+
+    /// The process that this one belongs to is gone: a worker ends, a driver loses its cluster.
+    pub(crate) fn home_lost(self: &Arc<Self>, why: &str) {
+        if self.on_crash.get().is_some() {
+            // A worker without its raylet is of no use to anybody.
+            std::process::exit(0);
+        }
+        if self.is_closing() {
+            return;
+        }
+        if let Some(lost) = self.on_home_lost.get() {
+            lost(why);
+            return;
+        }
+        let error = format!("the node that this driver was attached to is gone: {why}");
+        tracing::error!(target: "actinic", "{error}");
+        for owner in self.owners() {
+            owner.die_of(Error::node_died(error.clone()).remedy("start the node again, and connect again"));
+        }
+    }
+
+    /// A worker's code is to be ended by force.
+    pub(crate) fn crash_for(&self, why: &str) {
+        tracing::debug!(why, "the worker ends");
+        if let Some(crash) = self.on_crash.get() {
+            crash();
+        }
+    }
+
+    /// What all nodes have, and what of it is free.
+    pub(crate) fn cluster_resources(&self) -> (BTreeMap<String, f64>, BTreeMap<String, f64>) {
+        let tables = self.lock();
+        let mut total = crate::resources::ResourceSet::new();
+        let mut free = crate::resources::ResourceSet::new();
+        for (node_total, available) in tables.resources.values() {
+            total.add(node_total);
+            free.add(available);
+        }
+        (total.to_map(), free.to_map_of(&total))
+    }
+
+    pub(crate) fn set_resources(
+        &self,
+        node: NodeId,
+        of: Option<(crate::resources::ResourceSet, crate::resources::ResourceSet)>,
+    ) {
+        let mut tables = self.lock();
+        match of {
+            Some(of) => tables.resources.insert(node, of),
+            None => tables.resources.remove(&node),
+        };
+    }
+
+    /// What every node has, as a driver's raylet says.
+    pub(crate) fn replace_resources(&self, nodes: Vec<NodeResources>) {
+        self.lock().resources = nodes.into_iter().map(|(node, total, free)| (node, (total, free))).collect();
+    }
+
+    /// What every node has and has free, for those who have no raylet.
+    pub(crate) fn node_resources(&self) -> Vec<NodeResources> {
+        let tables = self.lock();
+        tables.resources.iter().map(|(node, (total, free))| (*node, total.clone(), free.clone())).collect()
+    }
+
+    /// Looks again and again whether somebody still listens where a process did: a killed one says no goodbye.
+    pub(crate) fn watch(self: &Arc<Self>, peer: &PeerAddr) {
+        const EVERY: Duration = Duration::from_millis(400);
+        let Some(at) = peer.addrs.first().copied() else { return };
+        let (process, id) = (Arc::downgrade(self), peer.id);
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                let Some(process) = process.upgrade().filter(|process| !process.is_closing()) else { return };
+                let Ok(endpoint) = process.endpoint().cloned() else { return };
+                if endpoint.known(id).is_none() {
+                    return;
+                }
+                drop(process);
+                if endpoint.probe(at, EVERY).await == Probe::Unreachable {
+                    endpoint.declare_dead(id);
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Keeps a worker process's slot alive as long as the process.
+    pub(crate) fn keep_slot(&self, slot: &Arc<TaskSlot>) {
+        self.add_slot(slot);
+        self.lock().kept_slots.push(Arc::clone(slot));
+    }
+
+    /// Whether this process has heard of a node that lives.
+    pub(crate) fn knows_node(&self, node: NodeId) -> bool {
+        self.lock().resources.contains_key(&node)
+    }
+
+    /// From here on this process is dead: nobody is told when its thread ends, and nothing that it owns comes out.
+    pub(crate) fn kill(self: &Arc<Self>) {
+        self.closing.store(true, Ordering::Release);
+        self.killed.store(true, Ordering::Release);
+        self.pool.close();
+        for owner in self.owners() {
+            owner.die("its node was killed");
+        }
+    }
+
+    /// Ends the process in order: nothing is accepted any more, the network says goodbye.
+    pub(crate) async fn end(self: &Arc<Self>) {
+        self.closing.store(true, Ordering::Release);
+        if let Some(RayletLink::Local(raylet)) = self.raylet.get() {
+            raylet.do_send(crate::raylet::Shutdown { killed: self.killed.load(Ordering::Acquire) });
+            // Its children end when their pipes close; they are waited for, but not for long.
+            for _ in 0..200 {
+                match raylet.send(crate::raylet::ChildrenLeft).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+        }
+        if let Ok(endpoint) = self.endpoint() {
+            endpoint.close().await;
+        }
+        self.close();
+    }
+}

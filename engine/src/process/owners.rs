@@ -1,0 +1,181 @@
+//! The owners of a process, and what they hear.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actinic_transport::{NodeId, ProcessId};
+
+use super::Process;
+use crate::api::error::{Error, Result};
+use crate::ids::{JobId, ObjectId, OwnerId};
+use crate::owner::Owner;
+use crate::protocol::{LeaseId, ToGcs, ToOwner, ToRaylet};
+
+impl Process {
+    pub(crate) fn new_owner(self: &Arc<Self>, job: JobId, namespace: Arc<str>) -> Arc<Owner> {
+        let number = self.next_owner.fetch_add(1, Ordering::Relaxed);
+        let id = OwnerId { process: self.id, number };
+        let owner = Owner::new(id, Arc::clone(self), job, namespace);
+        let mut tables = self.lock();
+        let at = number as usize;
+        if tables.owners.len() <= at {
+            tables.owners.resize(at + 1, None);
+        }
+        tables.owners[at] = Some(Arc::clone(&owner));
+        owner
+    }
+
+    /// This owner, a driver's or a worker's, is also what other code of its job submits with here.
+    pub(crate) fn is_member(&self, owner: &Arc<Owner>) {
+        self.lock().members.insert(owner.job, (Arc::clone(owner), false));
+    }
+
+    /// What code of a job that runs here outside of any call submits with: what a call has spawned.
+    pub(crate) fn own(self: &Arc<Self>, job: JobId, namespace: Arc<str>) -> Result<Arc<Owner>> {
+        if let Some((owner, _)) = self.lock().members.get(&job) {
+            return Ok(Arc::clone(owner));
+        }
+        if self.is_closing() {
+            return Err(Error::connection("the cluster was shut down"));
+        }
+        let made = self.new_owner(job, namespace);
+        let (owner, _) = self.lock().members.entry(job).or_insert_with(|| (Arc::clone(&made), true)).clone();
+        Ok(owner)
+    }
+
+    /// A job has ended, and with it what its code here has submitted.
+    pub(crate) fn job_ended(self: &Arc<Self>, job: JobId) {
+        crate::api::scope::job_ended(self, job);
+        let member = self.lock().members.remove(&job);
+        if let Some((owner, true)) = member {
+            self.end_owner(&owner, "its job has ended");
+        }
+    }
+
+    pub(crate) fn owner_numbered(&self, number: u32) -> Option<Arc<Owner>> {
+        self.lock().owners.get(number as usize)?.clone()
+    }
+
+    pub(crate) fn owners(&self) -> Vec<Arc<Owner>> {
+        self.lock().owners.iter().flatten().cloned().collect()
+    }
+
+    /// Whether something runs in this process, or it owns a task or an object that somebody may ask for.
+    pub(crate) fn is_needed(&self) -> bool {
+        let runs = {
+            let tables = self.lock();
+            !tables.running.is_empty() || !tables.actors.is_empty()
+        };
+        runs || self.owners().iter().any(|owner| owner.load().0 > 0)
+    }
+
+    /// An owner of this process ends: what it owned fails, and others are told.
+    pub(crate) fn end_owner(self: &Arc<Self>, owner: &Arc<Owner>, why: &str) {
+        owner.die(why);
+        // Before its death: what had ended stays as it ended.
+        self.tell_events_of(owner);
+        self.tell_raylet(self.id.node, ToRaylet::OwnerDied { owner: owner.id });
+        self.tell_gcs(ToGcs::OwnerDied { owner: owner.id });
+    }
+
+    /// A message for the owners of this process.
+    pub(crate) fn deliver(self: &Arc<Self>, message: ToOwner) {
+        match message {
+            ToOwner::Actors(rows) => {
+                for news in rows {
+                    // In this order: who keeps something for a creation looks afterwards whether that is over.
+                    if let Some(client) = self.client(news.info.id) {
+                        client.news(&news);
+                    }
+                    self.hear_of_creation(&news);
+                }
+            }
+            ToOwner::ActorWaits { actor, text } => {
+                if let Some(client) = self.client(actor) {
+                    client.waits_for(text);
+                }
+            }
+            ToOwner::NodeDead { node, text } => self.node_dead(node, &text),
+            ToOwner::ProcessDead { process } => {
+                if let Ok(endpoint) = self.endpoint() {
+                    endpoint.declare_dead(process);
+                }
+                self.process_dead(process, "it ended");
+            }
+            ToOwner::OwnerGone { owner } => self.owner_gone(owner),
+            ToOwner::Resources { nodes } => self.replace_resources(nodes),
+            // What is answered comes with its peer, at the receiver of the network.
+            ToOwner::GetObject { .. } | ToOwner::Credit { .. } => {}
+            ToOwner::GivenBack { lease, tasks } => {
+                let mut rest = &tasks[..];
+                while let Some((number, _)) = rest.first() {
+                    let count = rest.iter().take_while(|(other, _)| other == number).count();
+                    let (batch, after) = rest.split_at(count);
+                    rest = after;
+                    if let Some(owner) = self.owner_numbered(batch[0].0)
+                        && let Some(ix) = owner.lease_ix(lease)
+                    {
+                        let seqs: Vec<u64> = batch.iter().map(|(_, seq)| *seq).collect();
+                        owner.given_back(ix, &seqs);
+                    }
+                }
+            }
+            ToOwner::To { owner: number, message } => {
+                if let Some(owner) = self.owner_numbered(number) {
+                    owner.hear(message);
+                }
+            }
+        }
+    }
+
+    /// Another process is gone.
+    pub(crate) fn process_dead(self: &Arc<Self>, process: ProcessId, why: &str) {
+        if !self.lock().dead.insert(process) {
+            return;
+        }
+        let error = Error::worker_crashed(format!("process {process} is gone: {why}"));
+        for owner in self.owners() {
+            owner.process_lost(process, &error);
+        }
+        self.borrowed_from(|id| id.task.owner.process == process, &format!("its process is gone: {why}"));
+        for client in self.clients() {
+            client.process_lost(process);
+        }
+        self.counts_process_died(process);
+    }
+
+    /// An owner is dead, whose process may live.
+    pub(crate) fn owner_gone(&self, owner: OwnerId) {
+        self.borrowed_from(|id| id.task.owner == owner, "the owner has ended");
+    }
+
+    /// What is borrowed from an owner that is dead has no value any more, here neither.
+    pub(super) fn borrowed_from(&self, dead: impl Fn(ObjectId) -> bool, why: &str) {
+        let mut lost = self.asking.objects();
+        lost.extend(self.lock().borrowed.keys().copied());
+        for id in lost.into_iter().filter(|id| dead(*id)) {
+            self.store.drop_copy(&id);
+            self.borrowed_lost(id, why);
+        }
+    }
+
+    /// A node is gone, and every process on it.
+    pub(crate) fn node_dead(self: &Arc<Self>, node: NodeId, text: &str) {
+        if node == self.id.node {
+            return;
+        }
+        if let Ok(endpoint) = self.endpoint() {
+            endpoint.revoke(node);
+        }
+        let error = Error::node_died(format!("node {node} died: {text}"));
+        for owner in self.owners() {
+            owner.node_lost(node, &error);
+        }
+    }
+
+    // ---- leases
+
+    pub(crate) fn return_lease(&self, lease: LeaseId, reusable: bool) {
+        self.tell_raylet(lease.node, ToRaylet::Return { lease, reusable });
+    }
+}

@@ -1,0 +1,119 @@
+//! Its threads, and what happens there later.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::Process;
+use crate::actor::host::ActorHost;
+use crate::owner::Owner;
+use crate::worker::slot::TaskSlot;
+
+impl Process {
+    /// Runs a future on the system thread.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.system.spawn(future);
+    }
+
+    /// Runs something soon, on the system thread, outside of whatever locks the caller holds.
+    pub(crate) fn defer(&self, run: impl FnOnce() + Send + 'static) {
+        self.spawn(async move { run() });
+    }
+
+    /// Runs an async user future, on threads that never answer the network.
+    pub(crate) fn spawn_user(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+        if self.env.world().is_some() {
+            return self.spawn(future);
+        }
+        #[allow(clippy::disallowed_methods, reason = "user code's own threads, and none in a simulation")]
+        let runtime = self.user.get_or_init(|| {
+            let built = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(self.async_width)
+                .thread_name("actinic-async")
+                .enable_all()
+                .build();
+            match built {
+                Ok(runtime) => runtime,
+                Err(error) => panic!("no runtime for async tasks could be started: {error}"),
+            }
+        });
+        runtime.spawn(future);
+    }
+
+    pub(super) fn pool_alarm(self: &Arc<Self>) {
+        let process = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(crate::worker::pool::OVERDUE).await;
+                if !process.pool.look() {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Somebody put a job behind another: look whether that one takes long.
+    pub(crate) fn want_slot_alarm(self: &Arc<Self>) {
+        if self.slot_alarm.load(Ordering::Acquire) || self.slot_alarm.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let process = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(crate::worker::slot::LONG).await;
+                let slots: Vec<Arc<TaskSlot>> = process.lock().slots.values().filter_map(Weak::upgrade).collect();
+                let now = process.env.now();
+                let again = slots.iter().filter(|slot| slot.look(now)).count() > 0;
+                if !again {
+                    process.slot_alarm.store(false, Ordering::Release);
+                    // A job may have come between the look and the store.
+                    let late = slots.iter().any(|slot| slot.look(now));
+                    if !late || process.slot_alarm.swap(true, Ordering::AcqRel) {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+
+    /// An actor has answers that are to leave soon, even if its thread stays busy.
+    pub(crate) fn want_answers_sent(self: &Arc<Self>, actor: &Arc<ActorHost>) {
+        let first = {
+            let mut tables = self.lock();
+            tables.answering.push(Arc::downgrade(actor));
+            tables.answering.len() == 1
+        };
+        if first {
+            let process = Arc::clone(self);
+            self.spawn(async move {
+                tokio::time::sleep(crate::worker::slot::LONG).await;
+                let answering = std::mem::take(&mut process.lock().answering);
+                answering.iter().filter_map(Weak::upgrade).for_each(|actor| actor.alarm());
+            });
+        }
+    }
+
+    pub(crate) fn tick_owner(&self, owner: Arc<Owner>) {
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if !owner.tick() {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Wakes `countdown`'s sleeper at a deadline.
+    pub(crate) fn wake_after(&self, time: Duration, countdown: Arc<crate::wait::Countdown>) {
+        self.spawn(async move {
+            tokio::time::sleep(time).await;
+            countdown.finish();
+        });
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,116 @@
+//! Its workers and actors, and what they run.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use super::{FORCE_AFTER, Process};
+use crate::actor::host::ActorHost;
+use crate::api::error::Error;
+use crate::ids::TaskId;
+use crate::owner::Ran;
+use crate::raylet::RayletLink;
+use crate::worker::host::{Host, Running};
+use crate::worker::slot::TaskSlot;
+
+impl Process {
+    pub(crate) fn add_slot(&self, slot: &Arc<TaskSlot>) {
+        self.lock().slots.insert(slot.host.worker, Arc::downgrade(slot));
+    }
+
+    pub(crate) fn slot(&self, worker: crate::ids::WorkerId) -> Option<Arc<TaskSlot>> {
+        self.lock().slots.get(&worker)?.upgrade()
+    }
+
+    pub(crate) fn slots(&self) -> Vec<Arc<TaskSlot>> {
+        self.lock().slots.values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn add_actor(&self, actor: &Arc<ActorHost>) {
+        self.lock().actors.insert(actor.number(), Arc::clone(actor));
+    }
+
+    pub(crate) fn actor(&self, number: u64) -> Option<Arc<ActorHost>> {
+        self.lock().actors.get(&number).cloned()
+    }
+
+    pub(crate) fn actors(&self) -> Vec<Arc<ActorHost>> {
+        self.lock().actors.values().cloned().collect()
+    }
+
+    /// An incarnation takes no more calls; what it owned ends with it.
+    pub(crate) fn actor_ended(self: &Arc<Self>, actor: &Arc<ActorHost>) {
+        {
+            let mut tables = self.lock();
+            if tables.actors.get(&actor.number()).is_some_and(|known| Arc::ptr_eq(known, actor)) {
+                tables.actors.remove(&actor.number());
+            }
+        }
+        if let Some(owner) = actor.host.owner_if_any() {
+            self.end_owner(&Arc::clone(owner), &format!("{} ended", actor.describe()));
+        }
+    }
+
+    /// A worker of this process died: a real process ends, a thread's worker is closed as if it had.
+    pub(crate) fn worker_crashed(self: &Arc<Self>, host: &Arc<Host>) {
+        if let Some(crash) = self.on_crash.get() {
+            crash();
+        }
+        if host.dead.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let why = Error::worker_crashed(format!("worker {} crashed", host.worker));
+        if let Some(id) = host.actor
+            && let Some(actor) = self.actor(crate::actor::host::number(id))
+        {
+            actor.crashed();
+        }
+        if let Some(slot) = host.slot.get().and_then(Weak::upgrade) {
+            // The owners find the jobs in the flights of their leases.
+            drop(slot.close());
+        }
+        if let Some(owner) = host.owner_if_any() {
+            self.end_owner(&Arc::clone(owner), "its worker crashed");
+        }
+        for owner in self.owners() {
+            owner.worker_lost(host.worker, Ran::First, &why);
+        }
+        if let Some(RayletLink::Local(raylet)) = self.raylet.get() {
+            raylet.do_send(crate::raylet::WorkerCrashed { worker: host.worker });
+        }
+    }
+
+    pub(crate) fn async_began(&self, id: TaskId, running: &Arc<Running>) {
+        self.lock().running.insert(id, Arc::clone(running));
+    }
+
+    pub(crate) fn async_ended(&self, id: TaskId) {
+        let gone = self.lock().running.remove(&id);
+        drop(gone);
+    }
+
+    /// Drops an async call at its next await; `false` if none of that id runs here.
+    pub(crate) fn cancel_async(&self, id: TaskId) -> bool {
+        let running = self.lock().running.get(&id).cloned();
+        running.is_some_and(|running| {
+            running.cancel();
+            true
+        })
+    }
+
+    /// Ends the process if an async task that was told to end has not done so a while later: it does not await.
+    pub(crate) fn end_async_by_force(self: &Arc<Self>, id: TaskId) {
+        let process = Arc::clone(self);
+        self.spawn(async move {
+            tokio::time::sleep(FORCE_AFTER).await;
+            let still_runs = process.lock().running.contains_key(&id);
+            if still_runs {
+                process.crash_for("an async task was cancelled by force and did not end");
+            }
+        });
+    }
+
+    /// Whether force ends a task here: not one of sync code that runs on a thread beside others.
+    pub(crate) fn force_ends(&self, id: TaskId) -> bool {
+        self.on_crash.get().is_some() || !self.slots().iter().any(|slot| slot.runs_sync(id))
+    }
+}
