@@ -1,7 +1,7 @@
 //! Random settings of a model tried in parallel, and handled as they finish (W-10).
 
 use actinic::prelude::*;
-use actinic_examples::digits::{Digits, WEIGHTS, descend};
+use actinic_examples::digits::{Digits, descend, initial};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -14,7 +14,7 @@ struct Settings {
 
 #[actinic::remote]
 fn train(settings: Settings, test: Digits) -> f64 {
-    let mut weights = vec![0.0; WEIGHTS];
+    let mut weights = initial(1);
     for step in 0..settings.steps {
         let batch = Digits::draw(settings.batch, 1 + step as u64);
         let gradient = batch.gradient(&weights);

@@ -4,7 +4,7 @@
 //! `parameter_server [ITERATIONS]`
 
 use actinic::prelude::*;
-use actinic_examples::digits::{Digits, WEIGHTS, descend};
+use actinic_examples::digits::{Digits, descend, initial};
 
 const WORKERS: usize = 2;
 
@@ -17,7 +17,7 @@ struct ParameterServer {
 #[actinic::remote]
 impl ParameterServer {
     fn new(rate: f32) -> Self {
-        ParameterServer { weights: vec![0.0; WEIGHTS], rate, applied: 0 }
+        ParameterServer { weights: initial(1), rate, applied: 0 }
     }
 
     /// Applies gradients and returns the weights after it.

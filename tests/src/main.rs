@@ -177,7 +177,10 @@ async fn survive(cluster: &Cluster) -> actinic::Result<()> {
     say(&format!("dead after {}", killed.elapsed().as_millis()));
     let place = task.await?;
     assert_ne!(place, far.to_string());
-    assert!(!cluster.resources().contains_key("remote"), "{:?}", cluster.resources());
+    // What the nodes have is told a driver by its raylet, which may hear it a moment later.
+    while cluster.resources().contains_key("remote") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     say("ok");
     Ok(())
 }
