@@ -41,7 +41,7 @@ impl TaskState {
     }
 }
 
-/// As the command line prints it.
+/// In capitals, as Ray's state is printed.
 impl fmt::Display for TaskState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -71,9 +71,9 @@ pub struct TaskInfo {
     pub job: JobId,
     /// What it is at.
     pub state: TaskState,
-    /// Since when, by its owner's clock. What is not the end of something may be told half a second late.
+    /// Since when, by its owner's clock. What is not the end of something may be told a second late.
     pub since: SystemTime,
-    /// Where it runs or ran, if it ever began.
+    /// Where it is, runs or ran.
     pub node: Option<NodeId>,
     /// The worker there; an actor's call on another process has none, for the actor tells.
     pub worker: Option<WorkerId>,
@@ -89,9 +89,9 @@ pub struct TaskInfo {
 
 /// The attempts at tasks and actors' calls that the cluster remembers, ordered by who submitted them and then by when.
 ///
-/// What this process submitted is there; what others did, up to half a second later. The cluster remembers 100,000 attempts: those that
+/// What this process submitted is there; what others did, up to a second later. The cluster remembers 100,000 attempts: those that
 /// ended first are forgotten first. Attempts that follow each other faster than can be told are counted only, see
-/// [`tasks_dropped`]. Of one owner at most 10,000 are listed that have not ended. A call made with `task_events(false)`
+/// [`tasks_dropped`]. Of one owner at most 10,000 are listed that have not ended, and 50,000 of all. A call made with `task_events(false)`
 /// is not listed, and none is in a program that runs with `ACTINIC_TASK_EVENTS=0`.
 ///
 /// # Errors

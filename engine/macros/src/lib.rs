@@ -32,7 +32,7 @@ use syn::{Error, Item};
 ///
 /// Options of functions: `num_cpus`, `num_gpus`, `memory` (bytes), `resources = { "A": 1 }`, `max_retries`,
 /// `retry_errors`, `retry_if = path` (a `fn(&E) -> bool`, run on the worker), `num_returns = 3` (a tuple, one ref
-/// each) or `num_returns = _` (a `Vec`; every call says how many), `name`, `isolation = "process" | "shared"`,
+/// each) or `num_returns = _` (a `Vec`; every call says how many), `name`, `isolation` (see `Isolation`),
 /// `scheduling = "default" | "spread"`, `on_infeasible = "wait" | "fail"`, `task_events`, `crate = path::to::actinic`.
 ///
 /// On an `impl` block with a constructor `new`: `A::remote(..)` makes an actor with the arguments of `new` and returns

@@ -170,7 +170,8 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
 fn will_not_be(owner: &Arc<Owner>, client: &Arc<Client>, error: Error) {
     let (actor, text) = (client.id, error.to_string());
     owner.process.tell_gcs(ToGcs::ActorNotMade { actor, text, error: error.clone() });
-    if !client.is_open() {
+    // In this order: which actor is meant is known before it is not open any more.
+    if !client.is_open() && client.is_wanted() {
         client.die(error);
     }
 }

@@ -33,6 +33,8 @@ pub struct Detail {
     dependent: bool,
     /// Whether `retry_errors` or `retry_if` asks for another attempt.
     retry: bool,
+    /// Whether the code of a task or method ended with it, by returning it or by a panic.
+    of_code: bool,
     /// What [`Error::other`] was given, which stays in its process.
     #[serde(skip)]
     given: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -367,8 +369,18 @@ impl Error {
         self
     }
 
-    pub(crate) fn retry_asked(&self) -> bool {
-        self.detail().retry
+    /// The code of a task or method ended with it.
+    pub(crate) fn of_code(mut self) -> Error {
+        // What cannot be decoded never could be: its code did not run.
+        self.detail_mut().of_code = !matches!(self, Error::Serialization { .. });
+        self
+    }
+
+    /// Whether another attempt is wanted, if all errors of the code are to be tried again, or none, or those that it asks
+    /// it for.
+    pub(crate) fn retry_wanted(&self, all: Option<bool>) -> bool {
+        let Detail { retry, of_code, .. } = self.detail();
+        all.map_or(*retry, |all| all && (*retry || *of_code))
     }
 
     /// The error of a task that depended on one which failed: the kind stays, and it says who it happened to.

@@ -89,9 +89,9 @@ pub(crate) struct Recorder {
     places: [Option<(Place, u32)>; KNOWN],
     /// The bytes of the texts in the last chunk.
     text_bytes: usize,
-    /// Those of which it was noted that they go on: their ends are noted however many others there are, or they would
-    /// be shown as going on for ever.
-    open: HashSet<u64>,
+    /// Attempts, by number and attempt, of which it was noted that they go on: their ends are noted however many others there
+    /// are, or they would be shown as going on for ever.
+    open: HashSet<(u64, u32)>,
     dropped: u64,
 }
 
@@ -100,13 +100,14 @@ impl Recorder {
     /// have a little more room than the rest.
     pub(crate) fn note(&mut self, task: &Task, attempt: u32, at: Duration, note: Note<'_>, room: usize) -> bool {
         let room = if let Note::Failed(..) = note { room + room / 8 } else { room };
-        if self.held() >= room && !(note.is_end() && self.open.contains(&task.seq)) {
+        let was_open = note.is_end() && !self.open.is_empty() && self.open.remove(&(task.seq, attempt));
+        if self.held() >= room && !was_open {
             // What it does before its end is told by its end.
             self.dropped += u64::from(note.is_end());
             return false;
         }
         if !note.is_end() {
-            self.open.insert(task.seq);
+            self.open.insert((task.seq, attempt));
         }
         if self.last.events.len() >= CHUNK {
             let full = self.take_last();
@@ -124,11 +125,6 @@ impl Recorder {
         let at = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         self.last.events.push(Event { seq: task.seq, at, attempt, kind, step });
         true
-    }
-
-    /// A task goes on no more, and its end was noted.
-    pub(crate) fn closed(&mut self, seq: u64) {
-        self.open.remove(&seq);
     }
 
     fn take_last(&mut self) -> Chunk {

@@ -4,7 +4,7 @@
 //! - TABLE-1: there are at most `max` rows, and half as many that have not ended; those that ended first go first, and one
 //!   that has not ended never goes.
 //! - TABLE-2: an attempt that ended stays as it ended.
-//! - TABLE-3: every attempt that was told of is listed, or counted as dropped.
+//! - TABLE-3: every attempt whose end was told is listed, or counted as dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;

@@ -112,7 +112,7 @@ impl Process {
                 if left == 0 {
                     break 'step;
                 }
-                let events = self.tell_chunk(owner);
+                let events = self.tell_chunk(owner, false);
                 left = left.saturating_sub(events);
                 told += usize::from(events > 0);
             }
@@ -148,17 +148,17 @@ impl Process {
         // What is noted meanwhile is for the next time.
         let mut left = owner.held_events();
         while left > 0 {
-            match self.tell_chunk(owner) {
+            match self.tell_chunk(owner, true) {
                 0 => break,
                 told => left = left.saturating_sub(told),
             }
         }
     }
 
-    /// Tells what an owner noted first; how much it was.
-    fn tell_chunk(self: &Arc<Self>, owner: &Arc<Owner>) -> usize {
-        // What cannot be told now stays, until there is no room for more.
-        let Some(gcs) = self.gcs.get().filter(|gcs| !gcs.is_congested()) else { return 0 };
+    /// Tells what an owner noted first; how much it was. If it is not asked for, it stays while the way is full, until there
+    /// is no room for more.
+    fn tell_chunk(self: &Arc<Self>, owner: &Arc<Owner>, asked: bool) -> usize {
+        let Some(gcs) = self.gcs.get().filter(|gcs| asked || !gcs.is_congested()) else { return 0 };
         let Some((chunk, dropped)) = owner.give_events() else { return 0 };
         let since = self.env.since_1970().saturating_sub(self.env.now());
         let since = u64::try_from(since.as_nanos()).unwrap_or(0);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api::error::Error;
 use crate::events::{Chunk, Doing, Due, Live, Note, Place, Recorder, Run};
+use crate::object::Resolved;
 use crate::owner::dispatch::KeyIx;
 use crate::owner::{Core, Link, Owner};
 use crate::task::{Task, What};
@@ -113,6 +114,11 @@ impl Owner {
             if self.note(&task, attempt, doing.note(), None) {
                 live.tell(task.seq, attempt, doing);
             }
+            if task.is_over() {
+                // It ended during the look, perhaps when there was no room to say so. That it did twice does not matter.
+                let outcome = task.slot(0).get_unseen();
+                self.note_end(&task, attempt, None, outcome.as_ref().and_then(Resolved::error));
+            }
         }
     }
 
@@ -146,18 +152,7 @@ impl Owner {
             let ended = |seq: &u64| core.tasks.get(*seq).is_none_or(|task| task.is_over());
             live.numbers().filter(ended).collect()
         };
-        self.ended(live, &ended);
-    }
-
-    /// These have ended, and it was noted.
-    fn ended(&self, live: &mut Live, seqs: &[u64]) {
-        let mut recorder = self.recorder();
-        for seq in seqs {
-            live.ended(*seq);
-            if let Some(recorder) = &mut *recorder {
-                recorder.closed(*seq);
-            }
-        }
+        ended.into_iter().for_each(|seq| live.ended(seq));
     }
 
     /// Those that do something else than was told last.
@@ -187,7 +182,7 @@ impl Owner {
                 }
             }
         }
-        self.ended(live, &ended);
+        ended.into_iter().for_each(|seq| live.ended(seq));
         for task in calls {
             let attempt = task.attempt();
             let doing = at_actor(&task);

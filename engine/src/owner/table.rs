@@ -1,9 +1,11 @@
 //! A table indexed by sequence number: pages that come and go, no hashing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 const PAGE: usize = 256;
+/// A list of fewer pages is not shortened.
+const LONG: usize = 1024;
 
 struct Page<T> {
     live: usize,
@@ -15,6 +17,10 @@ pub(crate) struct Table<T> {
     /// The number of the first page.
     base: u64,
     pages: VecDeque<Option<Box<Page<T>>>>,
+    /// How many of those there are.
+    live_pages: usize,
+    /// Pages before the first, by their numbers: few live so much longer than those after them.
+    old: BTreeMap<u64, Box<Page<T>>>,
     /// An empty one, for the next that is needed: one object at a time would make and free one each time.
     spare: Option<Box<Page<T>>>,
     len: usize,
@@ -22,7 +28,7 @@ pub(crate) struct Table<T> {
 
 impl<T> Table<T> {
     pub(crate) fn new() -> Self {
-        Table { base: 0, pages: VecDeque::new(), spare: None, len: 0 }
+        Table { base: 0, pages: VecDeque::new(), live_pages: 0, old: BTreeMap::new(), spare: None, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -35,42 +41,69 @@ impl<T> Table<T> {
     }
 
     pub(crate) fn insert(&mut self, seq: u64, value: T) {
-        if self.pages.is_empty() {
-            self.base = seq / PAGE as u64;
+        let number = seq / PAGE as u64;
+        if self.pages.is_empty() && self.old.is_empty() {
+            self.base = number;
         }
-        while seq / (PAGE as u64) < self.base {
+        while self.old.is_empty() && number < self.base {
             self.pages.push_front(None);
             self.base -= 1;
         }
-        let Some((page, at)) = self.place(seq) else { return };
-        while self.pages.len() <= page {
-            self.pages.push_back(None);
-        }
+        let place = self.place(seq);
         let spare = &mut self.spare;
-        let page = self.pages[page].get_or_insert_with(|| {
-            let new = || Box::new(Page { live: 0, entries: std::iter::repeat_with(|| None).take(PAGE).collect() });
-            spare.take().unwrap_or_else(new)
-        });
-        if page.entries[at].replace(value).is_none() {
+        let new = || Box::new(Page { live: 0, entries: std::iter::repeat_with(|| None).take(PAGE).collect() });
+        let page = match place {
+            None => self.old.entry(number).or_insert_with(new),
+            Some((page, _)) => {
+                while self.pages.len() <= page {
+                    self.pages.push_back(None);
+                }
+                let live_pages = &mut self.live_pages;
+                self.pages[page].get_or_insert_with(|| {
+                    *live_pages += 1;
+                    spare.take().unwrap_or_else(new)
+                })
+            }
+        };
+        if page.entries[(seq % PAGE as u64) as usize].replace(value).is_none() {
             page.live += 1;
             self.len += 1;
+        }
+        if self.pages.len() >= LONG && self.pages.len() > 4 * self.live_pages {
+            self.age();
+        }
+    }
+
+    /// Puts the older half of the pages aside, most of which are gone: or the list would grow for as long as one of them
+    /// lives.
+    fn age(&mut self) {
+        for _ in 0..self.pages.len() / 2 {
+            if let Some(Some(page)) = self.pages.pop_front() {
+                self.live_pages -= 1;
+                self.old.insert(self.base, page);
+            }
+            self.base += 1;
         }
     }
 
     pub(crate) fn get(&self, seq: u64) -> Option<&T> {
-        let (page, at) = self.place(seq)?;
-        self.pages.get(page)?.as_ref()?.entries[at].as_ref()
+        let at = (seq % PAGE as u64) as usize;
+        match self.place(seq) {
+            Some((page, _)) => self.pages.get(page)?.as_ref()?.entries[at].as_ref(),
+            None => self.old.get(&(seq / PAGE as u64))?.entries[at].as_ref(),
+        }
     }
 
     pub(crate) fn remove(&mut self, seq: u64) -> Option<T> {
-        let (ix, at) = self.place(seq)?;
+        let Some((ix, at)) = self.place(seq) else { return self.remove_old(seq) };
         let page = self.pages.get_mut(ix)?.as_mut()?;
         let value = page.entries[at].take()?;
         self.len -= 1;
         page.live -= 1;
         if page.live == 0 {
             self.spare = self.pages[ix].take();
-            if self.len == 0 {
+            self.live_pages -= 1;
+            if self.live_pages == 0 && self.old.is_empty() {
                 self.pages.clear();
             }
             // Those at the back stay: while one in front lives, they would be made again for the next.
@@ -82,27 +115,42 @@ impl<T> Table<T> {
         Some(value)
     }
 
+    fn remove_old(&mut self, seq: u64) -> Option<T> {
+        let number = seq / PAGE as u64;
+        let page = self.old.get_mut(&number)?;
+        let value = page.entries[(seq % PAGE as u64) as usize].take()?;
+        self.len -= 1;
+        page.live -= 1;
+        if page.live == 0 {
+            self.old.remove(&number);
+        }
+        Some(value)
+    }
+
     /// What has numbers in the range, in their order.
     pub(crate) fn range(&self, range: Range<u64>) -> impl Iterator<Item = (u64, &T)> {
         let first = (range.start / PAGE as u64).saturating_sub(self.base);
         let first = usize::try_from(first).unwrap_or(usize::MAX);
         let pages = self.pages.iter().enumerate().skip(first);
-        let pages = pages.map(|(at, page)| ((self.base + at as u64) * PAGE as u64, page));
-        let entries = pages.take_while(move |(number, _)| *number < range.end).flat_map(|(number, page)| {
-            let entries = page.iter().flat_map(|page| page.entries.iter().enumerate());
+        let pages = pages.map(|(at, page)| ((self.base + at as u64) * PAGE as u64, page.as_deref()));
+        let old =
+            self.old.range(range.start / PAGE as u64..).map(|(number, page)| (number * PAGE as u64, Some(&**page)));
+        let entries = old.chain(pages).take_while(move |(number, _)| *number < range.end).flat_map(|(number, page)| {
+            let entries = page.into_iter().flat_map(|page| page.entries.iter().enumerate());
             entries.filter_map(move |(at, entry)| Some((number + at as u64, entry.as_ref()?)))
         });
         entries.filter(move |(seq, _)| (range.start..range.end).contains(seq))
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flatten().flat_map(|page| page.entries.iter().flatten())
+        let pages = self.old.values().chain(self.pages.iter().flatten());
+        pages.flat_map(|page| page.entries.iter().flatten())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PAGE, Table};
+    use super::{LONG, Table};
 
     #[test]
     fn pages_come_and_go_with_their_entries() {
@@ -128,12 +176,17 @@ mod tests {
         assert_eq!(table.len(), 0);
         assert!(table.pages.is_empty());
         table.insert(3, 3);
-        for seq in 100_000..200_000 {
+        for seq in 100_000..2_000_000 {
             table.insert(seq, seq);
             assert_eq!(table.remove(seq), Some(seq));
         }
-        assert_eq!((table.len(), table.pages.len()), (1, 200_000 / PAGE + 1), "it costs what one costs, and no more");
-        assert_eq!(table.range(0..300_000).count(), 1);
+        assert!(table.len() == 1 && table.pages.len() <= LONG, "{} pages for one", table.pages.len());
+        assert_eq!((table.get(3), table.get(5)), (Some(&3), None));
+        table.insert(5, 5);
+        table.insert(50_000, 50_000);
+        assert!(table.values().eq(&[3, 5, 50_000]));
+        assert!(table.range(4..300_000).map(|(seq, _)| seq).eq([5, 50_000]));
+        assert_eq!((table.remove(5), table.remove(5), table.remove(50_000)), (Some(5), None, Some(50_000)));
         assert_eq!(table.remove(3), Some(3));
         table.insert(1 << 40, 1);
         assert_eq!(table.get(1 << 40), Some(&1));

@@ -164,7 +164,7 @@ impl Owner {
                 }
             }
             Err(error) => {
-                if task.meta.retry_errors.unwrap_or(error.retry_asked()) && task.next_attempt() {
+                if error.retry_wanted(task.meta.retry_errors) && task.next_attempt() {
                     self.note_end(task, attempt, Some(run), Some(&error));
                     return true;
                 }

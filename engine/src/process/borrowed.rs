@@ -92,11 +92,12 @@ impl Process {
             let mut tables = self.lock();
             let found = news.info.found.is_some();
             let over = match (tables.creations.get(&news.info.id), news.info.state) {
+                (None, _) => false,
+                // Another's constructor was called, with what that one was given.
+                (Some(_), _) if found => true,
                 (Some(_), ActorState::Dead) => true,
                 (Some((_, again)), ActorState::Alive) => !again,
-                // Another's constructor was called, with what that one was given.
-                (Some(_), _) => found,
-                _ => false,
+                (Some(_), _) => false,
             };
             if over { tables.creations.remove(&news.info.id) } else { None }
         };

@@ -247,10 +247,10 @@ pub(crate) fn guarded(body: impl FnOnce() -> Outcome) -> Ended {
     let done = catch_unwind(AssertUnwindSafe(body));
     GUARDED.with(|depth| depth.set(depth.get() - 1));
     match done {
-        Ok(outcome) => Ended::Answered(outcome),
+        Ok(outcome) => Ended::Answered(outcome.map_err(Error::of_code)),
         Err(payload) if payload.is::<Crash>() => Ended::Crashed,
         Err(payload) if payload.is::<Exit>() => Ended::Exited,
-        Err(payload) => Ended::Answered(Err(panic_error(&*payload))),
+        Err(payload) => Ended::Answered(Err(panic_error(&*payload).of_code())),
     }
 }
 
@@ -316,7 +316,7 @@ impl<F: Future<Output = Outcome> + Unpin> Future for Guarded<F> {
             Ok(crate::call::Returns::Many(Vec::new()))
         });
         match (ended, polled) {
-            (_, Poll::Ready(Some(outcome))) => Poll::Ready(Ended::Answered(outcome)),
+            (_, Poll::Ready(Some(outcome))) => Poll::Ready(Ended::Answered(outcome.map_err(Error::of_code))),
             (Ended::Answered(Ok(_)), _) => Poll::Pending,
             (other, _) => Poll::Ready(other),
         }

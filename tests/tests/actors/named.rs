@@ -40,6 +40,21 @@ impl Order {
     }
 }
 
+pub struct Keeps {
+    refs: Vec<ObjectRef<String>>,
+}
+
+#[actinic::remote]
+impl Keeps {
+    pub fn new(refs: Vec<ObjectRef<String>>) -> Self {
+        Keeps { refs }
+    }
+
+    pub fn count(&self) -> usize {
+        self.refs.len()
+    }
+}
+
 fn order(name: &str) -> Handle<Order> {
     Order::options().name(name).get_if_exists(true).remote()
 }
@@ -191,6 +206,16 @@ both! {
         sums.sort_unstable();
         assert_eq!(sums[2] - sums[0], 2, "one actor had all the calls");
         assert_eq!(again, made);
+    }
+
+    /// What `get_if_exists` was given for a constructor that is not called is let go of: the test's end looks for it.
+    async fn what_is_given_for_an_actor_that_exists_is_let_go_of(cluster) {
+        let first = Keeps::options().name("kept").max_restarts(1).remote(Vec::<ObjectRef<String>>::new());
+        Handle::ready(&first).await?;
+        let given = actinic::put(&"given".to_owned()).await?;
+        let again = Keeps::options().name("kept").max_restarts(1).get_if_exists(true).remote(vec![given]);
+        assert_eq!(again.count().await?, 0);
+        assert_eq!(first, again);
     }
 
     /// Whoever found an actor hears why it was not made.

@@ -2,7 +2,7 @@
 
 use actinic_transport::NodeId;
 
-/// Whether a task or an actor has a process to itself.
+/// Whether an actor has a process to itself. A task has one while it runs, where workers are processes.
 ///
 /// It matters on a started node. An embedded cluster uses threads of the driver's process, unless it was started
 /// with `.workers(Workers::Processes)`.

@@ -82,7 +82,7 @@ macro_rules! __actinic_shared_setters {
             $this
         }
 
-        /// Whether what happens to it is reported to `state` and the timeline; default true.
+        /// Whether what happens to it (to an actor's calls) is told to [`state`](crate::state); default true.
         #[must_use]
         #[inline]
         pub fn task_events(mut $this, report: bool) -> Self {
@@ -206,7 +206,8 @@ macro_rules! __actinic_actor_setters {
 #[macro_export]
 macro_rules! __actinic_call_setters {
     ($this:ident, $at:expr) => {
-        /// What the call is called in `state`, logs and errors; default the actor's and the method's name.
+        /// What the call is called in `state`, logs and errors; default what the method's attribute says, or else the class's and
+        /// the method's name.
         #[must_use]
         #[inline]
         pub fn name(mut $this, name: impl ::core::convert::Into<::std::string::String>) -> Self {
@@ -248,7 +249,7 @@ macro_rules! __actinic_call_setters {
             $this
         }
 
-        /// Whether what happens to the call is reported to `state` and the timeline; default true.
+        /// Whether what happens to the call is told to [`state`](crate::state); default the method's, or else the actor's.
         #[must_use]
         #[inline]
         pub fn task_events(mut $this, report: bool) -> Self {

@@ -54,7 +54,6 @@ fn an_end_is_noted_of_what_was_told_to_go_on() {
             recorder.note(task, 0, Duration::ZERO, Note::Finished(None), 2);
         }
         assert!(recorder.note(&tasks[0], 0, Duration::ZERO, Note::Finished(None), 2));
-        recorder.closed(tasks[0].seq);
         assert!(!recorder.note(&tasks[0], 1, Duration::ZERO, Note::Finished(None), 2));
         let (chunk, dropped) = recorder.give().unwrap();
         assert_eq!((ends(&chunk), dropped), (vec![tasks[1].seq, tasks[2].seq, tasks[0].seq], 2));
