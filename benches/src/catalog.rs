@@ -110,11 +110,13 @@ pub(crate) const METRICS: &[Metric] = &[
     row("allocs", "allocated bytes per task, embedded, 100k in flight", "B", Nothing, ""),
     row("allocs", "allocations per task, embedded, sync", "", Nothing, ""),
     row("allocs", "allocations per actor call, in process, 100k in flight", "", Nothing, ""),
+    row("allocs", "allocations per actor call, in process, sync", "", Nothing, ""),
     row("allocs", "allocations per put and get, small", "", Nothing, ""),
     row("allocs-quic", "allocations per task, worker process, the driver's, 100k in flight", "", Nothing, ""),
     row("allocs-quic", "allocations per task, worker process, the worker's, 100k in flight", "", Nothing, ""),
     row("allocs-quic", "allocations per task, worker process, the driver's, sync", "", Nothing, ""),
     row("allocs-quic", "allocations per actor call, over QUIC, the driver's, 100k in flight", "", Nothing, ""),
+    row("allocs-quic", "allocations per actor call, over QUIC, the driver's, sync", "", Nothing, ""),
 ];
 
 /// The groups, in order.

@@ -6,7 +6,7 @@ use super::actors::{Echo, calls};
 use super::{burst, single};
 use crate::Result;
 use crate::alloc::{Allocated, allocated};
-use crate::measure::Bench;
+use crate::measure::{Bench, check};
 
 fn now() -> Result<Allocated> {
     allocated().ok_or_else(|| "built without the feature count-allocs".into())
@@ -37,6 +37,8 @@ pub(crate) async fn embedded_rows(bench: &Bench<'_>, many: i64, few: i64) -> Res
     calls(&actor, many).await?;
     let times = per(many, calls(&actor, many)).await?.0;
     bench.row("allocations per actor call, in process, 100k in flight", times, None);
+    let sync = per(few, one_by_one(&actor, few)).await?.0;
+    bench.row("allocations per actor call, in process, sync", sync, None);
     let put_and_get = async {
         for x in 0..few {
             actinic::get(&actinic::put(&x).await?).await?;
@@ -44,6 +46,13 @@ pub(crate) async fn embedded_rows(bench: &Bench<'_>, many: i64, few: i64) -> Res
         Ok(())
     };
     bench.row("allocations per put and get, small", per(few, put_and_get).await?.0, None);
+    Ok(())
+}
+
+async fn one_by_one(actor: &Handle<Echo>, count: i64) -> Result<()> {
+    for x in 0..count {
+        check(actor.echo(x).await? == x, "an actor's answer")?;
+    }
     Ok(())
 }
 
@@ -75,6 +84,8 @@ pub(crate) async fn over_quic(bench: &Bench<'_>) -> Result<()> {
     calls(&actor, many).await?;
     let times = per(many, calls(&actor, many)).await?.0;
     bench.row("allocations per actor call, over QUIC, the driver's, 100k in flight", times, None);
+    let sync = per(few, one_by_one(&actor, few)).await?.0;
+    bench.row("allocations per actor call, over QUIC, the driver's, sync", sync, None);
     drop(actor);
     Ok(cluster.shutdown().await?)
 }

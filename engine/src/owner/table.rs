@@ -106,8 +106,11 @@ impl<T> Table<T> {
             if self.live_pages == 0 && self.old.is_empty() {
                 self.pages.clear();
             }
-            // Those at the back stay: while one in front lives, they would be made again for the next.
-            while let Some(None) = self.pages.front() {
+            // Those at the back stay: while one in front lives, they would be made again for the next. So does the last of
+            // all, which is probably the next one's.
+            while self.pages.len() > 1
+                && let Some(None) = self.pages.front()
+            {
                 self.pages.pop_front();
                 self.base += 1;
             }
@@ -181,6 +184,7 @@ mod tests {
             assert_eq!(table.remove(seq), Some(seq));
         }
         assert!(table.len() == 1 && table.pages.len() <= LONG, "{} pages for one", table.pages.len());
+        assert_eq!(table.old.len(), 1, "the first's");
         assert_eq!((table.get(3), table.get(5)), (Some(&3), None));
         table.insert(5, 5);
         table.insert(50_000, 50_000);
