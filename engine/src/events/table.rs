@@ -112,7 +112,12 @@ impl TaskTable {
             let Some(kind) = shared.kinds.get(event.kind as usize) else { continue };
             self.happened(number, (told.owner, told.job), kind, &event, &shared);
         }
-        self.forget_if_empty(number);
+        if self.owners.contains_key(&number) {
+            self.forget_if_empty(number);
+        } else {
+            // Nothing of it was listed.
+            self.numbers.remove(&told.owner);
+        }
     }
 
     fn happened(
@@ -167,13 +172,9 @@ impl TaskTable {
     }
 
     fn forget_if_empty(&mut self, number: u64) {
-        match self.owners.get(&number) {
-            Some(rows) if !rows.all.is_empty() => {}
-            Some(rows) => {
-                self.numbers.remove(&rows.owner);
-                self.owners.remove(&number);
-            }
-            None => self.numbers.retain(|_, known| *known != number),
+        if let Some(rows) = self.owners.get(&number).filter(|rows| rows.all.is_empty()) {
+            self.numbers.remove(&rows.owner);
+            self.owners.remove(&number);
         }
     }
 
