@@ -42,7 +42,9 @@ impl<T> Table<T> {
 
     pub(crate) fn insert(&mut self, seq: u64, value: T) {
         let number = seq / PAGE as u64;
-        if self.pages.is_empty() && self.old.is_empty() {
+        // What pages there are hold nothing then, and may be far from this one's.
+        if self.live_pages == 0 && (number >= self.base || self.old.is_empty()) {
+            self.pages.clear();
             self.base = number;
         }
         while self.old.is_empty() && number < self.base {
