@@ -17,7 +17,9 @@ const FIRST: usize = HIDDEN * (PIXELS + 1);
 /// Pictures, and which digit each is.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Digits {
+    /// The brightness of each of their cells, one picture after the other.
     pub pictures: actinic::Array<f32>,
+    /// The digit of each.
     pub labels: Vec<u8>,
 }
 

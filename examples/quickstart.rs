@@ -20,16 +20,20 @@ async fn slow(millis: u64) -> actinic::Result<u64> {
     Ok(millis)
 }
 
+/// Adds up what it is told, one call after the other.
+#[derive(Debug)]
 pub struct Counter {
     value: i64,
 }
 
 #[actinic::remote]
 impl Counter {
+    /// Starts from a number.
     pub fn new(start: i64) -> Self {
         Counter { value: start }
     }
 
+    /// The number after this.
     pub fn increment(&mut self, by: i64) -> i64 {
         self.value += by;
         self.value

@@ -35,22 +35,26 @@ fn pid() -> u32 {
     std::process::id()
 }
 
-#[derive(Default)]
+/// Counts calls, and says where it is.
+#[derive(Debug, Default)]
 pub struct Place {
     calls: u32,
 }
 
 #[actinic::remote]
 impl Place {
+    /// Nobody has called it.
     pub fn new() -> Self {
         Place::default()
     }
 
+    /// How many calls came, where to, and how many bytes with this one.
     pub fn call(&mut self, bytes: Vec<u8>) -> (u32, String, usize) {
         self.calls += 1;
         (self.calls, actinic::context().node_id().to_string(), bytes.len())
     }
 
+    /// How many calls came, at least as many as are said.
     pub fn count(&mut self, from: u32) -> u32 {
         self.calls = self.calls.max(from);
         self.calls
@@ -58,11 +62,12 @@ impl Place {
 }
 
 /// An `actix::Actor` that says where it is.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Compass;
 
 #[actinic::remote]
 impl Compass {
+    /// One that has not started yet.
     pub fn new() -> Self {
         Compass
     }
@@ -87,15 +92,17 @@ impl actix::Handler<Where> for Compass {
 }
 
 /// Outlives the driver that made it, and works on.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Agent;
 
 #[actinic::remote(num_cpus = 0)]
 impl Agent {
+    /// Without a state.
     pub fn new() -> Self {
         Agent
     }
 
+    /// The node that it is on.
     pub fn place(&self) -> String {
         actinic::context().node_id().to_string()
     }

@@ -8,11 +8,13 @@ fn cube(x: u64) -> u64 {
     x * x * x
 }
 
-#[derive(Default)]
+/// Has the name of an actor of the other program.
+#[derive(Debug, Default)]
 pub struct Place;
 
 #[actinic::remote]
 impl Place {
+    /// Without a state.
     pub fn new() -> Self {
         Place
     }
@@ -33,11 +35,13 @@ impl Place {
     }
 }
 
-#[derive(Default)]
+/// Of this program only.
+#[derive(Debug, Default)]
 pub struct Elsewhere;
 
 #[actinic::remote]
 impl Elsewhere {
+    /// Without a state.
     pub fn new() -> Self {
         Elsewhere
     }

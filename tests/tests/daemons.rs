@@ -169,7 +169,12 @@ impl Program {
     }
 
     fn until(&mut self, wanted: &str) {
-        while self.line() != wanted {}
+        let mut said = Vec::new();
+        while said.last().is_none_or(|line| line != wanted) {
+            let line = self.lines.next();
+            let line = line.unwrap_or_else(|| panic!("not {wanted:?}, but {said:?}, and then it ended"));
+            said.push(line.expect("in UTF-8"));
+        }
     }
 
     fn go_on(&mut self) {
@@ -300,6 +305,9 @@ fn garbage_at_the_port_of_a_busy_node_harms_nobody() {
     program.until("running");
     let before = machine.pids();
     throw_garbage(&address, |sent| sent >= 3000);
+    let log = std::fs::read_to_string(machine.nodes()[0].join("log")).expect("a log");
+    let said = "what is not of this cluster's protocol comes from 127.0.0.1:";
+    assert_eq!(log.matches(said).count(), 1, "it is named, and does not fill the log: {log}");
     program.go_on();
     program.until("ok");
     program.ends();

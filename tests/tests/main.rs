@@ -2,6 +2,7 @@
 //! with the id of its case in its documentation.
 
 #![allow(clippy::unwrap_used)] // a test that unwraps an error fails, which is what it is for
+#![allow(unreachable_pub)] // `pub` makes an actor's method a remote one, in a program too that nobody imports
 
 #[macro_use]
 mod support;

@@ -115,7 +115,8 @@ async fn cancelled<T: serde::de::DeserializeOwned + Send + 'static>(task: &Objec
 
 modes! {
     /// A function that was short a thousand times spins. Again and again meanwhile: a task behind it is cancelled, an
-    /// object that it owns is read, the nodes' raylets are asked how they stand; and all nodes live.
+    /// object that it owns is read, the nodes' raylets are asked how they stand, by the messages' thread that heartbeats are
+    /// sent and answered on; and all nodes live.
     2 CPUs, async fn all_is_answered_while_a_short_function_spins(cluster) {
         let _alone = SPINNING.lock().await;
         let scratch = Scratch::new();

@@ -231,17 +231,20 @@ async fn in_tasks_at_the_same_moment() -> actinic::Result<()> {
     cluster.shutdown().await
 }
 
-#[derive(Default)]
+/// Adds up what it is told.
+#[derive(Debug, Default)]
 pub struct Counter {
     value: u64,
 }
 
 #[actinic::remote]
 impl Counter {
+    /// From nothing.
     pub fn new() -> Self {
         Counter::default()
     }
 
+    /// The sum after this.
     pub fn add(&mut self, more: u64) -> u64 {
         self.value += more;
         self.value

@@ -282,6 +282,8 @@ fn seed(config: &Config) -> [u8; 32] {
 pub(crate) fn endpoint_config(seed: &[u8; 32], fixed: Option<[u8; 32]>) -> quinn::EndpointConfig {
     let mut config = quinn::EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, seed)));
     config.rng_seed(fixed);
+    // What has it clear is no packet, and is named (`net/strays.rs`).
+    config.grease_quic_bit(false);
     // Within bounds: the error cannot come.
     let _ = config.max_udp_payload_size(tuning::MAX_DATAGRAM);
     config

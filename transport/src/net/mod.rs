@@ -3,6 +3,7 @@
 mod mux;
 mod probe;
 mod sim;
+mod strays;
 
 use std::io;
 use std::net::SocketAddr;

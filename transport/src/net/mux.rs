@@ -15,7 +15,9 @@ use std::task::{Context, Poll, Waker};
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use tokio::time::Instant;
 
+use super::strays::{Strays, is_stray};
 use crate::ProcessId;
 
 /// Datagrams that may wait to be read; more are dropped, as a full socket drops them.
@@ -122,13 +124,14 @@ fn plain(addr: SocketAddr) -> SocketAddr {
 pub(crate) struct MuxSocket {
     below: Arc<dyn AsyncUdpSocket>,
     relayed: Arc<RelayPaths>,
+    strays: Strays,
     v6: bool,
 }
 
 impl MuxSocket {
     pub(crate) fn new(below: Arc<dyn AsyncUdpSocket>, relayed: Arc<RelayPaths>) -> MuxSocket {
         let v6 = below.local_addr().is_ok_and(|addr| addr.is_ipv6());
-        MuxSocket { below, relayed, v6 }
+        MuxSocket { below, relayed, strays: Strays::default(), v6 }
     }
 
     /// An IPv6 socket knows IPv4 addresses as mapped ones only.
@@ -136,6 +139,17 @@ impl MuxSocket {
         match addr {
             SocketAddr::V4(v4) if self.v6 => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
             addr => addr,
+        }
+    }
+
+    /// Says whose datagrams quinn is about to drop.
+    fn look_at(&self, bufs: &[IoSliceMut<'_>], meta: &[RecvMeta]) {
+        for (datagram, meta) in bufs.iter().zip(meta) {
+            if is_stray(&datagram[..meta.len])
+                && let Some(report) = self.strays.note(plain(meta.addr), Instant::now())
+            {
+                tracing::warn!("{report}");
+            }
         }
     }
 
@@ -198,7 +212,13 @@ impl AsyncUdpSocket for MuxSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         match self.poll_relayed(cx, bufs, meta, true) {
-            0 => self.below.poll_recv(cx, bufs, meta),
+            0 => {
+                let received = self.below.poll_recv(cx, bufs, meta);
+                if let Poll::Ready(Ok(count)) = received {
+                    self.look_at(&bufs[..count], &meta[..count]);
+                }
+                received
+            }
             count => Poll::Ready(Ok(count)),
         }
     }
