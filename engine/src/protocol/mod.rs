@@ -31,7 +31,7 @@ use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of every message that crosses between processes; two processes speak only if theirs are equal. A test
 /// compares the samples of all with a hash of what they were at this revision.
-pub(crate) const REVISION: u32 = 5;
+pub(crate) const REVISION: u32 = 6;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);
@@ -256,8 +256,6 @@ pub(crate) enum ToRaylet {
         /// Who owned what it made, if it made anything: dead with it.
         owner: Option<OwnerId>,
     },
-    /// The node shuts down.
-    Stop,
 }
 
 /// Questions to a raylet (or, for a program, to a driver), which are answered.

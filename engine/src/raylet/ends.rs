@@ -112,6 +112,8 @@ impl Handler<Shutdown> for Raylet {
     type Result = ();
 
     fn handle(&mut self, message: Shutdown, _ctx: &mut Context<Self>) {
+        // Or a task whose worker is ended here would be tried again here, by a new one.
+        self.leaving = true;
         if !message.killed {
             self.process.tell_gcs(ToGcs::NodeLeft { node: self.process.id.node });
         }

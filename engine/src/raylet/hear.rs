@@ -42,11 +42,6 @@ impl Raylet {
             ToRaylet::ActorUp { run } => self.actor_up(run),
             ToRaylet::ActorFailed { run, text, error } => self.actor_failed(run, text, error, ctx),
             ToRaylet::ActorGone { run, how, text, owner } => self.actor_gone(run, how, &text, owner, ctx),
-            ToRaylet::Stop => {
-                if let Some(spawner) = &mut self.spawner {
-                    spawner.stop_all();
-                }
-            }
         }
     }
 }

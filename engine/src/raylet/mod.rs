@@ -88,6 +88,8 @@ pub(crate) struct Raylet {
     start_error: Option<Error>,
     /// Of the worker whose death the core is told of.
     died: Died,
+    /// The node is leaving: nothing is granted, placed or started any more.
+    leaving: bool,
 }
 
 /// What is known of a worker that died.
@@ -125,10 +127,14 @@ impl Raylet {
             keeping: BTreeSet::new(),
             start_error: None,
             died: Died::default(),
+            leaving: false,
         }
     }
 
     fn event(&mut self, event: Event, ctx: &mut Context<Self>) {
+        if self.leaving {
+            return;
+        }
         let mut next = Some(event);
         while let Some(event) = next.take() {
             let mut out = Vec::new();

@@ -13,7 +13,7 @@ use crate::env::sim;
 use crate::protocol::damage::samples::spec;
 use crate::protocol::workers::ToWorker;
 use crate::protocol::{ActorRun, ActorSpec, AskGcs, GcsAnswer, LeaseId, NodeView, ToGcs, ToRaylet, WORKER};
-use crate::raylet::{AskState, Heard};
+use crate::raylet::{AskState, Heard, Shutdown};
 use crate::resources::{Quantity, ResourceSet};
 use crate::start::{self, NodeOptions, Place};
 use crate::testing::eventually;
@@ -101,6 +101,21 @@ fn an_actor_whose_kill_came_first_is_not_placed() {
         raylet.do_send(Heard(ToRaylet::EndActor { run, kill: true }));
         assert!(!place(run).await);
         assert!(place(ActorRun { incarnation: 1, ..run }).await, "another run is another");
+    });
+}
+
+/// What its end interrupts is tried again elsewhere.
+#[test]
+fn a_node_that_leaves_takes_nothing_on() {
+    sim::run(5, |env| async move {
+        let cluster = Cluster::embedded(env.clone(), options(), None, Place::of(&env)).unwrap();
+        let raylet = cluster.with_running(|running| running.unwrap().raylet.clone().unwrap());
+        let run = ActorRun { actor: spec().id, incarnation: 0, attempt: 1 };
+        let spec = ActorSpec { shape: ResourceSet::cpus(cpus(1)), hold: ResourceSet::new(), ..(*spec()).clone() };
+        raylet.do_send(Shutdown { killed: false });
+        raylet.do_send(Heard(ToRaylet::PlaceActor { run, spec: Arc::new(spec) }));
+        let state = raylet.send(AskState).await.unwrap();
+        assert_eq!((state.leases, state.queued), (0, 0));
     });
 }
 

@@ -338,7 +338,6 @@ fn to_raylet() -> Vec<ToRaylet> {
         ToRaylet::ActorUp { run },
         ToRaylet::ActorFailed { run, text: text(), error: error() },
         ToRaylet::ActorGone { run, how: Gone::Lost, text: text(), owner: Some(owner()) },
-        ToRaylet::Stop,
     ]
 }
 
