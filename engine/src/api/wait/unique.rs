@@ -20,27 +20,26 @@ pub(super) fn first_twice<'a>(mut refs: impl ExactSizeIterator<Item = &'a RawRef
             rest.clone().any(|other| other == *one)
         });
     }
-    let mut others = BTreeSet::new();
     // Nothing of the user's runs meanwhile; whoever finds them taken makes others.
     let Tables { mut near, mut far } = TABLES.take();
     let count = refs.len();
-    near.begin(refs.clone().find_map(address).unwrap_or_default(), count);
-    let mut far_begun = false;
-    let mut twice = None;
-    for one in refs {
-        let new = match address(one) {
-            None => others.insert(one.id()),
-            Some(task) => near.insert(task).unwrap_or_else(|| {
-                if !std::mem::replace(&mut far_begun, true) {
-                    far.begin(count);
-                }
-                far.insert(task)
-            }),
-        };
-        if !new {
-            twice = Some(one);
-            break;
+    let mut marks = near.begin(refs.clone().find_map(address).unwrap_or_default(), count);
+    // The most by far are near: the loop for them has nothing else in it.
+    let mut all_near = true;
+    let mut twice = refs.clone().find(|one| match address(one).and_then(|task| marks.insert(task)) {
+        Some(new) => !new,
+        None => {
+            all_near = false;
+            false
         }
+    });
+    if twice.is_none() && !all_near {
+        let mut others = BTreeSet::new();
+        far.begin(count);
+        twice = refs.into_iter().find(|one| match address(one) {
+            None => !others.insert(one.id()),
+            Some(task) => !marks.covers(task) && !far.insert(task),
+        });
     }
     if near.marks.len() <= 8 * KEPT && far.slots.len() <= KEPT {
         TABLES.set(Tables { near, far });
@@ -65,7 +64,7 @@ struct Tables {
 thread_local! {
     static TABLES: Cell<Tables> = const {
         Cell::new(Tables {
-            near: Near { marks: Vec::new(), turn: 0, low: 0 },
+            near: Near { marks: Vec::new(), turn: 0 },
             far: Far { slots: Vec::new(), shift: 0, turn: 0 },
         })
     };
@@ -80,13 +79,11 @@ const KEPT: usize = 1 << 14;
 struct Near {
     marks: Vec<u8>,
     turn: u8,
-    /// Where the first place begins.
-    low: usize,
 }
 
 impl Near {
     /// Empties it, for tasks around this one.
-    fn begin(&mut self, task: usize, count: usize) {
+    fn begin(&mut self, task: usize, count: usize) -> Marks<'_> {
         if self.marks.len() < count * PLACES || self.turn == u8::MAX {
             let size = self.marks.len().max(count * PLACES);
             self.marks.clear();
@@ -94,20 +91,36 @@ impl Near {
             self.turn = 0;
         }
         self.turn += 1;
-        self.low = task.wrapping_sub(self.marks.len() / 2 * PLACE);
+        let low = task.wrapping_sub(self.marks.len() / 2 * PLACE);
+        Marks { marks: &mut self.marks, turn: self.turn, low }
     }
+}
 
+/// The set, in the turn that it is in.
+struct Marks<'a> {
+    marks: &'a mut [u8],
+    turn: u8,
+    /// Where the first place begins.
+    low: usize,
+}
+
+impl Marks<'_> {
     /// `false` if it is there already; `None` if it lies far from the others.
+    #[inline]
     fn insert(&mut self, task: usize) -> Option<bool> {
         let mark = self.marks.get_mut(task.wrapping_sub(self.low) / PLACE)?;
         let new = *mark != self.turn;
         *mark = self.turn;
         Some(new)
     }
+
+    fn covers(&self, task: usize) -> bool {
+        task.wrapping_sub(self.low) / PLACE < self.marks.len()
+    }
 }
 
-/// Two tasks do not begin within so many bytes.
-const PLACE: usize = size_of::<Task>();
+/// Two tasks do not begin within so many bytes: a power of two, which divides quickly.
+const PLACE: usize = 1 << size_of::<Task>().ilog2();
 /// There are so many places for each task.
 const PLACES: usize = 16;
 
@@ -179,11 +192,12 @@ mod tests {
         let mut seen = Near::default();
         let tasks = |count: usize| (0..count).map(|task| 0x7f00_0000_0000 + task * (PLACE + 16));
         for count in [1_000, 9, 5_000].into_iter().cycle().take(1_000) {
-            seen.begin(tasks(count).next().unwrap_or_default(), count);
-            assert!(tasks(count).all(|task| seen.insert(task) == Some(true)));
-            assert!(tasks(count).all(|task| seen.insert(task) == Some(false)));
-            assert_eq!(seen.insert(1 << 60), None);
-            assert_eq!(seen.insert(1 << 20), None);
+            let mut marks = seen.begin(tasks(count).next().unwrap_or_default(), count);
+            assert!(tasks(count).all(|task| marks.insert(task) == Some(true)));
+            assert!(tasks(count).all(|task| marks.insert(task) == Some(false) && marks.covers(task)));
+            for far in [1 << 60, 1 << 20] {
+                assert!(marks.insert(far).is_none() && !marks.covers(far));
+            }
         }
     }
 
