@@ -67,7 +67,7 @@ pub use api::handle::{Actor, ActorState, DeathCause, Handle, With};
 pub use api::into_arg::IntoArg;
 pub use api::kill::{Kill, exit_actor, kill};
 pub use api::messages::RemoteHandler;
-pub use api::named::{GetActor, get_actor, list_named_actors};
+pub use api::named::{GetActor, ListNamedActors, get_actor, list_named_actors};
 pub use api::object_ref::{AnyRef, ObjectRef, Ref};
 pub use api::op::Op;
 pub use api::options::{

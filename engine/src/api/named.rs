@@ -126,17 +126,96 @@ impl<A: Actor> IntoFuture for GetActor<A> {
     }
 }
 
-/// The names of the actors that have one: in the job's namespace, as (namespace, name).
-pub fn list_named_actors() -> Op<Vec<(String, String)>> {
-    let owner = match scope::owner() {
-        Ok(owner) => owner,
-        Err(error) => return Op::ready(Err(error)),
-    };
-    Op::new(async move {
-        let question = AskGcs::ListNamed { namespace: Some(owner.namespace.to_string()) };
-        match ask_gcs(&owner.process, question).await? {
-            GcsAnswer::Names(names) => Ok(names.into_iter().map(|(space, name, _)| (space, name)).collect()),
-            _ => Err(Error::connection("the GCS answered something else")),
-        }
-    })
+/// The names of the actors that have one, each with its namespace: (namespace, name). Of the job's namespace, unless
+/// another is asked for, or all are.
+///
+/// ```
+/// # use actinic::prelude::*;
+/// pub struct Counter;
+///
+/// #[actinic::remote]
+/// impl Counter {
+///     pub fn new() -> Self {
+///         Counter
+///     }
+/// }
+///
+/// # fn main() -> actinic::Result<()> {
+/// let cluster = actinic::init().namespace("prod").blocking()?;
+/// let counter = Counter::options().name("c").namespace("test").remote();
+/// Handle::ready(&counter).blocking()?;
+/// assert!(actinic::list_named_actors().blocking()?.is_empty());
+/// assert_eq!(actinic::list_named_actors().all_namespaces(true).blocking()?, [("test".to_owned(), "c".to_owned())]);
+/// # cluster.shutdown().blocking()
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// `Connection` without a cluster, or if its GCS does not answer.
+pub fn list_named_actors() -> ListNamedActors {
+    ListNamedActors { which: Which::OfJob }
+}
+
+/// A `list_named_actors` that was described and not begun.
+#[derive(Debug)]
+#[must_use = "nothing is looked up until this is awaited, or `.blocking()` is called"]
+pub struct ListNamedActors {
+    which: Which,
+}
+
+/// The namespaces that are looked at.
+#[derive(Debug)]
+enum Which {
+    OfJob,
+    One(String),
+    All,
+}
+
+impl ListNamedActors {
+    /// Looks in this namespace instead of the job's.
+    pub fn namespace(self, namespace: impl Into<String>) -> Self {
+        ListNamedActors { which: Which::One(namespace.into()) }
+    }
+
+    /// Whether to look in all namespaces; default false.
+    pub fn all_namespaces(self, all: bool) -> Self {
+        ListNamedActors { which: if all { Which::All } else { Which::OfJob } }
+    }
+
+    fn op(self) -> Op<Vec<(String, String)>> {
+        let owner = match scope::owner() {
+            Ok(owner) => owner,
+            Err(error) => return Op::ready(Err(error)),
+        };
+        Op::new(async move {
+            let namespace = match self.which {
+                Which::OfJob => Some(owner.namespace.to_string()),
+                Which::One(namespace) => Some(namespace),
+                Which::All => None,
+            };
+            match ask_gcs(&owner.process, AskGcs::ListNamed { namespace }).await? {
+                GcsAnswer::Names(names) => Ok(names.into_iter().map(|(space, name, _)| (space, name)).collect()),
+                _ => Err(Error::connection("the GCS answered something else")),
+            }
+        })
+    }
+
+    /// Looks up on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of `list_named_actors`, and `InvalidArgument` on a thread of an async runtime.
+    pub fn blocking(self) -> Result<Vec<(String, String)>> {
+        self.op().blocking()
+    }
+}
+
+impl IntoFuture for ListNamedActors {
+    type Output = Result<Vec<(String, String)>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.op().into_future()
+    }
 }

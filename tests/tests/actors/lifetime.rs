@@ -497,6 +497,10 @@ both! {
         let found = actinic::get_actor::<Counter>("one").namespace("n").await?;
         assert_eq!(found.add(1).await?, 2);
         drop(found);
+        assert!(actinic::list_named_actors().await?.is_empty(), "another namespace has it");
+        let wanted = [("n".to_owned(), "one".to_owned())];
+        assert_eq!(actinic::list_named_actors().all_namespaces(true).await?, wanted);
+        assert_eq!(actinic::list_named_actors().namespace("n").await?, wanted);
         first.shutdown().await?;
         drop(made);
         let gone = async || actinic::get_actor::<Counter>("one").namespace("n").await.is_err();
