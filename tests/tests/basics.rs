@@ -76,6 +76,13 @@ fn kinds(value: i64, named: i64, refs: Vec<ObjectRef<i64>>, one: ObjectRef<i64>)
     Ok(value + named + refs[0].blocking()? + one.blocking()?)
 }
 
+/// Waits without an end, on its thread.
+#[actinic::remote]
+fn waits_for_ever(refs: Vec<ObjectRef<i64>>) -> actinic::Result<i64> {
+    let (ready, _) = actinic::wait(&refs).timeout(Duration::MAX).blocking()?;
+    actinic::get(&ready[0]).timeout(Duration::MAX).blocking()
+}
+
 modes! {
     /// BAS-01: values come back in the order of the arguments, whatever their number; a wrong arity does not compile.
     1 CPUs, async fn arguments_keep_their_order(cluster) {
@@ -96,6 +103,19 @@ modes! {
         let tasks: Vec<_> = (0..10).map(echo::remote).collect();
         let asked = [3usize, 3, 7, 3].map(|at| tasks[at].clone());
         assert_eq!(actinic::get(&asked).await?, [3, 3, 7, 3]);
+    }
+
+    /// A time without end is none.
+    2 CPUs, async fn whoever_waits_for_ever_gets_it_when_it_is_there(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let late = held::remote(&running, &gate, 5);
+        until_counted(&running, 1).await;
+        let waits = waits_for_ever::remote([late.clone()]);
+        assert_eq!(actinic::wait(&[waits.clone()]).timeout(Duration::from_millis(100)).await?.0.len(), 0);
+        open_gate(&gate);
+        assert_eq!(actinic::get(&late).timeout(Duration::MAX).await?, 5);
+        assert_eq!(waits.await?, 5);
     }
 
     /// BAS-05: a get waits no longer than it may, says what is missing, and the ref resolves later all the same.

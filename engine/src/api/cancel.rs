@@ -10,6 +10,7 @@ use crate::object::{RawRef, Target};
 use crate::owner::remote::Cancelling;
 use crate::process::Process;
 use crate::protocol::{OwnerMessage, ToOwner};
+use crate::worker::host::WaitsFor;
 
 /// Cancels the task or actor call that makes an object; a finished one keeps its value.
 ///
@@ -76,7 +77,7 @@ impl Cancel {
     /// `InvalidArgument` for what cannot be ended by force, and on a thread of an async runtime.
     pub fn blocking(self) -> Result<()> {
         check_may_block()?;
-        block_on(Box::pin(self.run()))
+        block_on(Box::pin(self.run()), WaitsFor::Else)
     }
 }
 

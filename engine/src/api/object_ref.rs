@@ -59,7 +59,7 @@ impl<T> ObjectRef<T> {
     /// Finishes when the object is there or has failed; fetches nothing, and fails only if nobody can know.
     pub fn done(&self) -> Op<()> {
         let raw = self.raw.clone();
-        Op::new(async move {
+        Op::of_refs(async move {
             crate::api::get::resolved(&raw).await;
             Ok(())
         })

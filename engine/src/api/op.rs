@@ -12,12 +12,13 @@ use crate::api::error::{Error, Result};
 use crate::env::{Parker, park};
 use crate::process::Process;
 use crate::wait::Countdown;
-use crate::worker::host;
+use crate::worker::host::{self, WaitsFor};
 
 /// An operation of Actinic that has been described and not begun: await it, or call [`Op::blocking`].
 #[must_use = "an operation does nothing until it is awaited, or `.blocking()` is called"]
 pub struct Op<T> {
     future: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
+    waits_for: WaitsFor,
 }
 
 impl<T> fmt::Debug for Op<T> {
@@ -28,7 +29,12 @@ impl<T> fmt::Debug for Op<T> {
 
 impl<T: Send + 'static> Op<T> {
     pub(crate) fn new(future: impl Future<Output = Result<T>> + Send + 'static) -> Op<T> {
-        Op { future: Box::pin(future) }
+        Op { future: Box::pin(future), waits_for: WaitsFor::Else }
+    }
+
+    /// An operation that waits for refs.
+    pub(crate) fn of_refs(future: impl Future<Output = Result<T>> + Send + 'static) -> Op<T> {
+        Op { waits_for: WaitsFor::Ref, ..Op::new(future) }
     }
 
     pub(crate) fn ready(result: Result<T>) -> Op<T> {
@@ -45,7 +51,7 @@ impl<T: Send + 'static> Op<T> {
         if let Ok(owner) = crate::api::scope::owner() {
             check_is_simulated(&owner.process)?;
         }
-        block_on(self.future)
+        block_on(self.future, self.waits_for)
     }
 }
 
@@ -88,8 +94,8 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// Runs a future on this thread; if it waits inside a remote call, the call lends its CPU meanwhile.
-pub(crate) fn block_on<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+/// Runs a future on this thread; if it waits for a ref inside a remote call, the call lends its CPU meanwhile.
+pub(crate) fn block_on<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>, waits_for: WaitsFor) -> T {
     let wake = Arc::new(ThreadWaker { parker: Parker::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&wake));
     let mut cx = Context::from_waker(&waker);
@@ -99,7 +105,7 @@ pub(crate) fn block_on<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -
             return done;
         }
         if blocked.is_none() {
-            blocked = host::current().map(|current| current.block());
+            blocked = host::current().map(|current| current.block(waits_for));
         }
         while !wake.woken.swap(false, Ordering::AcqRel) {
             park(None);
@@ -113,8 +119,8 @@ pub(crate) fn wait_for(countdown: &Countdown, at_most: Option<Duration>, now: im
     if countdown.register(&parker) {
         return;
     }
-    let until = at_most.map(|time| now() + time);
-    let _blocked = host::current().map(|current| current.block());
+    let until = at_most.map(|time| now().saturating_add(time));
+    let _blocked = host::current().map(|current| current.block(WaitsFor::Ref));
     let cancelled = || host::with_current(|current| current.is_some_and(|current| current.job.is_cancelled()));
     while !countdown.is_done() && !cancelled() {
         let left = until.map(|until| until.saturating_sub(now()));

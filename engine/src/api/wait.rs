@@ -14,6 +14,7 @@ use crate::api::op::{block_on, check_is_simulated, check_may_block, wait_for};
 use crate::api::options::IntoCount;
 use crate::object::{RawRef, Resolved};
 use crate::wait::Countdown;
+use crate::worker::host::WaitsFor;
 
 /// Splits refs into those that are ready and the rest, both in the order given.
 ///
@@ -229,7 +230,7 @@ impl<R: Ref> Wait<R> {
             if away.is_empty() {
                 break;
             }
-            brought = block_on(Box::pin(bring(away, bound, brought)));
+            brought = block_on(Box::pin(bring(away, bound, brought)), WaitsFor::Ref);
         }
         check_cancelled()?;
         Ok(self.split(&brought))

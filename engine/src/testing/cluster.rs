@@ -25,6 +25,7 @@ use crate::raylet::{EndWorker, RayletLink};
 use crate::start::{self, NodeOptions, Place, Running, Starting};
 use crate::testing::node::JOINED;
 use crate::testing::{Alive, Losses, Message, Node, Sim, TestOptions};
+use crate::worker::host::WaitsFor;
 
 /// A cluster of a test's own; it derefs to [`Cluster`].
 #[derive(Debug)]
@@ -437,7 +438,7 @@ impl Driver {
     /// `Connection` if the head has ended, and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<Cluster> {
         check_may_block()?;
-        block_on(Box::pin(self.connect()))
+        block_on(Box::pin(self.connect()), WaitsFor::Else)
     }
 
     async fn connect(self) -> Result<Cluster> {

@@ -181,9 +181,19 @@ impl<F: Future + Unpin> Future for Entered<F> {
     }
 }
 
-/// While it lives, the call waits for a ref on this thread and lends its CPU.
+/// What a call waits for on its thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// A ref: its CPU is lent meanwhile, for what it waits for may need it.
+    Ref,
+    /// Time, or a word of the cluster: it keeps its CPU.
+    Else,
+}
+
+/// While it lives, the call waits on this thread.
 pub(crate) struct Blocked {
     host: Arc<Host>,
+    lends: WaitsFor,
     lease: Option<LeaseId>,
     id: TaskId,
 }
@@ -196,7 +206,8 @@ impl Drop for Blocked {
                 sleepers.swap_remove(at);
             }
         }
-        if self.host.blocked.fetch_sub(1, Ordering::AcqRel) == 1
+        if self.lends == WaitsFor::Ref
+            && self.host.blocked.fetch_sub(1, Ordering::AcqRel) == 1
             && let Some(lease) = self.lease
         {
             self.host.process.tell_raylet(lease.node, ToRaylet::Unblocked { lease });
@@ -218,11 +229,13 @@ impl Current {
         self.host.lease.get().copied().or_else(|| self.job.lease())
     }
 
-    /// The call is about to wait on this thread: its CPU and what was lent to its worker go to others.
-    pub(crate) fn block(&self) -> Blocked {
+    /// The call is about to wait on this thread: what was lent to its worker goes to others, and its CPU if it waits for
+    /// a ref.
+    pub(crate) fn block(&self, lends: WaitsFor) -> Blocked {
         let host = Arc::clone(&self.host);
         let lease = self.lease();
-        if host.blocked.fetch_add(1, Ordering::AcqRel) == 0
+        if lends == WaitsFor::Ref
+            && host.blocked.fetch_add(1, Ordering::AcqRel) == 0
             && let Some(lease) = lease
         {
             host.process.tell_raylet(lease.node, ToRaylet::Blocked { lease });
@@ -233,7 +246,7 @@ impl Current {
         host.process.pool.blocked();
         let id = self.job.id();
         host.sleepers().push((id, Parker::current()));
-        Blocked { host, lease, id }
+        Blocked { host, lends, lease, id }
     }
 
     /// An async call waits for a ref: the first time, it gives its CPU away for good; and its slot, unless it holds
