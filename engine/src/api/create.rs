@@ -122,6 +122,7 @@ fn prepare(
         program: String::new(),
         name: options.name.clone(),
         namespace: options.namespace.clone().unwrap_or_else(|| owner.namespace.to_string()),
+        job_namespace: owner.namespace.to_string(),
         detached: options.lifetime == Some(Lifetime::Detached),
         get_if_exists: options.get_if_exists.unwrap_or(false),
         max_restarts: options.max_restarts.unwrap_or(0),

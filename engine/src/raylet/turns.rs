@@ -124,6 +124,7 @@ mod tests {
             program: String::new(),
             name: None,
             namespace: String::new(),
+            job_namespace: String::new(),
             detached: false,
             lifeline: None,
             get_if_exists: false,

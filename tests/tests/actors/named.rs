@@ -272,3 +272,34 @@ async fn a_handle_of_get_if_exists_holds_in_a_simulation(cluster: TestCluster) -
     }
     cluster.idle().await
 }
+
+/// Says where it looks for actors, and names one itself.
+pub struct Looks;
+
+#[actinic::remote]
+impl Looks {
+    pub fn new() -> Self {
+        Looks
+    }
+
+    pub async fn look(&self, name: String) -> actinic::Result<(String, i64)> {
+        let child = Counter::options().name(name.clone()).lifetime(Lifetime::Detached).remote(3);
+        Handle::ready(&child).await?;
+        let found = actinic::get_actor::<Counter>(name).await?.get().await?;
+        Ok((actinic::context().namespace().to_owned(), found))
+    }
+}
+
+both! {
+    /// The namespace of an actor's name is its name's only: its own code is in its job's.
+    async fn an_actor_named_elsewhere_looks_where_its_job_does(cluster) {
+        let driver = cluster.driver().namespace("of the job").await?;
+        let looks = driver.scope(async { Looks::options().name("looks").namespace("elsewhere").remote() }).await;
+        let (namespace, found) = driver.scope(async { looks.look("child").await }).await?;
+        assert_eq!((namespace.as_str(), found), ("of the job", 3));
+        let child = actinic::get_actor::<Counter>("child").namespace("of the job").await?;
+        actinic::kill(&child).await?;
+        drop((looks, child));
+        driver.shutdown().await?;
+    }
+}

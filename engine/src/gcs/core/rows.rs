@@ -147,6 +147,8 @@ pub(crate) struct ActorSpec {
     pub(crate) name: Option<String>,
     /// Where its name lives.
     pub(crate) namespace: String,
+    /// The namespace of its job, where its own code looks for actors and names those that it makes.
+    pub(crate) job_namespace: String,
     /// Whether it outlives its owner and its handles.
     pub(crate) detached: bool,
     /// What its handles hold; none if it is detached. Once its owner has let go, one of those by which others claim it.

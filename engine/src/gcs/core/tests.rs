@@ -106,6 +106,7 @@ fn spec(n: u128) -> ActorSpec {
         program: "c0ffee".to_owned(),
         name: None,
         namespace: "ns".to_owned(),
+        job_namespace: "ns".to_owned(),
         detached: false,
         get_if_exists: false,
         max_restarts: 0,

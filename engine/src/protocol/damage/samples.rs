@@ -118,6 +118,7 @@ pub(crate) fn spec() -> Arc<ActorSpec> {
         program: "c0ffee".to_owned(),
         name: Some("a name".to_owned()),
         namespace: "ns".to_owned(),
+        job_namespace: "of the job".to_owned(),
         detached: false,
         lifeline: Some(object()),
         get_if_exists: true,
