@@ -359,6 +359,8 @@ async fn what_does_not_fit_is_an_error(cluster: &TestCluster) -> actinic::Result
             Ok(object) => kept.push(object),
             Err(error) => {
                 assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
+                let (text, node) = (error.to_string(), format!("on node {}", cluster.head().id()));
+                assert!(text.contains(&node) && text.contains("object_store_memory"), "{text}");
                 full += 1;
             }
         }
@@ -366,6 +368,8 @@ async fn what_does_not_fit_is_an_error(cluster: &TestCluster) -> actinic::Result
     assert!((9..=10).contains(&kept.len()) && full == 20 - kept.len(), "{} were kept", kept.len());
     let error = maker.make(101_000_000).await.unwrap_err();
     assert!(matches!(error.root_cause(), Error::ObjectStoreFull { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("make") && text.contains("on node "), "it names who made it, and where: {text}");
     let error = actinic::put(&Buffer::from(vec![1u8; 101_000_000])).await.unwrap_err();
     assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
     assert_eq!(maker.make(10).await?.len(), 10, "the actor lives on");

@@ -188,7 +188,7 @@ impl Process {
         loop {
             match self.store.charge(size) {
                 Err(_) if self.owners().iter().any(|owner| owner.shed_lineage()) => {}
-                charged => return charged,
+                charged => return charged.map_err(|error| error.at_node(self.id.node)),
             }
         }
     }

@@ -141,7 +141,7 @@ impl Owner {
         let checked = |returns: Returns| returns.check_cluster(self.process.id.cluster).map(|()| returns);
         match outcome.and_then(checked) {
             Ok(Returns::One(value)) if task.returns() == 1 && task.meta.returns.is_none_or(|n| n == 1) => {
-                let resolved = self.result(value.0);
+                let resolved = self.result(task, value.0);
                 Task::finish(task, std::iter::once(resolved), Some(run));
             }
             Ok(returns) => {
@@ -159,7 +159,7 @@ impl Owner {
                     .remedy("return as many values as the attribute or the call's options say");
                     Task::fail(task, error, run);
                 } else {
-                    let outcomes: Vec<Resolved> = values.into_iter().map(|value| self.result(value.0)).collect();
+                    let outcomes: Vec<Resolved> = values.into_iter().map(|value| self.result(task, value.0)).collect();
                     Task::finish(task, outcomes.into_iter(), Some(run));
                 }
             }
@@ -180,10 +180,10 @@ impl Owner {
         false
     }
 
-    pub(super) fn result(self: &Arc<Self>, value: Value) -> Resolved {
+    pub(super) fn result(self: &Arc<Self>, task: &Task, value: Value) -> Resolved {
         match self.process.charge(value.size()) {
             Ok(()) => Resolved::Value(value),
-            Err(error) => Resolved::Error(error),
+            Err(error) => Resolved::Error(error.subject(task.describe())),
         }
     }
 

@@ -328,7 +328,7 @@ async fn send_large(process: Arc<Process>, reply: Reply) {
         let object = ObjectId { task: reply.job.id, index: index as u32 };
         outcomes.push(match process.keep(object, (*value).clone()).await {
             Ok(at) => WireOutcome::Stored { size: value.size() as u64, at: vec![at], refs: WireRefs::of(value.refs()) },
-            Err(error) => WireOutcome::Error(error),
+            Err(error) => WireOutcome::Error(error.subject(reply.job.name())),
         });
     }
     let message = WireReplies { lease: reply.job.lease, replies: vec![wire_reply(&reply, outcomes)] };
