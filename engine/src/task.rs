@@ -278,7 +278,8 @@ impl Task {
     pub(crate) fn explain(&self) -> String {
         match &self.what {
             What::Put => "it was put".to_owned(),
-            What::Lifeline(_) | What::Ready(_) => "its actor is not made yet".to_owned(),
+            What::Lifeline(_) => "its actor is not made yet".to_owned(),
+            What::Ready(client) => client.real().explain(),
             _ if self.is_waiting() => "it waits for its arguments".to_owned(),
             What::Function(_) => self.owner.explain(self),
             What::Method(call) => format!("it runs, or waits for its turn: {}", call.client.real().explain()),

@@ -361,17 +361,52 @@ async fn what_no_node_has_is_waited_for(cluster: TestCluster) -> actinic::Result
     cluster.idle().await
 }
 
+/// Sleeps in small steps until the gate is open: what waits for time needs nothing of others.
+#[actinic::remote]
+fn dozes(began: &str, gate: &str) -> actinic::Result<()> {
+    count_up(began);
+    while !std::path::Path::new(gate).exists() {
+        actinic::sleep(Duration::from_millis(2)).blocking()?;
+    }
+    Ok(())
+}
+
+modes! {
+    /// Only who waits for a ref lends its CPU: who sleeps, or waits for a word of the cluster, keeps it.
+    1 CPUs, async fn a_task_that_sleeps_keeps_its_cpu(cluster) {
+        let scratch = Scratch::new();
+        let (began, gate) = (scratch.file("began"), scratch.file("gate"));
+        let first = dozes::remote(&began, &gate);
+        until_counted(&began, 1).await;
+        let second = dozes::remote(&began, &gate);
+        let (ready, _) = actinic::wait(&[first.clone(), second.clone()]).timeout(A_WHILE).await?;
+        assert!(ready.is_empty());
+        assert_eq!(counted(&began), 1, "two ran on one CPU");
+        open_gate(&gate);
+        actinic::get(&[first, second]).await?;
+    }
+}
+
 /// RES-11: who waits for an actor that no node can hold is told what is missing.
 #[actinic::test(num_cpus = 1)]
 async fn who_waits_for_an_actor_is_told_what_is_missing(cluster: TestCluster) -> actinic::Result<()> {
-    let actor = Holder::options().resource("pin", 1).remote();
-    for waits in [actor.pid()] {
-        let error = actinic::get(&waits).timeout(Duration::from_millis(1500)).await.unwrap_err();
-        assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
-        assert!(error.to_string().contains("pin"), "it names what is missing: {error}");
+    let told = async |actor: &Handle<Holder>, within| {
+        let missing = |error: Error| {
+            assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+            assert!(error.to_string().contains("pin: 1"), "it names what is missing: {error}");
+        };
+        missing(actinic::get(&actor.pid()).timeout(within).await.unwrap_err());
+        missing(actinic::get(&Handle::ready(actor)).timeout(Duration::from_millis(1)).await.unwrap_err());
+    };
+    let first = Holder::options().resource("pin", 1).remote();
+    told(&first, Duration::from_millis(1500)).await;
+    // Of its kind all have been warned of; it is told all the same, as soon as the GCS knows of it.
+    let second = Holder::options().resource("pin", 1).remote();
+    actinic::get(&Handle::ready(&second)).timeout(Duration::from_millis(300)).await.unwrap_err();
+    told(&second, Duration::from_millis(1)).await;
+    for actor in [first, second] {
+        actinic::kill(&actor).await?;
     }
-    actinic::kill(&actor).await?;
-    drop(actor);
     cluster.idle().await
 }
 

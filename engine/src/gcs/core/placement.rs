@@ -166,7 +166,20 @@ impl GcsCore {
         let class = class_of(&actor.row.spec);
         actor.waiting = Waiting::Class(class.clone());
         let new = || PendingClass { members: BTreeSet::new(), since: now, warned: false };
-        self.pending.entry(class).or_insert_with(new).members.insert(number);
+        let pending = self.pending.entry(class).or_insert_with(new);
+        pending.members.insert(number);
+        // Those before it have been told; it is told for itself.
+        if pending.warned && pending.members.len() <= TOLD_MAX {
+            self.tell_waits(number);
+        }
+    }
+
+    /// Tells an actor's owner what it waits for.
+    fn tell_waits(&mut self, number: u64) {
+        let Some(actor) = self.actors.get(number) else { return };
+        let spec = &actor.row.spec;
+        let tell = Action::TellWaits { to: spec.owner.process, actor: spec.id, text: self.why_waits(spec) };
+        self.out.push(tell);
     }
 
     /// Takes an actor off its node or out of the queue that it waits in.

@@ -114,13 +114,19 @@ fn an_infeasible_actor_is_warned_about_and_runs_later() {
     assert_eq!(*actor, actor_id(1));
     assert!(text.contains("no node can ever hold it") && text.contains("CPU: 8"), "{text}");
     assert_eq!(world.core.why_pending(actor_id(2)).as_ref(), Some(text));
+    let text = text.clone();
     assert!(world.pass(ms(500)).warnings().is_empty(), "once");
+    // Whoever comes after the warning is told for itself.
+    world.create(holding(3, 8));
+    let told = |action: &Action| matches!(action, Action::TellWaits { actor, text: said, .. } if *actor == actor_id(3) && *said == text);
+    assert!(world.out.iter().any(told), "{:?}", world.out);
     world.tell(Event::RegisterNode { row: Box::new(node_row(2, 16)) });
     let placed = world.placed();
     assert_eq!(
         placed.iter().map(|(node, run)| (*node, run.actor)).collect::<Vec<_>>(),
         [(node_id(2), actor_id(1)), (node_id(2), actor_id(2))]
     );
+    assert_eq!(world.row(3).state, ActorState::PendingCreation, "the node is full");
 }
 
 /// GCS-8: whoever waits is tried when something is free, oldest first; a newcomer does not overtake.

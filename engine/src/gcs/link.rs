@@ -1,0 +1,66 @@
+//! How a process reaches the GCS of its cluster.
+
+use std::time::Duration;
+
+use actinic_transport::{Lane, Peer};
+use tokio::sync::oneshot;
+
+use crate::api::error::{Error, Result};
+use crate::gcs::{Answer, Asked, Gcs, Told};
+use crate::protocol::{AskGcs, GCS, GcsAnswer, ToGcs};
+
+/// See [`GcsLink::is_congested`]; bytes.
+const CONGESTED: usize = 4 << 20;
+
+/// How a process reaches the GCS of its cluster.
+#[derive(Clone)]
+pub(crate) enum GcsLink {
+    Local(actix::Addr<Gcs>),
+    Remote(Peer),
+}
+
+impl GcsLink {
+    pub(crate) fn tell(&self, message: ToGcs) {
+        match self {
+            GcsLink::Local(gcs) => gcs.do_send(Told(message)),
+            GcsLink::Remote(peer) => {
+                // A node that has much to say is alive all the same.
+                let lane = match message {
+                    ToGcs::Heartbeat { .. } => Lane::Urgent,
+                    _ => Lane::Ordered,
+                };
+                if let Err(error) = peer.tell(lane, GCS, &message) {
+                    tracing::debug!(%error, "a message to the GCS was not sent");
+                }
+            }
+        }
+    }
+
+    /// Whether so much is on its way to it that what may be lost is better not sent.
+    pub(crate) fn is_congested(&self) -> bool {
+        match self {
+            GcsLink::Local(_) => false,
+            GcsLink::Remote(peer) => peer.backlog() > CONGESTED,
+        }
+    }
+
+    /// Asks something; the answer comes within the deadline, or an error that says why not.
+    pub(crate) async fn ask(&self, question: AskGcs, deadline: Duration) -> Result<GcsAnswer> {
+        self.ask_on(Lane::Ordered, question, deadline).await
+    }
+
+    /// As [`ask`](Self::ask), on a lane: an urgent question passes what this process told the GCS before.
+    pub(crate) async fn ask_on(&self, lane: Lane, question: AskGcs, deadline: Duration) -> Result<GcsAnswer> {
+        match self {
+            GcsLink::Local(gcs) => {
+                let (tell, hear) = oneshot::channel();
+                gcs.do_send(Asked(question, Answer::Here(tell)));
+                hear.await.map_err(|_| Error::connection("the GCS of this process has ended"))
+            }
+            GcsLink::Remote(peer) => peer.ask_on(lane, GCS, &question, deadline).await.map_err(|error| {
+                Error::connection(format!("the GCS did not answer: {error}"))
+                    .remedy("check that the head node runs and can be reached")
+            }),
+        }
+    }
+}
