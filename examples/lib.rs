@@ -1,24 +1,19 @@
 //! Programs of Ray's tutorials in Rust, one file each; see the files beside this one.
 //!
 //! `cargo run --example NAME` runs one on threads. The same program runs with worker processes if
-//! `ACTINIC_EXAMPLE_WORKERS=processes` is set, and on a started cluster if `ACTINIC_ADDRESS` is.
+//! `ACTINIC_WORKERS=processes` is set, and on a started cluster if `ACTINIC_ADDRESS` is.
 
 pub mod digits;
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use actinic::{Cluster, Error, Usage, Workers};
+use actinic::{Cluster, Error, Usage};
 
-/// `actinic::init()` with this many logical CPUs, in the mode that the environment says.
-///
-/// A started cluster has the CPUs that its nodes were given.
+/// `actinic::init()` with this many logical CPUs; a started cluster has those that its nodes were given.
 pub fn init(num_cpus: u32) -> actinic::Init {
-    if connects() {
-        return actinic::init();
-    }
-    let processes = std::env::var("ACTINIC_EXAMPLE_WORKERS").is_ok_and(|mode| mode == "processes");
-    actinic::init().num_cpus(num_cpus).workers(if processes { Workers::Processes } else { Workers::Threads })
+    let init = actinic::init();
+    if connects() { init } else { init.num_cpus(num_cpus) }
 }
 
 /// Whether the environment names a started cluster, which has the resources that it has.

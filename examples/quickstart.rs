@@ -42,8 +42,8 @@ impl Counter {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    // `actinic::init()`, with worker threads or processes as the environment says.
-    let cluster = actinic_examples::init(2).await?;
+    // Here, on threads or (`ACTINIC_WORKERS=processes`) processes; or on the cluster that `ACTINIC_ADDRESS` names.
+    let cluster = actinic::init().await?;
     run().await?;
     // Nothing is left: no ref, no object, no resource in use.
     actinic_examples::finish(cluster).await

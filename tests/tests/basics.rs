@@ -112,7 +112,7 @@ modes! {
         let late = held::remote(&running, &gate, 5);
         until_counted(&running, 1).await;
         let waits = waits_for_ever::remote([late.clone()]);
-        assert_eq!(actinic::wait(&[waits.clone()]).timeout(Duration::from_millis(100)).await?.0.len(), 0);
+        assert_eq!(actinic::wait(std::slice::from_ref(&waits)).timeout(Duration::from_millis(100)).await?.0.len(), 0);
         open_gate(&gate);
         assert_eq!(actinic::get(&late).timeout(Duration::MAX).await?, 5);
         assert_eq!(waits.await?, 5);

@@ -29,7 +29,23 @@ pub enum Workers {
     Processes,
 }
 
+impl Workers {
+    /// What `ACTINIC_WORKERS` says.
+    fn of_environment(env: &Env) -> Result<Workers> {
+        match env.var("ACTINIC_WORKERS").as_deref() {
+            None | Some("" | "threads") => Ok(Workers::Threads),
+            Some("processes") => Ok(Workers::Processes),
+            Some(other) => Err(Error::invalid_argument(format!("ACTINIC_WORKERS is {other:?}"))
+                .remedy("set it to `threads` or `processes`, or unset it")),
+        }
+    }
+}
+
 /// Starts a cluster in this process, or connects to one: `ACTINIC_ADDRESS` if it is set, else embedded.
+///
+/// The environment says more, so that a program runs unchanged in each way: `ACTINIC_TOKEN` is the token of the cluster at that
+/// address, and `ACTINIC_WORKERS`, `threads` or `processes`, what an embedded one runs its tasks and actors on where the
+/// program does not say it.
 ///
 /// ```
 /// use actinic::prelude::*;
@@ -53,6 +69,7 @@ pub fn init() -> Init {
 #[must_use = "nothing is started until this is awaited, or `.blocking()` is called"]
 pub struct Init {
     pub(crate) options: NodeOptions,
+    workers: Option<Workers>,
     namespace: Option<String>,
     address: Option<String>,
     token: Option<String>,
@@ -135,9 +152,9 @@ impl Init {
         self
     }
 
-    /// Threads (the default) or processes.
+    /// Threads or processes; default what `ACTINIC_WORKERS` says, else threads.
     pub fn workers(mut self, workers: Workers) -> Self {
-        self.options.processes = workers == Workers::Processes;
+        self.workers = Some(workers);
         self.shape("workers");
         self
     }
@@ -266,6 +283,8 @@ impl Init {
             }
             return crate::start::connect::connect(env, &address, self.token, self.namespace);
         }
+        let workers = self.workers.map_or_else(|| Workers::of_environment(&env), Ok)?;
+        options.processes = workers == Workers::Processes;
         let place = Place::of(&env);
         Cluster::embedded(env, options, self.namespace, place)
     }

@@ -33,7 +33,7 @@ impl Example {
     fn run(&self, mode: Mode) {
         let mut command = program::example(self.name, self.args);
         if mode == Mode::Processes {
-            command.env("ACTINIC_EXAMPLE_WORKERS", "processes");
+            command.env("ACTINIC_WORKERS", "processes");
         }
         let done = program::run(&mut command, &mark());
         let (output, errors) = done.unwrap_or_else(|error| panic!("{mode:?}: {error}"));

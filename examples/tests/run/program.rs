@@ -22,7 +22,7 @@ pub(crate) fn profile() -> PathBuf {
 pub(crate) fn example(name: &str, args: &[&str]) -> Command {
     let mut command = Command::new(profile().join("examples").join(name));
     command.args(args);
-    for name in ["ACTINIC_ADDRESS", "ACTINIC_TOKEN", "ACTINIC_STATE_DIR", "ACTINIC_EXAMPLE_WORKERS"] {
+    for name in ["ACTINIC_ADDRESS", "ACTINIC_TOKEN", "ACTINIC_STATE_DIR", "ACTINIC_WORKERS"] {
         command.env_remove(name);
     }
     command
