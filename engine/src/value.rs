@@ -288,13 +288,22 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, what: &str) -> Result<Val
     Ok(Value::new(body.finish(), extras))
 }
 
+/// What to do about types that ask the encoding what comes next, which ours does not say.
+const DESCRIBES_ITSELF: &str = "a sequence or map must know its length, and the type must know what comes next: with \
+     `#[serde(flatten)]`, `#[serde(untagged)]` or `#[serde(tag = ..)]`, or as a `serde_json::Value`, it does not; leave the \
+     attribute out, or pass the value as a `String` of JSON";
+
 #[cold]
 pub(crate) fn not_encoded<T: Serialize + ?Sized>(value: &T, what: &str, error: postcard::Error) -> Error {
     let type_name = std::any::type_name::<T>();
     let said = (error == postcard::Error::SerdeSerCustom).then(|| what_serialize_says(value)).flatten();
+    let remedy = match error {
+        // Such is the map of a struct with flattened fields.
+        postcard::Error::SerializeSeqLengthUnknown => DESCRIBES_ITSELF,
+        _ => "its `Serialize` must succeed for every value",
+    };
     let error = said.unwrap_or_else(|| error.to_string());
-    Error::serialization(format!("{what} of type `{type_name}` could not be encoded: {error}"))
-        .remedy("its `Serialize` must succeed for every value, and a sequence or map must know its length")
+    Error::serialization(format!("{what} of type `{type_name}` could not be encoded: {error}")).remedy(remedy)
 }
 
 /// The words of a `Serialize` that refused, which postcard does not keep.
@@ -343,8 +352,14 @@ pub(crate) fn decode<T: DeserializeOwned>(value: &Value, what: &str) -> Result<T
 
 pub(crate) fn not_decoded<T: ?Sized>(what: &str, error: postcard::Error) -> Error {
     let type_name = std::any::type_name::<T>();
-    Error::serialization(format!("{what} could not be decoded as `{type_name}`: {error}"))
-        .remedy("both sides must agree on the type, and its `Deserialize` must read what its `Serialize` wrote")
+    let remedy = match error {
+        postcard::Error::WontImplement => DESCRIBES_ITSELF,
+        _ => {
+            "both sides must agree on the type, and its `Deserialize` must read what its `Serialize` wrote: with \
+             `#[serde(skip_serializing_if = ..)]` it does not"
+        }
+    };
+    Error::serialization(format!("{what} could not be decoded as `{type_name}`: {error}")).remedy(remedy)
 }
 
 /// Whether a value is being encoded by Actinic on this thread.

@@ -217,6 +217,47 @@ modes! {
         );
         assert_eq!(mule.loads().await?, 0);
     }
+
+    /// Types that ask the encoding what comes next are refused, and what to do is said.
+    1 CPUs, async fn what_must_describe_itself_is_refused_by_name(cluster) {
+        let check = |error: Error, names: &[&str]| {
+            assert!(matches!(error, Error::Serialization { .. }), "{error:?}");
+            let text = error.to_string();
+            for said in names.iter().chain(&["`#[serde(untagged)]`", "a `String` of JSON"]) {
+                assert!(text.contains(said), "{said:?} is not in: {text}");
+            }
+        };
+        let free = serde_json::json!({ "any": [1, "thing"] });
+        check(actinic::get(&takes_any::remote(&free)).timeout(SOON).await.unwrap_err(), &["`any`", "Value", "takes_any"]);
+        let either = actinic::put(&Either::Number(1)).await?;
+        check(either.await.unwrap_err(), &["Either"]);
+        let flat = Flat { name: "flat".to_owned(), rest: Rest { more: 1 } };
+        check(actinic::put(&flat).await.unwrap_err(), &["Flat"]);
+    }
+}
+
+#[actinic::remote]
+fn takes_any(any: serde_json::Value) -> usize {
+    any.to_string().len()
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(i64),
+    Name(String),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Rest {
+    more: i64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Flat {
+    name: String,
+    #[serde(flatten)]
+    rest: Rest,
 }
 
 /// Serializes nothing, and says so.
