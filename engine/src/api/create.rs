@@ -169,12 +169,13 @@ fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, m
 /// Arguments of the constructor failed. Others hear of it from the GCS; this process need not wait for that, unless another
 /// actor may be meant.
 fn will_not_be(owner: &Arc<Owner>, client: &Arc<Client>, error: Error) {
-    let (actor, text) = (client.id, error.to_string());
-    owner.process.tell_gcs(ToGcs::ActorNotMade { actor, text, error: error.clone() });
-    // In this order: which actor is meant is known before it is not open any more.
+    // In this order: which actor is meant is known before it is not open any more; and what this process knows at first
+    // hand, it does not hear from the GCS.
     if !client.is_open() && client.is_wanted() {
-        client.die(error);
+        client.die(error.clone());
     }
+    let (actor, text) = (client.id, error.to_string());
+    owner.process.tell_gcs(ToGcs::ActorNotMade { actor, text, error });
 }
 
 /// Waits for the constructor's arguments.
