@@ -69,7 +69,8 @@ pub fn init() -> Init {
 #[must_use = "nothing is started until this is awaited, or `.blocking()` is called"]
 pub struct Init {
     pub(crate) options: NodeOptions,
-    workers: Option<Workers>,
+    /// Whether the program says what to run on.
+    says_workers: bool,
     namespace: Option<String>,
     address: Option<String>,
     token: Option<String>,
@@ -154,7 +155,8 @@ impl Init {
 
     /// Threads or processes; default what `ACTINIC_WORKERS` says, else threads.
     pub fn workers(mut self, workers: Workers) -> Self {
-        self.workers = Some(workers);
+        self.options.processes = workers == Workers::Processes;
+        self.says_workers = true;
         self.shape("workers");
         self
     }
@@ -283,8 +285,9 @@ impl Init {
             }
             return crate::start::connect::connect(env, &address, self.token, self.namespace);
         }
-        let workers = self.workers.map_or_else(|| Workers::of_environment(&env), Ok)?;
-        options.processes = workers == Workers::Processes;
+        if !self.says_workers {
+            options.processes = Workers::of_environment(&env)? == Workers::Processes;
+        }
         let place = Place::of(&env);
         Cluster::embedded(env, options, self.namespace, place)
     }
