@@ -10,6 +10,7 @@ use crate::actor::host::{ActorHost, Inbox, Mode};
 use crate::api::error::Error;
 use crate::call::TaskArgs;
 use crate::events::Run;
+use crate::ids::OwnerId;
 use crate::program::{Constructor, MethodCall, MethodEntry, SharedState};
 use crate::protocol::Gone;
 use crate::task::What;
@@ -218,7 +219,7 @@ impl Strand for ActorHost {
 }
 
 impl Inbox {
-    /// The next call whose arguments are here: the first, or where calls may overlap the first that is ready.
+    /// The next call whose arguments are here: the first of its caller, or where calls may overlap the first that is ready.
     pub(super) fn next_ready(&mut self, in_order: bool) -> Option<Job> {
         let fetching = &self.fetching;
         let ready = |job: &Job| match job {
@@ -232,8 +233,33 @@ impl Inbox {
                 let at = self.calls.iter().position(ready)?;
                 self.calls.remove(at)
             }
-            _ => None,
+            Some(_) => {
+                let mut held = Vec::new();
+                let at = self.calls.iter().position(|job| {
+                    let caller = caller(job);
+                    let its_turn = !held.contains(&caller);
+                    if its_turn && !ready(job) {
+                        held.push(caller);
+                        return false;
+                    }
+                    its_turn
+                })?;
+                self.calls.remove(at)
+            }
+            None => None,
         }
+    }
+}
+
+/// Who made a call. Callers in another process are told apart by their owner only, so some wait that need not.
+fn caller(job: &Job) -> Option<(OwnerId, u64)> {
+    match job {
+        Job::Local { task, .. } => match &task.what {
+            What::Method(call) => Some((task.id().owner, call.caller.task)),
+            _ => None,
+        },
+        Job::Remote(job) => Some((job.id.owner, 0)),
+        Job::Constructor(_) => None,
     }
 }
 

@@ -275,6 +275,53 @@ both! {
     }
 }
 
+/// Where an argument lies that nobody can read for now.
+#[actinic::remote(resources = { "far": 1 })]
+fn far_bytes() -> Buffer {
+    Buffer::from(vec![1u8; 1_000_000])
+}
+
+/// An argument that does not come holds up who sent it, and no other caller.
+#[actinic::test(num_cpus = 2)]
+async fn an_argument_on_its_way_blocks_later_calls_of_its_caller_only(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).resource("far", 1).await?;
+    let far = far_bytes::remote();
+    far.done().await?;
+    let weigher = Weigher::options().scheduling(Scheduling::on(cluster.head().id())).remote();
+    assert_eq!(weigher.weigh(Buffer::from(vec![1u8; 10])).await?, 10);
+    node.pause().await?;
+    let (first, second) = (weigher.weigh(&far), weigher.weigh(Buffer::from(vec![1u8; 3])));
+    let others = weigh_in_task::options().scheduling(Scheduling::on(cluster.head().id())).remote(&weigher, 5);
+    assert_eq!(actinic::get(&others).timeout(Duration::from_secs(3)).await?, 15);
+    assert!(actinic::get(&second).timeout(Duration::from_millis(100)).await.is_err(), "it overtook");
+    node.resume().await?;
+    assert_eq!((first.await?, second.await?), (1_000_015, 1_000_018));
+    drop((far, others, weigher));
+    cluster.idle().await
+}
+
+/// Adds up what it is given.
+pub struct Weigher {
+    total: usize,
+}
+
+#[actinic::remote]
+impl Weigher {
+    pub fn new() -> Self {
+        Weigher { total: 0 }
+    }
+
+    pub fn weigh(&mut self, bytes: Buffer) -> usize {
+        self.total += bytes.len();
+        self.total
+    }
+}
+
+#[actinic::remote]
+fn weigh_in_task(weigher: Handle<Weigher>, size: usize) -> actinic::Result<usize> {
+    weigher.weigh(Buffer::from(vec![1u8; size])).blocking()
+}
+
 /// A thousand sleeping actors all progress.
 async fn a_thousand_sleeping_actors_all_progress() -> actinic::Result<()> {
     let actors: Vec<_> = (0..1000).map(|_| Sleeper::options().isolation(Isolation::Shared).remote()).collect();
