@@ -21,7 +21,7 @@ impl Countdown {
     }
 
     /// One less.
-    pub fn next(&mut self) -> i64 {
+    pub fn step(&mut self) -> i64 {
         self.left -= 1;
         self.left
     }

@@ -48,6 +48,6 @@ modes! {
         }
         assert_eq!(half::remote(8).await?, 4);
         let countdown = Countdown::remote(3);
-        assert_eq!((countdown.next().await?, countdown.next().await?), (2, 1));
+        assert_eq!((countdown.step().await?, countdown.step().await?), (2, 1));
     }
 }

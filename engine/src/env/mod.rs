@@ -231,6 +231,7 @@ impl Env {
     {
         match &*self.inner {
             Inner::Real { .. } => thread(name, move || {
+                #[allow(clippy::disallowed_methods)] // this is the door
                 let system = actix_rt::System::with_tokio_rt(|| {
                     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                         Ok(runtime) => runtime,

@@ -106,6 +106,7 @@ mod tests {
 
     /// Who is of another wire revision than the cluster's is told both, and what to do; the cluster is as it was.
     #[test]
+    #[allow(clippy::disallowed_methods)] // the test's own runtime, over real sockets
     fn a_cluster_of_another_wire_revision_is_named() {
         const THEIRS: u32 = REVISION + 1;
         let env = Env::real();
