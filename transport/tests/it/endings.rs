@@ -14,6 +14,7 @@ async fn pair(cluster: &Cluster) -> ((Endpoint, std::sync::Arc<Sink>), (Endpoint
     (a, b, peer)
 }
 
+/// SES-3, SES-4.
 #[tokio::test(start_paused = true)]
 async fn a_declared_death_fails_questions_and_lasts() {
     let cluster = Cluster::new(1);
@@ -233,6 +234,7 @@ async fn a_renewed_certificate_serves_new_connections() {
     assert_eq!(a.peer(&cluster.at(3)).ask::<_, u64>(ECHO, &1u64, ms(2000)).await, Ok(1));
 }
 
+/// SIM-3: whose port is free is dead, whose machine is gone is silent.
 #[tokio::test(start_paused = true)]
 async fn a_probe_tells_the_dead_from_the_silent() {
     let cluster = Cluster::new(11);

@@ -162,12 +162,14 @@ async fn a_relay_forwards_over_loopback() {
     assert_eq!(lost, Err(AskError::Deadline { to: driver.id(), deadline: ms(300) }));
 }
 
+/// TUNE-5: they begin with it, and nothing makes them smaller.
 #[tokio::test]
-async fn datagrams_grow_to_what_the_loopback_carries() {
+async fn datagrams_are_as_large_as_the_loopback_carries() {
     let cluster = Cluster::new(5);
     let ((a, _), (b, sink)) = (start(config(&cluster, 1)), start(config(&cluster, 2)));
     let peer = a.peer(&PeerAddr::new(b.id(), b.local_addr()));
     assert_eq!(peer.ask::<_, u64>(ECHO, &7u64, LONG).await, Ok(7));
+    assert_eq!(peer.max_datagram(), Some(65_507));
     for _ in 0..20 {
         peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + 1_000_000, 1)).unwrap();
     }

@@ -66,6 +66,7 @@ async fn half_a_frame_closes_its_connection_and_nothing_else() {
     }
 }
 
+/// STALL-2
 #[tokio::test(start_paused = true)]
 async fn what_goes_on_is_not_given_up_however_slowly() {
     let scene = scene().await;
