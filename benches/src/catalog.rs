@@ -1,4 +1,11 @@
-//! The rows: their names (those of ANCHORS.md), units, goals, and what Ray does for the same work.
+//! The rows: their names, units, goals, and what Ray does for the same work.
+//!
+//! A name is that of ANCHORS.md, where that has the work; what it has in one line with a slash is a row each here ("1:1 actor
+//! calls async, in process / over QUIC", "get / put small object"; what it calls "ray.get" is "get" here). With a comma behind it
+//! a row says in which of our ways it is done ("shutdown, embedded"), or what else of the same work it is ("p99", ".blocking()",
+//! "times 1:1"). The rest has names of our own: `raw:` programs, the cost per task at each size and the ratios of those, two
+//! nodes, tasks in tasks, actors in numbers ("created and called"), the idle cluster (ours has one worker and no dashboard),
+//! what is left after a shutdown, and allocations.
 
 /// What a row should reach.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +65,10 @@ pub(crate) const METRICS: &[Metric] = &[
     row("process-sync", "raw: QUIC round trip, bare, p50", "us", Nothing, ""),
     row("actors", "1:1 actor calls async, in process", "/s", AtLeast(1.5e6), "actor_async"),
     row("actors", "1:1 actor call sync p50, in process", "us", TimesRaw(1.3), "actor_sync_p50"),
-    row("actors", "async-actor calls async, in process", "/s", AtLeast(1.5e6), "async_actor_async"),
-    row("actors", "async-actor call sync p50, in process", "us", TimesRaw(1.3), "async_actor_sync_p50"),
-    row("actors", "n:n actor calls async (2 x 2)", "/s", Nothing, "nn_async"),
-    row("actors", "n:n actor calls async (2 x 2), times 1:1", "x", AtLeast(1.5), "nn_times"),
+    row("actors", "async-actor calls async", "/s", AtLeast(1.5e6), "async_actor_async"),
+    row("actors", "async-actor calls sync p50", "us", TimesRaw(1.3), "async_actor_sync_p50"),
+    row("actors", "n:n actor calls async (2 × 2)", "/s", Nothing, "nn_async"),
+    row("actors", "n:n actor calls async (2 × 2), times 1:1", "x", AtLeast(1.5), "nn_times"),
     row("actors-quic", "1:1 actor calls async, over QUIC", "/s", AtLeast(5e5), "actor_async"),
     row("actors-quic", "1:1 actor call sync p50, over QUIC", "us", TimesRaw(1.5), "actor_sync_p50"),
     row("submitters", "multi client tasks async (2 submitters)", "/s", Nothing, "two_clients"),
@@ -70,9 +77,9 @@ pub(crate) const METRICS: &[Metric] = &[
     row("small", "get small object", "/s", AtLeast(3e6), "get_small"),
     row("small", "put small object", "/s", AtLeast(2e6), "put_small"),
     row("small", "wait on 1k refs one at a time", "rounds/s", AtLeast(1e3), "wait_1k"),
-    row("small", "get of 10k results", "ms", AtMost(3.0), "got_10k_results"),
+    row("small", "get on 10k results", "ms", AtMost(3.0), "got_10k_results"),
     row("small", "10k results as arguments of one task", "ms", AtMost(20.0), "args_10k_results"),
-    row("small", "get of 10k put objects", "ms", AtMost(5.0), "got_10k_objects"),
+    row("small", "get on 10k put objects", "ms", AtMost(5.0), "got_10k_objects"),
     row("small", "10k objects as arguments of one task", "ms", AtMost(30.0), "args_10k_objects"),
     row("small", "get object containing 10k refs", "/s", AtLeast(500.0), "holder_10k"),
     row("small", "nested tasks 5 x 10", "ms", AtMost(1.0), "nested"),
@@ -89,10 +96,10 @@ pub(crate) const METRICS: &[Metric] = &[
     row("growth-quic", "worker process: cost per task, 1M queued", "us", Nothing, ""),
     row("growth-quic", "worker process: cost per task, 1M over 1k queued", "x", AtMost(1.2), ""),
     row("growth-quic", "worker process: cost per task, dearest over cheapest of the sizes", "x", AtMost(1.2), ""),
-    row("memory", "embedded: driver memory per queued task, 100k", "B", AtMost(600.0), "memory_100k"),
-    row("memory", "embedded: driver memory per queued task, 1M", "B", AtMost(600.0), ""),
-    row("memory-quic", "worker process: driver memory per queued task, 100k", "B", AtMost(600.0), "memory_100k"),
-    row("memory-quic", "worker process: driver memory per queued task, 1M", "B", AtMost(600.0), ""),
+    row("memory", "embedded: driver memory per queued task (100k)", "B", AtMost(600.0), "memory_100k"),
+    row("memory", "embedded: driver memory per queued task (1M)", "B", AtMost(600.0), ""),
+    row("memory-quic", "worker process: driver memory per queued task (100k)", "B", AtMost(600.0), "memory_100k"),
+    row("memory-quic", "worker process: driver memory per queued task (1M)", "B", AtMost(600.0), ""),
     row("start", "init to first result, embedded", "ms", AtMost(10.0), "boot"),
     row("start", "init to first result, worker process", "ms", AtMost(30.0), "boot"),
     row("daemons", "start --head until status answers", "ms", AtMost(150.0), ""),
@@ -103,9 +110,9 @@ pub(crate) const METRICS: &[Metric] = &[
     row("shutdown", "shutdown, worker processes", "ms", AtMost(100.0), "shutdown"),
     row("shutdown", "shutdown: processes, files, shared memory, descriptors left", "things", AtMost(0.0), ""),
     row("many-actors", "100,000 shared actors created and called", "s", AtMost(2.0), ""),
-    row("many-actors", "memory of a shared actor", "B", AtMost(2048.0), ""),
+    row("many-actors", "memory of an idle actor, shared", "B", AtMost(2048.0), ""),
     row("process-actors", "50 process actors created and called", "s", AtMost(0.5), "actors_50"),
-    row("process-actors", "memory of a process actor, PSS", "MiB", AtMost(5.0), "actor_pss"),
+    row("process-actors", "memory of an idle actor, process, PSS", "MiB", AtMost(5.0), "actor_pss"),
     row("allocs", "allocations per task, embedded, 100k in flight", "", Nothing, ""),
     row("allocs", "allocated bytes per task, embedded, 100k in flight", "B", Nothing, ""),
     row("allocs", "allocations per task, embedded, sync", "", Nothing, ""),

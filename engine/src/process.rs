@@ -260,6 +260,7 @@ pub(crate) fn nowhere() -> Arc<Owner> {
     let (tell, hear) = std::sync::mpsc::channel();
     let env = Env::real();
     let made = env.clone();
+    #[allow(clippy::disallowed_methods)] // nothing ever runs on this runtime: a process needs one to be made
     let started = env.thread("actinic-nowhere", move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
         let _entered = runtime.enter();

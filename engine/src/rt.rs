@@ -376,6 +376,7 @@ pub fn main_sync<R>(main: impl FnOnce() -> R) -> R {
 /// Runs an async `main` on a tokio runtime with time and I/O.
 pub fn block_on_main<F: Future>(main: F) -> F::Output {
     enter_if_worker();
+    #[allow(clippy::disallowed_methods)] // the program's own, which lies in no simulation
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(main),

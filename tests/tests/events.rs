@@ -81,7 +81,7 @@ async fn until(name: &str, states: &[TaskState]) -> Vec<TaskInfo> {
 }
 
 modes! {
-    /// What was submitted is listed when it has its result, with where and when it ran.
+    /// EVENTS-4: what was submitted is listed when it has its result, with where and when it ran.
     2 CPUs, async fn finished_tasks_are_listed(cluster) {
         let before = SystemTime::now();
         let refs: Vec<_> = (0..10).map(echo::remote).collect();
@@ -200,7 +200,7 @@ modes! {
         open_gate(&scratch.file("gate"));
     }
 
-    /// However many there are: each is listed or counted, and nothing is held up.
+    /// EVENTS-1, EVENTS-2: however many there are, each is listed or counted, and nothing is held up.
     2 CPUs, async fn of_very_many_tasks_each_is_listed_or_counted(cluster) {
         const MANY: i64 = 30_000;
         let refs: Vec<_> = (0..MANY).map(echo::remote).collect();

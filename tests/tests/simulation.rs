@@ -270,7 +270,7 @@ async fn arguments_arrive_reversed(cluster: TestCluster) -> actinic::Result<()> 
     Ok(())
 }
 
-/// Functions of `spawn_blocking` wait in virtual time, beside each other and in tasks, and equal seeds are equal runs.
+/// WORLD-4: functions of `spawn_blocking` wait in virtual time, beside each other and in tasks, and equal seeds are equal runs.
 #[test]
 fn blocking_functions_wait_in_virtual_time() {
     async fn blocks(time: u64) -> actinic::Result<u64> {

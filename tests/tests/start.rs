@@ -305,10 +305,111 @@ fn under_garbage() -> actinic::Result<()> {
     cluster.shutdown().blocking()
 }
 
+/// For its macros this is `actinic`, with lists of its own: what is in those is missing in the program's, as what a linker
+/// has dropped would be.
+#[allow(unreachable_pub)] // `pub` makes an actor's method a remote one, in a program too that nobody imports
+mod dropped {
+    pub mod __private {
+        pub use super::lists::{DROPPED_ACTORS as ACTORS, DROPPED_FUNCTIONS as FUNCTIONS};
+        pub use actinic::__private::*;
+    }
+
+    mod lists {
+        use actinic::__private::{ActorEntry, FunctionEntry, linkme};
+
+        #[linkme::distributed_slice]
+        #[linkme(crate = linkme)]
+        pub static DROPPED_FUNCTIONS: [FunctionEntry];
+
+        #[linkme::distributed_slice]
+        #[linkme(crate = linkme)]
+        pub static DROPPED_ACTORS: [ActorEntry];
+    }
+
+    #[actinic::remote(crate = crate::dropped)]
+    pub fn found() -> u32 {
+        std::process::id()
+    }
+
+    #[actinic::remote(crate = crate::dropped)]
+    pub fn lost() -> u32 {
+        0
+    }
+
+    /// Says where it is.
+    #[derive(Debug)]
+    pub struct Found;
+
+    #[actinic::remote(crate = crate::dropped)]
+    impl Found {
+        /// Without a state.
+        pub fn new() -> Self {
+            Found
+        }
+
+        /// Its process.
+        pub fn pid(&self) -> u32 {
+            std::process::id()
+        }
+    }
+
+    /// Nobody can make one.
+    #[derive(Debug)]
+    pub struct Lost;
+
+    #[actinic::remote(crate = crate::dropped)]
+    impl Lost {
+        /// Without a state.
+        pub fn new() -> Self {
+            Lost
+        }
+
+        /// Never called.
+        pub fn pid(&self) -> u32 {
+            0
+        }
+    }
+}
+
+/// What the linker did not find is there if it was registered by hand, in worker processes too, and else an error. What is
+/// there is listed, and nothing of a crate that this program could refer to, as others do, and does not.
+fn registered_by_hand() -> actinic::Result<()> {
+    for workers in [Workers::Threads, Workers::Processes] {
+        let cluster = actinic::init().num_cpus(2).workers(workers).blocking()?;
+        let here = workers == Workers::Threads;
+        assert_eq!(dropped::found::remote().blocking()? == std::process::id(), here);
+        assert_eq!(dropped::Found::remote().pid().blocking()? == std::process::id(), here);
+        // It comes too late, which is logged, and harms nothing.
+        actinic::register::<dropped::lost>();
+        let function = dropped::lost::remote().blocking().expect_err("nobody registered it in time");
+        let actor = dropped::Lost::remote().pid().blocking().expect_err("nobody registered it");
+        for (error, name) in [(function, "start::dropped::lost"), (actor, "start::dropped::Lost")] {
+            let text = error.to_string();
+            for part in [name, "start.rs", "call `actinic::register` before the first `init()`"] {
+                assert!(text.contains(part), "{part:?} is not in: {text}");
+            }
+        }
+        assert_eq!(pid::remote().blocking()? == std::process::id(), here, "the others are as they were");
+        cluster.shutdown().blocking()?;
+    }
+    let listed: Vec<String> = actinic::inventory();
+    let mut names: Vec<&str> = listed.iter().filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+    names.sort_unstable();
+    let actors = ["actor start::Counter", "actor start::dropped::Found"];
+    let functions =
+        ["fn start::dropped::found", "fn start::echo", "fn start::nested", "fn start::pid", "fn start::square"];
+    assert_eq!(names, [&actors[..], &functions].concat(), "`actinic_tests_apart` is a dependency, and not linked");
+    Ok(())
+}
+
 fn main() -> actinic::Result<()> {
+    // Before the first `init`, and so in each worker process too, which becomes one inside that.
+    actinic::register::<dropped::found>();
+    actinic::register::<dropped::Found>();
     // First, because each of its workers begins here again.
     for (name, part) in [
         ("processes", on_processes as fn() -> actinic::Result<()>),
+        ("registered by hand", registered_by_hand),
         ("no runtime", on_none),
         ("tokio", on_tokio),
         ("one thread of tokio", on_one_thread_of_tokio),

@@ -392,6 +392,7 @@ mod tests {
         pushed.map(drop)
     }
 
+    /// LANE-1, LANE-2, LANE-3.
     #[test]
     fn frames_survive_a_connection_and_arrive_once() {
         let (mut a, mut b) = (Outbox::new(1 << 20, 1 << 20, 1 << 20), Outbox::new(1 << 20, 1 << 20, 1 << 20));
@@ -424,6 +425,7 @@ mod tests {
         assert!(take(&mut a, 1).is_empty(), "an old connection's writer takes nothing");
     }
 
+    /// LANE-3: a gap; and acknowledgements of what was never sent.
     #[test]
     fn bad_numbers_are_errors() {
         let mut outbox = Outbox::new(1 << 20, 1 << 20, 1 << 20);
@@ -433,6 +435,24 @@ mod tests {
         assert!(outbox.attach(2, 9).is_err());
     }
 
+    /// LANE-5
+    #[test]
+    fn only_a_writer_that_sleeps_is_woken() {
+        let mut outbox = Outbox::new(1 << 20, 1 << 20, 1 << 20);
+        let push = |outbox: &mut Outbox| outbox.push(wire::TELL, 1, |_| Ok(())).unwrap().is_some();
+        outbox.attach(1, 0).unwrap();
+        assert!(!push(&mut outbox), "it has not begun");
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut polls = |outbox: &mut Outbox| outbox.poll_take(&mut cx, 1, &mut Vec::new());
+        assert_eq!(polls(&mut outbox), Poll::Ready(Ok(())), "there is something to write");
+        assert!(!push(&mut outbox), "it writes");
+        assert_eq!(polls(&mut outbox), Poll::Ready(Ok(())));
+        assert_eq!(polls(&mut outbox), Poll::Pending);
+        assert!(push(&mut outbox), "it sleeps");
+        assert!(!push(&mut outbox), "it was woken");
+    }
+
+    /// LANE-4: a little more at most, by the message that ends it.
     #[test]
     fn a_message_is_bounded_and_so_is_the_whole() {
         let (largest, limit) = (50_000, 99_936);

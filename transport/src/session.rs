@@ -336,6 +336,7 @@ pub(crate) enum Unattached {
 mod tests {
     use super::*;
 
+    /// SES-1
     #[test]
     fn both_sides_keep_the_same_connection() {
         // The lower id's dial `l` and the higher id's dial `h`, in either order of arrival, seen from both sides.

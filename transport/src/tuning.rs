@@ -48,6 +48,7 @@ impl Path {
 }
 
 const _: () = assert!(Path::SAME_MACHINE.holds() && Path::ELSEWHERE.holds());
+// TUNE-4
 const _: () = assert!(SEND_WINDOW > STREAM_WINDOW as u64 * (BULK_STREAMS as u64 + 2));
 
 /// Settings for a connection with an end on this machine, or elsewhere.

@@ -109,8 +109,8 @@ pub(crate) async fn in_process(bench: &Bench<'_>) -> Result<()> {
         two_wakes.add(trips_on_two_cores(singles).ok_or("a panic while measuring")?.p50);
         async_p50.add(trips(singles, async |x| check(actor.echo(x).await? == x, "echo")).await?.p50);
     }
-    bench.row("async-actor calls async, in process", async_many, Some(raw.median()));
-    bench.row("async-actor call sync p50, in process", async_p50, Some(two_wakes.median()));
+    bench.row("async-actor calls async", async_many, Some(raw.median()));
+    bench.row("async-actor calls sync p50", async_p50, Some(two_wakes.median()));
 
     let servers: Vec<Handle<Echo>> = (0..2).map(|_| Echo::remote()).collect();
     let callers: Vec<Handle<Caller>> = (0..2).map(|_| Caller::remote()).collect();
@@ -130,8 +130,8 @@ pub(crate) async fn in_process(bench: &Bench<'_>) -> Result<()> {
         both.add(together);
         times.add(together / alone);
     }
-    bench.row("n:n actor calls async (2 x 2)", both, None);
-    bench.row("n:n actor calls async (2 x 2), times 1:1", times, None);
+    bench.row("n:n actor calls async (2 × 2)", both, None);
+    bench.row("n:n actor calls async (2 × 2), times 1:1", times, None);
     Ok(cluster.shutdown().await?)
 }
 
@@ -170,7 +170,7 @@ pub(crate) async fn many_shared(bench: &Bench<'_>) -> Result<()> {
     drop(refs);
     tokio::time::sleep(bench.size(Duration::from_millis(500), Duration::ZERO)).await;
     bench.row("100,000 shared actors created and called", took * 100_000.0 / count as f64, None);
-    bench.row("memory of a shared actor", (machine::resident() - before) / count as f64, None);
+    bench.row("memory of an idle actor, shared", (machine::resident() - before) / count as f64, None);
     drop(actors);
     Ok(cluster.shutdown().await?)
 }
@@ -193,6 +193,6 @@ pub(crate) async fn many_processes(bench: &Bench<'_>) -> Result<()> {
         tokio::time::sleep(bench.size(Duration::from_secs(1), Duration::from_millis(100))).await;
     }
     bench.row("50 process actors created and called", took, None);
-    bench.row("memory of a process actor, PSS", memory, None);
+    bench.row("memory of an idle actor, process, PSS", memory, None);
     Ok(cluster.shutdown().await?)
 }

@@ -93,7 +93,7 @@ pub(crate) async fn memory(bench: &Bench<'_>, cluster: Cluster, mode: &str) -> R
         let bytes = (machine::resident() - before) / count as f64;
         gate.open().await?;
         check(actinic::get(&refs).await?.into_iter().eq(0..count), "echo")?;
-        bench.row(&format!("{mode}: driver memory per queued task, {name}"), bytes, None);
+        bench.row(&format!("{mode}: driver memory per queued task ({name})"), bytes, None);
     }
     Ok(cluster.shutdown().await?)
 }

@@ -118,18 +118,18 @@ pub(crate) async fn all(bench: &Bench<'_>) -> Result<()> {
         bench.row("wait on 1k refs one at a time", rounds, None);
     }
     let count = bench.size(10_000, 200);
-    if any(&["get of 10k results", "10k results as arguments of one task"]) {
+    if any(&["get on 10k results", "10k results as arguments of one task"]) {
         let results: Vec<ObjectRef<i64>> = (0..count).map(echo::remote).collect();
         let (_, pending) = actinic::wait(&results).num_returns(results.len()).await?;
         check(pending.is_empty(), "all results are there")?;
-        ten_thousand(bench, &results, "get of 10k results", "10k results as arguments of one task").await?;
+        ten_thousand(bench, &results, "get on 10k results", "10k results as arguments of one task").await?;
     }
-    if any(&["get of 10k put objects", "10k objects as arguments of one task"]) {
+    if any(&["get on 10k put objects", "10k objects as arguments of one task"]) {
         let mut objects = Vec::new();
         for x in 0..count {
             objects.push(actinic::put(&x).await?);
         }
-        ten_thousand(bench, &objects, "get of 10k put objects", "10k objects as arguments of one task").await?;
+        ten_thousand(bench, &objects, "get on 10k put objects", "10k objects as arguments of one task").await?;
     }
     if any(&["get object containing 10k refs"]) {
         let held = holder::remote(count);

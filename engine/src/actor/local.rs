@@ -65,6 +65,7 @@ impl LocalThreads {
     }
 }
 
+#[allow(clippy::disallowed_methods)] // the runtime of a thread that a simulation does not start
 fn run_thread(mut starts: mpsc::UnboundedReceiver<Start>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

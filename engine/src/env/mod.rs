@@ -5,9 +5,8 @@
 //! calls). There are two: the operating system's, and the simulated one of [`sim`], which has no files, variables or
 //! processes. Time that is waited for is tokio's in both, paused in a simulation.
 //!
-//! What remains static belongs to the program, not to a node of it: the list of its remote functions, the clusters it
-//! is connected to (what a call outside of any scope belongs to), the panic hook, and an owner for refs that failed
-//! before there was a cluster.
+//! What remains static belongs to the program, not to a node of it: ARCHITECTURE.md lists it ("Nothing is node-scoped and
+//! static").
 
 pub(crate) mod files;
 mod machine;
@@ -231,6 +230,7 @@ impl Env {
     {
         match &*self.inner {
             Inner::Real { .. } => thread(name, move || {
+                #[allow(clippy::disallowed_methods)] // this is the door
                 let system = actix_rt::System::with_tokio_rt(|| {
                     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                         Ok(runtime) => runtime,

@@ -109,6 +109,7 @@ fn run_watched<F: Future, G>(
     // A test's output is shown if it fails.
     eprintln!("SEED={seed}");
     let known: Arc<OnceLock<Weak<World>>> = Arc::default();
+    #[allow(clippy::disallowed_methods)] // this is the door
     let system = actix_rt::System::with_tokio_rt(|| {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true);

@@ -142,7 +142,8 @@ impl Process {
     /// The process that this one belongs to is gone: a worker ends, a driver loses its cluster.
     pub(crate) fn home_lost(self: &Arc<Self>, why: &str) {
         if self.on_crash.get().is_some() {
-            // A worker without its raylet is of no use to anybody.
+            // A worker without its raylet is of no use to anybody, and nobody else lives in its pid.
+            #[allow(clippy::disallowed_methods)]
             std::process::exit(0);
         }
         if self.is_closing() {

@@ -36,8 +36,13 @@ fn explicit() -> MutexGuard<'static, Explicit> {
 
 /// Registers a remote function or actor by hand, before the first `init()`: for crates that the linker would drop.
 ///
-/// What the linker found is registered already, and may be registered again at any time. What it did not find and is
-/// registered after the first `init()` comes too late: that is logged as an error, and so is every call's result.
+/// What the linker found is registered already, and may be registered again at any time: usually that is all of a crate to
+/// which the program refers at all, as it does by this. What it did not find and is registered after the first `init()`
+/// comes too late: that is logged as an error, and so is every call's result.
+///
+/// Worker processes run the program until they begin to work: in `init()`, or before the body of a `main` under
+/// [`#[actinic::main]`](crate::main), whose registrations they therefore do not see. What no linker finds is registered in a
+/// `main` without the attribute, before `init()`.
 ///
 /// ```
 /// use actinic::prelude::*;
@@ -108,10 +113,11 @@ fn describe(a: &Origin, b: &Origin) -> String {
     format!("{} ({}:{}) and {} ({}:{})", (a.type_name)(), a.file, a.line, (b.type_name)(), b.file, b.line)
 }
 
-fn too_late(origin: &Origin) -> Error {
+fn missing(origin: &Origin) -> Error {
     let what = format!("{} ({}:{})", (origin.type_name)(), origin.file, origin.line);
     Error::invalid_argument(format!(
-        "{what} was registered after the first `init()`, when the program's table was made"
+        "{what} is not in the program's table, which was made at the first `init()`: the linker did not find it, and nobody \
+         had registered it"
     ))
     .remedy("call `actinic::register` before the first `init()`")
 }
@@ -150,14 +156,14 @@ impl Program {
         .remedy("define each of them once, or rename one"))
     }
 
-    /// An error if a function is not in the table: it was registered too late.
+    /// An error if a function is not in the table: it was never registered, or too late.
     fn has_function(&self, entry: &FunctionEntry) -> Result<()> {
-        if self.functions.contains_key(&entry.id()) { Ok(()) } else { Err(too_late(&entry.origin)) }
+        if self.functions.contains_key(&entry.id()) { Ok(()) } else { Err(missing(&entry.origin)) }
     }
 
     /// The same of an actor class.
     pub(crate) fn has_actor(&self, entry: &ActorEntry) -> Result<()> {
-        if self.actors.contains_key(&entry.id()) { Ok(()) } else { Err(too_late(&entry.origin)) }
+        if self.actors.contains_key(&entry.id()) { Ok(()) } else { Err(missing(&entry.origin)) }
     }
 
     pub(crate) fn function(&self, id: FunctionId) -> Result<&'static FunctionEntry> {
@@ -180,7 +186,7 @@ impl FunctionEntry {
 
     /// An error if it is not in the program's table.
     pub(crate) fn registered(&'static self) -> Result<()> {
-        if self.index() < program().functions.len() { Ok(()) } else { Err(too_late(&self.origin)) }
+        if self.index() < program().functions.len() { Ok(()) } else { Err(missing(&self.origin)) }
     }
 }
 

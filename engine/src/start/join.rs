@@ -98,13 +98,15 @@ pub(crate) fn near(other: Option<SocketAddr>) -> Option<IpAddr> {
 mod tests {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use actinic_transport::{Authority, ClusterId, Config, Endpoint, JoinServer, Limits, NodeId};
 
     use super::*;
 
-    /// A driver of another wire revision than the cluster's is told both, and what to do; it is heard of no further.
+    /// Who is of another wire revision than the cluster's is told both, and what to do; the cluster is as it was.
     #[test]
+    #[allow(clippy::disallowed_methods)] // the test's own runtime, over real sockets
     fn a_cluster_of_another_wire_revision_is_named() {
         const THEIRS: u32 = REVISION + 1;
         let env = Env::real();
@@ -124,6 +126,11 @@ mod tests {
                 seed: None,
             };
             let head = Endpoint::bind(config).unwrap();
+            let heard = Arc::new(AtomicUsize::new(0));
+            let events = heard.clone();
+            head.on_peer_event(Arc::new(move |_| {
+                events.fetch_add(1, Ordering::Relaxed);
+            }));
             head.serve_joins(JoinServer {
                 tokens: vec![token.clone()],
                 authority: Some(authority),
@@ -142,6 +149,11 @@ mod tests {
                 }
             }
             assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+            // Neither became a peer, and one of the cluster's own revision is admitted after them.
+            assert_eq!(heard.load(Ordering::Relaxed), 0);
+            let good = JoinRequest { kind: JoinKind::Driver, revision: THEIRS, from: None, seed: None };
+            let joined = join(&Net::Udp, head.local_addr(), &token, good, DEADLINE).await.unwrap();
+            assert_eq!(joined.host.id, head.id());
         });
     }
 

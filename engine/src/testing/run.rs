@@ -37,6 +37,7 @@ where
     let (cluster, timeout, place) = start(options);
     let owner = Arc::clone(cluster.owner());
     let blocking = Arc::clone(&owner);
+    #[allow(clippy::disallowed_methods)] // the test's own, which is in real time here
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // What the test spawns, blocking code included, is in the cluster's scope too.
@@ -89,6 +90,7 @@ struct Watch {
 }
 
 impl Watch {
+    #[allow(clippy::disallowed_methods)] // a test that hangs does so in real time; simulations have a watch of their own
     fn start(owner: &Arc<Owner>, timeout: Duration, place: &str) -> Watch {
         let (done, hear) = channel();
         let late = Arc::new(std::sync::OnceLock::new());

@@ -31,6 +31,7 @@ pub(crate) struct Boot {
 }
 
 /// Becomes a worker if this process was started as one, and then never returns.
+#[allow(clippy::disallowed_methods)] // only the worker lives in this pid
 pub(crate) fn enter_if_worker() {
     let env = Env::real();
     if env.var_os(BOOT).is_none() {
@@ -53,6 +54,7 @@ pub(crate) fn enter_if_worker() {
     std::process::exit(code);
 }
 
+#[allow(clippy::disallowed_methods)] // the pipe is the raylet's
 fn read_boot() -> Result<Boot, String> {
     let mut length = [0u8; 4];
     let mut input = std::io::stdin().lock();
@@ -67,6 +69,7 @@ fn read_boot() -> Result<Boot, String> {
 }
 
 /// Ends this process when its raylet closes the pipe, which it does by dying if not before.
+#[allow(clippy::disallowed_methods)] // the pipe is the raylet's, and only the worker lives in this pid
 pub(crate) fn die_with_parent(env: &Env) -> std::io::Result<()> {
     env.thread("actinic-parent", || {
         let mut byte = [0u8; 1];

@@ -319,7 +319,7 @@ async fn cause<A: actinic::Actor>(handle: &Handle<A>) -> String {
 }
 
 both! {
-    /// Messages come to their handlers in order, with values, errors and what is larger than a message.
+    /// ACTIX-1: messages come to their handlers in order, with values, errors and what is larger than a message.
     async fn messages_are_handled_in_order(cluster) {
         let sum = Sum::remote(0, None);
         let refs: Vec<ObjectRef<i64>> = (1..=500).map(|_| Handle::send(&sum, Add(1))).collect();
@@ -352,7 +352,7 @@ both! {
         assert_eq!(Handle::send(&sum, Fate::Neighbour).await?, 217);
     }
 
-    /// A panic in a handler, or in its future, is the error of the call; the actor and its neighbours live on.
+    /// ACTIX-2: a panic in a handler, or in its future, is the error of the call; the actor and its neighbours live on.
     async fn panics_are_errors_of_calls(cluster) {
         let sum = Sum::remote(3, None);
         let others: Vec<_> = (0..8).map(|_| Sum::remote(1, None)).collect();
@@ -369,7 +369,7 @@ both! {
         }
     }
 
-    /// A panic that belongs to no call breaks the context: the actor restarts, and in the end says why it is dead.
+    /// ACTIX-3: a panic that belongs to no call breaks the context: the actor restarts, and in the end says why it is dead.
     async fn a_broken_context_restarts(cluster) {
         let sum = Sum::options().max_restarts(1).remote(3, None);
         assert_eq!(Handle::send(&sum, Add(1)).await?, 4);

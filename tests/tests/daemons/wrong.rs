@@ -1,12 +1,8 @@
 //! Wrong addresses, tokens and ports: each is named in time, with what to do, and harms nobody.
 
 use actinic::Error;
-use actinic_tests::timed;
 
 use super::*;
-
-/// What is wrong is said within this, on a busy machine too.
-const IN_TIME: Duration = Duration::from_secs(5);
 
 #[test]
 fn what_goes_wrong_is_said_in_one_line_with_exit_code_1() {

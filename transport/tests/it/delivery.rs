@@ -105,6 +105,7 @@ async fn storm(seed: u64) -> (u64, u64) {
     (cluster.net.trace_hash(), cluster.net.datagrams())
 }
 
+/// LANE-1 to LANE-3, and SES-2.
 #[tokio::test(start_paused = true)]
 async fn once_and_in_order_through_loss_reconnection_and_simultaneous_dials() {
     for seed in 1..=8 {
@@ -125,6 +126,7 @@ fn many_seeds() {
     }
 }
 
+/// SIM-1
 #[test]
 fn the_same_seed_gives_the_same_datagrams() {
     let run = |seed| {
@@ -136,6 +138,7 @@ fn the_same_seed_gives_the_same_datagrams() {
     assert_ne!(first, other);
 }
 
+/// SES-1
 #[tokio::test(start_paused = true)]
 async fn dialling_at_once_ends_with_one_connection() {
     for seed in 0..10 {

@@ -14,6 +14,7 @@ async fn pair(cluster: &Cluster) -> ((Endpoint, std::sync::Arc<Sink>), (Endpoint
     (a, b, peer)
 }
 
+/// SES-3, SES-4.
 #[tokio::test(start_paused = true)]
 async fn a_declared_death_fails_questions_and_lasts() {
     let cluster = Cluster::new(1);
@@ -122,13 +123,27 @@ async fn two_revisions_tell_each_other() {
     let (b, at_b) = start(config);
     let error = a.contact(addr(2), ms(3000)).await.unwrap_err();
     assert_eq!(error, DialError::Version { addr: addr(2), ours: REVISION, theirs: REVISION + 1 });
-    assert!(error.to_string().contains("revision 8") && error.to_string().contains("this process 7"));
+    const REMEDY: &str = "run the same version of actinic on both";
+    for part in ["revision 8", "this process 7", REMEDY] {
+        assert!(error.to_string().contains(part), "{part:?} is missing: {error}");
+    }
     let expected = DownReason::Version { ours: REVISION + 1, theirs: REVISION };
     until("the other side knows", || at_b.downs().contains(&expected)).await;
     let back = b.peer(&cluster.at(1));
     let asked: Result<u64, _> = back.ask(ECHO, &1u64, ms(3000)).await;
-    assert_eq!(asked, Err(AskError::Ended { to: a.id(), reason: expected }));
+    let error = asked.unwrap_err();
+    assert!(error.to_string().contains(REMEDY), "{error}");
+    assert_eq!(error, AskError::Ended { to: a.id(), reason: expected });
     assert!(at_a.downs().contains(&DownReason::Version { ours: REVISION, theirs: REVISION + 1 }));
+    // Neither took the other in, and both take in and ask one of their own revision as before.
+    assert_eq!((at_a.ups(), at_b.ups()), (0, 0));
+    for (n, endpoint, revision) in [(3, &a, REVISION), (4, &b, REVISION + 1)] {
+        let (good, _) = start(Config { revision, ..cluster.config(n, 1) });
+        let there = good.peer(&PeerAddr::new(endpoint.id(), endpoint.local_addr()));
+        assert_eq!(there.ask::<_, u64>(ECHO, &1u64, ms(3000)).await, Ok(1));
+        let back = endpoint.known(good.id()).unwrap();
+        assert_eq!(back.ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,12 +156,21 @@ async fn another_cluster_is_named() {
     let (ours, theirs) = (cluster.authority.cluster(), other.authority.cluster());
     let error = a.contact(addr(2), ms(3000)).await.unwrap_err();
     assert_eq!(error, DialError::WrongCluster { addr: addr(2), ours, theirs });
-    assert!(error.to_string().contains(&theirs.to_string()));
+    let says = |text: String, remedy: &str| {
+        for part in [&ours.to_string(), &theirs.to_string(), remedy] {
+            assert!(text.contains(part), "{part:?} is missing: {text}");
+        }
+    };
+    says(error.to_string(), "correct the address, or join that cluster");
     let peer = a.peer(&cluster.at(2));
-    let asked: Result<u64, _> = peer.ask(ECHO, &1u64, ms(3000)).await;
-    assert_eq!(asked, Err(AskError::Ended { to: peer.id(), reason: DownReason::WrongCluster { ours, theirs } }));
+    let error = peer.ask::<_, u64>(ECHO, &1u64, ms(3000)).await.unwrap_err();
+    says(error.to_string(), "let both join the same cluster by its token");
+    assert_eq!(error, AskError::Ended { to: peer.id(), reason: DownReason::WrongCluster { ours, theirs } });
     until("it is told", || !at_a.downs().is_empty()).await;
     assert_eq!(at_b.ups(), 0);
+    // Of its own cluster it takes in whoever comes.
+    let (good, _) = cluster.endpoint(3);
+    assert_eq!(good.peer(&cluster.at(1)).ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,6 +234,7 @@ async fn a_renewed_certificate_serves_new_connections() {
     assert_eq!(a.peer(&cluster.at(3)).ask::<_, u64>(ECHO, &1u64, ms(2000)).await, Ok(1));
 }
 
+/// SIM-3: whose port is free is dead, whose machine is gone is silent.
 #[tokio::test(start_paused = true)]
 async fn a_probe_tells_the_dead_from_the_silent() {
     let cluster = Cluster::new(11);

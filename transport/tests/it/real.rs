@@ -135,12 +135,41 @@ async fn who_listens_everywhere_is_dialled_where_it_was_seen() {
     assert_eq!(b.known(a.id()).unwrap().addr().addrs, [seen]);
 }
 
+/// Who tells nobody where it listens is spoken with through the one that it dialled, and through nobody else.
 #[tokio::test]
-async fn datagrams_grow_to_what_the_loopback_carries() {
+async fn a_relay_forwards_over_loopback() {
+    let cluster = Cluster::new(8);
+    let ((raylet, _), (driver, at_driver)) = (start(config(&cluster, 1)), start(config(&cluster, 2)));
+    let (other, at_other) = start(config(&cluster, 3));
+    driver.advertise(Vec::new());
+    let to_raylet = driver.peer(&PeerAddr::new(raylet.id(), raylet.local_addr()));
+    assert_eq!(to_raylet.ask::<_, u64>(ECHO, &1u64, LONG).await, Ok(1));
+    assert!(raylet.known(driver.id()).unwrap().addr().addrs.is_empty());
+    let relay = Some((raylet.id(), raylet.local_addr()));
+    let peer = other.peer(&PeerAddr { id: driver.id(), addrs: Vec::new(), relay });
+    for n in 0..1000 {
+        tell(&peer, Lane::Ordered, n).unwrap();
+    }
+    assert_eq!(peer.ask::<_, u64>(ECHO, &2u64, LONG).await, Ok(2));
+    assert_eq!(at_driver.from(other.id()), (0..1000).collect::<Vec<_>>());
+    let back = driver.known(other.id()).unwrap();
+    tell(&back, Lane::Urgent, 5).unwrap();
+    until("it has arrived", || at_other.from(driver.id()) == [5]).await;
+    // When the relay has gone, so has the way: nothing went past it.
+    raylet.close().await;
+    until("the driver knows", || at_driver.downs() == [DownReason::Goodbye]).await;
+    let lost: Result<u64, _> = peer.ask(ECHO, &3u64, ms(300)).await;
+    assert_eq!(lost, Err(AskError::Deadline { to: driver.id(), deadline: ms(300) }));
+}
+
+/// TUNE-5: they begin with it, and nothing makes them smaller.
+#[tokio::test]
+async fn datagrams_are_as_large_as_the_loopback_carries() {
     let cluster = Cluster::new(5);
     let ((a, _), (b, sink)) = (start(config(&cluster, 1)), start(config(&cluster, 2)));
     let peer = a.peer(&PeerAddr::new(b.id(), b.local_addr()));
     assert_eq!(peer.ask::<_, u64>(ECHO, &7u64, LONG).await, Ok(7));
+    assert_eq!(peer.max_datagram(), Some(65_507));
     for _ in 0..20 {
         peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + 1_000_000, 1)).unwrap();
     }

@@ -101,28 +101,28 @@ pub(crate) fn server(identity: &Identity, protocol: &[u8]) -> quinn::ServerConfi
     quinn::ServerConfig::with_crypto(Arc::new(crypto))
 }
 
+/// On the simulated network.
 pub(crate) async fn scene() -> Scene {
     scene_with(|_| ()).await
 }
 
+/// On the simulated network, with limits of its own.
 pub(crate) async fn scene_with(change: impl FnOnce(&mut Limits)) -> Scene {
     let mut cluster = Cluster::new(1);
-    cluster.limits.stall = ms(2000);
     change(&mut cluster.limits);
-    let villain = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let local =
-        |cluster: &Cluster, n| Config { net: Net::Udp, listen: "127.0.0.1:0".parse().unwrap(), ..cluster.config(n, 1) };
-    set(cluster, local, villain).await
-}
-
-/// On the simulated network.
-pub(crate) async fn simulated_scene() -> Scene {
-    let cluster = Cluster::new(1);
     let socket = cluster.net.bind(addr(9)).unwrap();
     let runtime = Arc::new(quinn::TokioRuntime);
     let villain = quinn::Endpoint::new_with_abstract_socket(Default::default(), None, socket, runtime).unwrap();
     let there = |cluster: &Cluster, n| cluster.config(n, 1);
     set(cluster, there, villain).await
+}
+
+/// On the operating system's network, whose sockets anybody may send to.
+pub(crate) async fn real_scene() -> Scene {
+    let villain = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let local =
+        |cluster: &Cluster, n| Config { net: Net::Udp, listen: "127.0.0.1:0".parse().unwrap(), ..cluster.config(n, 1) };
+    set(Cluster::new(1), local, villain).await
 }
 
 async fn set(cluster: Cluster, config: impl Fn(&Cluster, u8) -> Config, villain: quinn::Endpoint) -> Scene {

@@ -130,6 +130,7 @@ fn one_node_works() {
     sim::run(1, |env| work(env, 1));
 }
 
+/// WORLD-1
 #[test]
 fn equal_seeds_are_equal_runs() {
     let run = |seed| sim::run(seed, |env| work(env, 3));
@@ -151,6 +152,7 @@ fn a_virtual_hour_is_short() {
     println!("a virtual hour took {:?}", begun.elapsed());
 }
 
+/// WORLD-2: it waits inside Actinic, and runs alike each time.
 #[test]
 fn sync_code_runs_in_virtual_time() {
     let run = || {
@@ -169,6 +171,7 @@ fn sync_code_runs_in_virtual_time() {
     assert_eq!(run().unwrap(), run().unwrap());
 }
 
+/// WORLD-3
 #[test]
 fn a_sync_test_that_is_late_is_unwound() {
     let done = sim::run_sync(

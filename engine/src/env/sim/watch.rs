@@ -96,6 +96,7 @@ impl Default for Watch {
 }
 
 impl Watch {
+    #[allow(clippy::disallowed_methods)] // it is real time that it waits in
     pub(super) fn begin(self, world: &Arc<World>) -> Watching {
         let (end, hear) = channel();
         let world = Arc::downgrade(world);

@@ -26,7 +26,7 @@ fn ends(chunk: &Chunk) -> Vec<u64> {
     chunk.events.iter().filter(|event| event.step.is_end()).map(|event| event.seq).collect()
 }
 
-/// EVENTS-2: what is over the bound is counted; failures have a little more room.
+/// EVENTS-1, EVENTS-2: what is over the bound is left out and counted; failures have a little more room.
 #[test]
 fn what_there_is_no_room_for_is_counted() {
     with_tasks(|tasks| {
@@ -60,7 +60,7 @@ fn an_end_is_noted_of_what_was_told_to_go_on() {
     });
 }
 
-/// Chunks are given out in order, and each names what it shares by itself.
+/// EVENTS-3: chunks are given out in order, and each names what it shares by itself.
 #[test]
 fn each_chunk_stands_alone() {
     with_tasks(|tasks| {

@@ -52,7 +52,7 @@ fn an_attempt_goes_through_its_states() {
     assert_eq!((rows[0].text.as_deref(), rows[0].place), (Some("why"), Some(place())));
 }
 
-/// TABLE-2: a look that was overtaken by the end says nothing.
+/// TABLE-2, EVENTS-3: a look that was overtaken by the end says nothing.
 #[test]
 fn what_has_ended_does_not_begin_again() {
     let mut table = TaskTable::new(10);

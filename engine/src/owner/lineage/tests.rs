@@ -95,6 +95,7 @@ impl Shell {
                 let Some(seq) = self.nth(*task) else { return };
                 let Some(gone) = self.core().forget(seq) else { return };
                 assert_eq!(gone.kept, seq);
+                assert!(!self.core().has(seq), "LINEAGE-4");
                 let (needs, bytes) = self.tasks.get_mut(&seq).unwrap().record.take().unwrap();
                 // Its arguments have refs while it runs: nothing of it is settled.
                 assert!(gone.unneeded.iter().all(|need| needs.contains(need)));

@@ -74,6 +74,7 @@ mod tests {
     use super::*;
     use crate::env::Env;
 
+    #[allow(clippy::disallowed_methods)] // a test's own
     fn on_a_network_thread<F: Future>(body: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(body)
     }

@@ -152,6 +152,7 @@ impl Worker {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // the test's own runtime, with a process that is real
 fn a_worker_process_outlives_its_certificate() {
     // A worker must have begun within it, on a busy machine too.
     const LIFE: Duration = Duration::from_secs(5);

@@ -754,8 +754,8 @@ impl World {
         }
     }
 
-    /// Delivers everything, news of deaths too; then there is nothing reachable but what is alive, and the books
-    /// agree.
+    /// Delivers everything, news of deaths too; then there is nothing reachable but what is alive, whatever it was inside of
+    /// (REF-4), and the books agree.
     fn settle(&mut self) {
         loop {
             if !self.notices.is_empty() {
