@@ -11,6 +11,7 @@ mod table;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -21,6 +22,7 @@ use crate::api::error::{Error, Result};
 use crate::api::options::{ActorOptions, MethodOptions, TaskOptions};
 use crate::call::{OwnedTaskArgs, Returns, TaskArgs};
 use crate::task::Meta;
+use crate::worker::job::discard;
 pub use messages::*;
 pub use table::*;
 pub(crate) use table::{begin, identity, program};
@@ -164,7 +166,7 @@ impl ActorState {
         ActorState::Single {
             state: Box::new(state),
             into_cell: |state| match state.downcast::<A>() {
-                Ok(state) => ActorCell(Rc::new(Cell(tokio::sync::RwLock::new(*state)))),
+                Ok(state) => ActorCell(Rc::new(Cell(Kept::new(tokio::sync::RwLock::new(*state))))),
                 Err(_) => unreachable!("the state was boxed as `A` by the function that names this closure"),
             },
         }
@@ -172,13 +174,48 @@ impl ActorState {
 
     /// The state of an actor with `max_concurrency` and sync `&self` methods, which overlap.
     pub fn shared<A: Send + Sync + 'static>(state: A) -> Self {
-        ActorState::Shared(Arc::new(RwLock::new(state)))
+        ActorState::Shared(Arc::new(Kept::new(RwLock::new(state))))
     }
 }
 
 impl fmt::Debug for ActorState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ActorState")
+    }
+}
+
+/// A state, or what holds one. Whoever drops it last, no destructor of the user's unwinds there.
+pub(crate) struct Kept<T>(Option<T>);
+
+impl<T> Kept<T> {
+    pub(crate) fn new(value: T) -> Kept<T> {
+        Kept(Some(value))
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(value) => value,
+            None => unreachable!("it is taken only when it is dropped"),
+        }
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match &mut self.0 {
+            Some(value) => value,
+            None => unreachable!("it is taken only when it is dropped"),
+        }
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        discard("an actor's state", self.0.take());
     }
 }
 
@@ -190,14 +227,14 @@ pub trait SharedState: Send + Sync {
     fn write(&self, run: &mut dyn FnMut(&mut dyn Any));
 }
 
-impl<A: Send + Sync + 'static> SharedState for RwLock<A> {
+impl<A: Send + Sync + 'static> SharedState for Kept<RwLock<A>> {
     fn read(&self, run: &mut dyn FnMut(&dyn Any)) {
         // A method that panicked leaves the state as it is, as it does in an actor of one thread.
-        run(&*RwLock::read(self).unwrap_or_else(PoisonError::into_inner));
+        run(&*RwLock::read(&**self).unwrap_or_else(PoisonError::into_inner));
     }
 
     fn write(&self, run: &mut dyn FnMut(&mut dyn Any)) {
-        run(&mut *RwLock::write(self).unwrap_or_else(PoisonError::into_inner));
+        run(&mut *RwLock::write(&**self).unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -322,7 +359,7 @@ trait AnyCell {
     fn write(&self, run: &mut dyn FnMut(&mut dyn Any));
 }
 
-struct Cell<A>(tokio::sync::RwLock<A>);
+struct Cell<A>(Kept<tokio::sync::RwLock<A>>);
 
 impl<A: 'static> AnyCell for Cell<A> {
     fn any(&self) -> &dyn Any {

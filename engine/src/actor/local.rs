@@ -312,7 +312,7 @@ impl Loop {
                 match owned_args(&job) {
                     Ok(args) => {
                         let future = enter(&current, || call(cell, args));
-                        Entered::new(current, Guarded { future, running }).await
+                        Entered::new(current, Guarded::new(future, running)).await
                     }
                     Err(error) => Ended::Answered(Err(error)),
                 }
