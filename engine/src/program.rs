@@ -327,6 +327,12 @@ impl ActorEntry {
         self.has_async || self.actix
     }
 
+    /// Whether it has sync methods beside async ones.
+    pub(crate) fn is_mixed(&self) -> bool {
+        let is_sync = |method: &MethodEntry| matches!(method.call, MethodCall::SyncMut(_) | MethodCall::SyncRef(_));
+        self.has_async && self.methods.iter().any(is_sync)
+    }
+
     /// The methods in their order, then the messages.
     fn known(&self) -> &[KnownMethod] {
         self.methods_known.get_or_init(|| {

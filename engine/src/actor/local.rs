@@ -1,9 +1,7 @@
-//! Actors with async methods: each lives on one thread, where its futures need not be `Send`.
+//! Actors with async methods: each stays on one thread ([`super::threads`]), where its futures need not be `Send`.
 //!
-//! A process has a few such threads, and an actor stays on the one it began on. Its calls start in order; `&mut self`
-//! methods and sync ones have the actor to themselves, async `&self` methods overlap up to `max_concurrency`.
-//!
-//! Each thread is an Actix system with its one arbiter, so that `actix::Actor`s live there too ([`super::actix`]).
+//! Its calls start in order; `&mut self` methods have the actor to themselves, async `&self` methods overlap up to
+//! `max_concurrency`, and a sync `&self` method overlaps those that wait.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,75 +9,22 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use crate::actor::host::ActorHost;
+use crate::actor::threads::SyncCalls;
 use crate::actor::turn::ANSWERS_MAX;
 use crate::api::error::Error;
+use crate::api::scope;
 use crate::call::{OwnedTaskArgs, TaskArgs};
-use crate::env::Env;
 use crate::ids::TaskId;
 use crate::program::{ActorCell, LocalBoxFuture, MethodCall, Outcome};
 use crate::worker::host::{Current, Entered, Running, enter};
 use crate::worker::job::{Ended, Guarded, Job, guarded, nanoseconds, owned_args};
-
-type Start = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
-
-/// The threads that actors with async methods live on.
-pub(crate) struct LocalThreads {
-    env: Env,
-    threads: Mutex<Vec<mpsc::UnboundedSender<Start>>>,
-    next: AtomicUsize,
-    width: usize,
-}
-
-impl LocalThreads {
-    pub(crate) fn new(env: Env, width: usize) -> LocalThreads {
-        LocalThreads { env, threads: Mutex::default(), next: AtomicUsize::new(0), width: width.clamp(1, 4) }
-    }
-
-    fn spawn(&self, start: Start) {
-        if let Some(world) = self.env.world() {
-            return world.spawn_local(start);
-        }
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.width;
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        while threads.len() <= at {
-            let (send, receive) = mpsc::unbounded_channel();
-            if let Err(error) = self.env.thread("actinic-local", move || run_thread(receive)) {
-                tracing::error!(%error, "no thread could be started for async actors");
-            }
-            threads.push(send);
-        }
-        // A thread that could not be started has dropped its receiver, and the actor ends with its start.
-        let _ = threads[at].send(start);
-    }
-
-    /// Lets the threads end.
-    pub(crate) fn close(&self) {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-fn run_thread(mut starts: mpsc::UnboundedReceiver<Start>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "no runtime could be made for async actors");
-            return;
-        }
-    };
-    // It starts no thread, and nothing of it is left when the thread ends.
-    actix_rt::System::with_tokio_rt(|| runtime).block_on(async move {
-        while let Some(start) = starts.recv().await {
-            tokio::task::spawn_local(start());
-        }
-    });
-}
 
 #[derive(Default)]
 pub(super) struct Shared {
@@ -108,14 +53,15 @@ impl LocalActor {
     ) {
         let shared = Arc::clone(&self.shared);
         let process = Arc::clone(&host.host.process);
-        process.local.spawn(Box::new(move || Box::pin(run(host, into_cell(state), shared))));
+        let own = host.entry.is_mixed();
+        process.local.spawn(own, move |calls| Box::pin(run(host, into_cell(state), shared, calls)));
     }
 
     /// Constructs an `actix::Actor` on the thread that it stays on.
     pub(crate) fn construct(&self, host: Arc<ActorHost>) {
         let shared = Arc::clone(&self.shared);
         let process = Arc::clone(&host.host.process);
-        process.local.spawn(Box::new(move || Box::pin(super::actix::run(Loop::new(host, shared)))));
+        process.local.spawn(false, move |_| Box::pin(super::actix::run(Loop::new(host, shared))));
     }
 
     /// There is a call, or the actor shall end.
@@ -139,8 +85,9 @@ pub(crate) struct Loop {
     pub(super) ended: Notify,
 }
 
-async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
+async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: SyncCalls) {
     let this = Loop::new(host, shared);
+    let _runtime = if calls.are_outside() { scope::own_runtime(&this.host.host) } else { None };
     let width = this.width();
     loop {
         if this.host.dead.load(Ordering::Acquire) {
@@ -178,29 +125,26 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
                 }
                 this.begin(&cell, call, job).await;
             }
-            MethodCall::SyncRef(call) => {
-                if !this.room(width).await {
+            MethodCall::SyncRef(_) | MethodCall::SyncMut(_) => {
+                let alone = matches!(method.call, MethodCall::SyncMut(_));
+                if !this.room(if alone { 1 } else { width }).await {
                     break;
                 }
                 let began = this.now();
-                let mut ended = None;
-                cell.read_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
-                this.answer(job, ended, began);
-            }
-            MethodCall::SyncMut(call) => {
-                if !this.room(1).await {
-                    break;
-                }
-                let began = this.now();
-                let mut ended = None;
-                cell.write_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
+                let (on, cell, of) = (Rc::clone(&this), cell.clone(), job.clone());
+                let ended = calls.run(move || on.call_sync(&cell, method.call, &of)).await;
                 this.answer(job, ended, began);
             }
             // Only the class of an `actix::Actor` has them, which is run elsewhere.
             MethodCall::Actix(_) => this.answer_unknown(job),
         }
     }
+    this.flush();
     this.shared.cancel_all();
+    // A thread of the actor's own ends with this: what was cancelled is dropped first, where its runtime is.
+    while this.active() > 0 {
+        this.ended.notified().await;
+    }
 }
 
 /// Counts an async call that has begun and not ended.
@@ -321,6 +265,21 @@ impl Loop {
             drop(tracked);
             this.answer(job, Some(ended), began);
         })
+    }
+
+    /// Runs a sync method; `None` if the state is in use.
+    fn call_sync(&self, cell: &ActorCell, method: MethodCall, job: &Job) -> Option<Ended> {
+        let mut ended = None;
+        match method {
+            MethodCall::SyncRef(call) => {
+                cell.read_now(&mut |state| ended = Some(self.call_now(job, |args| call(state, args))));
+            }
+            MethodCall::SyncMut(call) => {
+                cell.write_now(&mut |state| ended = Some(self.call_now(job, |args| call(state, args))));
+            }
+            MethodCall::AsyncRef(_) | MethodCall::AsyncMut(_) | MethodCall::Actix(_) => {}
+        }
+        ended
     }
 
     /// Runs what needs no future.

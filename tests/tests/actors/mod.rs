@@ -44,6 +44,7 @@ mod credit;
 mod failures;
 mod killed;
 mod lifetime;
+mod mixed;
 mod named;
 
 /// The plainest actor.
