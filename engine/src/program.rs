@@ -31,7 +31,7 @@ pub(crate) use table::{begin, identity, program};
 pub type Outcome = Result<Returns, Error>;
 /// The future of an async remote function.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// The future of an async actor method: it stays on its actor's thread.
+/// The future of an async constructor or method of an actor: it stays on its actor's thread.
 pub type LocalBoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// How a remote function is called on a worker.
@@ -141,8 +141,8 @@ impl FunctionEntry {
 pub enum Constructor {
     /// A plain constructor.
     Sync(fn(&mut TaskArgs<'_>) -> Result<ActorState, Error>),
-    /// An async one.
-    Async(fn(OwnedTaskArgs) -> BoxFuture<Result<ActorState, Error>>),
+    /// An async one, run on the thread of the actor's async methods if it has any.
+    Async(fn(OwnedTaskArgs) -> LocalBoxFuture<Result<ActorState, Error>>),
 }
 
 /// An actor's state, without its type.

@@ -9,7 +9,7 @@ use crate::actor::host::ActorHost;
 use crate::api::error::{Error, Result};
 use crate::ids::{ObjectId, WorkerId};
 use crate::process::Process;
-use crate::program::{ActorEntry, ActorState, BoxFuture};
+use crate::program::{ActorEntry, ActorState, LocalBoxFuture};
 use crate::protocol::calls::{WireCreation, WirePart};
 use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
 use crate::value::Value;
@@ -131,11 +131,11 @@ pub(crate) fn construct(call: impl FnOnce() -> Result<ActorState>) -> Constructe
 
 /// An async constructor, whose panic is how it ended.
 pub(crate) struct CatchState {
-    future: Option<BoxFuture<Result<ActorState>>>,
+    future: Option<LocalBoxFuture<Result<ActorState>>>,
 }
 
 impl CatchState {
-    pub(crate) fn new(future: BoxFuture<Result<ActorState>>) -> CatchState {
+    pub(crate) fn new(future: LocalBoxFuture<Result<ActorState>>) -> CatchState {
         CatchState { future: Some(future) }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::actor::begin::{CatchState, Constructed};
+use crate::actor::begin::Constructed;
 use crate::actor::credit::Credit;
 use crate::actor::local::LocalActor;
 use crate::api::error::Result;
@@ -20,7 +20,7 @@ use crate::program::{ActorEntry, ActorState, Constructor, Kept, SharedState};
 use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
 use crate::task::{Task, What};
 use crate::value::Value;
-use crate::worker::host::{Current, Host, enter};
+use crate::worker::host::{Current, Host};
 use crate::worker::job::Job;
 use crate::worker::pool::{Pool, Strand};
 use crate::worker::remote;
@@ -153,28 +153,12 @@ impl ActorHost {
     /// Begins with the constructor.
     pub(crate) fn start(self: &Arc<Self>) {
         self.lock().active = 1;
-        if self.entry.actix {
-            let local = LocalActor::new();
-            *self.mode() = Mode::Local(local.clone());
-            return local.construct(Arc::clone(self));
+        if !self.entry.actix && matches!(self.entry.constructor, Constructor::Sync(_)) {
+            return self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
         }
-        match self.entry.constructor {
-            Constructor::Sync(_) => self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>),
-            Constructor::Async(construct) => {
-                let actor = Arc::clone(self);
-                let Some((input, dependencies)) = self.take_creation() else { return };
-                let current = self.current_for_constructor();
-                let process = Arc::clone(&self.host.process);
-                process.spawn_user(async move {
-                    let args = crate::call::OwnedTaskArgs::new(input, dependencies);
-                    let future = enter(&current, || construct(args));
-                    let made = crate::worker::host::Entered::new(current, CatchState::new(future)).await;
-                    if actor.constructed(made) {
-                        actor.go_on();
-                    }
-                });
-            }
-        }
+        let local = LocalActor::new();
+        *self.mode() = Mode::Local(local.clone());
+        local.construct(Arc::clone(self));
     }
 
     pub(crate) fn take_creation(&self) -> Option<(Value, Vec<Value>)> {
@@ -218,7 +202,7 @@ impl ActorHost {
         }
     }
 
-    /// An `actix::Actor` has started, where it was constructed; its calls may follow.
+    /// It was constructed where it stays, and has started; its calls may follow.
     pub(crate) fn started(&self) {
         {
             let mut inbox = self.lock();

@@ -15,16 +15,16 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::actor::begin::{CatchState, Constructed};
 use crate::actor::host::ActorHost;
 use crate::actor::threads::SyncCalls;
 use crate::actor::turn::ANSWERS_MAX;
 use crate::api::error::Error;
-use crate::api::scope;
 use crate::call::{OwnedTaskArgs, TaskArgs};
 use crate::ids::TaskId;
-use crate::program::{ActorCell, LocalBoxFuture, MethodCall, Outcome};
+use crate::program::{ActorCell, ActorState, Constructor, LocalBoxFuture, MethodCall, Outcome};
 use crate::worker::host::{Current, Entered, Running, enter};
-use crate::worker::job::{Ended, Guarded, Job, guarded, nanoseconds, owned_args};
+use crate::worker::job::{Ended, Guarded, Job, discard, guarded, nanoseconds, owned_args};
 
 #[derive(Default)]
 pub(super) struct Shared {
@@ -57,11 +57,15 @@ impl LocalActor {
         process.local.spawn(own, move |calls| Box::pin(run(host, into_cell(state), shared, calls)));
     }
 
-    /// Constructs an `actix::Actor` on the thread that it stays on.
+    /// Constructs an `actix::Actor`, or what has an async constructor; it stays on this thread if its calls are run on one.
     pub(crate) fn construct(&self, host: Arc<ActorHost>) {
         let shared = Arc::clone(&self.shared);
         let process = Arc::clone(&host.host.process);
-        process.local.spawn(false, move |_| Box::pin(super::actix::run(Loop::new(host, shared))));
+        if host.entry.actix {
+            return process.local.spawn(false, move |_| Box::pin(super::actix::run(Loop::new(host, shared))));
+        }
+        let own = host.entry.is_mixed();
+        process.local.spawn(own, move |calls| Box::pin(construct(host, shared, calls)));
     }
 
     /// There is a call, or the actor shall end.
@@ -85,9 +89,45 @@ pub(crate) struct Loop {
     pub(super) ended: Notify,
 }
 
+/// Runs an async constructor, and what follows it.
+async fn construct(host: Arc<ActorHost>, shared: Arc<Shared>, calls: SyncCalls) {
+    let (Constructor::Async(call), Some((input, dependencies))) = (host.entry.constructor, host.take_creation()) else {
+        return;
+    };
+    let _runtime = calls.note_runtime(&host.host);
+    let current = host.current_for_constructor();
+    let future = enter(&current, || call(OwnedTaskArgs::new(input, dependencies)));
+    let mut making = Entered::new(current.clone(), CatchState::new(future));
+    let made = loop {
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => {}
+            made = &mut making => break made,
+        }
+        if host.dead.load(Ordering::Acquire) {
+            // It was killed: what it waits for is not waited for.
+            return;
+        }
+    };
+    match made {
+        Constructed::State(state) if host.dead.load(Ordering::Acquire) => {
+            enter(&current, || discard("an actor's state", state));
+        }
+        Constructed::State(ActorState::Single { state, into_cell }) if host.entry.has_async => {
+            host.started();
+            run(host, into_cell(state), shared, calls).await;
+        }
+        made => {
+            if host.constructed(made) {
+                host.go_on();
+            }
+        }
+    }
+}
+
 async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: SyncCalls) {
     let this = Loop::new(host, shared);
-    let _runtime = if calls.are_outside() { scope::own_runtime(&this.host.host) } else { None };
+    let _runtime = calls.note_runtime(&this.host.host);
     let width = this.width();
     loop {
         if this.host.dead.load(Ordering::Acquire) {

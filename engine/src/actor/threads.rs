@@ -20,7 +20,9 @@ use std::task::Poll;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::api::scope::{self, OwnRuntime};
 use crate::env::Env;
+use crate::worker::host::Host;
 
 /// So many actors of a process have threads of their own. Each is three open files too, of which a process may often have
 /// no more than 1024.
@@ -188,9 +190,9 @@ pub(super) struct SyncCalls {
 }
 
 impl SyncCalls {
-    /// Whether the thread is the actor's own.
-    pub(super) fn are_outside(&self) -> bool {
-        self.outside.is_some()
+    /// If the thread is the actor's own, what is spawned on its runtime belongs to the actor's job, while the note lives.
+    pub(super) fn note_runtime(&self, host: &Host) -> Option<OwnRuntime> {
+        self.outside.as_ref().and_then(|_| scope::own_runtime(host))
     }
 
     /// Runs one, and gives what came of it. The actor's life alone awaits this, not what it has spawned.

@@ -44,6 +44,7 @@ mod credit;
 mod failures;
 mod killed;
 mod lifetime;
+mod made_later;
 mod mixed;
 mod named;
 
