@@ -5,6 +5,9 @@
 //! beginning to its end: what such a method does there, whether it waits, loops or hangs, stops this actor alone. The
 //! method runs outside of the thread's runtime, so that it may do what sync code may do anywhere, `.blocking()` included.
 //!
+//! In a simulation such a thread is passed the baton as any thread of user code; what shares a thread shares the simulating
+//! one.
+//!
 //! - THREADS-1: a thread of an actor's own ends with the actor, and with the process's threads; nobody waits for it. One
 //!   that hangs in a sync method is left behind, as an executor thread is.
 //! - THREADS-2: a process has [`OWN_MAX`] such threads at most, those left behind included. The actors above that share.
@@ -12,16 +15,18 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
 
+use crate::api::op;
 use crate::api::scope::{self, OwnRuntime};
-use crate::env::Env;
+use crate::env::{self, Env};
 use crate::worker::host::Host;
 
 /// So many actors of a process have threads of their own. Each is three open files too, of which a process may often have
@@ -59,16 +64,16 @@ impl LocalThreads {
 
     /// Lets an actor live on one of the threads, or on one of its own.
     pub(super) fn spawn(&self, own: bool, start: impl FnOnce(SyncCalls) -> Life + Send + 'static) {
-        if let Some(world) = self.env.world() {
-            // All async code of a simulation runs on its one thread, and sync methods there in between.
-            return world.spawn_local(move || start(SyncCalls::default()));
-        }
         let mut start: Start = Box::new(start);
         if own {
             match self.spawn_alone(start) {
                 Ok(()) => return,
                 Err(back) => start = back,
             }
+        }
+        if let Some(world) = self.env.world() {
+            // What shares a thread shares the one that there is.
+            return world.spawn_local(move || start(SyncCalls::default()));
         }
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.width;
         let mut threads = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +92,7 @@ impl LocalThreads {
     fn spawn_alone(&self, start: Start) -> Result<(), Start> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(watch::Sender::subscribe);
         let (Some(open), Some(own)) = (open, Own::take(&self.own)) else { return Err(start) };
-        let runtime = match runtime() {
+        let runtime = match self.env.world().map_or_else(|| runtime().map(Some), |_| Ok(None)) {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::warn!(%error, "an actor shares its thread with others: no runtime could be made for it alone");
@@ -101,7 +106,7 @@ impl LocalThreads {
         let started = self.env.thread("actinic-actor", move || {
             let _own = own;
             if let Some(start) = take(&given) {
-                run_alone(runtime, start, open);
+                run_alone(&Executor::new(runtime), start, open);
             }
         });
         match started {
@@ -157,15 +162,41 @@ fn run_shared(mut starts: mpsc::UnboundedReceiver<Start>) {
     });
 }
 
+/// What polls one actor on its thread.
+enum Executor {
+    Runtime(actix_rt::SystemRunner),
+    /// The runtime is the simulation's, and polled elsewhere: it brings the time, and the thread sleeps as its others do.
+    Simulated(LocalSet),
+}
+
+impl Executor {
+    /// On the thread that is to poll.
+    fn new(runtime: Option<tokio::runtime::Runtime>) -> Executor {
+        match runtime {
+            Some(runtime) => Executor::Runtime(actix_rt::System::with_tokio_rt(|| runtime)),
+            None => Executor::Simulated(LocalSet::new()),
+        }
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Executor::Runtime(system) => system.block_on(future),
+            Executor::Simulated(local) => {
+                let mut future = pin!(local.run_until(future));
+                op::block_on(poll_fn(|task| env::polls(|| future.as_mut().poll(task))))
+            }
+        }
+    }
+}
+
 /// One actor's thread: it leaves its runtime for each sync call, and comes back to it.
-fn run_alone(runtime: tokio::runtime::Runtime, start: Start, mut open: watch::Receiver<()>) {
-    let system = actix_rt::System::with_tokio_rt(|| runtime);
+fn run_alone(executor: &Executor, start: Start, mut open: watch::Receiver<()>) {
     let outside = Rc::new(RefCell::new(None));
     let calls = SyncCalls { outside: Some(Rc::clone(&outside)) };
     let mut life = Box::pin(async move { start(calls).await });
     let mut closed = Box::pin(async move { while open.changed().await.is_ok() {} });
     loop {
-        let call: Option<SyncCall> = system.block_on(poll_fn(|task| {
+        let call: Option<SyncCall> = executor.block_on(poll_fn(|task| {
             if life.as_mut().poll(task).is_ready() || closed.as_mut().poll(task).is_ready() {
                 return Poll::Ready(None);
             }
@@ -177,7 +208,7 @@ fn run_alone(runtime: tokio::runtime::Runtime, start: Start, mut open: watch::Re
         }
     }
     // The user's destructors may want the runtime.
-    system.block_on(async move { drop(life) });
+    executor.block_on(async move { drop(life) });
 }
 
 type SyncCall = Box<dyn FnOnce()>;

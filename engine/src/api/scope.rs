@@ -163,6 +163,10 @@ pub(crate) fn note(current: &Current) {
 
 /// While it lives, what is spawned on the runtime of the calling thread, which is one actor's, belongs to the actor's job.
 pub(crate) fn own_runtime(host: &Host) -> Option<OwnRuntime> {
+    if host.process.env.world().is_some() {
+        // The runtime is the test's, as for `note`.
+        return None;
+    }
     let runtime = Handle::try_current().ok()?.id();
     NOTED.set(Some((Arc::as_ptr(&host.process).addr(), host.job)));
     all().use_runtime(runtime, &host.process, host.job, &host.namespace);

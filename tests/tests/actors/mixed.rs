@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use actinic::testing::{TestOptions, run_test};
+
 use super::*;
 use crate::support::{Scratch, count_up, until_counted};
 
@@ -204,4 +206,47 @@ async fn a_thread_ends_with_its_actor(cluster: TestCluster) -> actinic::Result<(
     assert!(ended, "{}", first.threads().await?);
     drop((first, options));
     cluster.idle().await
+}
+
+#[actinic::remote(num_cpus = 0)]
+async fn naps(value: i64, millis: u64) -> actinic::Result<i64> {
+    actinic::sleep(Duration::from_millis(millis)).await?;
+    Ok(value)
+}
+
+/// In a simulation too a sync method waits, in its time, beside other actors; equal seeds are equal runs.
+#[test]
+fn a_sync_method_waits_in_virtual_time() {
+    let run = |seed| {
+        let options = TestOptions::new(file!(), line!()).num_cpus(2).timeout(600).sim(true).seed(seed);
+        run_test(options, |cluster| async move {
+            let node = cluster.add_node().num_cpus(2).await.unwrap();
+            let there = Signal::options().scheduling(Scheduling::on(&node));
+            let (one, other) = (Signal::remote(), there.remote());
+            let a_while = || actinic::sleep(Duration::from_millis(200));
+            let waits: Vec<_> = (0..3).map(|_| one.wait(None)).collect();
+            a_while().await.unwrap();
+            one.send().await.unwrap();
+            assert_eq!(actinic::get(&waits).await.unwrap(), [0; 3]);
+            let asks = one.ask_alone("/dev/null", vec![naps::remote(5, 60_000)]);
+            let behind = one.echo(1);
+            a_while().await.unwrap();
+            assert_eq!((other.echo(2).await.unwrap(), other.echo_now(3).await.unwrap()), (2, 3));
+            assert!(cluster.sim().now() < Duration::from_secs(60), "nobody waited for that");
+            assert!(other.ask_from_async().await.is_err());
+            assert_eq!((asks.await.unwrap(), behind.await.unwrap()), (5, 1));
+            assert!(cluster.sim().now() >= Duration::from_secs(60));
+            // One waits when it is killed, one when the cluster ends.
+            let never = one.ask_alone("/dev/null", vec![naps::remote(5, 3_600_000)]);
+            let last = other.ask_alone("/dev/null", vec![naps::remote(5, 3_600_000)]);
+            a_while().await.unwrap();
+            actinic::kill(&one).await.unwrap();
+            assert!(matches!(never.await.unwrap_err(), Error::ActorDied { .. }));
+            drop(last);
+            (cluster.sim().trace_hash(), cluster.sim().now())
+        })
+    };
+    let first = run(31);
+    assert_eq!(first, run(31));
+    assert_ne!(first.0, run(32).0);
 }
