@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Unread {
 #[derive(Serialize, Deserialize, Default)]
 pub struct Mine {
     #[serde(skip, default = "armed")]
-    bomb: Option<Bomb>,
+    _bomb: Option<Bomb>,
 }
 
 impl Clone for Bomb {
@@ -72,7 +72,7 @@ fn armed() -> Option<Bomb> {
 #[derive(Serialize, Deserialize)]
 pub struct Returned {
     #[serde(skip)]
-    bomb: Option<Bomb>,
+    _bomb: Option<Bomb>,
 }
 
 macro_rules! panicking {
@@ -89,7 +89,7 @@ macro_rules! panicking {
 
         #[actinic::remote(num_cpus = 1)]
         pub $($asyncness)? fn returned() -> Returned {
-            Returned { bomb: Some(Bomb) }
+            Returned { _bomb: Some(Bomb) }
         }
 
         #[actinic::remote(num_cpus = 1)]
@@ -158,7 +158,7 @@ impl Plain {
     }
 
     pub fn returned(&self) -> Returned {
-        Returned { bomb: Some(Bomb) }
+        Returned { _bomb: Some(Bomb) }
     }
 
     pub fn unread(&self, _unread: Unread) -> i64 {
