@@ -8,8 +8,8 @@
 //! In a simulation such a thread is passed the baton as any thread of user code; what shares a thread shares the simulating
 //! one.
 //!
-//! - THREADS-1: a thread of an actor's own ends with the actor, and with the process's threads; nobody waits for it. One
-//!   that hangs in a sync method is left behind, as an executor thread is.
+//! - THREADS-1: a thread of an actor's own ends with the actor, and what was spawned there with it; nobody waits for it.
+//!   One that hangs in a sync method is left behind, as an executor thread is.
 //! - THREADS-2: a process has [`OWN_MAX`] such threads at most, those left behind included. The actors above that share.
 
 use std::cell::{Cell, RefCell};
@@ -187,6 +187,16 @@ impl Executor {
             }
         }
     }
+
+    /// Runs sync code, which may block, and may spawn.
+    fn run(&self, call: SyncCall) {
+        // The threads of a simulation know its runtime anyway.
+        let _known = match self {
+            Executor::Runtime(system) => Some(system.runtime().tokio_runtime().enter()),
+            Executor::Simulated(_) => None,
+        };
+        call();
+    }
 }
 
 /// One actor's thread: it leaves its runtime for each sync call, and comes back to it.
@@ -203,7 +213,7 @@ fn run_alone(executor: &Executor, start: Start, mut open: watch::Receiver<()>) {
             outside.borrow_mut().take().map_or(Poll::Pending, |call| Poll::Ready(Some(call)))
         }));
         match call {
-            Some(call) => call(),
+            Some(call) => executor.run(call),
             None => break,
         }
     }

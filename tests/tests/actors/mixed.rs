@@ -62,6 +62,16 @@ impl Signal {
         tokio::spawn(async move { identity::remote(value).await }).await.unwrap()
     }
 
+    /// The same from sync code.
+    pub fn spawn_now(&self, done: String) {
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if identity::remote(1).await.is_ok() {
+                count_up(&done);
+            }
+        });
+    }
+
     pub fn hold(&self, started: String, gate: String) {
         count_up(&started);
         wait_for_file(&gate);
@@ -129,6 +139,8 @@ both! {
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
         assert_eq!(signal.with_a_runtime().await?, 7);
         assert_eq!(signal.spawn(6).await?, 6);
+        signal.spawn_now(scratch.file("spawned")).await?;
+        until_counted(&scratch.file("spawned"), 1).await;
         assert_eq!(signal.ask(7).await?, 7, "and so after all that");
         let many: Vec<_> = (0..2000).map(|value| signal.echo_now(value)).collect();
         assert_eq!(actinic::get(&many).await?, (0..2000).collect::<Vec<_>>(), "in their order");
