@@ -11,6 +11,7 @@ use crate::api::into_arg::IntoArg;
 use crate::object::RawRef;
 use crate::program::Outcome;
 use crate::value::{self, Blob, BlobWriter, Extras, Value};
+use crate::worker::job::{Broke, caught};
 
 /// A value larger than this becomes an object once, and is sent by ref.
 pub(crate) const INLINE_LIMIT: usize = 100 * 1024;
@@ -56,8 +57,19 @@ impl Args {
         arg.push_into(self, name);
     }
 
-    /// Appends a value.
+    /// Appends a value. Its `Serialize` is the user's: a panic there is an error like any other.
     pub fn push_value<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
+        if let Err(broke) = caught(|| self.encode_value(name, value)) {
+            let why = match broke {
+                Broke::Panicked(error) => error.detail().message.clone(),
+                Broke::Crashed | Broke::Exited => "it asked its caller to end".to_owned(),
+            };
+            let error = value::panicked::<T>(&format!("argument `{name}`"), &why);
+            self.error.get_or_insert(error);
+        }
+    }
+
+    fn encode_value<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
         let start = self.body.len();
         let before = self.extras.mark();
         self.body.push(HERE);

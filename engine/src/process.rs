@@ -20,7 +20,7 @@ use actinic_transport::{Endpoint, NodeAuthority, NodeId, Peer, PeerAddr, Process
 
 use crate::actor::client::{ActorName, Client};
 use crate::actor::host::ActorHost;
-use crate::actor::local::LocalThreads;
+use crate::actor::threads::LocalThreads;
 use crate::env::Env;
 use crate::events::Recording;
 use crate::gcs::GcsLink;

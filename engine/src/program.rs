@@ -11,6 +11,7 @@ mod table;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -21,6 +22,7 @@ use crate::api::error::{Error, Result};
 use crate::api::options::{ActorOptions, MethodOptions, TaskOptions};
 use crate::call::{OwnedTaskArgs, Returns, TaskArgs};
 use crate::task::Meta;
+use crate::worker::job::discard;
 pub use messages::*;
 pub use table::*;
 pub(crate) use table::{begin, identity, program};
@@ -29,7 +31,7 @@ pub(crate) use table::{begin, identity, program};
 pub type Outcome = Result<Returns, Error>;
 /// The future of an async remote function.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// The future of an async actor method: it stays on its actor's thread.
+/// The future of an async constructor or method of an actor: it stays on its actor's thread.
 pub type LocalBoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// How a remote function is called on a worker.
@@ -139,8 +141,8 @@ impl FunctionEntry {
 pub enum Constructor {
     /// A plain constructor.
     Sync(fn(&mut TaskArgs<'_>) -> Result<ActorState, Error>),
-    /// An async one.
-    Async(fn(OwnedTaskArgs) -> BoxFuture<Result<ActorState, Error>>),
+    /// An async one, run on the thread of the actor's async methods if it has any.
+    Async(fn(OwnedTaskArgs) -> LocalBoxFuture<Result<ActorState, Error>>),
 }
 
 /// An actor's state, without its type.
@@ -164,7 +166,7 @@ impl ActorState {
         ActorState::Single {
             state: Box::new(state),
             into_cell: |state| match state.downcast::<A>() {
-                Ok(state) => ActorCell(Rc::new(Cell(tokio::sync::RwLock::new(*state)))),
+                Ok(state) => ActorCell(Rc::new(Cell(Kept::new(tokio::sync::RwLock::new(*state))))),
                 Err(_) => unreachable!("the state was boxed as `A` by the function that names this closure"),
             },
         }
@@ -172,13 +174,48 @@ impl ActorState {
 
     /// The state of an actor with `max_concurrency` and sync `&self` methods, which overlap.
     pub fn shared<A: Send + Sync + 'static>(state: A) -> Self {
-        ActorState::Shared(Arc::new(RwLock::new(state)))
+        ActorState::Shared(Arc::new(Kept::new(RwLock::new(state))))
     }
 }
 
 impl fmt::Debug for ActorState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ActorState")
+    }
+}
+
+/// A state, or what holds one. Whoever drops it last, no destructor of the user's unwinds there.
+pub(crate) struct Kept<T>(Option<T>);
+
+impl<T> Kept<T> {
+    pub(crate) fn new(value: T) -> Kept<T> {
+        Kept(Some(value))
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(value) => value,
+            None => unreachable!("it is taken only when it is dropped"),
+        }
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match &mut self.0 {
+            Some(value) => value,
+            None => unreachable!("it is taken only when it is dropped"),
+        }
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        discard("an actor's state", self.0.take());
     }
 }
 
@@ -190,14 +227,14 @@ pub trait SharedState: Send + Sync {
     fn write(&self, run: &mut dyn FnMut(&mut dyn Any));
 }
 
-impl<A: Send + Sync + 'static> SharedState for RwLock<A> {
+impl<A: Send + Sync + 'static> SharedState for Kept<RwLock<A>> {
     fn read(&self, run: &mut dyn FnMut(&dyn Any)) {
         // A method that panicked leaves the state as it is, as it does in an actor of one thread.
-        run(&*RwLock::read(self).unwrap_or_else(PoisonError::into_inner));
+        run(&*RwLock::read(&**self).unwrap_or_else(PoisonError::into_inner));
     }
 
     fn write(&self, run: &mut dyn FnMut(&mut dyn Any)) {
-        run(&mut *RwLock::write(self).unwrap_or_else(PoisonError::into_inner));
+        run(&mut *RwLock::write(&**self).unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -290,6 +327,12 @@ impl ActorEntry {
         self.has_async || self.actix
     }
 
+    /// Whether it has sync methods beside async ones.
+    pub(crate) fn is_mixed(&self) -> bool {
+        let is_sync = |method: &MethodEntry| matches!(method.call, MethodCall::SyncMut(_) | MethodCall::SyncRef(_));
+        self.has_async && self.methods.iter().any(is_sync)
+    }
+
     /// The methods in their order, then the messages.
     fn known(&self) -> &[KnownMethod] {
         self.methods_known.get_or_init(|| {
@@ -322,7 +365,7 @@ trait AnyCell {
     fn write(&self, run: &mut dyn FnMut(&mut dyn Any));
 }
 
-struct Cell<A>(tokio::sync::RwLock<A>);
+struct Cell<A>(Kept<tokio::sync::RwLock<A>>);
 
 impl<A: 'static> AnyCell for Cell<A> {
     fn any(&self) -> &dyn Any {

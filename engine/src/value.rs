@@ -306,6 +306,13 @@ pub(crate) fn not_encoded<T: Serialize + ?Sized>(value: &T, what: &str, error: p
     Error::serialization(format!("{what} of type `{type_name}` could not be encoded: {error}")).remedy(remedy)
 }
 
+#[cold]
+pub(crate) fn panicked<T: ?Sized>(what: &str, why: &str) -> Error {
+    let type_name = std::any::type_name::<T>();
+    Error::serialization(format!("{what} of type `{type_name}` could not be encoded: its `Serialize` {why}"))
+        .remedy("its `Serialize` must succeed for every value")
+}
+
 /// The words of a `Serialize` that refused, which postcard does not keep.
 fn what_serialize_says<T: Serialize + ?Sized>(value: &T) -> Option<String> {
     CONTEXT.with(|context| {

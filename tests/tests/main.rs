@@ -13,6 +13,7 @@ mod basics;
 mod cancelling;
 mod daemons;
 mod dependencies;
+mod destructors;
 mod events;
 mod faults;
 mod first_program;

@@ -49,6 +49,10 @@ use syn::{Error, Item};
 /// let r: ObjectRef<i64> = counter.increment(1);
 /// ```
 ///
+/// `&mut self` methods, async ones too, have the actor to themselves from start to end; async `&self` methods overlap, and
+/// sync `&self` methods run beside those that wait, on the same thread, which is the actor's own: a sync method may block
+/// it, with `.blocking()` too, and the async methods of this actor stand still meanwhile.
+///
 /// Options of actors: `num_cpus`, `num_gpus`, `memory`, `resources`, `name`, `namespace`,
 /// `lifetime = "detached" | "non_detached"`, `get_if_exists`, `isolation`, `max_concurrency`,
 /// `concurrency_groups = { "io": 2 }`, `max_restarts`, `max_task_retries`, `max_pending_calls`, `scheduling`,

@@ -27,7 +27,7 @@ use crate::call::{OwnedTaskArgs, Returns, TaskArgs};
 use crate::program::{ActorState, Answer, Begun, Constructor, LocalBoxFuture, MethodCall, Outcome};
 use crate::protocol::Gone;
 use crate::worker::host::{Current, Entered, enter};
-use crate::worker::job::{Ended, Guarded, Job, guarded};
+use crate::worker::job::{Broke, Ended, Guarded, Job, caught, discard};
 
 /// So many calls begin in one turn of the context; then others of the thread have theirs.
 const TURN_CALLS: usize = 64;
@@ -55,21 +55,15 @@ pub(super) async fn run(this: Rc<Loop>) {
         Constructor::Sync(call) => enter(&current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies)))),
         Constructor::Async(call) => {
             let future = enter(&current, || call(OwnedTaskArgs::new(input, dependencies)));
-            Entered::new(current.clone(), CatchState { future }).await
+            Entered::new(current.clone(), CatchState::new(future)).await
         }
     };
     match made {
         Constructed::State(ActorState::Actix(state)) if !this.is_dead() => state.0.live(this).await,
         // It was killed meanwhile.
-        Constructed::State(state) => drop(enter(&current, || guarded(|| dropped(state)))),
+        Constructed::State(state) => enter(&current, || discard("an actor's state", state)),
         other => drop(host.constructed(other)),
     }
-}
-
-/// Drops a value of the user's, as the outcome of a guarded call.
-fn dropped<T>(value: T) -> Outcome {
-    drop(value);
-    nothing()
 }
 
 fn nothing() -> Outcome {
@@ -104,7 +98,7 @@ enum End {
     /// It stopped.
     Stopped,
     /// Code that belongs to no call panicked, crashed or exited.
-    Broke(Ended),
+    Broke(Broke),
 }
 
 /// A context and its actor. Dropped while it runs, it stops: the actor's `stopping` and `stopped` are called.
@@ -125,18 +119,12 @@ impl<A: Actor<Context = Context<A>>> Held<A> {
         };
         self.begun = true;
         life.left.set(TURN_CALLS);
-        let mut polled = None;
-        let ended = enter(&self.current, || {
-            guarded(|| {
-                polled = Some(Future::poll(Pin::new(context), task));
-                nothing()
-            })
-        });
+        let polled = enter(&self.current, || caught(|| Future::poll(Pin::new(context), task)));
         match polled {
             _ if life.this.is_dead() => Poll::Ready(End::Dead),
-            Some(Poll::Ready(())) => Poll::Ready(End::Stopped),
-            Some(Poll::Pending) => Poll::Pending,
-            None => Poll::Ready(End::Broke(ended)),
+            Ok(Poll::Ready(())) => Poll::Ready(End::Stopped),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(broke) => Poll::Ready(End::Broke(broke)),
         }
     }
 }
@@ -149,9 +137,7 @@ impl<A: Actor<Context = Context<A>>> Drop for Held<A> {
             // What never started need not stop.
             context.ctx().terminate();
         }
-        if let Ended::Answered(Err(error)) = enter(&self.current, || guarded(|| dropped(context))) {
-            tracing::warn!(%error, "an actor that was ended did not stop in order");
-        }
+        enter(&self.current, || discard("an actor's context", context));
     }
 }
 
@@ -200,18 +186,10 @@ impl Life {
             End::Dead => {}
             End::Stopped if self.told.get() => host.gone(Gone::Ended, "it ended after its last call, as asked"),
             End::Stopped => host.gone(Gone::Exited, "it stopped its own context"),
-            End::Broke(ended) if !self.started.get() => {
-                let made = match ended {
-                    Ended::Answered(outcome) => Constructed::Failed(broken(outcome)),
-                    Ended::Crashed => Constructed::Crashed,
-                    Ended::Exited => Constructed::Exited,
-                };
-                host.constructed(made);
-            }
-            End::Broke(Ended::Crashed) => host.host.process.worker_crashed(&host.host),
-            End::Broke(Ended::Exited) => host.gone(Gone::Exited, "it called exit_actor()"),
-            End::Broke(Ended::Answered(outcome)) => {
-                let error = broken(outcome);
+            End::Broke(broke) if !self.started.get() => drop(host.constructed(Err(broke).into())),
+            End::Broke(Broke::Crashed) => host.host.process.worker_crashed(&host.host),
+            End::Broke(Broke::Exited) => host.gone(Gone::Exited, "it called exit_actor()"),
+            End::Broke(Broke::Panicked(error)) => {
                 self.fail_atomic(&error);
                 host.gone(Gone::Broken, &format!("its context {}", error.detail().message));
             }
@@ -290,7 +268,7 @@ impl Life {
                 let (tracked, active) = (this.track(job.id()), Active::new(this));
                 let current = self.current_of(&job, &tracked);
                 let call = Call { job, current, tracked: Some(tracked), this: Rc::clone(this), active };
-                context.spawn(ActorCall { future: *future, call });
+                context.spawn(ActorCall { future: Some(*future), call });
             }
             Answer::Atomic(future) => {
                 let tracked = this.track(job.id());
@@ -312,13 +290,8 @@ impl Life {
         future: LocalBoxFuture<Outcome>,
     ) -> Entered<Guarded<LocalBoxFuture<Outcome>>> {
         let running = Arc::clone(&tracked.running);
-        Entered::new(self.current_of(job, tracked), Guarded { future, running })
+        Entered::new(self.current_of(job, tracked), Guarded::new(future, running))
     }
-}
-
-/// The error of code that panicked.
-fn broken(outcome: Outcome) -> Error {
-    outcome.err().unwrap_or_else(|| Error::task("ended without a reason"))
 }
 
 /// Brings a context the calls of its actor: ACTIX-1.
@@ -369,7 +342,7 @@ struct Call {
 }
 
 struct ActorCall<A> {
-    future: LocalBoxActorFuture<A, Outcome>,
+    future: Option<LocalBoxActorFuture<A, Outcome>>,
     call: Call,
 }
 
@@ -377,19 +350,27 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for ActorCall<A> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, actor: &mut A, context: &mut Context<A>, task: &mut TaskContext<'_>) -> Poll<()> {
-        let ActorCall { future, call } = &mut *self;
-        let Some(tracked) = &call.tracked else { return Poll::Ready(()) };
+        let ActorCall { future: slot, call } = &mut *self;
+        let (Some(tracked), Some(future)) = (&call.tracked, slot.as_mut()) else { return Poll::Ready(()) };
         let running = Arc::clone(&tracked.running);
         // As of other async calls: what is polled is a future with its actor at hand.
         let future = std::future::poll_fn(|task| future.as_mut().poll(actor, context, task));
-        let ended = match enter(&call.current, || Future::poll(Pin::new(&mut Guarded { future, running }), task)) {
-            Poll::Ready(ended) => ended,
-            Poll::Pending => return Poll::Pending,
-        };
+        let polled = enter(&call.current, || Future::poll(Pin::new(&mut Guarded::new(future, running)), task));
+        let Poll::Ready(ended) = polled else { return Poll::Pending };
+        let ended = enter(&call.current, || ended.then(caught(|| drop(slot.take()))));
         let began = tracked.began;
         call.tracked = None;
         call.this.answer(call.job.clone(), Some(ended), began);
         Poll::Ready(())
+    }
+}
+
+impl<A> Drop for ActorCall<A> {
+    fn drop(&mut self) {
+        // With its context, which has others to drop.
+        if let Some(future) = self.future.take() {
+            enter(&self.call.current, || discard("what a call held", future));
+        }
     }
 }
 

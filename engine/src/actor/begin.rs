@@ -1,17 +1,20 @@
 //! Beginning a run of an actor: its arguments are fetched, its constructor runs.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use crate::actor::host::ActorHost;
 use crate::api::error::{Error, Result};
 use crate::ids::{ObjectId, WorkerId};
 use crate::process::Process;
-use crate::program::{ActorEntry, ActorState};
+use crate::program::{ActorEntry, ActorState, LocalBoxFuture};
 use crate::protocol::calls::{WireCreation, WirePart};
 use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
 use crate::value::Value;
 use crate::worker::host::Host;
-use crate::worker::job::{Ended, guarded};
+use crate::worker::job::{Broke, caught, discard};
 
 /// Begins a run in this process: its arguments are fetched, its constructor runs.
 pub(crate) fn begin(process: &Arc<Process>, run: ActorRun, spec: Arc<ActorSpec>, lease: LeaseId, worker: WorkerId) {
@@ -111,44 +114,49 @@ pub(crate) enum Constructed {
     Exited,
 }
 
-pub(crate) fn construct(call: impl FnOnce() -> Result<ActorState>) -> Constructed {
-    let mut made = None;
-    let ended = guarded(|| {
-        made = Some(call());
-        Ok(crate::call::Returns::Many(Vec::new()))
-    });
-    match (made, ended) {
-        (Some(Ok(state)), _) => Constructed::State(state),
-        (Some(Err(error)), _) => Constructed::Failed(error),
-        (None, Ended::Answered(Err(error))) => Constructed::Failed(error),
-        (None, Ended::Exited) => Constructed::Exited,
-        (None, _) => Constructed::Crashed,
+impl From<Result<Result<ActorState>, Broke>> for Constructed {
+    fn from(made: Result<Result<ActorState>, Broke>) -> Constructed {
+        match made {
+            Ok(Ok(state)) => Constructed::State(state),
+            Ok(Err(error)) | Err(Broke::Panicked(error)) => Constructed::Failed(error),
+            Err(Broke::Crashed) => Constructed::Crashed,
+            Err(Broke::Exited) => Constructed::Exited,
+        }
     }
+}
+
+pub(crate) fn construct(call: impl FnOnce() -> Result<ActorState>) -> Constructed {
+    caught(call).into()
 }
 
 /// An async constructor, whose panic is how it ended.
 pub(crate) struct CatchState {
-    pub(crate) future: crate::program::BoxFuture<Result<ActorState, Error>>,
+    future: Option<LocalBoxFuture<Result<ActorState>>>,
 }
 
-impl std::future::Future for CatchState {
+impl CatchState {
+    pub(crate) fn new(future: LocalBoxFuture<Result<ActorState>>) -> CatchState {
+        CatchState { future: Some(future) }
+    }
+}
+
+impl Future for CatchState {
     type Output = Constructed;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Constructed> {
-        use std::task::Poll;
-        let mut polled = None;
-        let ended = guarded(|| {
-            polled = Some(self.future.as_mut().poll(cx));
-            Ok(crate::call::Returns::Many(Vec::new()))
-        });
-        match (polled, ended) {
-            (Some(Poll::Pending), _) => Poll::Pending,
-            (Some(Poll::Ready(Ok(state))), _) => Poll::Ready(Constructed::State(state)),
-            (Some(Poll::Ready(Err(error))), _) | (None, Ended::Answered(Err(error))) => {
-                Poll::Ready(Constructed::Failed(error))
-            }
-            (None, Ended::Exited) => Poll::Ready(Constructed::Exited),
-            (None, _) => Poll::Ready(Constructed::Crashed),
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Constructed> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        match caught(|| future.as_mut().poll(cx)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(made)) => Poll::Ready(Ok(made).into()),
+            Err(broke) => Poll::Ready(Err(broke).into()),
+        }
+    }
+}
+
+impl Drop for CatchState {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take() {
+            discard("what a constructor held", future);
         }
     }
 }

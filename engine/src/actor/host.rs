@@ -7,21 +7,20 @@
 
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::actor::begin::{CatchState, Constructed};
+use crate::actor::begin::Constructed;
 use crate::actor::credit::Credit;
 use crate::actor::local::LocalActor;
 use crate::api::error::Result;
 use crate::ids::TaskId;
 use crate::object::Resolved;
-use crate::program::{ActorEntry, ActorState, Constructor, SharedState};
+use crate::program::{ActorEntry, ActorState, Constructor, Kept, SharedState};
 use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
 use crate::task::{Task, What};
 use crate::value::Value;
-use crate::worker::host::{Current, Host, enter};
+use crate::worker::host::{Current, Host};
 use crate::worker::job::Job;
 use crate::worker::pool::{Pool, Strand};
 use crate::worker::remote;
@@ -75,7 +74,7 @@ pub(crate) struct ActorHost {
     running: Mutex<VecDeque<Job>>,
     pub(super) mode: Mutex<Mode>,
     /// The state of a sync actor whose calls do not overlap: locked while one runs.
-    pub(super) single: Mutex<Option<Box<dyn Any + Send>>>,
+    pub(super) single: Mutex<Option<Kept<Box<dyn Any + Send>>>>,
     pub(crate) dead: AtomicBool,
     /// Answers to other processes that are to be sent together.
     pub(super) unsent: Mutex<Vec<remote::Reply>>,
@@ -154,28 +153,12 @@ impl ActorHost {
     /// Begins with the constructor.
     pub(crate) fn start(self: &Arc<Self>) {
         self.lock().active = 1;
-        if self.entry.actix {
-            let local = LocalActor::new();
-            *self.mode() = Mode::Local(local.clone());
-            return local.construct(Arc::clone(self));
+        if !self.entry.actix && matches!(self.entry.constructor, Constructor::Sync(_)) {
+            return self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
         }
-        match self.entry.constructor {
-            Constructor::Sync(_) => self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>),
-            Constructor::Async(construct) => {
-                let actor = Arc::clone(self);
-                let Some((input, dependencies)) = self.take_creation() else { return };
-                let current = self.current_for_constructor();
-                let process = Arc::clone(&self.host.process);
-                process.spawn_user(async move {
-                    let args = crate::call::OwnedTaskArgs::new(input, dependencies);
-                    let future = enter(&current, || construct(args));
-                    let made = crate::worker::host::Entered::new(current, CatchState { future }).await;
-                    if actor.constructed(made) {
-                        actor.go_on();
-                    }
-                });
-            }
-        }
+        let local = LocalActor::new();
+        *self.mode() = Mode::Local(local.clone());
+        local.construct(Arc::clone(self));
     }
 
     pub(crate) fn take_creation(&self) -> Option<(Value, Vec<Value>)> {
@@ -194,6 +177,10 @@ impl ActorHost {
                 let mode = self.mode_of(state);
                 *self.mode() = mode;
                 self.lock().new = false;
+                if self.dead.load(Ordering::Acquire) {
+                    // It was killed meanwhile, when there was no state to drop.
+                    self.drop_state();
+                }
                 process.tell_raylet(self.lease.node, ToRaylet::ActorUp { run: self.run });
                 true
             }
@@ -215,7 +202,7 @@ impl ActorHost {
         }
     }
 
-    /// An `actix::Actor` has started, where it was constructed; its calls may follow.
+    /// It was constructed where it stays, and has started; its calls may follow.
     pub(crate) fn started(&self) {
         {
             let mut inbox = self.lock();
@@ -233,7 +220,7 @@ impl ActorHost {
                 Mode::Local(local)
             }
             ActorState::Single { state, .. } => {
-                *self.single.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+                *self.single.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept::new(state));
                 Mode::Single
             }
             ActorState::Shared(state) => Mode::Shared(state),
@@ -402,7 +389,13 @@ impl ActorHost {
         if let Mode::Local(local) = &*self.mode() {
             local.end();
         }
-        let state = {
+        self.drop_state();
+        calls
+    }
+
+    /// Drops the state of an actor that has ended, where no call runs on it; else the thread that runs the call does.
+    fn drop_state(&self) {
+        let shared = {
             let mut mode = self.mode();
             match &*mode {
                 // It ends itself.
@@ -410,12 +403,6 @@ impl ActorHost {
                 _ => Some(std::mem::replace(&mut *mode, Mode::None)),
             }
         };
-        self.drop_state(state);
-        calls
-    }
-
-    /// Drops the state of an actor that has ended, where no call runs on it; else the thread that runs the call does.
-    fn drop_state(&self, shared: Option<Mode>) {
         let single = self.single.try_lock().ok().and_then(|mut single| single.take());
         if single.is_none() && !matches!(shared, Some(Mode::Shared(_))) {
             return;
@@ -462,17 +449,14 @@ impl ActorHost {
 }
 
 /// What is left of an actor that has ended: the state of a strand's, and how others were run.
-type Remains = (Option<Box<dyn Any + Send>>, Option<Mode>);
+type Remains = (Option<Kept<Box<dyn Any + Send>>>, Option<Mode>);
 
 /// The state of an actor that has ended, to be dropped where user code may run.
 struct Garbage(Mutex<Option<Remains>>);
 
 impl Strand for Garbage {
     fn drain(self: Arc<Self>) -> bool {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if catch_unwind(AssertUnwindSafe(|| drop(state))).is_err() {
-            tracing::warn!("the destructor of an actor's state panicked");
-        }
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
         false
     }
 

@@ -1,9 +1,7 @@
-//! Actors with async methods: each lives on one thread, where its futures need not be `Send`.
+//! Actors with async methods: each stays on one thread ([`super::threads`]), where its futures need not be `Send`.
 //!
-//! A process has a few such threads, and an actor stays on the one it began on. Its calls start in order; `&mut self`
-//! methods and sync ones have the actor to themselves, async `&self` methods overlap up to `max_concurrency`.
-//!
-//! Each thread is an Actix system with its one arbiter, so that `actix::Actor`s live there too ([`super::actix`]).
+//! Its calls start in order; `&mut self` methods have the actor to themselves, async `&self` methods overlap up to
+//! `max_concurrency`, and a sync `&self` method overlaps those that wait.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,76 +9,22 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
+use crate::actor::begin::{CatchState, Constructed};
 use crate::actor::host::ActorHost;
+use crate::actor::threads::SyncCalls;
 use crate::actor::turn::ANSWERS_MAX;
 use crate::api::error::Error;
 use crate::call::{OwnedTaskArgs, TaskArgs};
-use crate::env::Env;
 use crate::ids::TaskId;
-use crate::program::{ActorCell, LocalBoxFuture, MethodCall, Outcome};
+use crate::program::{ActorCell, ActorState, Constructor, LocalBoxFuture, MethodCall, Outcome};
 use crate::worker::host::{Current, Entered, Running, enter};
-use crate::worker::job::{Ended, Guarded, Job, guarded, nanoseconds, owned_args};
-
-type Start = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
-
-/// The threads that actors with async methods live on.
-pub(crate) struct LocalThreads {
-    env: Env,
-    threads: Mutex<Vec<mpsc::UnboundedSender<Start>>>,
-    next: AtomicUsize,
-    width: usize,
-}
-
-impl LocalThreads {
-    pub(crate) fn new(env: Env, width: usize) -> LocalThreads {
-        LocalThreads { env, threads: Mutex::default(), next: AtomicUsize::new(0), width: width.clamp(1, 4) }
-    }
-
-    fn spawn(&self, start: Start) {
-        if let Some(world) = self.env.world() {
-            return world.spawn_local(start);
-        }
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.width;
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        while threads.len() <= at {
-            let (send, receive) = mpsc::unbounded_channel();
-            if let Err(error) = self.env.thread("actinic-local", move || run_thread(receive)) {
-                tracing::error!(%error, "no thread could be started for async actors");
-            }
-            threads.push(send);
-        }
-        // A thread that could not be started has dropped its receiver, and the actor ends with its start.
-        let _ = threads[at].send(start);
-    }
-
-    /// Lets the threads end.
-    pub(crate) fn close(&self) {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-#[allow(clippy::disallowed_methods)] // the runtime of a thread that a simulation does not start
-fn run_thread(mut starts: mpsc::UnboundedReceiver<Start>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "no runtime could be made for async actors");
-            return;
-        }
-    };
-    // It starts no thread, and nothing of it is left when the thread ends.
-    actix_rt::System::with_tokio_rt(|| runtime).block_on(async move {
-        while let Some(start) = starts.recv().await {
-            tokio::task::spawn_local(start());
-        }
-    });
-}
+use crate::worker::job::{Ended, Guarded, Job, discard, guarded, nanoseconds, owned_args};
 
 #[derive(Default)]
 pub(super) struct Shared {
@@ -109,14 +53,19 @@ impl LocalActor {
     ) {
         let shared = Arc::clone(&self.shared);
         let process = Arc::clone(&host.host.process);
-        process.local.spawn(Box::new(move || Box::pin(run(host, into_cell(state), shared))));
+        let own = host.entry.is_mixed();
+        process.local.spawn(own, move |calls| Box::pin(run(host, into_cell(state), shared, calls)));
     }
 
-    /// Constructs an `actix::Actor` on the thread that it stays on.
+    /// Constructs an `actix::Actor`, or what has an async constructor; it stays on this thread if its calls are run on one.
     pub(crate) fn construct(&self, host: Arc<ActorHost>) {
         let shared = Arc::clone(&self.shared);
         let process = Arc::clone(&host.host.process);
-        process.local.spawn(Box::new(move || Box::pin(super::actix::run(Loop::new(host, shared)))));
+        if host.entry.actix {
+            return process.local.spawn(false, move |_| Box::pin(super::actix::run(Loop::new(host, shared))));
+        }
+        let own = host.entry.is_mixed();
+        process.local.spawn(own, move |calls| Box::pin(construct(host, shared, calls)));
     }
 
     /// There is a call, or the actor shall end.
@@ -140,8 +89,45 @@ pub(crate) struct Loop {
     pub(super) ended: Notify,
 }
 
-async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
+/// Runs an async constructor, and what follows it.
+async fn construct(host: Arc<ActorHost>, shared: Arc<Shared>, calls: SyncCalls) {
+    let (Constructor::Async(call), Some((input, dependencies))) = (host.entry.constructor, host.take_creation()) else {
+        return;
+    };
+    let _runtime = calls.note_runtime(&host.host);
+    let current = host.current_for_constructor();
+    let future = enter(&current, || call(OwnedTaskArgs::new(input, dependencies)));
+    let mut making = Entered::new(current.clone(), CatchState::new(future));
+    let made = loop {
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => {}
+            made = &mut making => break made,
+        }
+        if host.dead.load(Ordering::Acquire) {
+            // It was killed: what it waits for is not waited for.
+            return;
+        }
+    };
+    match made {
+        Constructed::State(state) if host.dead.load(Ordering::Acquire) => {
+            enter(&current, || discard("an actor's state", state));
+        }
+        Constructed::State(ActorState::Single { state, into_cell }) if host.entry.has_async => {
+            host.started();
+            run(host, into_cell(state), shared, calls).await;
+        }
+        made => {
+            if host.constructed(made) {
+                host.go_on();
+            }
+        }
+    }
+}
+
+async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: SyncCalls) {
     let this = Loop::new(host, shared);
+    let _runtime = calls.note_runtime(&this.host.host);
     let width = this.width();
     loop {
         if this.host.dead.load(Ordering::Acquire) {
@@ -179,29 +165,26 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>) {
                 }
                 this.begin(&cell, call, job).await;
             }
-            MethodCall::SyncRef(call) => {
-                if !this.room(width).await {
+            MethodCall::SyncRef(_) | MethodCall::SyncMut(_) => {
+                let alone = matches!(method.call, MethodCall::SyncMut(_));
+                if !this.room(if alone { 1 } else { width }).await {
                     break;
                 }
                 let began = this.now();
-                let mut ended = None;
-                cell.read_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
-                this.answer(job, ended, began);
-            }
-            MethodCall::SyncMut(call) => {
-                if !this.room(1).await {
-                    break;
-                }
-                let began = this.now();
-                let mut ended = None;
-                cell.write_now(&mut |state| ended = Some(this.call_now(&job, |args| call(state, args))));
+                let (on, cell, of) = (Rc::clone(&this), cell.clone(), job.clone());
+                let ended = calls.run(move || on.call_sync(&cell, method.call, &of)).await;
                 this.answer(job, ended, began);
             }
             // Only the class of an `actix::Actor` has them, which is run elsewhere.
             MethodCall::Actix(_) => this.answer_unknown(job),
         }
     }
+    this.flush();
     this.shared.cancel_all();
+    // A thread of the actor's own ends with this: what was cancelled is dropped first, where its runtime is.
+    while this.active() > 0 {
+        this.ended.notified().await;
+    }
 }
 
 /// Counts an async call that has begun and not ended.
@@ -313,7 +296,7 @@ impl Loop {
                 match owned_args(&job) {
                     Ok(args) => {
                         let future = enter(&current, || call(cell, args));
-                        Entered::new(current, Guarded { future, running }).await
+                        Entered::new(current, Guarded::new(future, running)).await
                     }
                     Err(error) => Ended::Answered(Err(error)),
                 }
@@ -322,6 +305,21 @@ impl Loop {
             drop(tracked);
             this.answer(job, Some(ended), began);
         })
+    }
+
+    /// Runs a sync method; `None` if the state is in use.
+    fn call_sync(&self, cell: &ActorCell, method: MethodCall, job: &Job) -> Option<Ended> {
+        let mut ended = None;
+        match method {
+            MethodCall::SyncRef(call) => {
+                cell.read_now(&mut |state| ended = Some(self.call_now(job, |args| call(state, args))));
+            }
+            MethodCall::SyncMut(call) => {
+                cell.write_now(&mut |state| ended = Some(self.call_now(job, |args| call(state, args))));
+            }
+            MethodCall::AsyncRef(_) | MethodCall::AsyncMut(_) | MethodCall::Actix(_) => {}
+        }
+        ended
     }
 
     /// Runs what needs no future.

@@ -8,4 +8,5 @@ pub(crate) mod credit;
 pub(crate) mod host;
 pub(crate) mod local;
 mod queues;
+pub(crate) mod threads;
 mod turn;

@@ -147,9 +147,9 @@ impl ActorHost {
         }
         // One thread at a time runs a strand: the lock is never waited for, and a panic inside is caught inside.
         let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = match (single.as_deref_mut(), method.call) {
-            (Some(state), MethodCall::SyncMut(call)) => with_input(job, |args| call(state, args)),
-            (Some(state), MethodCall::SyncRef(call)) => with_input(job, |args| call(&*state, args)),
+        let ended = match (single.as_mut(), method.call) {
+            (Some(state), MethodCall::SyncMut(call)) => with_input(job, |args| call(&mut ***state, args)),
+            (Some(state), MethodCall::SyncRef(call)) => with_input(job, |args| call(&***state, args)),
             _ => Ended::Answered(Err(Error::actor_died(format!("{} has ended", self.describe()))
                 .subject(self.describe())
                 .at_node(self.host.process.id.node)

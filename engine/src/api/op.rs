@@ -95,13 +95,13 @@ impl Wake for ThreadWaker {
 }
 
 /// Runs a future on this thread; if it waits for a ref inside a remote call, the call lends its CPU meanwhile.
-pub(crate) fn block_on<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>, waits_for: WaitsFor) -> T {
+pub(crate) fn block_on<F: Future + Unpin>(mut future: F, waits_for: WaitsFor) -> F::Output {
     let wake = Arc::new(ThreadWaker { parker: Parker::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&wake));
     let mut cx = Context::from_waker(&waker);
     let mut blocked = None;
     loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+        if let Poll::Ready(done) = Pin::new(&mut future).poll(&mut cx) {
             return done;
         }
         if blocked.is_none() {

@@ -11,7 +11,7 @@ use crate::api::error::{Error, Result};
 use crate::ids::JobId;
 use crate::owner::Owner;
 use crate::process::Process;
-use crate::worker::host::{self, Current};
+use crate::worker::host::{self, Current, Host};
 
 thread_local! {
     static ENTERED: RefCell<Vec<Arc<Owner>>> = const { RefCell::new(Vec::new()) };
@@ -158,6 +158,27 @@ pub(crate) fn note(current: &Current) {
     NOTED.set(Some(here));
     if let Ok(runtime) = Handle::try_current() {
         all().use_runtime(runtime.id(), &host.process, host.job, &host.namespace);
+    }
+}
+
+/// While it lives, what is spawned on the runtime of the calling thread, which is one actor's, belongs to the actor's job.
+pub(crate) fn own_runtime(host: &Host) -> Option<OwnRuntime> {
+    if host.process.env.world().is_some() {
+        // The runtime is the test's, as for `note`.
+        return None;
+    }
+    let runtime = Handle::try_current().ok()?.id();
+    NOTED.set(Some((Arc::as_ptr(&host.process).addr(), host.job)));
+    all().use_runtime(runtime, &host.process, host.job, &host.namespace);
+    Some(OwnRuntime(runtime))
+}
+
+/// See [`own_runtime`].
+pub(crate) struct OwnRuntime(runtime::Id);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        all().runtimes.retain(|used| used.runtime != self.0);
     }
 }
 

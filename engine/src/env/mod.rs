@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod machine;
 pub(crate) mod sim;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
@@ -297,8 +298,28 @@ pub(crate) fn is_simulated() -> bool {
     sim::current().is_some()
 }
 
+thread_local! {
+    /// Whether the calling thread polls async code of a simulation.
+    static POLLS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls async code on a thread of user code in a simulation: there too it must not wait.
+pub(crate) fn polls<R>(poll: impl FnOnce() -> R) -> R {
+    struct Over(bool);
+    impl Drop for Over {
+        fn drop(&mut self) {
+            POLLS.set(self.0);
+        }
+    }
+    let _over = Over(POLLS.replace(true));
+    poll()
+}
+
 /// Whether the calling thread runs an async runtime, which must not wait.
 pub(crate) fn runs_a_runtime() -> bool {
+    if POLLS.get() {
+        return true;
+    }
     // A simulation's threads of user code know its runtime for the sake of its clock, and run none.
     if tokio::runtime::Handle::try_current().is_err() || Baton::current().is_some() {
         return false;

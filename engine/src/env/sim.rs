@@ -1,7 +1,8 @@
 //! A whole cluster on one thread, in virtual time, from one seed.
 //!
 //! One tokio runtime with a paused clock and one Actix system carry every node, driver and the network. Sync user code
-//! runs on real threads that are passed a *baton*: one of them, or the simulating thread, ever runs.
+//! runs on real threads that are passed a *baton*: one of them, or the simulating thread, ever runs. So does all code of
+//! an actor that has a thread of its own.
 //!
 //! - WORLD-1: a run is a function of its seed and its program. Time stands still while anything runs; ids and choices
 //!   come from the seed, the machine is always the same.

@@ -160,15 +160,15 @@ pub(crate) fn enter<R>(current: &Current, body: impl FnOnce() -> R) -> R {
     CURRENT.set(current, body)
 }
 
-/// A future whose every poll is part of a call.
+/// A future whose every poll is part of a call, as is its end.
 pub(crate) struct Entered<F> {
     current: Current,
-    future: F,
+    future: Option<F>,
 }
 
 impl<F> Entered<F> {
     pub(crate) fn new(current: Current, future: F) -> Self {
-        Entered { current, future }
+        Entered { current, future: Some(future) }
     }
 }
 
@@ -177,7 +177,22 @@ impl<F: Future + Unpin> Future for Entered<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        enter(&this.current, || Pin::new(&mut this.future).poll(cx))
+        enter(&this.current, || {
+            let Some(future) = &mut this.future else { return Poll::Pending };
+            let polled = Pin::new(future).poll(cx);
+            if polled.is_ready() {
+                this.future = None;
+            }
+            polled
+        })
+    }
+}
+
+impl<F> Drop for Entered<F> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take() {
+            enter(&self.current, || drop(future));
+        }
     }
 }
 

@@ -5,8 +5,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::actor::host::ActorHost;
@@ -241,26 +243,84 @@ pub(crate) fn install_panic_hook() {
     });
 }
 
+/// How user code ended that did not come to its end.
+pub(crate) enum Broke {
+    Panicked(Error),
+    Crashed,
+    Exited,
+}
+
+impl From<Broke> for Ended {
+    fn from(broke: Broke) -> Ended {
+        match broke {
+            Broke::Panicked(error) => Ended::Answered(Err(error)),
+            Broke::Crashed => Ended::Crashed,
+            Broke::Exited => Ended::Exited,
+        }
+    }
+}
+
+impl Ended {
+    /// What a call came to whose remains were dropped like this: a destructor that panics makes an error of a result, and
+    /// one that crashes does what any code of the call would.
+    pub(crate) fn then(self, dropped: Result<(), Broke>) -> Ended {
+        match (self, dropped) {
+            (Ended::Answered(Ok(_)), Err(broke)) => broke.into(),
+            (Ended::Answered(Err(_)), Err(broke @ (Broke::Crashed | Broke::Exited))) => broke.into(),
+            (ended, _) => ended,
+        }
+    }
+}
+
 /// Runs user code; a panic becomes an application error with its message and place.
 pub(crate) fn guarded(body: impl FnOnce() -> Outcome) -> Ended {
+    match caught(body) {
+        Ok(outcome) => Ended::Answered(outcome.map_err(Error::of_code)),
+        Err(broke) => broke.into(),
+    }
+}
+
+/// Runs user code, whatever it comes to; as [`guarded`].
+pub(crate) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Broke> {
+    quietly(body).map_err(|payload| {
+        let broke = if payload.is::<Crash>() {
+            Broke::Crashed
+        } else if payload.is::<Exit>() {
+            Broke::Exited
+        } else {
+            Broke::Panicked(panic_error(&*payload).of_code())
+        };
+        // It is the user's, and so is its destructor. What that panics with is left: there may be no end to it.
+        if let Err(again) = quietly(|| drop(payload)) {
+            PANIC_PLACE.with(|slot| slot.borrow_mut().take());
+            std::mem::forget(again);
+        }
+        broke
+    })
+}
+
+/// Drops what is the user's where no call has a panic of its destructor for its error.
+pub(crate) fn discard<T>(what: &str, value: T) {
+    match caught(|| drop(value)) {
+        Ok(()) => {}
+        Err(Broke::Panicked(error)) => tracing::warn!("the destructor of {what} {}", error.detail().message),
+        Err(Broke::Crashed | Broke::Exited) => tracing::warn!("the destructor of {what} crashed, where nothing runs"),
+    }
+}
+
+/// Catches a panic that the hook only notes.
+fn quietly<T>(body: impl FnOnce() -> T) -> std::thread::Result<T> {
     GUARDED.with(|depth| depth.set(depth.get() + 1));
     let done = catch_unwind(AssertUnwindSafe(body));
     GUARDED.with(|depth| depth.set(depth.get() - 1));
-    match done {
-        Ok(outcome) => Ended::Answered(outcome.map_err(Error::of_code)),
-        Err(payload) if payload.is::<Crash>() => Ended::Crashed,
-        Err(payload) if payload.is::<Exit>() => Ended::Exited,
-        Err(payload) => Ended::Answered(Err(panic_error(&*payload).of_code())),
-    }
+    done
 }
 
 /// Whether some code of our own panics, which nobody is told of.
 pub(crate) fn panics(body: impl FnOnce()) -> bool {
     install_panic_hook();
     let place = PANIC_PLACE.with(|slot| slot.borrow_mut().take());
-    GUARDED.with(|depth| depth.set(depth.get() + 1));
-    let done = catch_unwind(AssertUnwindSafe(body));
-    GUARDED.with(|depth| depth.set(depth.get() - 1));
+    let done = quietly(body);
     PANIC_PLACE.with(|slot| *slot.borrow_mut() = place);
     done.is_err()
 }
@@ -294,31 +354,45 @@ pub(crate) fn owned_args(job: &Job) -> Result<OwnedTaskArgs> {
     job.input().map(|(input, dependencies)| OwnedTaskArgs::new(input, dependencies))
 }
 
-/// A future of user code that ends instead of unwinding, and is dropped when `stop` is set at a wake-up.
+/// A future of user code that ends instead of unwinding, and is dropped when `stop` is set at a wake-up. However it ends,
+/// it is dropped before its end is told: its destructors are as much of the call as the rest.
 pub(crate) struct Guarded<F> {
-    pub(crate) future: F,
-    pub(crate) running: Arc<Running>,
+    future: Option<F>,
+    running: Arc<Running>,
+}
+
+impl<F> Guarded<F> {
+    pub(crate) fn new(future: F, running: Arc<Running>) -> Guarded<F> {
+        Guarded { future: Some(future), running }
+    }
 }
 
 impl<F: Future<Output = Outcome> + Unpin> Future for Guarded<F> {
     type Output = Ended;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Ended> {
-        use std::task::Poll;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         self.running.polled(cx.waker());
-        if self.running.stop.load(Ordering::Acquire) {
-            return Poll::Ready(Ended::Answered(Err(Error::task_cancelled("the task was cancelled while it ran"))));
-        }
-        let future = &mut self.future;
-        let mut polled = Poll::Pending;
-        let ended = guarded(|| {
-            polled = std::pin::Pin::new(future).poll(cx).map(Some);
-            Ok(crate::call::Returns::Many(Vec::new()))
-        });
-        match (ended, polled) {
-            (_, Poll::Ready(Some(outcome))) => Poll::Ready(Ended::Answered(outcome.map_err(Error::of_code))),
-            (Ended::Answered(Ok(_)), _) => Poll::Pending,
-            (other, _) => Poll::Ready(other),
+        let stop = self.running.stop.load(Ordering::Acquire);
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let ended = if stop {
+            Ended::Answered(Err(Error::task_cancelled("the task was cancelled while it ran")))
+        } else {
+            match caught(|| Pin::new(future).poll(cx)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(outcome)) => Ended::Answered(outcome.map_err(Error::of_code)),
+                Err(broke) => broke.into(),
+            }
+        };
+        let future = self.future.take();
+        Poll::Ready(ended.then(caught(|| drop(future))))
+    }
+}
+
+impl<F> Drop for Guarded<F> {
+    fn drop(&mut self) {
+        // What runs when a cluster ends is dropped with its runtime.
+        if let Some(future) = self.future.take() {
+            discard("what an async call held", future);
         }
     }
 }

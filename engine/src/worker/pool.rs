@@ -5,6 +5,7 @@
 //! busy gets a thread of its own: at once if it is a worker's (the raylet granted it a CPU), after [`OVERDUE`] if it
 //! is an actor's, so that a thousand sleeping actors all progress but a thousand quick ones need few threads.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,11 @@ use crate::env::{Env, Parker, park};
 pub(crate) const OVERDUE: Duration = Duration::from_millis(2);
 /// A thread without work ends after this time.
 const LINGER: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// Whether the calling thread is a pool's: an actor may have one of its own.
+    static EXECUTES: Cell<bool> = const { Cell::new(false) };
+}
 
 /// A queue of work that threads drain.
 pub(crate) trait Strand: Send + Sync {
@@ -124,6 +130,7 @@ impl Pool {
     }
 
     fn run(self: Arc<Self>, given: Arc<Mutex<Option<Arc<dyn Strand>>>>) {
+        EXECUTES.set(true);
         let parker = Parker::current();
         let take = || given.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut current = take();
@@ -180,8 +187,11 @@ impl Pool {
         }
     }
 
-    /// The calling thread is about to wait inside Actinic: another may run in its place.
+    /// The calling thread is about to wait inside Actinic: another may run in its place, if it is one of these.
     pub(crate) fn blocked(self: &Arc<Self>) {
+        if !EXECUTES.get() {
+            return;
+        }
         let mut state = self.lock();
         state.running = state.running.saturating_sub(1);
         if state.running < self.width
@@ -193,7 +203,9 @@ impl Pool {
 
     /// The calling thread goes on.
     pub(crate) fn unblocked(&self) {
-        self.lock().running += 1;
+        if EXECUTES.get() {
+            self.lock().running += 1;
+        }
     }
 
     /// Lets every thread end as soon as it is idle; nothing is scheduled any more.

@@ -311,7 +311,7 @@ impl TaskSlot {
             let ended = match args {
                 Ok(args) => {
                     let future = enter(&current, || call(args));
-                    Entered::new(current, Guarded { future, running: Arc::clone(&running) }).await
+                    Entered::new(current, Guarded::new(future, Arc::clone(&running))).await
                 }
                 Err(error) => Ended::Answered(Err(error)),
             };

@@ -44,6 +44,8 @@ mod credit;
 mod failures;
 mod killed;
 mod lifetime;
+mod made_later;
+mod mixed;
 mod named;
 
 /// The plainest actor.

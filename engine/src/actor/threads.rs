@@ -1,0 +1,248 @@
+//! The threads that actors with async methods live on, where their futures need not be `Send`.
+//!
+//! Each is an Actix system with its one arbiter, so that `actix::Actor`s live there too ([`super::actix`]). A process has
+//! a few that actors are dealt to. An actor that has sync methods beside its async ones has one of its own from its
+//! beginning to its end: what such a method does there, whether it waits, loops or hangs, stops this actor alone. The
+//! method runs outside of the thread's runtime, so that it may do what sync code may do anywhere, `.blocking()` included.
+//!
+//! In a simulation such a thread is passed the baton as any thread of user code; what shares a thread shares the simulating
+//! one.
+//!
+//! - THREADS-1: a thread of an actor's own ends with the actor, and what was spawned there with it; nobody waits for it.
+//!   One that hangs in a sync method is left behind, as an executor thread is.
+//! - THREADS-2: a process has [`OWN_MAX`] such threads at most, those left behind included. The actors above that share.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use crate::api::op;
+use crate::api::scope::{self, OwnRuntime};
+use crate::env::{self, Env};
+use crate::worker::host::{Host, WaitsFor};
+
+/// So many actors of a process have threads of their own. Each is three open files too, of which a process may often have
+/// no more than 1024.
+const OWN_MAX: usize = 128;
+
+/// What an actor does from its beginning to its end.
+type Life = Pin<Box<dyn Future<Output = ()>>>;
+/// Begins it, on the thread that it stays on.
+type Start = Box<dyn FnOnce(SyncCalls) -> Life + Send>;
+
+/// The threads of one process.
+pub(crate) struct LocalThreads {
+    env: Env,
+    shared: Mutex<Vec<mpsc::UnboundedSender<Start>>>,
+    next: AtomicUsize,
+    width: usize,
+    /// How many actors have one of their own.
+    own: Arc<AtomicUsize>,
+    /// While it is open, those go on.
+    open: Mutex<Option<watch::Sender<()>>>,
+}
+
+impl LocalThreads {
+    pub(crate) fn new(env: Env, width: usize) -> LocalThreads {
+        LocalThreads {
+            env,
+            shared: Mutex::default(),
+            next: AtomicUsize::new(0),
+            width: width.clamp(1, 4),
+            own: Arc::default(),
+            open: Mutex::new(Some(watch::Sender::new(()))),
+        }
+    }
+
+    /// Lets an actor live on one of the threads, or on one of its own.
+    pub(super) fn spawn(&self, own: bool, start: impl FnOnce(SyncCalls) -> Life + Send + 'static) {
+        let mut start: Start = Box::new(start);
+        if own {
+            match self.spawn_alone(start) {
+                Ok(()) => return,
+                Err(back) => start = back,
+            }
+        }
+        if let Some(world) = self.env.world() {
+            // What shares a thread shares the one that there is.
+            return world.spawn_local(move || start(SyncCalls::default()));
+        }
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.width;
+        let mut threads = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        while threads.len() <= at {
+            let (send, receive) = mpsc::unbounded_channel();
+            if let Err(error) = self.env.thread("actinic-local", move || run_shared(receive)) {
+                tracing::error!(%error, "no thread could be started for async actors");
+            }
+            threads.push(send);
+        }
+        // A thread that could not be started has dropped its receiver, and the actor ends with its start.
+        let _ = threads[at].send(start);
+    }
+
+    /// Gives the start back if there may be no further thread, or is none to be had.
+    fn spawn_alone(&self, start: Start) -> Result<(), Start> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(watch::Sender::subscribe);
+        let (Some(open), Some(own)) = (open, Own::take(&self.own)) else { return Err(start) };
+        let runtime = match self.env.world().map_or_else(|| runtime().map(Some), |_| Ok(None)) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::warn!(%error, "an actor shares its thread with others: no runtime could be made for it alone");
+                return Err(start);
+            }
+        };
+        // A thread that does not start drops its body.
+        let kept = Arc::new(Mutex::new(Some(start)));
+        let given = Arc::clone(&kept);
+        let take = |start: &Mutex<Option<Start>>| start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let started = self.env.thread("actinic-actor", move || {
+            let _own = own;
+            if let Some(start) = take(&given) {
+                run_alone(&Executor::new(runtime), start, open);
+            }
+        });
+        match started {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "an actor shares its thread with others: there is none for it alone");
+                take(&kept).map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// Lets the threads end.
+    pub(crate) fn close(&self) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Counts a thread of an actor's own, while it is there.
+struct Own(Arc<AtomicUsize>);
+
+impl Own {
+    fn take(count: &Arc<AtomicUsize>) -> Option<Own> {
+        let more = |count: usize| (count < OWN_MAX).then_some(count + 1);
+        count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Own(Arc::clone(count)))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // of a thread that a simulation does not start
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn run_shared(mut starts: mpsc::UnboundedReceiver<Start>) {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no runtime could be made for async actors");
+            return;
+        }
+    };
+    // It starts no thread, and nothing of it is left when the thread ends.
+    actix_rt::System::with_tokio_rt(|| runtime).block_on(async move {
+        while let Some(start) = starts.recv().await {
+            tokio::task::spawn_local(start(SyncCalls::default()));
+        }
+    });
+}
+
+/// What polls one actor on its thread.
+enum Executor {
+    Runtime(actix_rt::SystemRunner),
+    /// The runtime is the simulation's, and polled elsewhere: it brings the time, and the thread sleeps as its others do.
+    Simulated(LocalSet),
+}
+
+impl Executor {
+    /// On the thread that is to poll.
+    fn new(runtime: Option<tokio::runtime::Runtime>) -> Executor {
+        match runtime {
+            Some(runtime) => Executor::Runtime(actix_rt::System::with_tokio_rt(|| runtime)),
+            None => Executor::Simulated(LocalSet::new()),
+        }
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Executor::Runtime(system) => system.block_on(future),
+            Executor::Simulated(local) => {
+                let mut future = pin!(local.run_until(future));
+                op::block_on(poll_fn(|task| env::polls(|| future.as_mut().poll(task))), WaitsFor::Else)
+            }
+        }
+    }
+
+    /// Runs sync code, which may block, and may spawn.
+    fn run(&self, call: SyncCall) {
+        // The threads of a simulation know its runtime anyway.
+        let _known = match self {
+            Executor::Runtime(system) => Some(system.runtime().tokio_runtime().enter()),
+            Executor::Simulated(_) => None,
+        };
+        call();
+    }
+}
+
+/// One actor's thread: it leaves its runtime for each sync call, and comes back to it.
+fn run_alone(executor: &Executor, start: Start, mut open: watch::Receiver<()>) {
+    let outside = Rc::new(RefCell::new(None));
+    let calls = SyncCalls { outside: Some(Rc::clone(&outside)) };
+    let mut life = Box::pin(async move { start(calls).await });
+    let mut closed = Box::pin(async move { while open.changed().await.is_ok() {} });
+    loop {
+        let call: Option<SyncCall> = executor.block_on(poll_fn(|task| {
+            if life.as_mut().poll(task).is_ready() || closed.as_mut().poll(task).is_ready() {
+                return Poll::Ready(None);
+            }
+            outside.borrow_mut().take().map_or(Poll::Pending, |call| Poll::Ready(Some(call)))
+        }));
+        match call {
+            Some(call) => executor.run(call),
+            None => break,
+        }
+    }
+    // The user's destructors may want the runtime.
+    executor.block_on(async move { drop(life) });
+}
+
+type SyncCall = Box<dyn FnOnce()>;
+
+/// How the sync calls of an actor run on its thread.
+#[derive(Default)]
+pub(super) struct SyncCalls {
+    /// What is to run outside of the runtime of a thread that is the actor's own.
+    outside: Option<Rc<RefCell<Option<SyncCall>>>>,
+}
+
+impl SyncCalls {
+    /// If the thread is the actor's own, what is spawned on its runtime belongs to the actor's job, while the note lives.
+    pub(super) fn note_runtime(&self, host: &Host) -> Option<OwnRuntime> {
+        self.outside.as_ref().and_then(|_| scope::own_runtime(host))
+    }
+
+    /// Runs one, and gives what came of it. The actor's life alone awaits this, not what it has spawned.
+    pub(super) async fn run<R: 'static>(&self, call: impl FnOnce() -> R + 'static) -> R {
+        let Some(outside) = &self.outside else { return call() };
+        let done = Rc::new(Cell::new(None));
+        let tell = Rc::clone(&done);
+        *outside.borrow_mut() = Some(Box::new(move || tell.set(Some(call()))));
+        poll_fn(|_| done.take().map_or(Poll::Pending, Poll::Ready)).await
+    }
+}
