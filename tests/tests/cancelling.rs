@@ -149,6 +149,30 @@ here! {
     }
 }
 
+/// Sleeps for an hour, and notes when it is over.
+#[actinic::remote]
+fn oversleeps(began: &str, ended: &str) -> actinic::Result<()> {
+    count_up(began);
+    let slept = actinic::sleep(Duration::from_secs(3600)).blocking();
+    count_up(ended);
+    slept
+}
+
+modes! {
+    /// Who is cancelled waits for nothing any more, neither for a ref nor for time: its CPU is free when it has heard of it.
+    1 CPUs, async fn a_task_that_sleeps_is_woken_by_its_cancellation(cluster) {
+        let scratch = Scratch::new();
+        let (began, ended) = (scratch.file("began"), scratch.file("ended"));
+        let task = oversleeps::remote(&began, &ended);
+        until_counted(&began, 1).await;
+        actinic::cancel(&task).await?;
+        let error = actinic::get(&task).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+        until_counted(&ended, 1).await;
+        assert_eq!(echo::remote(1).await?, 1);
+    }
+}
+
 modes! {
     /// What waits for the only CPU has not begun: force ends it wherever it would have run, and it never does.
     1 CPUs, async fn what_waits_is_cancelled_by_force(cluster) {

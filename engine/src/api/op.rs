@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::api::error::{Error, Result};
+use crate::api::get::check_cancelled;
 use crate::env::{Parker, park};
 use crate::process::Process;
 use crate::wait::Countdown;
@@ -41,17 +42,26 @@ impl<T: Send + 'static> Op<T> {
         Op::new(std::future::ready(result))
     }
 
-    /// Waits on the calling thread.
+    /// Waits on the calling thread; a task or call that is cancelled meanwhile waits no longer.
     ///
     /// # Errors
     ///
-    /// Those of the operation, and `InvalidArgument` on a thread of an async runtime, which must not be blocked.
+    /// Those of the operation, `TaskCancelled` in a task that is cancelled, and `InvalidArgument` on a thread of an async runtime, which must not be blocked.
     pub fn blocking(self) -> Result<T> {
         check_may_block()?;
         if let Ok(owner) = crate::api::scope::owner() {
             check_is_simulated(&owner.process)?;
         }
-        block_on(self.future, self.waits_for)
+        let mut cancelled = None;
+        let done = drive(self.future, self.waits_for, || {
+            cancelled = check_cancelled().err();
+            cancelled.is_some()
+        });
+        match (done, cancelled) {
+            (Some(done), _) => done,
+            (None, Some(error)) => Err(error),
+            (None, None) => unreachable!("only a cancellation ends it without an outcome"),
+        }
     }
 }
 
@@ -95,19 +105,30 @@ impl Wake for ThreadWaker {
 }
 
 /// Runs a future on this thread; if it waits for a ref inside a remote call, the call lends its CPU meanwhile.
-pub(crate) fn block_on<F: Future + Unpin>(mut future: F, waits_for: WaitsFor) -> F::Output {
+pub(crate) fn block_on<F: Future + Unpin>(future: F, waits_for: WaitsFor) -> F::Output {
+    match drive(future, waits_for, || false) {
+        Some(done) => done,
+        None => unreachable!("nothing stops it"),
+    }
+}
+
+/// As [`block_on`], until `stop` says that it is enough.
+fn drive<F: Future + Unpin>(mut future: F, waits_for: WaitsFor, mut stop: impl FnMut() -> bool) -> Option<F::Output> {
     let wake = Arc::new(ThreadWaker { parker: Parker::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&wake));
     let mut cx = Context::from_waker(&waker);
     let mut blocked = None;
     loop {
         if let Poll::Ready(done) = Pin::new(&mut future).poll(&mut cx) {
-            return done;
+            return Some(done);
         }
         if blocked.is_none() {
             blocked = host::current().map(|current| current.block(waits_for));
         }
         while !wake.woken.swap(false, Ordering::AcqRel) {
+            if stop() {
+                return None;
+            }
             park(None);
         }
     }

@@ -66,7 +66,7 @@ async fn of_process(process: &Arc<Process>, left: &mut Vec<String>) {
             let holds: u32 = task.slots().map(crate::object::Slot::holds).sum();
             left.push(match &task.what {
                 What::Lifeline(actor) => format!("{holds} handles of actor {actor} live {at}"),
-                _ if !task.is_done() => format!("{} is not done {at}: {}", task.describe(), owner.explain(&task)),
+                _ if !task.is_done() => format!("{} is not done {at}: {}", task.describe(), task.explain()),
                 _ if holds > 0 => format!("{} has {holds} refs {at}", task.describe()),
                 _ => format!("{} is lent to other processes {at}", task.describe()),
             });

@@ -195,7 +195,8 @@ both! {
         let found = found?;
         assert_eq!(found, made);
         assert!(actinic::list_named_actors().await?.iter().any(|(_, name)| name == "early"));
-        let again = Counter::options().name("early").get_if_exists(true).remote(Counter::remote(7).wait_for(gate.path()));
+        let unused = Counter::remote(7).wait_for(gate.path());
+        let again = Counter::options().name("early").get_if_exists(true).remote(&unused);
         let taken = Counter::options().name("early").remote(9);
         assert!(matches!(taken.get().await.unwrap_err(), Error::InvalidArgument { .. }));
         let calls = [found.add(1), again.add(1), made.add(1)];
@@ -206,6 +207,8 @@ both! {
         sums.sort_unstable();
         assert_eq!(sums[2] - sums[0], 2, "one actor had all the calls");
         assert_eq!(again, made);
+        // It looks for the gate, which goes with the test.
+        assert_eq!(unused.await?, 7);
     }
 
     /// What `get_if_exists` was given for a constructor that is not called is let go of: the test's end looks for it.
