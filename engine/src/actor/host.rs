@@ -18,6 +18,7 @@ use crate::ids::TaskId;
 use crate::object::Resolved;
 use crate::program::{ActorEntry, ActorState, Constructor, Kept, SharedState};
 use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
+use crate::resources::Quantity;
 use crate::task::{Task, What};
 use crate::value::Value;
 use crate::worker::host::{Current, Host};
@@ -94,6 +95,9 @@ impl ActorHost {
         let pool = Arc::clone(&host.process.pool);
         // The host is this actor's alone.
         let _ = host.lease.set(lease);
+        if spec.hold.cpu() > Quantity::ZERO {
+            host.lending.holds_cpu();
+        }
         Arc::new(ActorHost {
             host,
             entry,

@@ -25,6 +25,7 @@ use crate::ids::TaskId;
 use crate::program::{ActorCell, ActorState, Constructor, LocalBoxFuture, MethodCall, Outcome};
 use crate::worker::host::{Current, Entered, Running, enter};
 use crate::worker::job::{Ended, Guarded, Job, discard, guarded, nanoseconds, owned_args};
+use crate::worker::lending::Turn;
 
 #[derive(Default)]
 pub(super) struct Shared {
@@ -328,6 +329,8 @@ impl Loop {
             return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
         }
         let current = Current { host: Arc::clone(&self.host.host), job: job.clone(), running: None };
+        // What runs here lends nothing, whatever the async calls beside it wait for.
+        let _turn = Turn::begin(&self.host.host);
         match job.input() {
             Ok((input, dependencies)) => {
                 enter(&current, || guarded(|| call(&mut TaskArgs::new(&input, &dependencies))))

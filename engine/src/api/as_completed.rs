@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -28,7 +27,6 @@ pub fn as_completed<L: WaitList>(refs: L) -> AsCompleted<L::Ref> {
 #[derive(Default)]
 struct Finished {
     order: Mutex<(std::collections::VecDeque<usize>, Option<Waker>)>,
-    parked: AtomicBool,
 }
 
 impl Finished {
@@ -106,13 +104,11 @@ impl<R: Ref + Unpin> AsCompleted<R> {
         }
         order.1 = Some(cx.waker().clone());
         drop(order);
-        if !self.shared.parked.swap(true, Ordering::AcqRel) {
-            host::with_current(|current| {
-                if let Some(current) = current {
-                    current.park();
-                }
-            });
-        }
+        host::with_current(|current| {
+            if let Some(current) = current {
+                current.park();
+            }
+        });
         Poll::Pending
     }
 }

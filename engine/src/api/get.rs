@@ -358,31 +358,27 @@ pub(crate) async fn resolved(object: &RawRef) {
 /// A future that ends when a countdown is down.
 pub(super) struct Down {
     countdown: Arc<Countdown>,
-    parked: bool,
 }
 
 impl Down {
     pub(super) fn new(countdown: Arc<Countdown>) -> Down {
-        Down { countdown, parked: false }
+        Down { countdown }
     }
 }
 
 impl Future for Down {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.countdown.poll(cx.waker()) {
             return Poll::Ready(());
         }
-        if !self.parked {
-            self.parked = true;
-            // An async task that waits for a ref holds no worker.
-            host::with_current(|current| {
-                if let Some(current) = current {
-                    current.park();
-                }
-            });
-        }
+        // An async task that waits for a ref holds no worker.
+        host::with_current(|current| {
+            if let Some(current) = current {
+                current.park();
+            }
+        });
         Poll::Pending
     }
 }

@@ -13,6 +13,7 @@ use crate::owner::Owner;
 use crate::process::Process;
 use crate::protocol::{LeaseId, ToRaylet};
 use crate::worker::job::Job;
+use crate::worker::lending::{Lending, Turn};
 use crate::worker::progress::Progress;
 use crate::worker::slot::TaskSlot;
 
@@ -31,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) slot: OnceLock<Weak<TaskSlot>>,
     /// Blocked calls of this worker: the raylet hears of the first and the last.
     pub(crate) blocked: AtomicU32,
+    /// What the async calls of an actor wait for.
+    pub(crate) lending: Lending,
     /// The threads of those calls: a cancellation wakes them.
     sleepers: Mutex<Vec<(TaskId, Parker)>>,
     pub(crate) dead: AtomicBool,
@@ -55,6 +58,7 @@ impl Host {
             lease: OnceLock::new(),
             slot: OnceLock::new(),
             blocked: AtomicU32::new(0),
+            lending: Lending::default(),
             sleepers: Mutex::default(),
             dead: AtomicBool::new(false),
             owner: OnceLock::new(),
@@ -163,12 +167,14 @@ pub(crate) fn enter<R>(current: &Current, body: impl FnOnce() -> R) -> R {
 /// A future whose every poll is part of a call, as is its end.
 pub(crate) struct Entered<F> {
     current: Current,
+    /// Of a call of an actor that holds CPU.
+    turn: Option<Turn>,
     future: Option<F>,
 }
 
 impl<F> Entered<F> {
     pub(crate) fn new(current: Current, future: F) -> Self {
-        Entered { current, future: Some(future) }
+        Entered { turn: Turn::begin(&current.host), current, future: Some(future) }
     }
 }
 
@@ -177,14 +183,22 @@ impl<F: Future + Unpin> Future for Entered<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        enter(&this.current, || {
+        if let Some(turn) = &mut this.turn {
+            turn.resume();
+        }
+        let polled = enter(&this.current, || {
             let Some(future) = &mut this.future else { return Poll::Pending };
             let polled = Pin::new(future).poll(cx);
             if polled.is_ready() {
                 this.future = None;
             }
             polled
-        })
+        });
+        match &mut this.turn {
+            Some(turn) if polled.is_pending() => turn.pause(),
+            _ => this.turn = None,
+        }
+        polled
     }
 }
 
@@ -264,9 +278,12 @@ impl Current {
         Blocked { host, lends, lease, id }
     }
 
-    /// An async call waits for a ref: the first time, it gives its CPU away for good; and its slot, unless it holds
-    /// what only its end gives back.
+    /// An async call waits for a ref, and will say so again if it still does when it is polled next. The first time, a task
+    /// gives its CPU away for good; and its slot, unless it holds what only its end gives back.
     pub(crate) fn park(&self) {
+        if self.host.lending.wait() {
+            return;
+        }
         let Some(running) = &self.running else { return };
         if running.parked.swap(true, Ordering::AcqRel) {
             return;

@@ -3,6 +3,7 @@
 pub(crate) mod entry;
 pub(crate) mod host;
 pub(crate) mod job;
+pub(crate) mod lending;
 pub(crate) mod pool;
 pub(crate) mod progress;
 pub(crate) mod remote;

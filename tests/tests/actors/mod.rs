@@ -43,6 +43,7 @@ mod concurrency;
 mod credit;
 mod failures;
 mod killed;
+mod lending;
 mod lifetime;
 mod made_later;
 mod mixed;
