@@ -158,6 +158,40 @@ fn oversleeps(began: &str, ended: &str) -> actinic::Result<()> {
     slept
 }
 
+/// Gets what nobody can read for now, and notes when it waits no longer.
+#[actinic::remote]
+fn gets(began: &str, ended: &str, refs: Vec<ObjectRef<Buffer>>) -> actinic::Result<usize> {
+    count_up(began);
+    let got = refs[0].blocking();
+    count_up(ended);
+    Ok(got?.len())
+}
+
+#[actinic::remote(resources = { "far": 1 })]
+fn far_bytes() -> Buffer {
+    Buffer::from(vec![1u8; 1_000_000])
+}
+
+/// A transfer that does not end is waited for no longer by a task that was cancelled.
+#[actinic::test(num_cpus = 2)]
+async fn a_task_that_fetches_is_woken_by_its_cancellation(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (began, ended) = (scratch.file("began"), scratch.file("ended"));
+    let node = cluster.add_node().num_cpus(1).resource("far", 1).await?;
+    let far = far_bytes::remote();
+    far.done().await?;
+    node.pause().await?;
+    let task = gets::options().scheduling(Scheduling::on(cluster.head().id())).remote(&began, &ended, [far.clone()]);
+    until_counted(&began, 1).await;
+    actinic::cancel(&task).await?;
+    until_counted(&ended, 1).await;
+    node.resume().await?;
+    let error = actinic::get(&task).timeout(SOON).await.unwrap_err();
+    assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+    drop((far, task));
+    cluster.idle().await
+}
+
 modes! {
     /// Who is cancelled waits for nothing any more, neither for a ref nor for time: its CPU is free when it has heard of it.
     1 CPUs, async fn a_task_that_sleeps_is_woken_by_its_cancellation(cluster) {

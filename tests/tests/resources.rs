@@ -402,7 +402,8 @@ async fn who_waits_for_an_actor_is_told_what_is_missing(cluster: TestCluster) ->
     told(&first, Duration::from_millis(1500)).await;
     // Of its kind all have been warned of; it is told all the same, as soon as the GCS knows of it.
     let second = Holder::options().resource("pin", 1).remote();
-    actinic::get(&Handle::ready(&second)).timeout(Duration::from_millis(300)).await.unwrap_err();
+    let waits = async || actinic::get(&Handle::ready(&second)).timeout(Duration::from_millis(1)).await.unwrap_err();
+    assert!(eventually(SOON, async || waits().await.to_string().contains("pin: 1")).await);
     told(&second, Duration::from_millis(1)).await;
     for actor in [first, second] {
         actinic::kill(&actor).await?;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::actor::begin::Constructed;
 use crate::actor::credit::Credit;
 use crate::actor::local::LocalActor;
+use crate::actor::turn::CallerKey;
 use crate::api::error::Result;
 use crate::ids::TaskId;
 use crate::object::Resolved;
@@ -36,6 +37,9 @@ pub(super) enum Ending {
 
 pub(super) struct Inbox {
     pub(super) calls: VecDeque<Job>,
+    /// Of an actor that keeps order: the callers that wait for an argument, and how many calls from the front on are theirs.
+    pub(super) held: Vec<Option<CallerKey>>,
+    pub(super) held_calls: usize,
     /// Calls from this process whose arguments lie elsewhere and are on their way.
     pub(super) fetching: BTreeSet<TaskId>,
     /// Threads that drain, or will.
@@ -108,6 +112,8 @@ impl ActorHost {
             creation: Mutex::new(Some(creation)),
             inbox: Mutex::new(Inbox {
                 calls: VecDeque::new(),
+                held: Vec::new(),
+                held_calls: 0,
                 fetching: BTreeSet::new(),
                 active: 0,
                 new: true,
@@ -277,7 +283,9 @@ impl ActorHost {
 
     /// A call's arguments have come: its turn may have too.
     pub(crate) fn poke(self: &Arc<Self>) {
-        self.wake(self.lock());
+        let mut inbox = self.lock();
+        inbox.look_anew();
+        self.wake(inbox);
     }
 
     /// Makes another thread drain, if one may.
@@ -389,6 +397,7 @@ impl ActorHost {
             self.host.dead.store(true, Ordering::Release);
             running.into_iter().chain(std::mem::take(&mut inbox.calls)).collect()
         };
+        self.host.wake_all();
         self.host.process.actor_ended(self);
         if let Mode::Local(local) = &*self.mode() {
             local.end();
@@ -440,6 +449,7 @@ impl ActorHost {
             let mut inbox = self.lock();
             let waited = inbox.calls.iter().position(|call| call.id() == id);
             let waited = waited.and_then(|at| inbox.calls.remove(at));
+            inbox.look_anew();
             let running = self.running();
             let runs = running.iter().find(|job| job.id() == id);
             if let Some(Job::Remote(job)) = runs {

@@ -6,11 +6,12 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -18,7 +19,7 @@ use tokio::sync::Notify;
 use crate::actor::begin::{CatchState, Constructed};
 use crate::actor::host::ActorHost;
 use crate::actor::threads::SyncCalls;
-use crate::actor::turn::ANSWERS_MAX;
+use crate::actor::turn::{ANSWERS_MAX, TURN, TURN_CALLS};
 use crate::api::error::Error;
 use crate::call::{OwnedTaskArgs, TaskArgs};
 use crate::ids::TaskId;
@@ -130,6 +131,7 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
     let this = Loop::new(host, shared);
     let _runtime = calls.note_runtime(&this.host.host);
     let width = this.width();
+    let mut turn = SyncTurn::default();
     loop {
         if this.host.dead.load(Ordering::Acquire) {
             break;
@@ -154,11 +156,14 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
                 if !this.room(width).await {
                     break;
                 }
-                let (active, future) = (Active::new(&this), this.begin(&cell, call, job));
-                tokio::task::spawn_local(async move {
-                    future.await;
-                    drop(active);
-                });
+                let (active, mut future) = (Active::new(&this), this.begin(&cell, call, job));
+                // It begins in its turn: before what comes behind it, which may need no future.
+                if poll_fn(|task| Poll::Ready(future.as_mut().poll(task))).await.is_pending() {
+                    tokio::task::spawn_local(async move {
+                        future.await;
+                        drop(active);
+                    });
+                }
             }
             MethodCall::AsyncMut(call) => {
                 if !this.room(1).await {
@@ -172,6 +177,9 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
                     break;
                 }
                 let began = this.now();
+                if turn.is_over(began) {
+                    tokio::task::yield_now().await;
+                }
                 let (on, cell, of) = (Rc::clone(&this), cell.clone(), job.clone());
                 let ended = calls.run(move || on.call_sync(&cell, method.call, &of)).await;
                 this.answer(job, ended, began);
@@ -185,6 +193,24 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
     // A thread of the actor's own ends with this: what was cancelled is dropped first, where its runtime is.
     while this.active() > 0 {
         this.ended.notified().await;
+    }
+}
+
+/// Sync calls in a row: then the async ones, which they keep from being polled, have theirs.
+#[derive(Default)]
+struct SyncTurn {
+    began: Duration,
+    calls: usize,
+}
+
+impl SyncTurn {
+    fn is_over(&mut self, now: Duration) -> bool {
+        let over = self.calls >= TURN_CALLS || (self.calls > 0 && now.saturating_sub(self.began) >= TURN);
+        if over || self.calls == 0 {
+            *self = SyncTurn { began: now, calls: 0 };
+        }
+        self.calls += 1;
+        over
     }
 }
 

@@ -3,10 +3,11 @@
 //! Each is an Actix system with its one arbiter, so that `actix::Actor`s live there too ([`super::actix`]). A process has
 //! a few that actors are dealt to. An actor that has sync methods beside its async ones has one of its own from its
 //! beginning to its end: what such a method does there, whether it waits, loops or hangs, stops this actor alone. The
-//! method runs outside of the thread's runtime, so that it may do what sync code may do anywhere, `.blocking()` included.
+//! method runs outside of the thread's runtime, so that it may do what sync code may do anywhere, `.blocking()` included; it
+//! may `tokio::spawn`, but not `spawn_local`.
 //!
 //! In a simulation such a thread is passed the baton as any thread of user code; what shares a thread shares the simulating
-//! one.
+//! one, and what is spawned is spawned there.
 //!
 //! - THREADS-1: a thread of an actor's own ends with the actor, and what was spawned there with it; nobody waits for it.
 //!   One that hangs in a sync method is left behind, as an executor thread is.
@@ -17,7 +18,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
@@ -46,6 +47,8 @@ pub(crate) struct LocalThreads {
     width: usize,
     /// How many actors have one of their own.
     own: Arc<AtomicUsize>,
+    /// Whether it was said that there may be no more of those.
+    said: AtomicBool,
     /// While it is open, those go on.
     open: Mutex<Option<watch::Sender<()>>>,
 }
@@ -58,6 +61,7 @@ impl LocalThreads {
             next: AtomicUsize::new(0),
             width: width.clamp(1, 4),
             own: Arc::default(),
+            said: AtomicBool::new(false),
             open: Mutex::new(Some(watch::Sender::new(()))),
         }
     }
@@ -66,6 +70,15 @@ impl LocalThreads {
     pub(super) fn spawn(&self, own: bool, start: impl FnOnce(SyncCalls) -> Life + Send + 'static) {
         let mut start: Start = Box::new(start);
         if own {
+            // Whoever is one too many shares, which is no fault, but may surprise.
+            if self.own.load(Ordering::Relaxed) >= OWN_MAX && !self.said.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    target: "actinic",
+                    "a process has {OWN_MAX} actors with sync methods beside async ones: those above that share threads, where \
+                     a sync method must not block; spread them over processes (`Isolation::Process`, on a started node), \
+                     or make all their methods async"
+                );
+            }
             match self.spawn_alone(start) {
                 Ok(()) => return,
                 Err(back) => start = back,
@@ -184,7 +197,10 @@ impl Executor {
             Executor::Runtime(system) => system.block_on(future),
             Executor::Simulated(local) => {
                 let mut future = pin!(local.run_until(future));
-                op::block_on(poll_fn(|task| env::polls(|| future.as_mut().poll(task))), WaitsFor::Else)
+                match op::block_on(poll_fn(|task| env::polls(|| future.as_mut().poll(task))), WaitsFor::Word) {
+                    Ok(done) => done,
+                    Err(_) => unreachable!("who waits for a word is not cancelled"),
+                }
             }
         }
     }

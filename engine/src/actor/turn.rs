@@ -19,8 +19,8 @@ use crate::worker::job::{Ended, Job, guarded, nanoseconds};
 use crate::worker::pool::Strand;
 use crate::worker::remote;
 /// A strand is drained for this long, or for this many calls, before others have their turn.
-const TURN: Duration = Duration::from_millis(1);
-const TURN_CALLS: usize = 256;
+pub(super) const TURN: Duration = Duration::from_millis(1);
+pub(super) const TURN_CALLS: usize = 256;
 /// So many calls are taken out of the inbox together, where none may overtake another: its lock is the callers' too.
 const TAKEN_CALLS: usize = 32;
 /// So many answers to another process are sent together at most.
@@ -227,32 +227,43 @@ impl Inbox {
             Job::Local { task, .. } => fetching.is_empty() || !fetching.contains(&task.id()),
             Job::Constructor(_) => true,
         };
-        match self.calls.front() {
-            Some(first) if ready(first) => self.calls.pop_front(),
-            Some(_) if !in_order => {
-                let at = self.calls.iter().position(ready)?;
-                self.calls.remove(at)
-            }
-            Some(_) => {
-                let mut held = Vec::new();
-                let at = self.calls.iter().position(|job| {
-                    let caller = caller(job);
-                    let its_turn = !held.contains(&caller);
-                    if its_turn && !ready(job) {
-                        held.push(caller);
-                        return false;
-                    }
-                    its_turn
-                })?;
-                self.calls.remove(at)
-            }
-            None => None,
+        if !in_order {
+            let at = self.calls.iter().position(ready)?;
+            return self.calls.remove(at);
         }
+        if self.calls.front().is_some_and(ready) {
+            let first = self.calls.pop_front();
+            self.look_anew();
+            return first;
+        }
+        let (held, from) = (&mut self.held, self.held_calls);
+        let at = self.calls.iter().skip(from).position(|job| {
+            let caller = caller(job);
+            if held.contains(&caller) {
+                return false;
+            }
+            let ready = ready(job);
+            if !ready {
+                held.push(caller);
+            }
+            ready
+        });
+        self.held_calls = at.map_or(self.calls.len(), |at| from + at);
+        self.calls.remove(at.map(|at| from + at)?)
+    }
+
+    /// What held calls up may be over.
+    pub(super) fn look_anew(&mut self) {
+        self.held.clear();
+        self.held_calls = 0;
     }
 }
 
+/// The owner of a call, and the task of this process that made it.
+pub(super) type CallerKey = (OwnerId, u64);
+
 /// Who made a call. Callers in another process are told apart by their owner only, so some wait that need not.
-fn caller(job: &Job) -> Option<(OwnerId, u64)> {
+fn caller(job: &Job) -> Option<CallerKey> {
     match job {
         Job::Local { task, .. } => match &task.what {
             What::Method(call) => Some((task.id().owner, call.caller.task)),

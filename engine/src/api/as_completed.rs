@@ -9,7 +9,7 @@ use crate::api::object_ref::Ref;
 use crate::api::op::{check_is_simulated, check_may_block};
 use crate::api::wait::WaitList;
 use crate::wait::Waiter;
-use crate::worker::host::{self, WaitsFor};
+use crate::worker::host::{self, Current, WaitsFor};
 
 /// The refs in the order in which they finish, each once.
 pub fn as_completed<L: WaitList>(refs: L) -> AsCompleted<L::Ref> {
@@ -84,7 +84,7 @@ impl<R: Ref + Unpin> AsCompleted<R> {
                     return next;
                 }
                 blocked = blocked.or_else(|| host::current().map(|current| current.block(WaitsFor::Ref)));
-                if host::with_current(|current| current.is_some_and(|current| current.job.is_cancelled())) {
+                if host::with_current(|current| current.is_some_and(Current::is_given_up)) {
                     return None;
                 }
                 crate::env::park(None);

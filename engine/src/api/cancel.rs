@@ -77,7 +77,7 @@ impl Cancel {
     /// `InvalidArgument` for what cannot be ended by force, and on a thread of an async runtime.
     pub fn blocking(self) -> Result<()> {
         check_may_block()?;
-        block_on(Box::pin(self.run()), WaitsFor::Else)
+        block_on(Box::pin(self.run()), WaitsFor::Word)?
     }
 }
 

@@ -524,7 +524,7 @@ pub fn sleep(time: Duration) -> Op<()> {
         Ok(owner) => owner,
         Err(error) => return Op::ready(Err(error)),
     };
-    Op::new(async move {
+    Op::of_event(async move {
         let (tell, hear) = tokio::sync::oneshot::channel();
         owner.process.spawn(async move {
             tokio::time::sleep(time).await;

@@ -160,7 +160,7 @@ impl Context {
 
     /// Whether the task was cancelled: long sync code looks now and then, and returns.
     pub fn is_cancelled(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| current.job.is_cancelled())
+        self.current.as_ref().is_some_and(Current::is_given_up)
     }
 
     /// Finishes when the task is cancelled; never in a driver.
@@ -168,7 +168,7 @@ impl Context {
         let current = self.current.clone();
         async move {
             loop {
-                if current.as_ref().is_some_and(|current| current.job.is_cancelled()) {
+                if current.as_ref().is_some_and(Current::is_given_up) {
                     return;
                 }
                 if crate::sleep(std::time::Duration::from_millis(5)).await.is_err() {

@@ -16,7 +16,7 @@ use crate::api::op::{block_on, check_is_simulated, check_may_block, wait_for};
 use crate::object::{RawRef, Resolved, State, Target};
 use crate::value::{self, Value};
 use crate::wait::{Countdown, Waiter};
-use crate::worker::host::{self, WaitsFor};
+use crate::worker::host::{self, Current, WaitsFor};
 
 /// One ref, or several of them, whose values `get` returns.
 #[diagnostic::on_unimplemented(
@@ -197,7 +197,7 @@ impl<V: Send + 'static> Get<V> {
         }
         let values = match take_values(&refs, self.timeout)? {
             Some(values) => values,
-            None => block_on(Box::pin(fetch_values(refs.clone(), bound)), WaitsFor::Ref)?,
+            None => block_on(Box::pin(fetch_values(refs.clone(), bound)), WaitsFor::Ref)??,
         };
         read(self.read, refs, lengths, values)
     }
@@ -215,7 +215,7 @@ fn read<V>(
 
 /// A blocking get is a cancellation point.
 pub(super) fn check_cancelled() -> Result<()> {
-    let cancelled = host::with_current(|current| current.is_some_and(|current| current.job.is_cancelled()));
+    let cancelled = host::with_current(|current| current.is_some_and(Current::is_given_up));
     if cancelled { Err(Error::task_cancelled("the task that waits here was cancelled")) } else { Ok(()) }
 }
 
@@ -495,7 +495,7 @@ pub(crate) fn get_blocking<T: DeserializeOwned + Send + 'static>(
         Some(Resolved::Error(error)) => Err(error),
         Some(Resolved::Stored(stored)) => {
             let raw = object.clone();
-            let value = block_on(Box::pin(async move { fetch_on_system(&raw, stored, bound).await }), WaitsFor::Ref)?;
+            let value = block_on(Box::pin(async move { fetch_on_system(&raw, stored, bound).await }), WaitsFor::Ref)??;
             decode(object, &value)
         }
         None => Err(late(object, timeout)),

@@ -66,7 +66,7 @@ impl<A: Actor> Handle<A> {
     /// Finishes when the actor is dead for good, with the cause.
     pub fn closed(this: &Self) -> Op<DeathCause> {
         let client = Arc::clone(this.raw.client());
-        Op::new(async move {
+        Op::of_event(async move {
             let (tell, hear) = tokio::sync::oneshot::channel();
             client.on_closed(Box::new(move |error| drop(tell.send(error))));
             let error = hear.await.map_err(|_| Error::connection("the cluster was shut down"))?;

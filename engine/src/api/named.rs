@@ -180,7 +180,11 @@ impl ListNamedActors {
 
     /// Whether to look in all namespaces; default false.
     pub fn all_namespaces(self, all: bool) -> Self {
-        ListNamedActors { which: if all { Which::All } else { Which::OfJob } }
+        match (all, self.which) {
+            (true, _) => ListNamedActors { which: Which::All },
+            (false, Which::All) => ListNamedActors { which: Which::OfJob },
+            (false, which) => ListNamedActors { which },
+        }
     }
 
     fn op(self) -> Op<Vec<(String, String)>> {

@@ -13,7 +13,7 @@ use crate::api::get::check_cancelled;
 use crate::env::{Parker, park};
 use crate::process::Process;
 use crate::wait::Countdown;
-use crate::worker::host::{self, WaitsFor};
+use crate::worker::host::{self, Current, WaitsFor};
 
 /// An operation of Actinic that has been described and not begun: await it, or call [`Op::blocking`].
 #[must_use = "an operation does nothing until it is awaited, or `.blocking()` is called"]
@@ -30,7 +30,7 @@ impl<T> fmt::Debug for Op<T> {
 
 impl<T: Send + 'static> Op<T> {
     pub(crate) fn new(future: impl Future<Output = Result<T>> + Send + 'static) -> Op<T> {
-        Op { future: Box::pin(future), waits_for: WaitsFor::Else }
+        Op { future: Box::pin(future), waits_for: WaitsFor::Word }
     }
 
     /// An operation that waits for refs.
@@ -38,11 +38,17 @@ impl<T: Send + 'static> Op<T> {
         Op { waits_for: WaitsFor::Ref, ..Op::new(future) }
     }
 
+    /// An operation that waits for something that may never happen.
+    pub(crate) fn of_event(future: impl Future<Output = Result<T>> + Send + 'static) -> Op<T> {
+        Op { waits_for: WaitsFor::Event, ..Op::new(future) }
+    }
+
     pub(crate) fn ready(result: Result<T>) -> Op<T> {
         Op::new(std::future::ready(result))
     }
 
-    /// Waits on the calling thread; a task or call that is cancelled meanwhile waits no longer.
+    /// Waits on the calling thread. A task or call that is cancelled waits for no ref, time or end of an actor any longer; what it
+    /// asks of the cluster is answered.
     ///
     /// # Errors
     ///
@@ -52,16 +58,7 @@ impl<T: Send + 'static> Op<T> {
         if let Ok(owner) = crate::api::scope::owner() {
             check_is_simulated(&owner.process)?;
         }
-        let mut cancelled = None;
-        let done = drive(self.future, self.waits_for, || {
-            cancelled = check_cancelled().err();
-            cancelled.is_some()
-        });
-        match (done, cancelled) {
-            (Some(done), _) => done,
-            (None, Some(error)) => Err(error),
-            (None, None) => unreachable!("only a cancellation ends it without an outcome"),
-        }
+        block_on(self.future, self.waits_for)?
     }
 }
 
@@ -105,29 +102,25 @@ impl Wake for ThreadWaker {
 }
 
 /// Runs a future on this thread; if it waits for a ref inside a remote call, the call lends its CPU meanwhile.
-pub(crate) fn block_on<F: Future + Unpin>(future: F, waits_for: WaitsFor) -> F::Output {
-    match drive(future, waits_for, || false) {
-        Some(done) => done,
-        None => unreachable!("nothing stops it"),
-    }
-}
-
-/// As [`block_on`], until `stop` says that it is enough.
-fn drive<F: Future + Unpin>(mut future: F, waits_for: WaitsFor, mut stop: impl FnMut() -> bool) -> Option<F::Output> {
+///
+/// # Errors
+///
+/// `TaskCancelled` if the call that waits was cancelled, unless it waits for a word only.
+pub(crate) fn block_on<F: Future + Unpin>(mut future: F, waits_for: WaitsFor) -> Result<F::Output> {
     let wake = Arc::new(ThreadWaker { parker: Parker::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&wake));
     let mut cx = Context::from_waker(&waker);
     let mut blocked = None;
     loop {
         if let Poll::Ready(done) = Pin::new(&mut future).poll(&mut cx) {
-            return Some(done);
+            return Ok(done);
         }
         if blocked.is_none() {
             blocked = host::current().map(|current| current.block(waits_for));
         }
         while !wake.woken.swap(false, Ordering::AcqRel) {
-            if stop() {
-                return None;
+            if waits_for != WaitsFor::Word {
+                check_cancelled()?;
             }
             park(None);
         }
@@ -142,7 +135,7 @@ pub(crate) fn wait_for(countdown: &Countdown, at_most: Option<Duration>, now: im
     }
     let until = at_most.map(|time| now().saturating_add(time));
     let _blocked = host::current().map(|current| current.block(WaitsFor::Ref));
-    let cancelled = || host::with_current(|current| current.is_some_and(|current| current.job.is_cancelled()));
+    let cancelled = || host::with_current(|current| current.is_some_and(Current::is_given_up));
     while !countdown.is_done() && !cancelled() {
         let left = until.map(|until| until.saturating_sub(now()));
         if left == Some(Duration::ZERO) {

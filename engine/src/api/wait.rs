@@ -230,7 +230,7 @@ impl<R: Ref> Wait<R> {
             if away.is_empty() {
                 break;
             }
-            brought = block_on(Box::pin(bring(away, bound, brought)), WaitsFor::Ref);
+            brought = block_on(Box::pin(bring(away, bound, brought)), WaitsFor::Ref)?;
         }
         check_cancelled()?;
         Ok(self.split(&brought))

@@ -438,7 +438,7 @@ impl Driver {
     /// `Connection` if the head has ended, and `InvalidArgument` on a thread of an async runtime.
     pub fn blocking(self) -> Result<Cluster> {
         check_may_block()?;
-        block_on(Box::pin(self.connect()), WaitsFor::Else)
+        block_on(Box::pin(self.connect()), WaitsFor::Word)?
     }
 
     async fn connect(self) -> Result<Cluster> {

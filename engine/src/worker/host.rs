@@ -86,6 +86,13 @@ impl Host {
         }
     }
 
+    /// The worker has ended: whoever waits on a thread of it looks again.
+    pub(crate) fn wake_all(&self) {
+        for (_, parker) in self.sleepers().iter() {
+            parker.unpark();
+        }
+    }
+
     pub(crate) fn owner_if_any(&self) -> Option<&Arc<Owner>> {
         self.owner.get()
     }
@@ -213,10 +220,12 @@ impl<F> Drop for Entered<F> {
 /// What a call waits for on its thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
-    /// A ref: its CPU is lent meanwhile, for what it waits for may need it.
+    /// A ref: its CPU is lent meanwhile, for what it waits for may need it. A cancellation ends the wait.
     Ref,
-    /// Time, or a word of the cluster: it keeps its CPU.
-    Else,
+    /// Time, or the end of an actor: it keeps its CPU. A cancellation ends the wait.
+    Event,
+    /// A word of the cluster, which comes soon: it keeps its CPU, and who is cancelled may still ask, to clean up.
+    Word,
 }
 
 /// While it lives, the call waits on this thread.
@@ -252,6 +261,11 @@ impl Current {
         let (lease, progress) = (job.lease?, self.host.process.progress.get()?);
         progress.begin(lease.number, job.id.seq);
         Some(progress)
+    }
+
+    /// Whether the call is to wait for nothing any more: it was cancelled, or its actor has ended.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.job.is_cancelled() || self.host.dead.load(Ordering::Acquire)
     }
 
     fn lease(&self) -> Option<LeaseId> {

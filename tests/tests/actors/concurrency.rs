@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::support::{Scratch, count_up, hold, open_gate, until_counted};
 
 /// An async actor that knows how many of its calls overlap.
 #[derive(Default)]
@@ -289,9 +290,13 @@ async fn an_argument_on_its_way_blocks_later_calls_of_its_caller_only(cluster: T
     far.done().await?;
     let weigher = Weigher::options().scheduling(Scheduling::on(cluster.head().id())).remote();
     assert_eq!(weigher.weigh(Buffer::from(vec![1u8; 10])).await?, 10);
+    let (scratch, here) = (Scratch::new(), Scheduling::on(cluster.head().id()));
+    let (began, gate) = (scratch.file("began"), scratch.file("gate"));
+    let others = weigh_in_task::options().scheduling(here).remote(&began, &gate, &weigher, 5);
+    until_counted(&began, 1).await;
     node.pause().await?;
     let (first, second) = (weigher.weigh(&far), weigher.weigh(Buffer::from(vec![1u8; 3])));
-    let others = weigh_in_task::options().scheduling(Scheduling::on(cluster.head().id())).remote(&weigher, 5);
+    open_gate(&gate);
     assert_eq!(actinic::get(&others).timeout(Duration::from_secs(3)).await?, 15);
     assert!(actinic::get(&second).timeout(Duration::from_millis(100)).await.is_err(), "it overtook");
     node.resume().await?;
@@ -318,7 +323,9 @@ impl Weigher {
 }
 
 #[actinic::remote]
-fn weigh_in_task(weigher: Handle<Weigher>, size: usize) -> actinic::Result<usize> {
+fn weigh_in_task(began: &str, gate: &str, weigher: Handle<Weigher>, size: usize) -> actinic::Result<usize> {
+    count_up(began);
+    hold(gate);
     weigher.weigh(Buffer::from(vec![1u8; size])).blocking()
 }
 

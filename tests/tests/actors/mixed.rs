@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actinic::testing::{TestOptions, run_test};
 
 use super::*;
-use crate::support::{Scratch, count_up, until_counted};
+use crate::support::{Scratch, count_up, held, open_gate, until_counted};
 
 /// Others wait for what it is told.
 #[derive(Default)]
@@ -116,6 +116,83 @@ async fn answer(signals: &[Handle<Signal>]) -> actinic::Result<()> {
     let answers = actinic::get(&calls).timeout(SOON).await?;
     assert!(answers.iter().all(|answer| *answer == 1));
     Ok(())
+}
+
+/// Waits for a ref on its thread, and notes when it waits no longer.
+pub struct Patient;
+
+#[actinic::remote(num_cpus = 0)]
+impl Patient {
+    pub fn new() -> Self {
+        Patient
+    }
+
+    pub fn waits(&mut self, started: &str, ended: &str, refs: Vec<ObjectRef<i64>>) -> actinic::Result<i64> {
+        count_up(started);
+        let got = actinic::get(&refs).blocking();
+        count_up(ended);
+        Ok(got?.into_iter().sum())
+    }
+}
+
+/// The same, with an async method beside it.
+pub struct PatientToo;
+
+#[actinic::remote(num_cpus = 0)]
+impl PatientToo {
+    pub fn new() -> Self {
+        PatientToo
+    }
+
+    pub async fn unused(&self) {}
+
+    pub fn waits(&mut self, started: &str, ended: &str, refs: Vec<ObjectRef<i64>>) -> actinic::Result<i64> {
+        Patient.waits(started, ended, refs)
+    }
+}
+
+modes! {
+    /// An async call has begun before the sync one behind it runs.
+    2 CPUs, async fn a_sync_call_does_not_overtake_an_async_one(cluster) {
+        let signal = Signal::remote();
+        for round in 0..100 {
+            let (waits, sent) = (signal.wait(None), signal.send());
+            assert_eq!(actinic::get(&(waits, sent)).timeout(SOON).await?, (0, 0), "{round}");
+        }
+    }
+
+    /// Sync calls without an end leave room for the async ones.
+    2 CPUs, async fn async_calls_go_on_beside_a_stream_of_sync_ones(cluster) {
+        let signal = Signal::remote();
+        let mut stream: std::collections::VecDeque<_> = (0..1000).map(|_| signal.send()).collect();
+        let waits = signal.wait(None);
+        let mut rounds = 0;
+        while actinic::get(&waits).timeout(Duration::ZERO).await.is_err() {
+            rounds += 1;
+            assert!(rounds < 100_000, "an async call starves");
+            stream.push_back(signal.send());
+            stream.pop_front().unwrap().await?;
+        }
+    }
+}
+
+/// What a killed actor's method waits for on its thread, it waits for no longer.
+#[actinic::test(num_cpus = 2)]
+async fn a_kill_wakes_a_method_that_waits(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let (started, ended) = (scratch.file("started"), scratch.file("ended"));
+    let held = held::remote(&running, &gate, 1);
+    let (plain, mixed) = (Patient::remote(), PatientToo::remote());
+    let waits = [plain.waits(&started, &ended, vec![held.clone()]), mixed.waits(&started, &ended, vec![held.clone()])];
+    until_counted(&started, 2).await;
+    actinic::kill(&plain).await?;
+    actinic::kill(&mixed).await?;
+    until_counted(&ended, 2).await;
+    open_gate(&gate);
+    assert_eq!(held.await?, 1);
+    drop((plain, mixed, waits));
+    cluster.idle().await
 }
 
 both! {

@@ -15,8 +15,9 @@ use crate::resources::ResourceSet;
 
 /// A request that others can pass reserves when it was not served for so long.
 const RESERVE_AFTER: Duration = Duration::from_millis(250);
-/// What was dealt to a node in turn stays there so long before a node with room may have it.
-const SPREAD_PATIENCE: Duration = Duration::from_millis(250);
+/// What was dealt to a node in turn stays there so long before a node with room may have it: long enough for a busy machine,
+/// on which nothing ends for a while, and shorter than [`RESERVE_AFTER`].
+const SPREAD_PATIENCE: Duration = Duration::from_millis(200);
 /// How long to wait for word of a node that was asked for: the user may know of it before this node does.
 const UNKNOWN_NODE_FOR: Duration = Duration::from_millis(100);
 /// The wait for the first lease of a class above the node's capacity; doubled for each further one.

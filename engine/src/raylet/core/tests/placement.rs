@@ -195,7 +195,7 @@ fn a_dealt_part_that_gets_nothing_goes_to_whoever_has_room() {
     let mut bench = Bench::new(cpus(1));
     bench.ask(ask(owner(2), 1, 1));
     bench.ask(LeaseRequest { scheduling: Scheduling::Spread, spilled: 1, ..ask(owner(1), 1, 3) });
-    bench.pass(ms(200));
+    bench.pass(ms(150));
     bench.peer(2, cpus(2));
     assert_eq!(bench.spills(), []);
     bench.pass(ms(60));
