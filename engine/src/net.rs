@@ -435,7 +435,7 @@ impl Ear {
             let (process, peer) = (Arc::clone(&self.process), from.clone());
             self.process.spawn(async move {
                 let kept = match pull(&peer, keep.object).await {
-                    Ok(value) => process.charge(value.size()).map(|()| {
+                    Ok(value) => process.charge_patiently(value.size()).await.map(|()| {
                         process.store.insert(keep.object, value);
                         process.address()
                     }),

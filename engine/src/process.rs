@@ -26,7 +26,7 @@ use crate::events::Recording;
 use crate::gcs::GcsLink;
 use crate::ids::{ActorId, JobId, ObjectId, TaskId};
 use crate::object::{Borrowed, RawRef};
-use crate::object_manager::Store;
+use crate::object_manager::store::Store;
 use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
 use crate::protocol::{ActorRun, ToOwner};

@@ -87,19 +87,6 @@ fn exits() -> i64 {
     std::process::exit(0)
 }
 
-pub struct Maker;
-
-#[actinic::remote]
-impl Maker {
-    pub fn new() -> Self {
-        Maker
-    }
-
-    pub fn make(&mut self, size: usize) -> Buffer {
-        Buffer::from(vec![7u8; size])
-    }
-}
-
 modes! {
     /// FAI-01: a task that always ends its worker runs once and three times more, or as often as it was told.
     2 CPUs, async fn a_crashing_task_runs_as_often_as_it_may(cluster) {
@@ -346,51 +333,6 @@ async fn a_clean_exit_inside_a_task_is_a_crash(cluster: TestCluster) -> actinic:
     assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
     assert_eq!(echo::remote(1).await?, 1);
     cluster.idle().await
-}
-
-/// FAI-12: what the object store has no room for is an error of who makes it, and harms nobody.
-async fn what_does_not_fit_is_an_error(cluster: &TestCluster) -> actinic::Result<()> {
-    let maker = Maker::remote();
-    let mut kept = Vec::new();
-    let mut full = 0;
-    let ten = Buffer::from(vec![1u8; 10_000_000]);
-    for _ in 0..20 {
-        match actinic::put(&ten).await {
-            Ok(object) => kept.push(object),
-            Err(error) => {
-                assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
-                let (text, node) = (error.to_string(), format!("on node {}", cluster.head().id()));
-                assert!(text.contains(&node) && text.contains("object_store_memory"), "{text}");
-                full += 1;
-            }
-        }
-    }
-    assert!((9..=10).contains(&kept.len()) && full == 20 - kept.len(), "{} were kept", kept.len());
-    let error = maker.make(101_000_000).await.unwrap_err();
-    assert!(matches!(error.root_cause(), Error::ObjectStoreFull { .. }), "{error:?}");
-    let text = error.to_string();
-    assert!(text.contains("make") && text.contains("on node "), "it names who made it, and where: {text}");
-    let error = actinic::put(&Buffer::from(vec![1u8; 101_000_000])).await.unwrap_err();
-    assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
-    assert_eq!(maker.make(10).await?.len(), 10, "the actor lives on");
-    for object in &kept {
-        assert_eq!(actinic::get(object).await?, ten);
-    }
-    // What is dropped makes room.
-    kept.clear();
-    assert!(eventually(SOON, async || actinic::put(&Buffer::from(vec![1u8; 90_000_000])).await.is_ok()).await);
-    drop(maker);
-    cluster.idle().await
-}
-
-#[actinic::test(num_cpus = 2, object_store_memory = 100_000_000)]
-async fn what_does_not_fit_is_an_error_on_threads(cluster: TestCluster) -> actinic::Result<()> {
-    what_does_not_fit_is_an_error(&cluster).await
-}
-
-#[actinic::test(num_cpus = 2, object_store_memory = 100_000_000, workers = "processes")]
-async fn what_does_not_fit_is_an_error_on_processes(cluster: TestCluster) -> actinic::Result<()> {
-    what_does_not_fit_is_an_error(&cluster).await
 }
 
 /// Crashes if it is to; counts its runs.

@@ -30,6 +30,7 @@ mod resources;
 mod returns;
 mod scheduling;
 mod simulation;
+mod store;
 mod urgent;
 mod values;
 mod waiting;

@@ -1,6 +1,7 @@
 //! `put`: a value becomes an object.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -8,9 +9,13 @@ use crate::api::error::{Error, Result};
 use crate::api::object_ref::ObjectRef;
 use crate::api::op::Op;
 use crate::api::scope;
+use crate::call::INLINE_LIMIT;
 use crate::value::{self, Value};
 
 /// Stores a value; the ref to it may be passed to any number of calls.
+///
+/// If a large value finds no room in the object store of this node, the node's other processes are asked to let go what
+/// they can do without, and the operation waits for that, a fifth of a second at most.
 ///
 /// # Errors
 ///
@@ -27,13 +32,31 @@ pub fn put<T: Put + ?Sized>(value: &T) -> Op<ObjectRef<T::Stored>>
 where
     T::Stored: 'static,
 {
-    Op::ready(put_now(value))
-}
-
-fn put_now<T: Put + ?Sized>(value: &T) -> Result<ObjectRef<T::Stored>> {
-    let owner = scope::owner()?;
-    let value = value.encode_stored()?;
-    owner.put(value.into()).map(ObjectRef::new)
+    let encoded = scope::owner().and_then(|owner| Ok((owner, Value::from(value.encode_stored()?))));
+    let (owner, value) = match encoded {
+        Ok(encoded) => encoded,
+        Err(error) => return Op::ready(Err(error)),
+    };
+    if value.size() <= INLINE_LIMIT {
+        return Op::ready(owner.put(value).map(ObjectRef::new));
+    }
+    match owner.put(value.clone()) {
+        Err(error @ Error::ObjectStoreFull { .. }) => Op::new(async move {
+            // Other processes of the node have been asked for room, and may take a moment. The thread that waits here may
+            // have no clock of its own.
+            let (tell, hear) = tokio::sync::oneshot::channel();
+            let (process, size) = (Arc::clone(&owner.process), value.size());
+            owner.process.spawn(async move {
+                // Who waits may have given up.
+                let _ = tell.send(process.has_room_soon(size).await);
+            });
+            match hear.await {
+                Ok(true) => owner.put(value).map(ObjectRef::new),
+                _ => Err(error),
+            }
+        }),
+        put => Op::ready(put.map(ObjectRef::new)),
+    }
 }
 
 /// What may be put: a value, a `str` as a `String`, a slice as a `Vec`.

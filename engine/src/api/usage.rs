@@ -62,7 +62,9 @@ impl Cluster {
             }
             usage.owned = process.owners().iter().map(|owner| owner.load().0).sum();
             (usage.lent, usage.borrowed) = process.counts_left();
-            usage.stored += process.store.used();
+            if !process.store.is_shared() || is_node(&process) {
+                usage.stored += process.store.used();
+            }
             Ok(usage)
         })
     }

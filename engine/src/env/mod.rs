@@ -10,6 +10,7 @@
 
 pub(crate) mod files;
 mod machine;
+pub(crate) mod shared;
 pub(crate) mod sim;
 
 use std::cell::Cell;

@@ -1,14 +1,12 @@
-//! Objects above the inline limit: the store of a process, and how a copy comes from elsewhere.
+//! Objects above the inline limit: what a process keeps of them, and how a copy comes from elsewhere.
 //!
-//! The store keeps values on the heap, behind the interface that shared memory will take. What a process owns itself
-//! lies in its owners' slots and is only counted here; what it keeps for others lies in the store's map. A copy moves
-//! when somebody needs it, by a bulk stream, once however many ask.
+//! A copy moves when somebody needs it, by a bulk stream, once however many ask.
 
+pub(crate) mod budget;
 pub(crate) mod lost;
+pub(crate) mod store;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,7 +14,6 @@ use bytes::{Bytes, BytesMut};
 use actinic_transport::{BulkAnswer, BulkError, BulkHandler, Peer, ProcessId};
 
 use crate::api::error::{Error, Result};
-use crate::call::INLINE_LIMIT;
 use crate::ids::ObjectId;
 use crate::object::{Resolved, Stored};
 use crate::process::Process;
@@ -25,172 +22,66 @@ use crate::protocol::{LeaseId, OwnerMessage, ToOwner, ToRaylet};
 use crate::testing::Message as Lost;
 use crate::value::{Blob, Extras, Value};
 
-#[derive(Default)]
-struct Kept {
-    /// Primary copies of objects that others own.
-    primary: BTreeMap<ObjectId, Value>,
-    /// Copies fetched for a reader here.
-    copies: BTreeMap<ObjectId, Value>,
-    /// Values on their way into the node's store.
-    offered: BTreeMap<ObjectId, Value>,
-    /// Fetches under way, and who waits for each.
-    fetching: BTreeMap<ObjectId, Vec<tokio::sync::oneshot::Sender<Result<Value>>>>,
-}
-
-/// One process's share of its node's store.
-pub(crate) struct Store {
-    capacity: u64,
-    used: AtomicU64,
-    kept: Mutex<Kept>,
-}
-
-impl Store {
-    pub(crate) fn new(capacity: u64) -> Store {
-        Store { capacity, used: AtomicU64::new(0), kept: Mutex::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        // Plain data under the lock.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    pub(crate) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// Counts a value that is about to be kept; small ones are not counted.
-    ///
-    /// # Errors
-    ///
-    /// `ObjectStoreFull` if it does not fit.
-    pub(crate) fn charge(&self, size: usize) -> Result<()> {
-        if size <= INLINE_LIMIT {
-            return Ok(());
-        }
-        let size = size as u64;
-        let take = |used: u64| (used + size <= self.capacity).then_some(used + size);
-        loop {
-            let Err(used) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) else { return Ok(()) };
-            if self.evict_one() {
-                continue;
-            }
-            return Err(Error::object_store_full(format!(
-                "an object of {size} bytes does not fit: {used} of {} bytes of the object store are in use",
-                self.capacity
-            ))
-            .remedy("drop refs that are not needed any more, or raise `object_store_memory`"));
-        }
-    }
-
-    /// Drops a copy of what lies elsewhere too; `false` if there is none. Readers keep what they read.
-    fn evict_one(&self) -> bool {
-        let gone = {
-            let mut kept = self.lock();
-            let any = kept.copies.keys().next().copied();
-            any.and_then(|any| kept.copies.remove(&any))
-        };
-        if let Some(value) = &gone {
-            self.discharge(value.size());
-        }
-        gone.is_some()
-    }
-
-    /// Counts a value that is no longer kept.
-    pub(crate) fn discharge(&self, size: usize) {
-        if size > INLINE_LIMIT {
-            let less = |used: u64| Some(used.saturating_sub(size as u64));
-            // The closure never refuses.
-            let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-        }
-    }
-
-    /// Keeps a primary copy of somebody else's object, which is counted already.
-    pub(crate) fn insert(&self, object: ObjectId, value: Value) {
-        let before = self.lock().primary.insert(object, value);
-        if let Some(before) = before {
-            self.discharge(before.size());
-        }
-    }
-
-    pub(crate) fn offer(&self, object: ObjectId, value: Value) {
-        self.lock().offered.insert(object, value);
-    }
-
-    pub(crate) fn withdraw(&self, object: &ObjectId) {
-        let gone = self.lock().offered.remove(object);
-        drop(gone);
-    }
-
-    pub(crate) fn has(&self, object: &ObjectId) -> bool {
-        let kept = self.lock();
-        kept.primary.contains_key(object) || kept.copies.contains_key(object)
-    }
-
-    pub(crate) fn get(&self, object: &ObjectId) -> Option<Value> {
-        let kept = self.lock();
-        kept.primary.get(object).or_else(|| kept.copies.get(object)).or_else(|| kept.offered.get(object)).cloned()
-    }
-
-    /// As [`Store::get`], for a reader: bytes that were fetched come without the refs that their owner handed over.
-    pub(crate) fn get_with_refs(&self, object: &ObjectId, stored: &Stored) -> Option<Value> {
-        self.get(object).map(|value| with_refs(value, stored))
-    }
-
-    /// The object was freed by its owner.
-    pub(crate) fn remove(&self, object: &ObjectId) {
-        let gone: Vec<Value> = {
-            let mut kept = self.lock();
-            [kept.primary.remove(object), kept.copies.remove(object)].into_iter().flatten().collect()
-        };
-        for value in gone {
-            self.discharge(value.size());
-        }
-    }
-
-    /// A fetched copy is needed no more.
-    pub(crate) fn drop_copy(&self, object: &ObjectId) {
-        let gone = self.lock().copies.remove(object);
-        if let Some(value) = gone {
-            self.discharge(value.size());
-        }
-    }
-
-    /// Every object kept here, copies included.
-    pub(crate) fn all_objects(&self) -> Vec<ObjectId> {
-        let kept = self.lock();
-        kept.primary.keys().chain(kept.copies.keys()).copied().collect()
-    }
-
-    /// Loses every object kept for others, as a crash of the node would.
-    pub(crate) fn lose_all(&self) {
-        let gone: Vec<Value> = {
-            let mut kept = self.lock();
-            let primary = std::mem::take(&mut kept.primary);
-            primary.into_values().chain(std::mem::take(&mut kept.copies).into_values()).collect()
-        };
-        for value in gone {
-            self.discharge(value.size());
-        }
-    }
-}
+/// How long a value waits for what other processes of its node can do without.
+const ROOM_WAIT: Duration = Duration::from_millis(200);
+const ROOM_AGAIN: Duration = Duration::from_millis(2);
 
 impl Process {
     /// Counts a value in the store; what stays there for lineage's sake only goes first.
     ///
     /// # Errors
     ///
-    /// `ObjectStoreFull` if it does not fit then either.
+    /// `ObjectStoreFull` if it does not fit then either. Other processes of the node are asked to let go what they can do
+    /// without, which helps whoever comes later.
     pub(crate) fn charge(&self, size: usize) -> Result<()> {
+        let charged = self.charge_alone(size);
+        if charged.is_err() && self.store.mine() < self.store.used() {
+            self.tell_raylet(self.id.node, ToRaylet::StoreFull);
+        }
+        charged
+    }
+
+    /// As [`Process::charge`]; waits a little for what others let go.
+    pub(crate) async fn charge_patiently(&self, size: usize) -> Result<()> {
+        let charged = self.charge(size);
+        if charged.is_ok() || !self.has_room_soon(size).await {
+            return charged;
+        }
+        self.charge_alone(size)
+    }
+
+    /// Whether there is room for so much, or comes while what others let go is waited for.
+    pub(crate) async fn has_room_soon(&self, size: usize) -> bool {
+        let until = self.env.now() + ROOM_WAIT;
+        loop {
+            if self.store.has_room(size) {
+                return true;
+            }
+            if self.store.mine() >= self.store.used() || self.env.now() >= until {
+                return false;
+            }
+            tokio::time::sleep(ROOM_AGAIN).await;
+        }
+    }
+
+    fn charge_alone(&self, size: usize) -> Result<()> {
         loop {
             match self.store.charge(size) {
-                Err(_) if self.owners().iter().any(|owner| owner.shed_lineage()) => {}
+                Err(_) if self.shed_lineage() => {}
                 charged => return charged.map_err(|error| error.at_node(self.id.node)),
             }
         }
+    }
+
+    fn shed_lineage(&self) -> bool {
+        // Of each of them, and not of the first only.
+        self.owners().iter().fold(false, |any, owner| owner.shed_lineage() | any)
+    }
+
+    /// The node's store is full: what this process can do without goes.
+    pub(crate) fn make_room(&self) {
+        self.store.evict_all();
+        self.shed_lineage();
     }
 
     /// The value of an object that lies elsewhere: from this process's store, or fetched into it.
@@ -208,7 +99,7 @@ impl Process {
     ) -> Result<Value> {
         let hear = {
             let mut kept = self.store.lock();
-            if let Some(value) = kept.primary.get(&object).or_else(|| kept.copies.get(&object)) {
+            if let Some(value) = kept.value(&object) {
                 return Ok(with_refs(value.clone(), stored));
             }
             match kept.fetching.get_mut(&object) {
@@ -232,15 +123,20 @@ impl Process {
                 Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
             };
         }
-        let transferred = self.transfer_again(object, stored, lease).await;
-        let fetched = transferred.and_then(|value| {
-            self.charge(value.size())?;
-            Ok(value)
-        });
+        let mut counts = true;
+        let fetched = match self.transfer_again(object, stored, lease).await {
+            Ok((value, from)) => {
+                // What another process of this node keeps counts there.
+                counts = !(self.store.is_shared() && from.is_some_and(|from| from.node == self.id.node));
+                let charged = if counts { self.charge_patiently(value.size()).await } else { Ok(()) };
+                charged.map(|()| value)
+            }
+            Err(error) => Err(error),
+        };
         let waiting = {
             let mut kept = self.store.lock();
             if let Ok(value) = &fetched {
-                kept.copies.insert(object, value.clone());
+                kept.add_copy(object, value.clone(), counts);
             }
             kept.fetching.remove(&object).unwrap_or_default()
         };
@@ -257,20 +153,21 @@ impl Process {
         fetched.map(|value| with_refs(value, stored))
     }
 
-    /// Transfers an object, and if all copies of it are gone, what its owner has made again.
+    /// Transfers an object, and if all copies of it are gone, what its owner has made again; and says who had it, unless
+    /// its owner sent it in a message.
     async fn transfer_again(
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Arc<Stored>,
         lease: Option<LeaseId>,
-    ) -> Result<Value> {
+    ) -> Result<(Value, Option<ProcessId>)> {
         let mut at = Arc::clone(stored);
         let mut tries = 0;
         loop {
             let (without, error) = match self.transfer(object, &at).await {
                 // It was made again, with other refs.
-                Ok(value) if !Arc::ptr_eq(&at, stored) => return Ok(with_refs(value, &at)),
-                Ok(value) => return Ok(value),
+                Ok((value, from)) if !Arc::ptr_eq(&at, stored) => return Ok((with_refs(value, &at), Some(from))),
+                Ok((value, from)) => return Ok((value, Some(from))),
                 Err(missed) => missed,
             };
             let owner = object.task.owner.process;
@@ -288,7 +185,7 @@ impl Process {
                 continue;
             }
             match self.lending(lease, self.had_again(object, &at, error)).await? {
-                Resolved::Value(value) => return Ok(value),
+                Resolved::Value(value) => return Ok((value, None)),
                 Resolved::Error(error) => return Err(error),
                 Resolved::Stored(now) => at = now,
             }
@@ -308,25 +205,25 @@ impl Process {
         done
     }
 
-    /// Or, if nobody gave it, who is known to be without it, and the last reason.
+    /// And who gave it; or, if nobody did, who is known to be without it, and the last reason.
     async fn transfer(
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Stored,
-    ) -> std::result::Result<Value, (Vec<ProcessId>, Error)> {
+    ) -> std::result::Result<(Value, ProcessId), (Vec<ProcessId>, Error)> {
         let mut last = "no process is known to hold it".to_owned();
         let mut without = Vec::new();
         for at in &stored.at {
             if at.id == self.id {
                 match self.local_value(&object) {
-                    Some(value) => return Ok(value),
+                    Some(value) => return Ok((value, at.id)),
                     None => without.push(at.id),
                 }
                 continue;
             }
             let peer = self.endpoint().map_err(|error| (Vec::new(), error))?.peer(at);
             match pull(&peer, object).await {
-                Ok(value) => return Ok(value),
+                Ok(value) => return Ok((value, at.id)),
                 Err(missed) => {
                     if missed.is_absent() || self.is_gone(at.id).await {
                         without.push(at.id);

@@ -22,6 +22,7 @@ use crate::events::{TaskEvents, TaskKey, TaskRow};
 use crate::gcs::core::bytes_field;
 pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, WorkerId};
+use crate::object_manager::budget;
 use crate::owner::Ran;
 pub(crate) use crate::owner::refs::RefMessage;
 use crate::raylet::RayletState;
@@ -31,7 +32,7 @@ use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of every message that crosses between processes; two processes speak only if theirs are equal. A test
 /// compares the samples of all with a hash of what they were at this revision.
-pub(crate) const REVISION: u32 = 6;
+pub(crate) const REVISION: u32 = 7;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);
@@ -77,6 +78,8 @@ pub(crate) enum ToOwner {
     ProcessDead { process: ProcessId },
     /// An owner is dead, whose process may live.
     OwnerGone { owner: OwnerId },
+    /// From this node's raylet: another process of the node found no room in the object store.
+    StoreFull,
     /// What the nodes have, and what of it is free: to drivers, which have no raylet of their own.
     Resources { nodes: Vec<NodeResources> },
     /// Tasks that were lent and had not begun.
@@ -238,6 +241,8 @@ pub(crate) enum ToRaylet {
     OwnerGone {
         owner: OwnerId,
     },
+    /// A process of this node found no room in the object store: let the others do without what they can.
+    StoreFull,
     /// The tokens that admit drivers.
     Tokens(Vec<Token>),
     /// From an actor's host.
@@ -278,7 +283,7 @@ pub(crate) enum AskRaylet {
 /// Its answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum RayletAnswer {
-    Attached { gcs: PeerAddr, nodes: Vec<NodeResources> },
+    Attached { gcs: PeerAddr, nodes: Vec<NodeResources>, budget: Option<budget::Place> },
     Program(ProgramInfo),
     Gcs(PeerAddr),
     Where(Option<PeerAddr>),

@@ -100,6 +100,14 @@ impl Raylet {
         });
     }
 
+    /// The node's processes are asked to make room, once for all who ask within a moment.
+    pub(super) fn store_full(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.making_room, true) {
+            self.tell_all(&ToOwner::StoreFull);
+            ctx.run_later(Duration::from_millis(10), |raylet, _| raylet.making_room = false);
+        }
+    }
+
     /// Tells the drivers and workers of this node, and the owners in this process.
     pub(super) fn tell_all(&self, message: &ToOwner) {
         let workers = self.workers.values().filter_map(|(_, worker)| match worker {

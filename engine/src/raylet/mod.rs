@@ -39,6 +39,7 @@ pub(crate) use shape::Shape;
 use crate::alarm::Alarm;
 use crate::api::error::Error;
 use crate::ids::{JobId, WorkerId};
+use crate::object_manager::budget::Lent;
 use crate::process::Process;
 use crate::protocol::{ActorRun, ActorSpec, NodeRow, RequestId, ToGcs};
 use crate::raylet::core::{Event, RayletCore};
@@ -76,10 +77,12 @@ pub(crate) struct Raylet {
     views: u64,
     total: ResourceSet,
     available: ResourceSet,
-    /// Drivers in processes of their own, and what they say of their programs.
-    drivers: BTreeMap<ProcessId, (PeerAddr, Option<Offer>)>,
+    /// Drivers in processes of their own.
+    drivers: BTreeMap<ProcessId, Driver>,
     /// Whether they will be told of resources soon.
     telling: bool,
+    /// Whether all were asked a moment ago to make room in the object store.
+    making_room: bool,
     /// Workers that cannot start before their job's program is here.
     fetching: BTreeMap<JobId, Fetching>,
     /// The jobs whose program the GCS wants to be here.
@@ -90,6 +93,15 @@ pub(crate) struct Raylet {
     died: Died,
     /// The node is leaving: nothing is granted, placed or started any more.
     leaving: bool,
+}
+
+/// A driver in a process of its own.
+struct Driver {
+    peer: PeerAddr,
+    /// What it says of its program.
+    offer: Option<Offer>,
+    /// Its share of the node's object store, as long as it lives.
+    budget: Option<Lent>,
 }
 
 /// What is known of a worker that died.
@@ -123,6 +135,7 @@ impl Raylet {
             total,
             drivers: BTreeMap::new(),
             telling: false,
+            making_room: false,
             fetching: BTreeMap::new(),
             keeping: BTreeSet::new(),
             start_error: None,

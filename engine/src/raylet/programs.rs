@@ -44,7 +44,7 @@ struct ProgramHere {
 
 impl Raylet {
     pub(super) fn job_started(&mut self, row: &JobRow, ctx: &mut Context<Self>) {
-        let offer = self.drivers.get(&row.driver.process).and_then(|(_, offer)| offer.clone());
+        let offer = self.drivers.get(&row.driver.process).and_then(|driver| driver.offer.clone());
         if let Some(spawner) = &mut self.spawner {
             let file = offer.and_then(|offer| offer.open(self.process.env.files()));
             spawner.learn_job(row, file);

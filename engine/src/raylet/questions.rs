@@ -4,16 +4,20 @@ use actinic_transport::{PeerAddr, ProcessId};
 use actix::{Context, Handler};
 
 use crate::protocol::RayletAnswer;
-use crate::raylet::{AskState, Attach, FindProcess, Found, Raylet, RayletState, Worker};
+use crate::raylet::{AskState, Attach, Driver, FindProcess, Found, Raylet, RayletState, Worker};
 use crate::resources::ResourceSet;
 use crate::start::program_file::Offer;
 
 impl Raylet {
     fn attach(&mut self, peer: &PeerAddr, offer: Option<Offer>) -> RayletAnswer {
-        self.drivers.insert(peer.id, (peer.clone(), offer));
+        // One that asks again, since an answer was lost, keeps its share.
+        let known = self.drivers.remove(&peer.id).and_then(|known| known.budget);
+        let budget = known.or_else(|| self.process.store.lend());
+        let place = budget.as_ref().and_then(|lent| lent.place(self.process.env.pid()));
+        self.drivers.insert(peer.id, Driver { peer: peer.clone(), offer, budget });
         self.process.watch(peer);
         let gcs = self.process.gcs_at.get().cloned().unwrap_or_else(|| self.process.address());
-        RayletAnswer::Attached { gcs, nodes: self.process.node_resources() }
+        RayletAnswer::Attached { gcs, nodes: self.process.node_resources(), budget: place }
     }
 
     fn find(&self, id: ProcessId) -> Found {
@@ -30,7 +34,7 @@ impl Raylet {
             Worker::Process { peer, .. } => peer.as_ref(),
             Worker::Thread { .. } => None,
         });
-        let drivers = self.drivers.values().map(|(peer, _)| peer);
+        let drivers = self.drivers.values().map(|driver| &driver.peer);
         Found::Here(workers.chain(drivers).find(|peer| peer.id == id).cloned())
     }
 }

@@ -13,6 +13,7 @@ use actinic_transport::{NodeAuthority, PeerAddr};
 
 use crate::api::error::{Error, Result};
 use crate::ids::{JobId, WorkerId};
+use crate::object_manager::budget::Lent;
 use crate::process::Process;
 use crate::protocol::JobRow;
 use crate::raylet::core::WorkerKind;
@@ -135,7 +136,8 @@ impl Spawner {
         let progress = Progress::create(self.process.env.files())
             .inspect_err(|error| tracing::warn!(%error, "no page for a worker's progress could be made"))
             .ok();
-        let boot = self.boot(worker, job, namespace, progress.as_ref())?;
+        let budget = self.process.store.lend();
+        let boot = self.boot(worker, job, namespace, progress.as_ref(), budget.as_ref())?;
         let mut command = Command::new(file.path());
         command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
@@ -160,11 +162,19 @@ impl Spawner {
             let _ = pipe.write_all(&length).and_then(|()| pipe.write_all(&boot)).and_then(|()| pipe.flush());
         }
         self.children.insert(worker, Running { pid, stdin, progress });
-        self.watch(worker, child)?;
+        self.watch(worker, child, budget)?;
         Ok(pid)
     }
 
-    fn boot(&self, worker: WorkerId, job: JobId, namespace: String, progress: Option<&Progress>) -> Result<Vec<u8>> {
+    fn boot(
+        &self,
+        worker: WorkerId,
+        job: JobId,
+        namespace: String,
+        progress: Option<&Progress>,
+        budget: Option<&Lent>,
+    ) -> Result<Vec<u8>> {
+        let pid = self.process.env.pid();
         let identity = self
             .authority
             .issue(self.process.env.uuid())
@@ -178,13 +188,14 @@ impl Spawner {
             gcs: self.gcs.clone(),
             listen: self.listen,
             store_bytes: self.process.store.capacity(),
-            progress: progress.and_then(|progress| progress.path(self.process.env.pid())),
+            budget: budget.and_then(|lent| lent.place(pid)),
+            progress: progress.and_then(|progress| progress.path(pid)),
         };
         postcard::to_stdvec(&boot).map_err(|error| Error::serialization(error.to_string()))
     }
 
-    /// A thread that waits for the child, and says how it ended.
-    fn watch(&self, worker: WorkerId, mut child: Child) -> Result<()> {
+    /// A thread that waits for the child, takes back what it was lent, and says how it ended.
+    fn watch(&self, worker: WorkerId, mut child: Child, budget: Option<Lent>) -> Result<()> {
         let raylet = Arc::clone(&self.raylet);
         let alive = Arc::clone(&self.alive);
         alive.fetch_add(1, Ordering::AcqRel);
@@ -193,6 +204,7 @@ impl Spawner {
                 Ok(status) => status.to_string(),
                 Err(error) => error.to_string(),
             };
+            drop(budget);
             if let Some(raylet) = raylet.get() {
                 raylet.do_send(ChildEnded(worker, text));
             }

@@ -10,6 +10,7 @@ use crate::env::Env;
 use crate::gcs::GcsLink;
 use crate::ids::JobId;
 use crate::net::{Components, listen};
+use crate::object_manager::budget::Budget;
 use crate::owner::Owner;
 use crate::process::Process;
 use crate::protocol::{AskRaylet, JobRow, RAYLET, RayletAnswer, ToGcs, ToRaylet};
@@ -97,9 +98,13 @@ pub(super) fn attached(env: &Env, place: &Place, identity: Identity, host: &Peer
 /// Attaches a driver to its raylet, which says where the GCS is and what the nodes have.
 pub(super) async fn attach(process: &Arc<Process>, host: &PeerAddr) -> Result<PeerAddr> {
     let question = AskRaylet::Attach { peer: process.address(), offer: Offer::of_this_process(&process.env) };
-    let RayletAnswer::Attached { gcs, nodes } = ask_host(process, host, &question).await? else {
+    let RayletAnswer::Attached { gcs, nodes, budget } = ask_host(process, host, &question).await? else {
         return Err(Error::connection("the node answered something else"));
     };
+    // On another machine than its node's, or as another user, a driver counts for itself.
+    if let Some(budget) = budget.and_then(|place| Budget::open(process.env.files(), &place).ok()) {
+        process.store.share(budget);
+    }
     process.replace_resources(nodes);
     process.watch(host);
     Ok(gcs)

@@ -14,6 +14,7 @@ use crate::api::named::ask_gcs;
 use crate::env::Env;
 use crate::gcs::{Gcs, GcsLink, LocalRaylet};
 use crate::net::{Components, listen};
+use crate::object_manager::budget::Cells;
 use crate::process::Process;
 use crate::protocol::{AskGcs, GcsAnswer, NodeRow, REVISION, ToGcs};
 use crate::raylet::spawn::Spawner;
@@ -181,6 +182,17 @@ async fn registered(process: &Arc<Process>) -> Result<()> {
     }
 }
 
+/// Lets the node's processes count together what they keep; in a simulation a node is one process.
+fn share_store(process: &Process) {
+    if process.env.world().is_some() {
+        return;
+    }
+    match Cells::create(process.env.files(), process.id.incarnation.as_u128(), process.store.capacity()) {
+        Ok(cells) => process.store.lend_from(cells),
+        Err(error) => tracing::warn!(%error, "each process of this node has an object store's capacity for itself"),
+    }
+}
+
 fn start_raylet(
     process: &Arc<Process>,
     options: &NodeOptions,
@@ -209,6 +221,7 @@ fn start_raylet(
     };
     // Known before `init()` returns, whenever the raylet's first turn comes.
     process.set_resources(row.id, Some((row.total.clone(), row.total.clone())));
+    share_store(process);
     let slot = Arc::new(OnceLock::new());
     let _ = process.gcs_at.set(gcs.clone());
     let _ = process.signer.set(node_authority.clone());

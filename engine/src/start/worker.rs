@@ -10,6 +10,7 @@ use crate::api::op::wait_for;
 use crate::env::Env;
 use crate::gcs::GcsLink;
 use crate::net::{Components, listen};
+use crate::object_manager::budget::Budget;
 use crate::protocol::ToRaylet;
 use crate::raylet::RayletLink;
 use crate::start::thread::{Made, on_thread};
@@ -33,6 +34,11 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
         let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&boot.gcs)));
         let _ = process.raylet.set(RayletLink::Remote(raylet.clone()));
         process.set_store_peer(raylet);
+        match boot.budget.map(|place| Budget::open(inner.files(), &place)) {
+            Some(Ok(budget)) => process.store.share(budget),
+            Some(Err(error)) => tracing::warn!(%error, "the object store counts for this worker alone"),
+            None => {}
+        }
         if let Some(path) = &boot.progress {
             match crate::worker::progress::Progress::open(inner.files(), path) {
                 // A new process: nobody else sets it.

@@ -80,7 +80,8 @@ async fn of_process(process: &Arc<Process>, left: &mut Vec<String>) {
         left.push(format!("{lent} objects are lent and {borrowed} borrowed {at}"));
     }
     if process.store.used() > 0 {
-        left.push(format!("{} bytes are used of the object store {at}", process.store.used()));
+        let (used, mine) = (process.store.used(), process.store.mine());
+        left.push(format!("{used} bytes are used of the object store {at}, {mine} by it itself"));
     }
     let Some(RayletLink::Local(raylet)) = process.raylet.get() else { return };
     let RayletState { total, available, leases, queued, .. } = raylet.send(AskState).await.unwrap_or_default();

@@ -25,7 +25,9 @@ pub(crate) struct Boot {
     pub(crate) raylet: PeerAddr,
     pub(crate) gcs: PeerAddr,
     pub(crate) listen: SocketAddr,
+    /// What it may keep in its store, if it cannot count with the node's other processes.
     pub(crate) store_bytes: u64,
+    pub(crate) budget: Option<crate::object_manager::budget::Place>,
     /// Where the worker notes what it runs; see [`crate::worker::progress`].
     pub(crate) progress: Option<String>,
 }

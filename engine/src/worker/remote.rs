@@ -379,7 +379,7 @@ impl Process {
     pub(crate) async fn keep(self: &Arc<Self>, object: ObjectId, value: Value) -> Result<PeerAddr> {
         let size = value.size();
         let Some(store) = self.store_peer() else {
-            self.charge(size)?;
+            self.charge_patiently(size).await?;
             self.store.insert(object, value);
             return Ok(self.address());
         };

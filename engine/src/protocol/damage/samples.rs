@@ -14,7 +14,7 @@ use crate::api::error::Error;
 use crate::events::samples as events;
 use crate::gcs::core::{self as gcs, ActorRow, ActorState, DeathCause, DeathReason, NodeDeath, NodeState, Refusal};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
-use crate::object_manager::read_pulled;
+use crate::object_manager::{budget, read_pulled};
 use crate::owner::Ran;
 use crate::owner::refs::{HandOutId, Slot};
 use crate::program::FunctionId;
@@ -35,6 +35,10 @@ fn process() -> ProcessId {
 
 fn node() -> NodeId {
     NodeId(uuid(2))
+}
+
+fn budget() -> budget::Place {
+    budget::Place::of("/proc/7/fd/8", 5, (3, 2))
 }
 
 fn owner() -> OwnerId {
@@ -306,6 +310,7 @@ fn to_owner() -> Vec<ToOwner> {
         ToOwner::ActorWaits { actor: actor(), text: text() },
         ToOwner::ProcessDead { process: process() },
         ToOwner::OwnerGone { owner: owner() },
+        ToOwner::StoreFull,
         ToOwner::Resources { nodes: vec![(node(), resources(), resources())] },
         ToOwner::GivenBack { lease: lease(), tasks: vec![(1, 2), (3, 70_000)] },
         ToOwner::GetObject { object: object(), lost: vec![process()] },
@@ -335,6 +340,7 @@ fn to_raylet() -> Vec<ToRaylet> {
         ToRaylet::Views(vec![view(), view()]),
         ToRaylet::Dead { process: process() },
         ToRaylet::OwnerGone { owner: owner() },
+        ToRaylet::StoreFull,
         ToRaylet::Tokens(vec![token()]),
         ToRaylet::ActorUp { run },
         ToRaylet::ActorFailed { run, text: text(), error: error() },
@@ -422,7 +428,7 @@ fn raylet_answers() -> Vec<RayletAnswer> {
     };
     let grant = authority().node(node()).unwrap().grant(process(), &[7; 32]).unwrap();
     vec![
-        RayletAnswer::Attached { gcs: peer(), nodes: vec![(node(), resources(), resources())] },
+        RayletAnswer::Attached { gcs: peer(), nodes: vec![(node(), resources(), resources())], budget: Some(budget()) },
         RayletAnswer::Program(info),
         RayletAnswer::Gcs(peer()),
         RayletAnswer::Where(Some(peer())),

@@ -1,0 +1,261 @@
+//! What a process keeps of its node's objects.
+//!
+//! Values lie on the heap of the process that made or fetched them, behind the interface that shared memory will take.
+//! What a process owns itself lies in its owners' slots and is only counted here; what it keeps for others lies in the
+//! store's map. What the node's processes keep together is bounded ([`budget`](super::budget)).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::api::error::{Error, Result};
+use crate::call::INLINE_LIMIT;
+use crate::ids::ObjectId;
+use crate::object::Stored;
+use crate::object_manager::budget::{Budget, Cells, Lent};
+use crate::object_manager::with_refs;
+use crate::value::Value;
+
+/// A value that was fetched for a reader here.
+struct Fetched {
+    value: Value,
+    /// Whether it counts: what lies on this node anyway does not, twice.
+    counts: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Primary copies of objects that others own.
+    primary: BTreeMap<ObjectId, Value>,
+    copies: BTreeMap<ObjectId, Fetched>,
+    /// Values on their way into the node's store.
+    offered: BTreeMap<ObjectId, Value>,
+    /// Fetches under way, and who waits for each.
+    pub(super) fetching: BTreeMap<ObjectId, Vec<tokio::sync::oneshot::Sender<Result<Value>>>>,
+}
+
+impl Kept {
+    /// A value to read: what this process keeps, or has fetched.
+    pub(super) fn value(&self, object: &ObjectId) -> Option<&Value> {
+        self.primary.get(object).or_else(|| self.copies.get(object).map(|copy| &copy.value))
+    }
+
+    pub(super) fn add_copy(&mut self, object: ObjectId, value: Value, counts: bool) {
+        self.copies.insert(object, Fetched { value, counts });
+    }
+}
+
+/// One process's share of its node's store.
+pub(crate) struct Store {
+    /// Of a process that shares with nobody.
+    capacity: u64,
+    used: AtomicU64,
+    /// What the node's processes share, from before the first value is kept.
+    shared: OnceLock<Budget>,
+    /// The raylet's process lends it to the others.
+    cells: OnceLock<Arc<Cells>>,
+    kept: Mutex<Kept>,
+}
+
+impl Store {
+    pub(crate) fn new(capacity: u64) -> Store {
+        Store {
+            capacity,
+            used: AtomicU64::new(0),
+            shared: OnceLock::new(),
+            cells: OnceLock::new(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Counts with the node's other processes; before the first value is kept.
+    pub(crate) fn share(&self, budget: Budget) {
+        // A new process: nobody else sets it.
+        let _ = self.shared.set(budget);
+    }
+
+    /// Counts with the processes that this one, the raylet's, will lend cells to.
+    pub(crate) fn lend_from(&self, cells: Arc<Cells>) {
+        if let Some(own) = cells.own() {
+            self.share(own);
+            let _ = self.cells.set(cells);
+        }
+    }
+
+    /// A share of the node's budget for another process of the node.
+    pub(crate) fn lend(&self) -> Option<Lent> {
+        self.cells.get()?.lend()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Plain data under the lock.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the node's processes may keep together; or this one, if it shares with nobody.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.shared.get().map_or(self.capacity, Budget::capacity)
+    }
+
+    /// What this process keeps.
+    pub(crate) fn mine(&self) -> u64 {
+        self.shared.get().map_or_else(|| self.used.load(Ordering::Relaxed), Budget::mine)
+    }
+
+    /// What the node's processes keep together.
+    pub(crate) fn used(&self) -> u64 {
+        self.shared.get().map_or_else(|| self.used.load(Ordering::Relaxed), Budget::used)
+    }
+
+    /// Whether so much would fit now.
+    pub(super) fn has_room(&self, size: usize) -> bool {
+        self.used().checked_add(size as u64).is_some_and(|sum| sum <= self.capacity())
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.get().is_some()
+    }
+
+    fn take(&self, size: u64) -> Result<(), u64> {
+        if let Some(shared) = self.shared.get() {
+            return shared.take(size);
+        }
+        let take = |used: u64| used.checked_add(size).filter(|sum| *sum <= self.capacity);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).map(drop)
+    }
+
+    /// Counts a value that is about to be kept; small ones are not counted.
+    ///
+    /// # Errors
+    ///
+    /// `ObjectStoreFull` if it does not fit.
+    pub(crate) fn charge(&self, size: usize) -> Result<()> {
+        if size <= INLINE_LIMIT {
+            return Ok(());
+        }
+        let size = size as u64;
+        loop {
+            let Err(used) = self.take(size) else { return Ok(()) };
+            if self.evict_one() {
+                continue;
+            }
+            return Err(self.full(size, used));
+        }
+    }
+
+    fn full(&self, size: u64, used: u64) -> Error {
+        let (capacity, mine) = (self.capacity(), self.mine());
+        let mut text = format!(
+            "an object of {size} bytes does not fit: {used} of {capacity} bytes of the object store are in use"
+        );
+        if mine < used {
+            text += &format!(", {} of them by other processes of the node", used - mine);
+        }
+        Error::object_store_full(text).remedy("drop refs that are not needed any more, or raise `object_store_memory`")
+    }
+
+    /// Drops a copy of what lies elsewhere too; `false` if there is none. Readers keep what they read.
+    fn evict_one(&self) -> bool {
+        let gone = {
+            let mut kept = self.lock();
+            let any = kept.copies.iter().find(|(_, copy)| copy.counts).map(|(object, _)| *object);
+            any.and_then(|any| kept.copies.remove(&any))
+        };
+        self.dropped(gone.as_ref());
+        gone.is_some()
+    }
+
+    /// Drops every copy that counts, since other processes of the node need room.
+    pub(super) fn evict_all(&self) {
+        while self.evict_one() {}
+    }
+
+    fn dropped(&self, copy: Option<&Fetched>) {
+        if let Some(copy) = copy.filter(|copy| copy.counts) {
+            self.discharge(copy.value.size());
+        }
+    }
+
+    /// Counts a value that is no longer kept.
+    pub(crate) fn discharge(&self, size: usize) {
+        if size <= INLINE_LIMIT {
+            return;
+        }
+        if let Some(shared) = self.shared.get() {
+            return shared.give(size as u64);
+        }
+        let less = |used: u64| Some(used.saturating_sub(size as u64));
+        // The closure never refuses.
+        let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    /// Keeps a primary copy of somebody else's object, which is counted already.
+    pub(crate) fn insert(&self, object: ObjectId, value: Value) {
+        let before = self.lock().primary.insert(object, value);
+        if let Some(before) = before {
+            self.discharge(before.size());
+        }
+    }
+
+    pub(crate) fn offer(&self, object: ObjectId, value: Value) {
+        self.lock().offered.insert(object, value);
+    }
+
+    pub(crate) fn withdraw(&self, object: &ObjectId) {
+        let gone = self.lock().offered.remove(object);
+        drop(gone);
+    }
+
+    pub(crate) fn has(&self, object: &ObjectId) -> bool {
+        let kept = self.lock();
+        kept.primary.contains_key(object) || kept.copies.contains_key(object)
+    }
+
+    pub(crate) fn get(&self, object: &ObjectId) -> Option<Value> {
+        let kept = self.lock();
+        kept.value(object).or_else(|| kept.offered.get(object)).cloned()
+    }
+
+    /// As [`Store::get`], for a reader: bytes that were fetched come without the refs that their owner handed over.
+    pub(crate) fn get_with_refs(&self, object: &ObjectId, stored: &Stored) -> Option<Value> {
+        self.get(object).map(|value| with_refs(value, stored))
+    }
+
+    /// The object was freed by its owner.
+    pub(crate) fn remove(&self, object: &ObjectId) {
+        let (primary, copy) = {
+            let mut kept = self.lock();
+            (kept.primary.remove(object), kept.copies.remove(object))
+        };
+        if let Some(value) = primary {
+            self.discharge(value.size());
+        }
+        self.dropped(copy.as_ref());
+    }
+
+    /// A fetched copy is needed no more.
+    pub(crate) fn drop_copy(&self, object: &ObjectId) {
+        let gone = self.lock().copies.remove(object);
+        self.dropped(gone.as_ref());
+    }
+
+    /// Every object kept here, copies included.
+    pub(crate) fn all_objects(&self) -> Vec<ObjectId> {
+        let kept = self.lock();
+        kept.primary.keys().chain(kept.copies.keys()).copied().collect()
+    }
+
+    /// Loses every object kept for others, as a crash of the node would.
+    pub(crate) fn lose_all(&self) {
+        let (primary, copies) = {
+            let mut kept = self.lock();
+            (std::mem::take(&mut kept.primary), std::mem::take(&mut kept.copies))
+        };
+        for value in primary.into_values() {
+            self.discharge(value.size());
+        }
+        for copy in copies.into_values() {
+            self.dropped(Some(&copy));
+        }
+    }
+}

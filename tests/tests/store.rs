@@ -1,0 +1,185 @@
+//! The object store of a node: one capacity for all of its processes.
+
+use actinic::prelude::*;
+use actinic::testing::{TestCluster, eventually};
+
+use crate::support::*;
+
+const MB: usize = 1_000_000;
+
+pub struct Keeper {
+    kept: Vec<ObjectRef<Buffer>>,
+}
+
+#[actinic::remote(num_cpus = 0)]
+impl Keeper {
+    pub fn new() -> Self {
+        Keeper { kept: Vec::new() }
+    }
+
+    pub fn make(&mut self, size: usize) -> Buffer {
+        Buffer::from(vec![7u8; size])
+    }
+
+    pub fn put(&mut self, size: usize) -> actinic::Result<()> {
+        self.kept.push(actinic::put(&Buffer::from(vec![7u8; size])).blocking()?);
+        Ok(())
+    }
+
+    /// Keeps what was fetched.
+    pub fn fetch(&mut self, objects: Vec<ObjectRef<Buffer>>) -> actinic::Result<usize> {
+        let lengths = objects.iter().map(|object| actinic::get(object).blocking().map(|object| object.len()));
+        let sum = lengths.sum::<actinic::Result<usize>>()?;
+        self.kept.extend(objects);
+        Ok(sum)
+    }
+
+    pub fn drop_all(&mut self) {
+        self.kept.clear();
+    }
+}
+
+async fn put(size: usize) -> actinic::Result<ObjectRef<Buffer>> {
+    actinic::put(&Buffer::from(vec![1u8; size])).await
+}
+
+/// As soon as there is room.
+async fn put_soon(size: usize) -> ObjectRef<Buffer> {
+    let kept = std::sync::Mutex::new(None);
+    let fits = async || {
+        let put = put(size).await.ok();
+        let fits = put.is_some();
+        *kept.lock().unwrap() = put;
+        fits
+    };
+    assert!(eventually(SOON, fits).await);
+    kept.into_inner().unwrap().expect("it fits")
+}
+
+/// The text of the error.
+async fn does_not_fit(size: usize) -> String {
+    let error = put(size).await.unwrap_err();
+    assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
+    error.to_string()
+}
+
+/// FAI-12: what the object store has no room for is an error of who makes it, and harms nobody.
+async fn what_does_not_fit_is_an_error(cluster: &TestCluster) -> actinic::Result<()> {
+    let maker = Keeper::remote();
+    let mut kept = Vec::new();
+    let mut full = 0;
+    let ten = Buffer::from(vec![1u8; 10_000_000]);
+    for _ in 0..20 {
+        match actinic::put(&ten).await {
+            Ok(object) => kept.push(object),
+            Err(error) => {
+                assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
+                let (text, node) = (error.to_string(), format!("on node {}", cluster.head().id()));
+                assert!(text.contains(&node) && text.contains("object_store_memory"), "{text}");
+                full += 1;
+            }
+        }
+    }
+    assert!((9..=10).contains(&kept.len()) && full == 20 - kept.len(), "{} were kept", kept.len());
+    let error = maker.make(101_000_000).await.unwrap_err();
+    assert!(matches!(error.root_cause(), Error::ObjectStoreFull { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("make") && text.contains("on node "), "it names who made it, and where: {text}");
+    let error = actinic::put(&Buffer::from(vec![1u8; 101_000_000])).await.unwrap_err();
+    assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
+    assert_eq!(maker.make(10).await?.len(), 10, "the actor lives on");
+    for object in &kept {
+        assert_eq!(actinic::get(object).await?, ten);
+    }
+    // What is dropped makes room.
+    kept.clear();
+    assert!(eventually(SOON, async || actinic::put(&Buffer::from(vec![1u8; 90_000_000])).await.is_ok()).await);
+    drop(maker);
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 2, object_store_memory = 100_000_000)]
+async fn what_does_not_fit_is_an_error_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    what_does_not_fit_is_an_error(&cluster).await
+}
+
+#[actinic::test(num_cpus = 2, object_store_memory = 100_000_000, workers = "processes")]
+async fn what_does_not_fit_is_an_error_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    what_does_not_fit_is_an_error(&cluster).await
+}
+
+#[actinic::remote(num_cpus = 1)]
+fn make(size: usize) -> Buffer {
+    Buffer::from(vec![2u8; size])
+}
+
+/// What one process of a node keeps is no room for another, until it lets go or dies.
+#[actinic::test(num_cpus = 2, object_store_memory = 100_000_000, workers = "processes")]
+async fn worker_processes_share_their_nodes_store(cluster: TestCluster) -> actinic::Result<()> {
+    let (one, other) = (Keeper::remote(), Keeper::remote());
+    one.put(30 * MB).await?;
+    other.put(30 * MB).await?;
+    let mine = put(30 * MB).await?;
+    let (used, full) = (90 * MB, 100 * MB);
+    assert!((used..full).contains(&(cluster.usage().await?.stored as usize)), "{:?}", cluster.usage().await?);
+    let text = does_not_fit(30 * MB).await;
+    assert!(text.contains("by other processes of the node"), "{text}");
+    for error in [one.put(30 * MB).await.unwrap_err(), make::remote(30 * MB).await.unwrap_err()] {
+        assert!(matches!(error.root_cause(), Error::ObjectStoreFull { .. }), "{error:?}");
+    }
+    // One lets go, and one is killed: what it kept is lost, and its room is there again.
+    one.drop_all().await?;
+    assert!(eventually(SOON, async || other.put(30 * MB).await.is_ok()).await);
+    let _ = does_not_fit(30 * MB).await;
+    cluster.crash_actor(&other).await?;
+    // A result is read in another process without a place of its own.
+    drop(put_soon(60 * MB).await);
+    let result = make::remote(60 * MB);
+    assert_eq!(actinic::get(&result).await?.len(), 60 * MB);
+    assert_eq!(one.fetch(vec![result.clone(), mine.clone()]).await?, 90 * MB);
+    drop((mine, result, one, other));
+    cluster.idle().await
+}
+
+/// A driver in a process of its own counts with its node; its end gives back what it kept.
+async fn a_driver_shares_its_nodes_store(cluster: &TestCluster) -> actinic::Result<()> {
+    let driver = cluster.driver().await?;
+    let theirs = driver.scope(put(60 * MB)).await?;
+    let _ = does_not_fit(60 * MB).await;
+    let usage = driver.usage().await?.stored as usize;
+    assert!((60 * MB..61 * MB).contains(&usage), "{usage}");
+    drop(theirs);
+    driver.shutdown().await?;
+    drop(put_soon(60 * MB).await);
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 1, object_store_memory = 100_000_000)]
+async fn a_driver_shares_its_nodes_store_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    a_driver_shares_its_nodes_store(&cluster).await
+}
+
+#[actinic::test(num_cpus = 1, object_store_memory = 100_000_000, workers = "processes")]
+async fn a_driver_shares_its_nodes_store_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    a_driver_shares_its_nodes_store(&cluster).await
+}
+
+/// What a process fetched from another node, and could fetch again, makes room for what another process of its node
+/// keeps.
+#[actinic::test(num_cpus = 1, object_store_memory = 100_000_000, workers = "processes")]
+async fn a_copy_in_one_process_makes_room_for_another(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let there = Scheduling::NodeAffinity { node: node.id(), soft: false };
+    let far = make::options().scheduling(there).remote(60 * MB);
+    let reader = Keeper::remote();
+    assert_eq!(reader.fetch(vec![far.clone()]).await?, 60 * MB);
+    assert!(cluster.usage().await?.stored as usize >= 120 * MB, "there, and here a copy");
+    let mine = put(60 * MB).await?;
+    // It is fetched again, but for what there is no room now.
+    let error = reader.fetch(vec![far.clone()]).await.unwrap_err();
+    assert!(matches!(error.root_cause(), Error::ObjectStoreFull { .. }), "{error:?}");
+    drop(mine);
+    assert!(eventually(SOON, async || reader.fetch(vec![far.clone()]).await.is_ok()).await);
+    drop((far, reader));
+    cluster.idle().await
+}
