@@ -67,6 +67,7 @@ pub(crate) const METRICS: &[Metric] = &[
     row("actors", "1:1 actor call sync p50, in process", "us", TimesRaw(1.3), "actor_sync_p50"),
     row("actors", "async-actor calls async", "/s", AtLeast(1.5e6), "async_actor_async"),
     row("actors", "async-actor calls sync p50", "us", TimesRaw(1.3), "async_actor_sync_p50"),
+    row("actors", "1:n actor calls async (8 actors in turn)", "/s", Nothing, ""),
     row("actors", "n:n actor calls async (2 × 2)", "/s", Nothing, "nn_async"),
     row("actors", "n:n actor calls async (2 × 2), times 1:1", "x", AtLeast(1.5), "nn_times"),
     row("actors-quic", "1:1 actor calls async, over QUIC", "/s", AtLeast(5e5), "actor_async"),

@@ -78,6 +78,12 @@ pub(crate) async fn calls(actor: &Handle<Echo>, count: i64) -> Result<()> {
     check(actinic::get(&refs).await?.into_iter().eq(0..count), "echo")
 }
 
+/// Calls of many actors, each in its turn, that are all in flight together.
+async fn in_turn(actors: &[Handle<Echo>], count: i64) -> Result<()> {
+    let refs: Vec<ObjectRef<i64>> = actors.iter().cycle().zip(0..count).map(|(actor, x)| actor.echo(x)).collect();
+    check(actinic::get(&refs).await?.into_iter().eq(0..count), "echo")
+}
+
 async fn async_calls(actor: &Handle<AsyncEcho>, count: i64) -> Result<()> {
     let refs: Vec<ObjectRef<i64>> = (0..count).map(|x| actor.echo(x)).collect();
     check(actinic::get(&refs).await?.into_iter().eq(0..count), "echo")
@@ -111,6 +117,15 @@ pub(crate) async fn in_process(bench: &Bench<'_>) -> Result<()> {
     }
     bench.row("async-actor calls async", async_many, Some(raw.median()));
     bench.row("async-actor calls sync p50", async_p50, Some(two_wakes.median()));
+
+    let eight: Vec<Handle<Echo>> = (0..8).map(|_| Echo::remote()).collect();
+    in_turn(&eight, count).await?;
+    let mut turns = Samples::new();
+    for _ in 0..bench.rounds() {
+        turns.add(rate(span, size, async || in_turn(&eight, count).await).await?);
+    }
+    bench.row("1:n actor calls async (8 actors in turn)", turns, None);
+    drop(eight);
 
     let servers: Vec<Handle<Echo>> = (0..2).map(|_| Echo::remote()).collect();
     let callers: Vec<Handle<Caller>> = (0..2).map(|_| Caller::remote()).collect();

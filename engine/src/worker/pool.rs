@@ -4,10 +4,13 @@
 //! strands with work, drain each for a while, and sleep when there is none. A strand that waits while every thread is
 //! busy gets a thread of its own: at once if it is a worker's (the raylet granted it a CPU), after [`OVERDUE`] if it
 //! is an actor's, so that a thousand sleeping actors all progress but a thousand quick ones need few threads.
+//!
+//! A thread that runs out of strands looks for another a moment before it sleeps, since to wake it would cost whoever has
+//! one more than to run it does: a caller of many actors in turn would pay a wake-up for each call.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +24,20 @@ const LINGER: Duration = Duration::from_secs(5);
 thread_local! {
     /// Whether the calling thread is a pool's: an actor may have one of its own.
     static EXECUTES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How many times a thread looks for more work before it sleeps: a few microseconds, where a wake-up costs its waker
+/// about two and the sleeper tens.
+const LOOKS: u32 = 200;
+
+/// Waits a moment for `sign`.
+pub(crate) fn linger(sign: &AtomicBool) {
+    for _ in 0..LOOKS {
+        if sign.load(Ordering::Acquire) {
+            return;
+        }
+        std::hint::spin_loop();
+    }
 }
 
 /// A queue of work that threads drain.
@@ -52,6 +69,12 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// Threads that quick work is spread over before anything is overdue.
     width: usize,
+    /// Threads that look for a strand, and will look into the list once more, under its lock, before they sleep.
+    lookers: AtomicUsize,
+    /// Something is in the list that one of them should take; written under the lock.
+    offered: AtomicBool,
+    /// Whether it is of use to look: not where one thread runs at a time.
+    looks: bool,
     /// Whether somebody will call [`Pool::look`] soon.
     alarm: AtomicBool,
     ask_alarm: Box<dyn Fn() + Send + Sync>,
@@ -60,7 +83,17 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool that calls `ask_alarm` when it wants [`Pool::look`] to be called after [`OVERDUE`].
     pub(crate) fn new(env: Env, width: usize, ask_alarm: Box<dyn Fn() + Send + Sync>) -> Arc<Pool> {
-        Arc::new(Pool { env, state: Mutex::default(), width: width.max(1), alarm: AtomicBool::new(false), ask_alarm })
+        Arc::new(Pool {
+            state: Mutex::default(),
+            width: width.max(1),
+            lookers: AtomicUsize::new(0),
+            offered: AtomicBool::new(false),
+            // As wide as the machine has cores.
+            looks: env.world().is_none() && width > 1,
+            alarm: AtomicBool::new(false),
+            ask_alarm,
+            env,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,6 +105,12 @@ impl Pool {
     pub(crate) fn schedule(self: &Arc<Self>, strand: Arc<dyn Strand>) {
         let mut state = self.lock();
         if state.closed {
+            return;
+        }
+        // Each looker takes one, of those in the list too.
+        if self.lookers.load(Ordering::Acquire) > state.runnable.len() {
+            state.runnable.push_back((self.env.now(), strand));
+            self.offered.store(true, Ordering::Release);
             return;
         }
         if let Some(idle) = state.idle.pop() {
@@ -90,6 +129,15 @@ impl Pool {
         self.want_alarm();
     }
 
+    /// Takes what has waited longest.
+    fn next(&self, state: &mut State) -> Option<Arc<dyn Strand>> {
+        let (_, strand) = state.runnable.pop_front()?;
+        if state.runnable.is_empty() {
+            self.offered.store(false, Ordering::Release);
+        }
+        Some(strand)
+    }
+
     fn want_alarm(&self) {
         if !self.alarm.swap(true, Ordering::AcqRel) {
             (self.ask_alarm)();
@@ -104,7 +152,7 @@ impl Pool {
             if now.saturating_sub(*since) < OVERDUE {
                 break;
             }
-            let Some((_, strand)) = state.runnable.pop_front() else { break };
+            let Some(strand) = self.next(&mut state) else { break };
             self.start_thread(&mut state, Some(strand));
         }
         let again = !state.runnable.is_empty();
@@ -140,7 +188,12 @@ impl Pool {
             if let Some(strand) = again {
                 state.runnable.push_back((self.env.now(), strand));
             }
-            if let Some((_, next)) = state.runnable.pop_front() {
+            if state.runnable.is_empty() && self.looks && !state.closed {
+                drop(state);
+                self.look_a_moment();
+                state = self.lock();
+            }
+            if let Some(next) = self.next(&mut state) {
                 current = Some(next);
                 continue;
             }
@@ -157,6 +210,14 @@ impl Pool {
                 None => return,
             }
         }
+    }
+
+    /// Waits a moment for a strand to come. What comes meanwhile is left to this thread, which must look into the list
+    /// afterwards.
+    fn look_a_moment(&self) {
+        self.lookers.fetch_add(1, Ordering::AcqRel);
+        linger(&self.offered);
+        self.lookers.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Sleeps until a strand is given; `None` when the thread shall end.
@@ -195,7 +256,7 @@ impl Pool {
         let mut state = self.lock();
         state.running = state.running.saturating_sub(1);
         if state.running < self.width
-            && let Some((_, strand)) = state.runnable.pop_front()
+            && let Some(strand) = self.next(&mut state)
         {
             self.start_thread(&mut state, Some(strand));
         }
@@ -216,5 +277,91 @@ impl Pool {
         for idle in &state.idle {
             idle.parker.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts how often it ran.
+    struct Counter {
+        runs: AtomicUsize,
+        scheduled: AtomicUsize,
+    }
+
+    impl Counter {
+        fn new() -> Arc<Counter> {
+            Arc::new(Counter { runs: AtomicUsize::new(0), scheduled: AtomicUsize::new(0) })
+        }
+
+        /// As an actor's inbox: it is scheduled if it is not yet.
+        fn call(self: &Arc<Self>, pool: &Arc<Pool>) {
+            if self.scheduled.fetch_add(1, Ordering::AcqRel) == 0 {
+                pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
+            }
+        }
+    }
+
+    impl Strand for Counter {
+        fn drain(self: Arc<Self>) -> bool {
+            let calls = self.scheduled.load(Ordering::Acquire);
+            self.runs.fetch_add(calls, Ordering::AcqRel);
+            self.scheduled.fetch_sub(calls, Ordering::AcqRel) != calls
+        }
+
+        fn is_urgent(&self) -> bool {
+            false
+        }
+    }
+
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        let env = Env::real();
+        let begun = env.now();
+        while !holds() {
+            assert!(env.now() - begun < Duration::from_secs(20), "{what}");
+            park(Some(Duration::from_micros(50)));
+        }
+    }
+
+    /// A pool whose alarm never rings: what is left to a thread that looks must not need it.
+    fn pool(width: usize) -> Arc<Pool> {
+        Pool::new(Env::real(), width, Box::new(|| {}))
+    }
+
+    #[test]
+    fn what_comes_while_a_thread_looks_for_it_runs() {
+        let pool = pool(2);
+        let strands: Vec<_> = (0..5).map(|_| Counter::new()).collect();
+        for round in 0..2_000 {
+            strands.iter().for_each(|strand| strand.call(&pool));
+            if round % 7 == 0 {
+                // They look, or sleep.
+                until("all calls run", || {
+                    strands.iter().all(|strand| strand.runs.load(Ordering::Acquire) == round + 1)
+                });
+            }
+        }
+        until("all calls run", || strands.iter().all(|strand| strand.runs.load(Ordering::Acquire) == 2_000));
+        assert!(pool.lock().threads <= 2);
+        pool.close();
+        until("all threads end", || pool.lock().threads == 0);
+    }
+
+    /// However many call at once.
+    #[test]
+    fn no_call_is_lost_between_threads_that_look_and_threads_that_sleep() {
+        const CALLS: usize = 20_000;
+        let pool = pool(3);
+        let strands: Arc<Vec<_>> = Arc::new((0..4).map(|_| Counter::new()).collect());
+        for first in 0..3 {
+            let (strands, pool) = (Arc::clone(&strands), Arc::clone(&pool));
+            let calls = move || (first..first + CALLS).for_each(|call| strands[call % strands.len()].call(&pool));
+            Env::real().thread("caller", calls).unwrap();
+        }
+        let ran = || strands.iter().map(|strand| strand.runs.load(Ordering::Acquire)).sum::<usize>();
+        until("all calls run", || ran() == 3 * CALLS);
+        pool.close();
+        until("all threads end", || pool.lock().threads == 0);
     }
 }

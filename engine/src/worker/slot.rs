@@ -20,7 +20,7 @@ use crate::owner::dispatch::LeaseIx;
 use crate::program::Call;
 use crate::worker::host::{Current, Entered, Host, Running, enter};
 use crate::worker::job::{Ended, Guarded, Job, call_sync, nanoseconds, owned_args};
-use crate::worker::pool::{Pool, Strand};
+use crate::worker::pool::{Pool, Strand, linger};
 use crate::worker::remote;
 
 /// A strand is drained for this long before others have their turn.
@@ -385,20 +385,6 @@ impl TaskSlot {
     pub(crate) fn flush(&self) {
         let report = std::mem::take(&mut *self.report());
         report.tell(&self.host);
-    }
-}
-
-/// How many times a thread looks for more work before it sleeps: a few microseconds, where a wake-up costs its waker
-/// about two and the sleeper tens.
-const LOOKS: u32 = 200;
-
-/// Waits a moment for `sign`.
-pub(crate) fn linger(sign: &AtomicBool) {
-    for _ in 0..LOOKS {
-        if sign.load(Ordering::Acquire) {
-            return;
-        }
-        std::hint::spin_loop();
     }
 }
 
