@@ -188,16 +188,28 @@ modes! {
     /// BAS-11: every pair of a task or an actor that makes a value and one that takes it, small and large, as an
     /// argument and inside a list.
     4 CPUs, async fn every_maker_reaches_every_taker(cluster) {
-        let actor = Holder::remote();
         for size in [10usize, 3_000_000] {
-            for made in [make::remote(size), actor.make(size)] {
-                assert_eq!(length::remote(&made).await?, size);
-                assert_eq!(actor.length(&made).await?, size);
-                assert_eq!(length_inside::remote(vec![made.clone()]).await?, size);
-                assert_eq!(actor.length_inside(vec![made.clone()]).await?, size);
-            }
+            every_pair(size).await?;
         }
     }
+}
+
+async fn every_pair(size: usize) -> actinic::Result<()> {
+    let actor = Holder::remote();
+    for made in [make::remote(size), actor.make(size)] {
+        assert_eq!(length::remote(&made).await?, size);
+        assert_eq!(actor.length(&made).await?, size);
+        assert_eq!(length_inside::remote(vec![made.clone()]).await?, size);
+        assert_eq!(actor.length_inside(vec![made.clone()]).await?, size);
+    }
+    Ok(())
+}
+
+/// BAS-11: in a store of a gigabyte, with eighty megabytes.
+#[actinic::test(num_cpus = 4, object_store_memory = 1_000_000_000, workers = "processes")]
+async fn every_maker_reaches_every_taker_with_eighty_megabytes(cluster: TestCluster) -> actinic::Result<()> {
+    every_pair(80_000_000).await?;
+    cluster.idle().await
 }
 
 #[actinic::remote]

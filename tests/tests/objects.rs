@@ -54,6 +54,9 @@ impl Keeper {
     pub fn keep(&mut self, refs: Vec<ObjectRef<Buffer>>) {
         self.kept = refs;
     }
+    pub fn make(&self, size: usize) -> Buffer {
+        Buffer::from(vec![7u8; size])
+    }
     pub fn length(&self, bytes: Buffer) -> usize {
         bytes.len()
     }
@@ -137,6 +140,46 @@ async fn a_get_ends_in_time_when_the_holder_is_silent(cluster: TestCluster) -> a
     node.resume().await?;
     assert_eq!(actinic::get(&large).timeout(SOON).await?.len(), 1_000_000);
     Ok(())
+}
+
+/// Holds, and makes a value only then.
+#[actinic::remote]
+fn make_after(size: usize, running: &str, gate: &str) -> Buffer {
+    count_up(running);
+    hold(gate);
+    Buffer::from(vec![7u8; size])
+}
+
+/// BAS-21: the large result of a task, and of an actor's call, is in the store when it is ready, and not before.
+async fn a_large_result_is_stored_when_it_is_ready(cluster: &TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let stored = async || cluster.usage().await.map(|usage| usage.stored as usize);
+    let large = make_after::remote(LARGE, &running, &gate);
+    until_counted(&running, 1).await;
+    assert_eq!(stored().await?, 0, "it is not made yet");
+    open_gate(&gate);
+    large.done().await?;
+    assert!((LARGE..LARGE + 1000).contains(&stored().await?));
+    assert_eq!(cluster.head().objects(), [large.id()]);
+    drop(large);
+    let keeper = Keeper::remote();
+    assert!(eventually(SOON, async || stored().await.is_ok_and(|stored| stored == 0)).await);
+    let large = keeper.make(LARGE);
+    large.done().await?;
+    assert!((LARGE..LARGE + 1000).contains(&stored().await?));
+    drop((large, keeper));
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 1)]
+async fn a_large_result_is_stored_when_it_is_ready_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    a_large_result_is_stored_when_it_is_ready(&cluster).await
+}
+
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn a_large_result_is_stored_when_it_is_ready_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    a_large_result_is_stored_when_it_is_ready(&cluster).await
 }
 
 /// BAS-21: a small result stays with its owner; a large one lies on the node that made it, once it is there.

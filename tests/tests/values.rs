@@ -116,6 +116,7 @@ modes! {
         assert_eq!(actinic::put(&sent).await?.await?, sent);
         assert_eq!(same::remote(&sent).await?, sent);
         assert!(nan::remote(f64::NAN).await?.is_nan());
+        assert!(actinic::put(&f64::NAN).await?.await?.is_nan() && actinic::put(&f32::NAN).await?.await?.is_nan());
     }
 
     /// SER-02: who gets an object shares its bytes with the next reader, and changes only a copy of its own: a view
@@ -140,7 +141,7 @@ modes! {
     /// SER-04: an argument below the inline limit travels with its call; one above becomes an object a call, which
     /// is freed when the call ends.
     2 CPUs, async fn arguments_around_the_inline_limit(cluster) {
-        for (bytes, objects) in [(99_000usize, 0usize), (110_000, 100)] {
+        for (bytes, objects) in [(99_000usize, 0usize), (99 << 10, 0), (101 << 10, 100), (110_000, 100)] {
             let scratch = Scratch::new();
             let (running, gate) = (scratch.file("running"), scratch.file("gate"));
             let value = Buffer::from(vec![1u8; bytes]);

@@ -91,6 +91,7 @@ async fn wait_refuses_what_makes_no_sense() -> actinic::Result<()> {
     let twice = refusal(actinic::wait(&[one.clone(), one.clone()]).await.unwrap_err());
     let zero = refusal(actinic::wait(std::slice::from_ref(&one)).num_returns(0).await.unwrap_err());
     let many = refusal(actinic::wait(std::slice::from_ref(&one)).num_returns(2).await.unwrap_err());
+    assert!(twice != zero && zero != many && twice != many, "{twice} / {zero} / {many}");
     assert!(twice.contains("twice") && zero.contains('0') && many.contains('2'), "{twice} / {zero} / {many}");
     let none: Vec<ObjectRef<i64>> = Vec::new();
     assert_eq!(actinic::wait(&none).await?, (Vec::new(), Vec::new()));

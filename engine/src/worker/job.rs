@@ -120,7 +120,8 @@ impl Job {
             Job::Remote(job) if job.resources.is_empty() && job.method().is_none() => {
                 std::collections::BTreeMap::from([("CPU".to_owned(), 1.0)])
             }
-            Job::Remote(job) => job.resources.iter().cloned().collect(),
+            // One that asked for nothing says so with a zero.
+            Job::Remote(job) => job.resources.iter().filter(|(_, amount)| *amount > 0.0).cloned().collect(),
             Job::Constructor(actor) => actor.spec.hold.to_map(),
         }
     }

@@ -139,6 +139,38 @@ impl Aware {
     }
 }
 
+/// Tasks and the driver call one actor, each in its order.
+async fn every_caller_in_its_order() -> actinic::Result<()> {
+    let log = Log::remote();
+    let tasks: Vec<_> = (0..5).map(|i| push_hundred::remote(&log, format!("task{i}"))).collect();
+    let mine: Vec<_> = (0..100).map(|i| log.say(format!("driver {i}"))).collect();
+    actinic::get(&tasks).await?;
+    actinic::get(&mine).await?;
+    let mut seen: HashMap<String, Vec<i64>> = HashMap::new();
+    for line in log.lines().await? {
+        let (who, number) = line.split_once(' ').unwrap();
+        seen.entry(who.to_owned()).or_default().push(number.parse().unwrap());
+    }
+    assert_eq!(seen.len(), 6);
+    for (who, numbers) in seen {
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "{who}");
+    }
+    Ok(())
+}
+
+/// ACT-04 where the tasks that call it hold the only CPU.
+#[actinic::test(num_cpus = 1)]
+async fn every_caller_has_its_order_on_one_cpu_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    every_caller_in_its_order().await?;
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn every_caller_has_its_order_on_one_cpu_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    every_caller_in_its_order().await?;
+    cluster.idle().await
+}
+
 both! {
     /// ACT-01: state is per actor.
     async fn each_actor_has_its_own_state(cluster) {
@@ -160,24 +192,15 @@ both! {
             })
             .collect();
         assert_eq!(actinic::get(&refs).await?, (0..100).collect::<Vec<_>>());
+        // And if each waits for a task, which end in another order.
+        let counter = Counter::remote(0);
+        let refs: Vec<_> = (0..100).map(|i| counter.after(i, late::remote(i, (i as u64 * 37) % 23))).collect();
+        assert_eq!(actinic::get(&refs).await?, (0..100).collect::<Vec<_>>());
     }
 
     /// ACT-04: each of several callers is served in its own order.
     async fn every_caller_has_an_order_of_its_own(cluster) {
-        let log = Log::remote();
-        let tasks: Vec<_> = (0..5).map(|i| push_hundred::remote(&log, format!("task{i}"))).collect();
-        let mine: Vec<_> = (0..100).map(|i| log.say(format!("driver {i}"))).collect();
-        actinic::get(&tasks).await?;
-        actinic::get(&mine).await?;
-        let mut seen: HashMap<String, Vec<i64>> = HashMap::new();
-        for line in log.lines().await? {
-            let (who, number) = line.split_once(' ').unwrap();
-            seen.entry(who.to_owned()).or_default().push(number.parse().unwrap());
-        }
-        assert_eq!(seen.len(), 6);
-        for (who, numbers) in seen {
-            assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "{who}");
-        }
+        every_caller_in_its_order().await?;
     }
 
     /// ACT-07: a handle that was put and got is the same actor.
@@ -293,8 +316,9 @@ both! {
         let failed = awaits.number(vec![refuse::remote(6)]).await.unwrap_err();
         assert!(matches!(failed, Error::Task { .. }), "{failed:?}");
         assert_eq!(failed.downcast_ref::<Refused>(), Some(&Refused(6)));
-        let big = actinic::put(&vec![1u64; 25_000]).await?;
-        assert_eq!(awaits.sum(vec![Echo::remote().back(&big)]).await?, 25_000);
+        // Ten bytes each: far above what travels in a reply.
+        let big = actinic::put(&vec![u64::MAX / 25_000; 25_000]).await?;
+        assert_eq!(awaits.sum(vec![Echo::remote().back(&big)]).await?, u64::MAX / 25_000 * 25_000);
         let died = awaits.number(vec![dead.get()]).await.unwrap_err();
         assert!(matches!(died, Error::ActorDied { .. }), "{died:?}");
         assert_eq!(awaits.number(vec![identity::remote(7)]).await?, 7, "it lives on");

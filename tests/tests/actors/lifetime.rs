@@ -129,7 +129,7 @@ both! {
         assert_eq!(again.add(1).await?, 2);
         assert_eq!(first, again);
         let same = Counter::options().name("one").get_if_exists(true).remote(100);
-        assert_eq!(same.get().await?, 2);
+        assert_eq!((same.get().await?, same.pid().await?), (2, first.pid().await?));
         let clash = Counter::options().name("one").remote(5);
         let error = clash.get().await.unwrap_err();
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
