@@ -11,6 +11,7 @@ pub(crate) mod refs;
 pub(crate) mod workers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actinic_transport::{ActorNo, Grant, NodeId, PeerAddr, ProcessId, Token};
 use bytes::Bytes;
@@ -31,7 +32,7 @@ use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of every message that crosses between processes; two processes speak only if theirs are equal. A test
 /// compares the samples of all with a hash of what they were at this revision.
-pub(crate) const REVISION: u32 = 6;
+pub(crate) const REVISION: u32 = 7;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);
@@ -418,7 +419,8 @@ pub(crate) enum GcsAnswer {
     Killed {
         owner: Option<OwnerId>,
     },
-    Nodes(Vec<NodeRow>, Vec<NodeView>),
+    /// With how long ago each was heard from, in the order of the rows.
+    Nodes(Vec<NodeRow>, Vec<NodeView>, Vec<Duration>),
     Actors(Vec<crate::gcs::core::ActorRow>),
     Jobs(Vec<JobRow>),
     Job(Option<(JobRow, Vec<PeerAddr>)>),
