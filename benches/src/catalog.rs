@@ -120,11 +120,16 @@ pub(crate) const METRICS: &[Metric] = &[
     row("allocs", "allocations per actor call, in process, 100k in flight", "", Nothing, ""),
     row("allocs", "allocations per actor call, in process, sync", "", Nothing, ""),
     row("allocs", "allocations per put and get, small", "", Nothing, ""),
+    row("allocs", "allocations per get of a large local object", "", Nothing, ""),
+    row("allocs", "allocations per ref, wait on 1k refs one at a time", "", Nothing, ""),
     row("allocs-quic", "allocations per task, worker process, the driver's, 100k in flight", "", Nothing, ""),
     row("allocs-quic", "allocations per task, worker process, the worker's, 100k in flight", "", Nothing, ""),
     row("allocs-quic", "allocations per task, worker process, the driver's, sync", "", Nothing, ""),
+    row("allocs-quic", "allocations per task, worker process, the worker's, sync", "", Nothing, ""),
     row("allocs-quic", "allocations per actor call, over QUIC, the driver's, 100k in flight", "", Nothing, ""),
+    row("allocs-quic", "allocations per actor call, over QUIC, the worker's, 100k in flight", "", Nothing, ""),
     row("allocs-quic", "allocations per actor call, over QUIC, the driver's, sync", "", Nothing, ""),
+    row("allocs-quic", "allocations per actor call, over QUIC, the worker's, sync", "", Nothing, ""),
 ];
 
 /// The groups, in order.

@@ -29,6 +29,8 @@ const PATHS: &[&str] = &[
     "actor call, over QUIC, argument",
     "object, embedded",
     "object, worker process",
+    "put and get, embedded",
+    "get of a large local object",
 ];
 
 #[actinic::remote]
@@ -53,11 +55,20 @@ pub(crate) async fn part(name: &str, count: usize) -> Result<()> {
     let cluster = if over_quic { init.workers(Workers::Processes).await? } else { init.await? };
     let actor = if name.starts_with("actor") { Some(Echo::remote()) } else { None };
     let size = size(name);
+    if name.starts_with("get") {
+        let object = actinic::put(&Buffer::from(vec![b'x'; size])).await?;
+        for _ in 0..count {
+            check(actinic::get(&object).await?.len() == size, "the length of a buffer")?;
+        }
+        drop(object);
+        return Ok(cluster.shutdown().await?);
+    }
     for _ in 0..count {
         let text = text(size);
         let got = match &actor {
             Some(actor) => actor.length(text).await?,
             None if name.ends_with("result") => text_of::remote(size as i64).await?.len() as i64,
+            None if name.starts_with("put") => actinic::get(&actinic::put(&text).await?).await?.len() as i64,
             None if name.starts_with("object") => length::remote(actinic::put(&text).await?).await?,
             None => length::remote(text).await?,
         };
@@ -68,7 +79,7 @@ pub(crate) async fn part(name: &str, count: usize) -> Result<()> {
 }
 
 fn size(name: &str) -> usize {
-    if name.starts_with("object") { OBJECT } else { INSIDE }
+    if name.starts_with("object") || name.starts_with("get") { OBJECT } else { INSIDE }
 }
 
 pub(crate) fn run_all(options: &Options) -> Result<bool> {

@@ -1,11 +1,18 @@
-//! What one operation of each hot path costs, counted: syscalls by name, wake-ups, packets, context switches.
+//! What one operation of each hot path costs, counted: syscalls by name, wake-ups, packets, context switches, and the
+//! threads that take part.
 //!
 //! A path is run under `perf stat` (or `strace -f -c`, where perf may not count) for few operations and for many,
 //! and the difference is divided, so that starting and stopping cancel out. Switches and processor time are of a
 //! run of their own. Where only strace is to be had, mind that it slows a program down so much that more is gathered
 //! per syscall than in truth.
+//!
+//! The threads of a path are those that it takes processor time from, two in a hundred at least, by name and process. The
+//! hops of an operation are what that leaves when one thread is taken off for each process: within a process it is
+//! handed on so often, and between two of them by packets. `perf record` of who wakes whom says in which order; where
+//! much is in flight nobody sleeps, and it says nothing.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -13,11 +20,19 @@ use actinic::prelude::*;
 
 use crate::args::Options;
 use crate::groups::this_program;
+use crate::measure::check;
 use crate::rows::actors::{Echo, calls};
+use crate::rows::small::wait_round;
 use crate::rows::{burst, single};
 use crate::{Result, machine};
 
 const IN_FLIGHT: i64 = 10_000;
+/// So many refs are waited for in a round.
+const WAITED: i64 = 1_000;
+/// The length of an object that lies in a store.
+pub(crate) const LARGE: usize = 1 << 20;
+/// A thread with a smaller share of the processor time has no part in a path.
+const SHARE: f64 = 0.02;
 
 const PATHS: &[(&str, i64)] = &[
     ("task, embedded, 10k in flight", 200_000),
@@ -28,19 +43,75 @@ const PATHS: &[(&str, i64)] = &[
     ("actor call, in process, sync", 5_000),
     ("actor call, over QUIC, 10k in flight", 200_000),
     ("actor call, over QUIC, sync", 5_000),
+    ("put and get, small", 200_000),
+    ("get of a large local object", 200_000),
+    ("wait on 1k refs, one at a time", 200_000),
 ];
 
-/// Runs one path, and prints the switches and the processor time of each operation: `--internal-part hot NAME N`.
+/// What a path does.
+enum Work {
+    Tasks,
+    Calls(Handle<Echo>),
+    PutAndGet,
+    Get(ObjectRef<Buffer>),
+    Wait,
+}
+
+impl Work {
+    async fn of(name: &str) -> Result<Work> {
+        Ok(match name.split([' ', ',']).next() {
+            Some("actor") => Work::Calls(Echo::remote()),
+            Some("put") => Work::PutAndGet,
+            Some("get") => Work::Get(actinic::put(&Buffer::from(vec![7u8; LARGE])).await?),
+            Some("wait") => Work::Wait,
+            _ => Work::Tasks,
+        })
+    }
+
+    /// So many operations, of which so many are in flight together.
+    async fn run(&self, count: i64, in_flight: i64) -> Result<()> {
+        let mut done = 0;
+        while done < count {
+            let some = in_flight.min(count - done);
+            match self {
+                Work::Calls(actor) if some == 1 => check(actor.echo(done).await? == done, "an actor's answer")?,
+                Work::Calls(actor) => calls(actor, some).await?,
+                Work::Tasks if some == 1 => single(done).await?,
+                Work::Tasks => burst(some).await?,
+                Work::PutAndGet => {
+                    check(actinic::get(&actinic::put(&done).await?).await? == done, "what was put")?;
+                }
+                Work::Get(object) => check(actinic::get(object).await?.len() == LARGE, "a large object")?,
+                Work::Wait => wait_round(some).await?,
+            }
+            done += some;
+        }
+        Ok(())
+    }
+}
+
+/// How many operations of a path are in flight together.
+fn in_flight(name: &str) -> i64 {
+    match name {
+        _ if name.ends_with("10k in flight") => IN_FLIGHT,
+        _ if name.starts_with("wait") => WAITED,
+        _ => 1,
+    }
+}
+
+/// Runs one path, and prints of each operation the switches, the processor time, the time, and in a line each what the
+/// threads had of the processor: `--internal-part hot NAME N`.
 pub(crate) async fn hot(name: &str, count: i64) -> Result<()> {
     let over_quic = name.contains("worker process") || name.contains("QUIC");
     let init = actinic::init();
     let cluster = if over_quic { init.workers(Workers::Processes).await? } else { init.await? };
-    let actor = if name.starts_with("actor") { Some(Echo::remote()) } else { None };
-    run(name, actor.as_ref(), 1_000).await?;
+    let (work, some) = (Work::of(name).await?, in_flight(name));
+    work.run(1_000, some).await?;
     let mut all = machine::descendants(std::process::id());
     all.push(std::process::id());
-    let (switches, processor, begun) = (machine::switches(&all), machine::processor_seconds(&all), Instant::now());
-    run(name, actor.as_ref(), count).await?;
+    let (switches, threads) = (machine::switches(&all), machine::processor_by_thread(&all));
+    let (processor, begun) = (machine::processor_seconds(&all), Instant::now());
+    work.run(count, some).await?;
     let (after, took) = (machine::switches(&all), begun.elapsed().as_secs_f64());
     let processor = machine::processor_seconds(&all) - processor;
     let each = |total: f64| total / count as f64;
@@ -51,25 +122,15 @@ pub(crate) async fn hot(name: &str, count: i64) -> Result<()> {
         each(processor * 1e6),
         each(took * 1e6),
     );
-    drop(actor);
-    Ok(cluster.shutdown().await?)
-}
-
-async fn run(name: &str, actor: Option<&Handle<Echo>>, count: i64) -> Result<()> {
-    let mut done = 0;
-    while done < count {
-        let some = if name.ends_with("sync") { 1 } else { IN_FLIGHT.min(count - done) };
-        match actor {
-            Some(actor) if some == 1 => {
-                actor.echo(done).await?;
-            }
-            Some(actor) => calls(actor, some).await?,
-            None if some == 1 => single(done).await?,
-            None => burst(some).await?,
+    for (thread, time) in machine::processor_by_thread(&all) {
+        let time = time - threads.get(&thread).copied().unwrap_or(0.0);
+        let process = if thread.0 == std::process::id() { "driver" } else { "worker" };
+        if time >= processor * SHARE {
+            println!("{process}:{} {:.3} us", thread.1, each(time * 1e6));
         }
-        done += some;
     }
-    Ok(())
+    drop(work);
+    Ok(cluster.shutdown().await?)
 }
 
 pub(crate) fn run_all(options: &Options) -> Result<bool> {
@@ -79,13 +140,16 @@ pub(crate) fn run_all(options: &Options) -> Result<bool> {
         let mut command = this_program()?;
         let done = command.args(["--internal-part", "hot", name, &count.to_string()]).output()?;
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let mut lines = text.lines();
+        let figures = lines.next().unwrap_or_default().split_whitespace();
+        let figures: Vec<f64> = figures.filter_map(|word| word.parse().ok()).collect();
         let [voluntary, involuntary, processor, wall] = figures[..] else {
             println!("  failed: {}", String::from_utf8_lossy(&done.stderr).trim());
             continue;
         };
         println!("  {voluntary:.4} voluntary and {involuntary:.4} involuntary context switches");
         println!("  {processor:.3} us of processor time, {wall:.3} us of time");
+        println!("  threads: {}", lines.collect::<Vec<_>>().join(", "));
         let few = count / 10;
         let (before, after) = (counted(name, few)?, counted(name, count)?);
         let each = |event: &str| {
@@ -101,6 +165,12 @@ pub(crate) fn run_all(options: &Options) -> Result<bool> {
         println!("  {all:.4} syscalls: {}", text.join(", "));
         if after.contains_key(WAKE_UPS) {
             println!("  {:.4} wake-ups of a thread", each(WAKE_UPS));
+            let (before, after) = (wakers(name, few)?, wakers(name, count)?);
+            let each = |(pair, times): (&String, &f64)| {
+                let times = (times - before.get(pair).copied().unwrap_or(0.0)) / (count - few) as f64;
+                (times >= 0.01).then(|| format!("{pair} {times:.2}"))
+            };
+            println!("  who wakes whom: {}", after.iter().filter_map(each).collect::<Vec<_>>().join(", "));
         }
         println!("  {:.4} packets sent", ["sendmsg", "sendto", "sendmmsg"].map(each).iter().sum::<f64>());
     }
@@ -164,14 +234,40 @@ fn counted(name: &str, count: i64) -> Result<BTreeMap<String, f64>> {
     Ok(rows.collect())
 }
 
+/// How often threads woke others, by the names of both.
+fn wakers(name: &str, count: i64) -> Result<BTreeMap<String, f64>> {
+    let out = out();
+    let recorded = recorded(&["perf", "record", "-q", "-e", "sched:sched_waking", "-o"], &out, name, count);
+    let read = Command::new("perf").arg("script").arg("-i").arg(&out).args(["-F", "comm,trace"]).output();
+    let _ = std::fs::remove_file(&out);
+    recorded?;
+    let text = String::from_utf8_lossy(&read?.stdout).into_owned();
+    let mut pairs = BTreeMap::new();
+    // waker  comm=WOKEN pid=1 prio=120 target_cpu=000
+    for (waker, woken) in text.lines().filter_map(|line| line.split_once("comm=")) {
+        let woken = woken.split(" pid=").next().unwrap_or_default();
+        *pairs.entry(format!("{} > {woken}", waker.trim())).or_default() += 1.0;
+    }
+    Ok(pairs)
+}
+
+fn out() -> PathBuf {
+    std::env::temp_dir().join(format!("bench-count-{}", std::process::id()))
+}
+
 /// Runs a path under a tool whose last argument names its output; that output.
 fn traced(tool: &[&str], name: &str, count: i64) -> Result<String> {
-    let out = std::env::temp_dir().join(format!("bench-count-{}", std::process::id()));
-    let mut command = Command::new(tool[0]);
-    command.args(&tool[1..]).arg(&out).arg(this_program()?.get_program());
-    command.args(["--internal-part", "hot", name, &count.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = command.status().map_err(|error| format!("{}: {error}", tool[0]))?;
+    let out = out();
+    let recorded = recorded(tool, &out, name, count);
     let text = std::fs::read_to_string(&out).unwrap_or_default();
     let _ = std::fs::remove_file(&out);
-    if status.success() { Ok(text) } else { Err(format!("{} of {name}: {status}", tool[0]).into()) }
+    recorded.map(|()| text)
+}
+
+fn recorded(tool: &[&str], out: &Path, name: &str, count: i64) -> Result<()> {
+    let mut command = Command::new(tool[0]);
+    command.args(&tool[1..]).arg(out).arg(this_program()?.get_program());
+    command.args(["--internal-part", "hot", name, &count.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = command.status().map_err(|error| format!("{}: {error}", tool[0]))?;
+    if status.success() { Ok(()) } else { Err(format!("{} of {name}: {status}", tool[0]).into()) }
 }

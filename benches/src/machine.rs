@@ -60,6 +60,19 @@ pub(crate) fn processor_seconds(pids: &[u32]) -> f64 {
     nanos as f64 / 1e9
 }
 
+/// Processor time of the threads of some processes, in seconds, by process and the threads' name.
+pub(crate) fn processor_by_thread(pids: &[u32]) -> BTreeMap<(u32, String), f64> {
+    let mut times = BTreeMap::new();
+    for pid in pids {
+        for thread in numbers(&format!("/proc/{pid}/task")) {
+            let read = |what: &str| fs::read_to_string(format!("/proc/{pid}/task/{thread}/{what}")).unwrap_or_default();
+            let nanos = read("schedstat").split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
+            *times.entry((*pid, read("comm").trim().to_owned())).or_default() += nanos.unwrap_or(0) as f64 / 1e9;
+        }
+    }
+    times
+}
+
 /// Voluntary and involuntary context switches of all threads of some processes.
 pub(crate) fn switches(pids: &[u32]) -> (u64, u64) {
     let mut sums = (0, 0);

@@ -165,7 +165,7 @@ impl Process {
     /// The raylet of a process's node, by the GCS: this node may not have heard of that one yet.
     async fn raylet_of(self: &Arc<Self>, id: ProcessId) -> Result<Option<PeerAddr>> {
         let Some(gcs) = self.gcs.get() else { return Ok(None) };
-        let GcsAnswer::Nodes(rows, _) = gcs.ask(AskGcs::Nodes, ANSWER_WITHIN).await? else {
+        let GcsAnswer::Nodes(rows, ..) = gcs.ask(AskGcs::Nodes, ANSWER_WITHIN).await? else {
             return Err(Error::connection("the GCS answered something else"));
         };
         let row = rows.into_iter().find(|row| row.id == id.node && row.state.is_up());

@@ -80,7 +80,8 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
     for node in &nodes {
         let kind = if node.head { "head" } else { "node" };
         let state = if node.alive { "alive" } else { "dead" };
-        println!("  {kind} {} {} ({}) {state}", node.id, node.address, node.hostname);
+        let heard = node.heard.as_secs_f64();
+        println!("  {kind} {} {} ({}) {state}, heard {heard:.1} s ago", node.id, node.address, node.hostname);
     }
     println!("Resources, used of all:");
     for (name, amount) in total.iter().filter(|(name, _)| !name.starts_with("node:")) {
@@ -99,7 +100,7 @@ fn node_row(node: &actinic::NodeInfo) -> Value {
     json!({
         "id": node.id.to_string(), "state": if node.alive { "ALIVE" } else { "DEAD" }, "head": node.head,
         "address": node.address, "hostname": node.hostname, "resources": node.resources, "available": node.available,
-        "labels": node.labels,
+        "labels": node.labels, "heard_ms": node.heard.as_millis() as u64,
     })
 }
 

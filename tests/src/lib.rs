@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 pub mod command;
+pub mod files;
 pub mod processes;
 
 /// Runs what is to be done within a time, and asserts that it was.

@@ -5,6 +5,10 @@ use std::io::Write;
 
 use actinic::prelude::*;
 
+#[path = "../tests/promise/asked.rs"]
+#[allow(unreachable_pub)] // `pub` makes an actor's method a remote one
+mod asked;
+
 #[actinic::remote]
 fn where_am_i(millis: u64) -> String {
     std::thread::sleep(Duration::from_millis(millis));
@@ -306,6 +310,21 @@ async fn asks_agent(cluster: &Cluster) -> actinic::Result<()> {
     Ok(())
 }
 
+/// Spins on the second node, in each way that there is, and asks meanwhile; see `asked::all_is_answered`.
+async fn spins(cluster: &Cluster) -> actinic::Result<()> {
+    let lies = |by: asked::Place, reader: asked::Place| by.0 != reader.0 && by.1 != reader.1;
+    let all = asked::spin_time(2);
+    say("a sync function");
+    asked::all_is_answered(cluster, all, lies, asked::moody::remote).await?;
+    say("an async function");
+    asked::all_is_answered(cluster, all, lies, asked::moody_async::remote).await?;
+    say("an async method");
+    let moody = asked::Moody::remote();
+    asked::all_is_answered(cluster, all, lies, |mood, spins| moody.turn(mood, spins)).await?;
+    say("ok");
+    Ok(())
+}
+
 /// Works until it is told that it is enough.
 async fn works() -> actinic::Result<()> {
     let place = Place::remote();
@@ -354,6 +373,7 @@ async fn main() -> actinic::Result<()> {
         "makes_agent" => makes_agent(&cluster).await?,
         "asks_agent" => asks_agent(&cluster).await?,
         "ends_agent" => actinic::kill(&actinic::get_actor::<Agent>("agent").await?).await?,
+        "spins" => spins(&cluster).await?,
         "works" => works().await?,
         "wants" => wants().await?,
         _ => {

@@ -2,6 +2,7 @@
 
 mod ends;
 mod programs;
+mod spinning;
 mod unset;
 mod wrong;
 

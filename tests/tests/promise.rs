@@ -1,166 +1,76 @@
 //! What is promised while user code holds its thread: the cluster answers all the same.
 //!
-//! A function spins here for longer than a node may be silent before it is declared dead, so that a node that lives at the
-//! end has sent heartbeats meanwhile. `ACTINIC_TEST_SPIN_SECS=30` spins longer, for one test at a time (`... --test all -- answered_while_a_short_function_spins::on_threads`):
-//! they take turns, and each has a minute.
+//! A sync function spins here for longer than a node may be silent before it is declared dead, so that a node that lives at
+//! the end has sent heartbeats meanwhile; async ones, and whatever spins beside daemons, for 2 s.
+//! `ACTINIC_TEST_SPIN_SECS=30` lets all spin longer, for one test at a time
+//! (`... --test all -- answered_while_a_short_function_spins::on_threads`): they take turns, and each has two minutes.
 
-use std::time::{Duration, Instant};
+pub(crate) mod asked;
+
+use std::time::Instant;
 
 use actinic::prelude::*;
 
 use crate::support::*;
-
-/// How long a function spins unless the environment says otherwise. A silent node is declared dead after 5 s.
-const SPIN_SECS: u64 = 6;
-/// Each question is asked so often meanwhile.
-const ROUNDS: usize = 200;
-/// What is asked is answered within this time: nine of ten, since a single answer may be late because the machine is busy
-/// with other tests. An answer that user code held up would be late by what that spins.
-const PROMPT: Duration = Duration::from_millis(100);
-/// No answer takes longer. What spins never ends by itself, so a late answer is no luck.
-const LATE: Duration = Duration::from_secs(2);
+use asked::{LATE, Moody, Place, all_is_answered, moody, moody_async, spin, spin_time, still_spins};
 
 /// Each of these keeps a core busy for seconds.
-static SPINNING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub(crate) static SPINNING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-fn spin_time() -> Duration {
-    let said = std::env::var("ACTINIC_TEST_SPIN_SECS").ok();
-    Duration::from_secs(said.map_or(SPIN_SECS, |secs| secs.parse().expect("ACTINIC_TEST_SPIN_SECS: whole seconds")))
-}
+/// The same in every mode, for so many seconds; the call that spins is made by what the last expression comes to.
+macro_rules! answered {
+    ($($(#[$doc:meta])* $seconds:literal s, $name:ident: $call:expr;)*) => {$(
+        $(#[$doc])*
+        mod $name {
+            use super::*;
 
-/// How long the answers to one question took.
-#[derive(Default)]
-struct Answers(Vec<Duration>);
+            /// One process: the question for an object is a look into its slot, and heartbeats are messages to an actor
+            /// beside the raylet. What they share with what spins is the process.
+            #[actinic::test(num_cpus = 2, timeout = 120)]
+            async fn on_threads(cluster: TestCluster) -> actinic::Result<()> {
+                let _alone = SPINNING.lock().await;
+                all_is_answered(&cluster, spin_time($seconds), |by, reader| by == reader, $call).await?;
+                cluster.idle().await
+            }
 
-impl Answers {
-    fn took(&mut self, asked: Instant) {
-        self.0.push(asked.elapsed());
-    }
+            /// The question for an object goes over UDP to the process that spins; so does the cancellation of an actor's
+            /// call, which waits there, where a function waits at its owner for a worker. Heartbeats are as on threads.
+            #[actinic::test(num_cpus = 2, workers = "processes", timeout = 120)]
+            async fn on_processes(cluster: TestCluster) -> actinic::Result<()> {
+                let _alone = SPINNING.lock().await;
+                let lies = |by: Place, reader: Place| by.0 == reader.0 && by.1 != reader.1;
+                all_is_answered(&cluster, spin_time($seconds), lies, $call).await?;
+                cluster.idle().await
+            }
 
-    fn were_prompt(mut self, question: &str) {
-        self.0.sort();
-        let (most, last) = (self.0[self.0.len() * 9 / 10], self.0[self.0.len() - 1]);
-        let late = self.0.iter().filter(|time| **time > PROMPT).count();
-        println!("{question}: {} answers, nine of ten within {most:?}, {late} late, the last {last:?}", self.0.len());
-        assert!(most <= PROMPT && last <= LATE, "{question}: nine of ten within {most:?}, the last {last:?}");
-    }
-}
-
-/// Objects that somebody left here.
-#[derive(Default)]
-pub struct Shelf {
-    left: Vec<ObjectRef<Buffer>>,
-}
-
-#[actinic::remote(num_cpus = 0)]
-impl Shelf {
-    pub fn new() -> Self {
-        Shelf::default()
-    }
-
-    pub fn leave(&mut self, object: Vec<ObjectRef<Buffer>>) {
-        self.left.extend(object);
-    }
-
-    pub fn look(&self) -> Vec<ObjectRef<Buffer>> {
-        self.left.clone()
-    }
-
-    pub fn clear(&mut self) {
-        self.left.clear();
-    }
-}
-
-/// Uses its thread up until the gate is open: no sleep, no call into Actinic.
-fn spin(gate: &str) {
-    let gate = std::path::Path::new(gate);
-    while !gate.exists() && gate.parent().is_some_and(std::path::Path::exists) {
-        for _ in 0..10_000 {
-            std::hint::spin_loop();
+            /// What goes to a process that spins, on processes, goes over a connection here too, and so do the heartbeats of
+            /// the node that spins, both by datagrams in memory. The other end is an endpoint with a system thread of its own.
+            #[actinic::test(num_cpus = 0, timeout = 120)]
+            async fn on_another_node(cluster: TestCluster) -> actinic::Result<()> {
+                let _alone = SPINNING.lock().await;
+                let _node = cluster.add_node().num_cpus(2).await?;
+                let lies = |by: Place, reader: Place| by.0 != reader.0 && by.1 == reader.1;
+                all_is_answered(&cluster, spin_time($seconds), lies, $call).await?;
+                cluster.idle().await
+            }
         }
-    }
+    )*};
 }
 
-/// The size of the object that is read in a round: some are too large for a message.
-fn size_of(round: usize) -> usize {
-    if round.is_multiple_of(20) { 1_000_000 } else { 10 }
-}
+answered! {
+    6 s, all_is_answered_while_a_short_function_spins: moody::remote;
 
-/// Ends at once, or leaves an object for each round on a shelf and spins until the gate is open.
-#[actinic::remote]
-fn moody(shelf: Handle<Shelf>, began: &str, gate: &str, spins: bool) -> actinic::Result<bool> {
-    if spins {
-        let put = |round| actinic::put(&Buffer::from(vec![7u8; size_of(round)])).blocking();
-        shelf.leave((0..ROUNDS).map(put).collect::<actinic::Result<Vec<_>>>()?).blocking()?;
-        count_up(began);
-        spin(gate);
-    }
-    Ok(spins)
-}
+    /// It holds a thread of the runtime that async tasks share.
+    2 s, all_is_answered_while_an_async_function_spins: moody_async::remote;
 
-async fn still_spins(spins: &ObjectRef<bool>) {
-    let error = actinic::get(spins).timeout(Duration::ZERO).await.unwrap_err();
-    assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
-}
-
-/// Cancels a task that waits, or runs beside what spins.
-async fn cancelled<T: serde::de::DeserializeOwned + Send + 'static>(task: &ObjectRef<T>) -> actinic::Result<()> {
-    actinic::cancel(task).await?;
-    match actinic::get(task).timeout(SOON).await {
-        Err(Error::TaskCancelled { .. }) => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => panic!("a cancelled task came to a value"),
-    }
+    /// It holds the thread that its actor shares with others.
+    2 s, all_is_answered_while_an_async_method_spins: {
+        let moody = Moody::remote();
+        move |mood, spins| moody.turn(mood, spins)
+    };
 }
 
 modes! {
-    /// A function that was short a thousand times spins. Again and again meanwhile: a task behind it is cancelled, an
-    /// object that it owns is read, the nodes' raylets are asked how they stand, by the messages' thread that heartbeats are
-    /// sent and answered on; and all nodes live.
-    2 CPUs, async fn all_is_answered_while_a_short_function_spins(cluster) {
-        let _alone = SPINNING.lock().await;
-        let scratch = Scratch::new();
-        let (began, gate, running) = (scratch.file("began"), scratch.file("gate"), scratch.file("running"));
-        let shelf = Shelf::remote();
-        let before: Vec<_> = (0..1000).map(|_| moody::remote(&shelf, &began, &gate, false)).collect();
-        assert!(actinic::get(&before).await?.iter().all(|spun| !spun));
-        // Both CPUs are taken, so that what comes later waits behind one of the two.
-        let elsewhere = held::remote(&running, &gate, 1);
-        until_counted(&running, 1).await;
-        let spins = moody::remote(&shelf, &began, &gate, true);
-        until_counted(&began, 1).await;
-        let nodes = cluster.nodes().await?.len();
-        let (mut cancels, mut reads, mut states) = (Answers::default(), Answers::default(), Answers::default());
-        let (start, all) = (Instant::now(), spin_time());
-        for (round, object) in shelf.look().await?.into_iter().enumerate() {
-            let behind = moody::remote(&shelf, &began, &gate, false);
-            let asked = Instant::now();
-            cancelled(&behind).await?;
-            cancels.took(asked);
-            let asked = Instant::now();
-            assert_eq!(actinic::get(&object).timeout(SOON).await?.len(), size_of(round));
-            reads.took(asked);
-            let asked = Instant::now();
-            cluster.usage().await?;
-            states.took(asked);
-            assert_eq!(cluster.nodes().await?.iter().filter(|node| node.alive).count(), nodes, "all nodes live");
-            let next = all * (round as u32 + 1) / ROUNDS as u32;
-            tokio::time::sleep(next.saturating_sub(start.elapsed())).await;
-        }
-        assert!(start.elapsed() >= all);
-        still_spins(&spins).await;
-        cancels.were_prompt("cancel");
-        reads.were_prompt("an owner's object");
-        states.were_prompt("the nodes' state");
-        let asked = Instant::now();
-        cancelled(&elsewhere).await?;
-        assert!(asked.elapsed() < LATE, "{:?}", asked.elapsed());
-        open_gate(&gate);
-        assert!(spins.await?);
-        assert_eq!(counted(&began), 1, "what was cancelled did not run");
-        shelf.clear().await?;
-    }
-
     /// An actor's call that spins holds up neither its owner's other work nor the actor's end.
     2 CPUs, async fn an_actor_is_killed_while_its_call_spins(cluster) {
         let scratch = Scratch::new();

@@ -1,10 +1,8 @@
 //! What the tests share: the same test in every mode, gates, and counters that worker processes can reach.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actinic::testing::eventually;
+pub(crate) use actinic_tests::files::{Scratch, count_up, counted, hold, open_gate, until_counted};
 
 /// A deadline for what takes milliseconds on a quiet machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -55,64 +53,6 @@ macro_rules! here {
     ($($(#[$doc:meta])* $cpus:literal CPUs, async fn $name:ident($cluster:ident) $body:block)*) => {$(
         here! { @more {} $(#[$doc])* $cpus CPUs, async fn $name($cluster) $body }
     )*};
-}
-
-/// A directory of one test, which its worker processes see too.
-pub(crate) struct Scratch {
-    path: PathBuf,
-}
-
-impl Scratch {
-    pub(crate) fn new() -> Scratch {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("actinic-tests-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Scratch { path }
-    }
-
-    /// A file of it, by name.
-    pub(crate) fn file(&self, name: &str) -> String {
-        self.path.join(name).display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
-}
-
-/// Counts one more in a file; the count is the file's length.
-pub(crate) fn count_up(file: &str) -> u64 {
-    use std::io::Write;
-    let mut open = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-    open.write_all(b"x").unwrap();
-    counted(file)
-}
-
-pub(crate) fn counted(file: &str) -> u64 {
-    std::fs::metadata(file).map_or(0, |data| data.len())
-}
-
-/// Waits until so many were counted.
-pub(crate) async fn until_counted(file: &str, count: u64) {
-    let enough = eventually(SOON, || counted(file) >= count).await;
-    assert!(enough, "{} of {count} were counted in {file}", counted(file));
-}
-
-/// Lets go whoever holds at the file.
-pub(crate) fn open_gate(file: &str) {
-    std::fs::write(file, b"open").unwrap();
-}
-
-/// Holds its thread, and so its CPU, until the gate is open.
-pub(crate) fn hold(file: &str) {
-    let gate = Path::new(file);
-    // A test that is over takes its directory with it.
-    while !gate.exists() && gate.parent().is_some_and(Path::exists) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Counts that it runs, holds its CPU until the gate is open, returns its argument.

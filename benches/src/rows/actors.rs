@@ -36,6 +36,11 @@ impl Echo {
         text.len() as i64
     }
 
+    /// How often this process has allocated so far.
+    pub(crate) fn allocations(&self) -> u64 {
+        crate::alloc::allocated().map_or(0, |allocated| allocated.calls)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         std::process::id()
     }

@@ -3,9 +3,11 @@
 use actinic::prelude::*;
 
 use super::actors::{Echo, calls};
+use super::small::wait_round;
 use super::{burst, single};
 use crate::Result;
 use crate::alloc::{Allocated, allocated};
+use crate::count::LARGE;
 use crate::measure::{Bench, check};
 
 fn now() -> Result<Allocated> {
@@ -46,6 +48,23 @@ pub(crate) async fn embedded_rows(bench: &Bench<'_>, many: i64, few: i64) -> Res
         Ok(())
     };
     bench.row("allocations per put and get, small", per(few, put_and_get).await?.0, None);
+    let large = actinic::put(&Buffer::from(vec![7u8; LARGE])).await?;
+    let gets = async {
+        for _ in 0..few {
+            check(actinic::get(&large).await?.len() == LARGE, "a large object")?;
+        }
+        Ok(())
+    };
+    bench.row("allocations per get of a large local object", per(few, gets).await?.0, None);
+    let refs = bench.size(1_000, 50);
+    wait_round(refs).await?;
+    let waits = async {
+        for _ in 0..few / 50 {
+            wait_round(refs).await?;
+        }
+        Ok(())
+    };
+    bench.row("allocations per ref, wait on 1k refs one at a time", per(few / 50 * refs, waits).await?.0, None);
     Ok(())
 }
 
@@ -78,14 +97,23 @@ pub(crate) async fn over_quic(bench: &Bench<'_>) -> Result<()> {
     let worker = (worker_allocations::remote().await? - before) as f64 / many as f64;
     bench.row("allocations per task, worker process, the driver's, 100k in flight", driver, None);
     bench.row("allocations per task, worker process, the worker's, 100k in flight", worker, None);
-    let sync = per(few, singles(few)).await?.0;
-    bench.row("allocations per task, worker process, the driver's, sync", sync, None);
+    let before = worker_allocations::remote().await?;
+    let driver = per(few, singles(few)).await?.0;
+    let worker = (worker_allocations::remote().await? - before) as f64 / few as f64;
+    bench.row("allocations per task, worker process, the driver's, sync", driver, None);
+    bench.row("allocations per task, worker process, the worker's, sync", worker, None);
     let actor = Echo::remote();
     calls(&actor, many).await?;
-    let times = per(many, calls(&actor, many)).await?.0;
-    bench.row("allocations per actor call, over QUIC, the driver's, 100k in flight", times, None);
-    let sync = per(few, one_by_one(&actor, few)).await?.0;
-    bench.row("allocations per actor call, over QUIC, the driver's, sync", sync, None);
+    let before = actor.allocations().await?;
+    let driver = per(many, calls(&actor, many)).await?.0;
+    let worker = (actor.allocations().await? - before) as f64 / many as f64;
+    bench.row("allocations per actor call, over QUIC, the driver's, 100k in flight", driver, None);
+    bench.row("allocations per actor call, over QUIC, the worker's, 100k in flight", worker, None);
+    let before = actor.allocations().await?;
+    let driver = per(few, one_by_one(&actor, few)).await?.0;
+    let worker = (actor.allocations().await? - before) as f64 / few as f64;
+    bench.row("allocations per actor call, over QUIC, the driver's, sync", driver, None);
+    bench.row("allocations per actor call, over QUIC, the worker's, sync", worker, None);
     drop(actor);
     Ok(cluster.shutdown().await?)
 }

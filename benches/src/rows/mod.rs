@@ -4,7 +4,7 @@ pub(crate) mod actors;
 mod allocations;
 pub(crate) mod daemons;
 mod growth;
-mod small;
+pub(crate) mod small;
 mod start;
 mod tasks;
 

@@ -58,7 +58,7 @@ async fn put_and_get(bench: &Bench<'_>) -> Result<()> {
 }
 
 /// Submits a thousand tasks, then waits for one at a time until none is left.
-async fn wait_round(count: i64) -> Result<()> {
+pub(crate) async fn wait_round(count: i64) -> Result<()> {
     let mut pending: Vec<ObjectRef<i64>> = (0..count).map(echo::remote).collect();
     let mut sum = 0;
     while !pending.is_empty() {

@@ -363,6 +363,12 @@ pub struct NodeInfo {
     pub available: BTreeMap<String, f64>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// How long before the GCS gave this answer the node's last sign of life had come.
+    ///
+    /// A node that lives, the head too, tells the GCS so every second, and whenever what is free on it has changed; 5 s
+    /// without a sign are death. Of a dead node it grows on. What the GCS slept, with its machine, is no silence of a node
+    /// and does not count.
+    pub heard: Duration,
 }
 
 impl From<&NodeInfo> for NodeId {
@@ -379,11 +385,11 @@ impl From<NodeInfo> for NodeId {
 
 /// The GCS's rows as people see them.
 pub(crate) fn node_infos(answer: GcsAnswer) -> Result<Vec<NodeInfo>> {
-    let GcsAnswer::Nodes(rows, views) = answer else {
+    let GcsAnswer::Nodes(rows, views, heard) = answer else {
         return Err(Error::connection("the GCS answered something else"));
     };
     let available = |node: NodeId| views.iter().find(|view| view.node == node).map(|view| &view.available);
-    let info = |row: crate::protocol::NodeRow| NodeInfo {
+    let info = |(row, heard): (crate::protocol::NodeRow, Duration)| NodeInfo {
         id: row.id,
         alive: row.state.is_up(),
         head: row.head,
@@ -392,8 +398,9 @@ pub(crate) fn node_infos(answer: GcsAnswer) -> Result<Vec<NodeInfo>> {
         resources: row.total.to_map(),
         available: available(row.id).map(|set| set.to_map_of(&row.total)).unwrap_or_default(),
         labels: row.labels.clone(),
+        heard,
     };
-    Ok(rows.into_iter().map(info).collect())
+    Ok(rows.into_iter().zip(heard).map(info).collect())
 }
 
 impl Cluster {

@@ -76,7 +76,7 @@ fn is_node(process: &Process) -> bool {
 
 /// What the raylets say of themselves; a node that does not answer is left out.
 pub(crate) async fn states(process: &Arc<Process>) -> Result<Vec<(NodeId, RayletState)>> {
-    let GcsAnswer::Nodes(rows, _) = ask_gcs(process, AskGcs::Nodes).await? else {
+    let GcsAnswer::Nodes(rows, ..) = ask_gcs(process, AskGcs::Nodes).await? else {
         return Err(Error::connection("the GCS answered something else"));
     };
     let mut asked = Vec::new();

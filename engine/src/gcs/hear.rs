@@ -134,7 +134,8 @@ impl Gcs {
             AskGcs::GetActor { .. } | AskGcs::ListNamed { .. } | AskGcs::Kill { .. } => {}
             AskGcs::Nodes => {
                 let rows = self.core.nodes(None).cloned().collect();
-                answer.give(&GcsAnswer::Nodes(rows, self.core.views().cloned().collect()));
+                let heard = self.core.heard(self.process.env.now()).collect();
+                answer.give(&GcsAnswer::Nodes(rows, self.core.views().cloned().collect(), heard));
             }
             AskGcs::Actors => {
                 answer.give(&GcsAnswer::Actors(self.core.actors(&ActorFilter::default()).cloned().collect()));

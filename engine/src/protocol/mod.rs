@@ -11,6 +11,7 @@ pub(crate) mod refs;
 pub(crate) mod workers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actinic_transport::{ActorNo, Grant, NodeId, PeerAddr, ProcessId, Token};
 use bytes::Bytes;
@@ -423,7 +424,8 @@ pub(crate) enum GcsAnswer {
     Killed {
         owner: Option<OwnerId>,
     },
-    Nodes(Vec<NodeRow>, Vec<NodeView>),
+    /// With how long ago each was heard from, in the order of the rows.
+    Nodes(Vec<NodeRow>, Vec<NodeView>, Vec<Duration>),
     Actors(Vec<crate::gcs::core::ActorRow>),
     Jobs(Vec<JobRow>),
     Job(Option<(JobRow, Vec<PeerAddr>)>),

@@ -47,7 +47,7 @@ fn a_row_that_is_spread_again_frees_nothing() {
         assert_eq!(free(&process), Some((cpus(2), cpus(2))), "nothing runs there");
         let busy = NodeView { node: id, version: 99, available: ResourceSet::cpus(cpus(1)), queued: 0 };
         raylet.do_send(Heard(ToRaylet::Views(vec![busy])));
-        let GcsAnswer::Nodes(rows, _) = ask_gcs(&process, AskGcs::Nodes).await.unwrap() else { panic!() };
+        let GcsAnswer::Nodes(rows, ..) = ask_gcs(&process, AskGcs::Nodes).await.unwrap() else { panic!() };
         raylet.do_send(Heard(ToRaylet::Nodes(rows)));
         raylet.send(AskState).await.unwrap();
         assert_eq!(free(&process), Some((cpus(2), cpus(1))));
@@ -68,7 +68,7 @@ fn a_heartbeat_that_comes_after_its_node_has_left_is_nothing() {
         let mut node = start::node(env.clone(), options(), Place::of(&env), signer, None, gcs).unwrap();
         let process = Arc::clone(&cluster.owner().process);
         let state = async || {
-            let GcsAnswer::Nodes(rows, _) = ask_gcs(&process, AskGcs::Nodes).await.unwrap() else { panic!() };
+            let GcsAnswer::Nodes(rows, ..) = ask_gcs(&process, AskGcs::Nodes).await.unwrap() else { panic!() };
             rows.into_iter().find(|row| row.id == id).map(|row| row.state)
         };
         assert!(eventually(Duration::from_secs(10), || process.knows_node(id)).await);

@@ -170,7 +170,7 @@ fn set_cache(process: &Process, cache: Option<PathBuf>) {
 async fn registered(process: &Arc<Process>) -> Result<()> {
     let deadline = process.env.now() + Duration::from_secs(5);
     loop {
-        if let GcsAnswer::Nodes(rows, _) = ask_gcs(process, AskGcs::Nodes).await?
+        if let GcsAnswer::Nodes(rows, ..) = ask_gcs(process, AskGcs::Nodes).await?
             && rows.iter().any(|row| row.id == process.id.node)
         {
             return Ok(());

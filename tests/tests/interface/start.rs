@@ -45,7 +45,7 @@ async fn a_program() -> actinic::Result<()> {
     let free: BTreeMap<String, f64> = cluster.available_resources();
     drop((resources, free));
     let nodes: Vec<actinic::NodeInfo> = cluster.nodes().await?;
-    let _: (actinic::NodeId, bool) = (nodes[0].id, nodes[0].alive);
+    let _: (actinic::NodeId, bool, Duration) = (nodes[0].id, nodes[0].alive, nodes[0].heard);
     let _ = (cluster.address(), cluster.token(), cluster.dashboard_url());
     let guard = cluster.enter();
     drop(guard);

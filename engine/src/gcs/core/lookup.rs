@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use actinic_transport::{NodeId, ProcessId};
 
@@ -56,6 +57,11 @@ impl GcsCore {
     /// The nodes, dead ones too; only those in a state if one is given.
     pub(crate) fn nodes(&self, state: Option<NodeState>) -> impl Iterator<Item = &NodeRow> {
         self.nodes.values().map(|node| &node.row).filter(move |row| state.is_none_or(|state| row.state == state))
+    }
+
+    /// How long ago the last sign of life came from each node, in the order of [`nodes`](Self::nodes) in any state.
+    pub(crate) fn heard(&self, now: Duration) -> impl Iterator<Item = Duration> {
+        self.nodes.values().map(move |node| now.saturating_sub(node.last_heard))
     }
 
     /// One node.

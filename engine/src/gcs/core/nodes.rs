@@ -23,7 +23,8 @@ pub(super) struct Node {
     pub(super) held: ResourceSet,
     /// Actors that are there or were sent there.
     pub(super) actors: BTreeSet<u64>,
-    last_heard: Duration,
+    /// When its last sign of life came: its registration, a heartbeat or a view.
+    pub(super) last_heard: Duration,
 }
 
 /// All owners of a process.

@@ -458,7 +458,7 @@ fn gcs_answers() -> Vec<GcsAnswer> {
         GcsAnswer::Actor(Some((ActorNews { info: info(), peer: Some(peer()) }, spec()))),
         GcsAnswer::Names(vec![(text(), text(), actor())]),
         GcsAnswer::Killed { owner: Some(owner()) },
-        GcsAnswer::Nodes(vec![node_row()], vec![view()]),
+        GcsAnswer::Nodes(vec![node_row()], vec![view()], vec![Duration::new(1, 70_000)]),
         GcsAnswer::Actors(vec![actor_row()]),
         GcsAnswer::Jobs(vec![job_row()]),
         GcsAnswer::Job(Some((job_row(), vec![peer()]))),

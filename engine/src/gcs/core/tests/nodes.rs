@@ -75,6 +75,24 @@ fn silence_is_death_and_death_is_final() {
     }
 }
 
+/// Whatever a node says is a sign of life; what is said of it, or comes when it is dead, is none.
+#[test]
+fn how_long_ago_a_node_was_heard_from() {
+    let mut world = World::new(3);
+    let heard = |world: &World| world.core.heard(world.now).collect::<Vec<_>>();
+    assert_eq!(heard(&world), [ms(0); 3], "they have registered");
+    world.pass(ms(300)).tell(Event::Heartbeat { node: node_id(1) });
+    world.pass(ms(400)).view(2, 1, cpus(3));
+    world.tell(Event::NodeSuspected { node: node_id(3) });
+    assert_eq!(heard(&world), [ms(400), ms(0), ms(700)]);
+    world.tell(Event::NodeDead { node: node_id(3), cause: gone() });
+    world.pass(ms(100)).tell(Event::Heartbeat { node: node_id(3) });
+    assert_eq!(heard(&world), [ms(500), ms(100), ms(800)], "in the order of the rows, a dead one with them");
+    assert_eq!(world.core.nodes(None).map(|row| row.id).collect::<Vec<_>>(), [1, 2, 3].map(node_id));
+    world.pass(Duration::from_secs(60));
+    assert_eq!(heard(&world)[..2], [ms(500), ms(100)], "the GCS slept");
+}
+
 /// NOD-13: the GCS's own sleep is not the nodes' silence.
 #[test]
 fn a_gcs_that_slept_blames_nobody() {

@@ -1,0 +1,73 @@
+//! Files by which a test and the processes that run its tasks know of each other: gates, and counters.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actinic::testing::eventually;
+
+/// How long something may take to be counted on a busy machine.
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// A directory of one test, which its worker processes see too.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// An empty one.
+    #[allow(clippy::new_without_default, reason = "a directory is made")]
+    pub fn new() -> Scratch {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("actinic-tests-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory for files that last as long as the test");
+        Scratch { path }
+    }
+
+    /// A file of it, by name.
+    pub fn file(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Counts one more in a file; the count is the file's length.
+pub fn count_up(file: &str) -> u64 {
+    use std::io::Write;
+    let mut open =
+        std::fs::OpenOptions::new().create(true).append(true).open(file).expect("the test's directory is there");
+    open.write_all(b"x").expect("it can be written to");
+    counted(file)
+}
+
+/// How many were counted.
+pub fn counted(file: &str) -> u64 {
+    std::fs::metadata(file).map_or(0, |data| data.len())
+}
+
+/// Waits until so many were counted.
+pub async fn until_counted(file: &str, count: u64) {
+    let enough = eventually(WITHIN, || counted(file) >= count).await;
+    assert!(enough, "{} of {count} were counted in {file}", counted(file));
+}
+
+/// Lets go whoever holds at the file.
+pub fn open_gate(file: &str) {
+    std::fs::write(file, b"open").expect("the test's directory is there");
+}
+
+/// Holds its thread, and so its CPU, until the gate is open.
+pub fn hold(file: &str) {
+    let gate = Path::new(file);
+    // A test that is over takes its directory with it.
+    while !gate.exists() && gate.parent().is_some_and(Path::exists) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
