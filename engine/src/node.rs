@@ -276,6 +276,8 @@ pub struct Load {
     pub queued: usize,
     /// What they ask for, and how often.
     pub demands: Vec<Demand>,
+    /// Bytes of the node's object store that are in use.
+    pub stored: u64,
 }
 
 /// A command's connection to a cluster.
@@ -391,7 +393,7 @@ impl Tool {
             let demand =
                 |(set, count): (ResourceSet, u32)| Demand { resources: set.to_map(), shape: set.to_string(), count };
             let demands = state.demands.into_iter().map(demand).collect();
-            loads.push(Load { node, leases: state.leases, queued: state.queued, demands });
+            loads.push(Load { node, leases: state.leases, queued: state.queued, demands, stored: state.stored });
         }
         Ok((workers, loads))
     }

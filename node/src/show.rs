@@ -64,11 +64,12 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
         *demands.entry(&demand.shape).or_default() += demand.count;
     }
     let queued: usize = loads.iter().map(|load| load.queued).sum();
+    let stored: u64 = loads.iter().map(|load| load.stored).sum();
     if to.format == Format::Json {
         let nodes: Vec<Value> = nodes.iter().map(node_row).collect();
         let document = json!({
             "cluster": tool.cluster(), "head": tool.head(), "nodes": nodes, "resources": total, "available": free,
-            "workers": workers.len(), "queued": queued,
+            "workers": workers.len(), "queued": queued, "stored": stored,
             "demands": loads.iter().flat_map(|load| &load.demands).collect::<Vec<_>>(),
         });
         println!("{document:#}");
@@ -85,7 +86,11 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
     }
     println!("Resources, used of all:");
     for (name, amount) in total.iter().filter(|(name, _)| !name.starts_with("node:")) {
-        let used = amount - free.get(name).copied().unwrap_or_default();
+        // Nothing is scheduled by it, so that nodes do not tell it with what is free.
+        let used = match name.as_str() {
+            "object_store_memory" => stored as f64,
+            _ => amount - free.get(name).copied().unwrap_or_default(),
+        };
         let show = |amount: f64| if name.contains("memory") { bytes(amount) } else { round(amount) };
         println!("  {} of {} {name}", show(used), show(*amount));
     }

@@ -200,6 +200,7 @@ async fn survive(cluster: &Cluster) -> actinic::Result<()> {
 async fn linger() -> actinic::Result<()> {
     let actor = Place::remote();
     actor.call(vec![]).await?;
+    let _kept = actinic::put(&Buffer::from(vec![1u8; 8 << 20])).await?;
     let refs: Vec<ObjectRef<String>> = (0..4).map(|_| nap::remote(600_000)).collect();
     actinic::wait(&refs).timeout(Duration::from_millis(300)).await?;
     say("running");
