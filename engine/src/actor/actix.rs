@@ -26,7 +26,7 @@ use crate::api::error::Error;
 use crate::call::{OwnedTaskArgs, Returns, TaskArgs};
 use crate::program::{ActorState, Answer, Begun, Constructor, LocalBoxFuture, MethodCall, Outcome};
 use crate::protocol::Gone;
-use crate::worker::host::{Current, Entered, enter};
+use crate::worker::host::{Current, Entered, Runs, enter};
 use crate::worker::job::{Broke, Ended, Guarded, Job, caught, discard};
 
 /// So many calls begin in one turn of the context; then others of the thread have theirs.
@@ -280,7 +280,7 @@ impl Life {
 
     fn current_of(&self, job: &Job, tracked: &Tracked) -> Current {
         let host = Arc::clone(&self.this.host.host);
-        Current { host, job: job.clone(), running: Some(Arc::clone(&tracked.running)) }
+        Current { host, job: job.clone(), runs: Runs::Async(Arc::clone(&tracked.running)) }
     }
 
     fn answer_of(

@@ -14,7 +14,7 @@ use crate::ids::OwnerId;
 use crate::program::{Constructor, MethodCall, MethodEntry, SharedState};
 use crate::protocol::Gone;
 use crate::task::What;
-use crate::worker::host::{Current, enter};
+use crate::worker::host::{Current, Runs, enter};
 use crate::worker::job::{Ended, Job, guarded, nanoseconds};
 use crate::worker::pool::Strand;
 use crate::worker::remote;
@@ -132,7 +132,7 @@ impl ActorHost {
         if job.is_cancelled() {
             return (Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began"))), job);
         }
-        let current = Current { host: Arc::clone(&self.host), job, running: None };
+        let current = Current { host: Arc::clone(&self.host), job, runs: Runs::Alone };
         let ended = enter(&current, || self.call_method(method, &current.job));
         (ended, current.job)
     }
