@@ -259,17 +259,17 @@ impl Inbox {
     }
 }
 
-/// The owner of a call, and the task of this process that made it.
+/// The owner of a call, and what tells the task apart that made it.
 pub(super) type CallerKey = (OwnerId, u64);
 
-/// Who made a call. Callers in another process are told apart by their owner only, so some wait that need not.
+/// Who made a call.
 fn caller(job: &Job) -> Option<CallerKey> {
     match job {
         Job::Local { task, .. } => match &task.what {
             What::Method(call) => Some((task.id().owner, call.caller.task)),
             _ => None,
         },
-        Job::Remote(job) => Some((job.id.owner, 0)),
+        Job::Remote(job) => Some((job.id.owner, job.caller.into())),
         Job::Constructor(_) => None,
     }
 }
