@@ -293,10 +293,10 @@ modes! {
         let (running, gate, asks) = (scratch.file("running"), scratch.file("gate"), scratch.file("asks"));
         let never = held::remote(&running, &gate, 1);
         let waits: Vec<_> = (0..3).map(|_| both.ask(&asks, vec![never.clone()])).collect();
-        let loops = both.until_cancelled(&scratch.file("loops"));
+        let loops = both.until_cancelled(scratch.file("loops"));
         until_counted(&asks, 3).await;
         until_counted(&scratch.file("loops"), 1).await;
-        let behind = both.ask(&scratch.file("never"), Vec::new());
+        let behind = both.ask(scratch.file("never"), Vec::new());
         actinic::cancel(&behind).await?;
         assert!(matches!(behind.await.unwrap_err(), Error::TaskCancelled { .. }));
         actinic::cancel(&waits[0]).await?;
@@ -316,7 +316,7 @@ modes! {
         let (both, scratch) = (Both::remote(), Scratch::new());
         assert_eq!(both.knows(scratch.file("spawned")).await?, (true, false));
         until_counted(&scratch.file("spawned"), 1).await;
-        let asks: Vec<_> = (0..8).map(|x| both.ask(&scratch.file("asks"), vec![late::remote(x, 5), identity::remote(1)])).collect();
+        let asks: Vec<_> = (0..8).map(|x| both.ask(scratch.file("asks"), vec![late::remote(x, 5), identity::remote(1)])).collect();
         assert_eq!(actinic::get(&asks).timeout(SOON).await?, (1..9).collect::<Vec<_>>());
         both.set_now(5).await?;
         let error = both.fails().await.unwrap_err();
