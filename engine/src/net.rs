@@ -11,7 +11,9 @@ use crate::ids::{OwnerId, TaskId};
 use crate::object::{Resolved, Target};
 use crate::object_manager::{ServeObjects, pull};
 use crate::process::Process;
-use crate::protocol::calls::{CALLS, REPLIES, TASKS, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue};
+use crate::protocol::calls::{
+    CALLS, CallerMark, REPLIES, TASKS, WireCall, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue,
+};
 use crate::protocol::refs::WireRefs;
 use crate::protocol::workers::{Keep, ToWorker};
 use crate::protocol::{
@@ -313,14 +315,14 @@ impl Ear {
                 );
                 for call in &calls.calls {
                     // The refs in it were handed over, and are dropped here.
-                    drop(RemoteJob::call(&self.process, from, calls.owner, None, "", call));
+                    drop(RemoteJob::call(&self.process, from, (calls.owner, calls.caller), None, "", call));
                 }
                 continue;
             };
             count += calls.calls.len() as u32;
             bytes += message.body.len();
             for call in &calls.calls {
-                self.call(from, &host, calls.owner, call);
+                self.call(from, &host, (calls.owner, calls.caller), call);
             }
         }
         if let Some(host) = last {
@@ -328,9 +330,9 @@ impl Ear {
         }
     }
 
-    fn call(&self, from: &Peer, host: &Arc<ActorHost>, owner: u32, call: &crate::protocol::calls::WireCall<'_>) {
+    fn call(&self, from: &Peer, host: &Arc<ActorHost>, caller: (u32, CallerMark), call: &WireCall<'_>) {
         let method = host.entry.find_method(call.method);
-        let job = RemoteJob::call(&self.process, from, owner, method, host.entry.name(), call);
+        let job = RemoteJob::call(&self.process, from, caller, method, host.entry.name(), call);
         if job.is_complete() {
             let _ = host.push(Job::Remote(job));
             return;

@@ -154,7 +154,7 @@ pub enum ActorState {
         /// Puts it behind a lock of its actor's own thread, where async methods overlap.
         into_cell: fn(Box<dyn Any + Send>) -> ActorCell,
     },
-    /// Sync methods that overlap on several threads.
+    /// Sync methods alone, which overlap on several threads.
     Shared(Arc<dyn SharedState>),
     /// An `actix::Actor`, which stays on the arbiter where it was constructed.
     Actix(ActixState),
@@ -165,10 +165,15 @@ impl ActorState {
     pub fn new<A: Send + 'static>(state: A) -> Self {
         ActorState::Single {
             state: Box::new(state),
-            into_cell: |state| match state.downcast::<A>() {
-                Ok(state) => ActorCell(Rc::new(Cell(Kept::new(tokio::sync::RwLock::new(*state))))),
-                Err(_) => unreachable!("the state was boxed as `A` by the function that names this closure"),
-            },
+            into_cell: |state| ActorCell(Held::Here(Rc::new(Cell::<A>::of(state)))),
+        }
+    }
+
+    /// The state of an actor with async methods and `max_concurrency`, whose sync `&self` methods overlap beside them.
+    pub fn beside<A: Send + Sync + 'static>(state: A) -> Self {
+        ActorState::Single {
+            state: Box::new(state),
+            into_cell: |state| ActorCell(Held::Everywhere(SharedCell(Arc::new(Cell::<A>::of(state))))),
         }
     }
 
@@ -356,7 +361,26 @@ impl ActorEntry {
 
 /// An actor's state behind its fair lock, as async methods get it.
 #[derive(Clone)]
-pub struct ActorCell(Rc<dyn AnyCell>);
+pub struct ActorCell(Held);
+
+#[derive(Clone)]
+enum Held {
+    /// By its actor's thread alone.
+    Here(Rc<dyn AnyCell>),
+    /// By the threads of its sync `&self` methods too.
+    Everywhere(SharedCell),
+}
+
+/// A state that sync `&self` methods read on other threads than its actor's.
+#[derive(Clone)]
+pub(crate) struct SharedCell(Arc<dyn AnyCell + Send + Sync>);
+
+impl SharedCell {
+    /// Runs a sync `&self` method; nothing runs while an exclusive method holds the lock.
+    pub(crate) fn read_now(&self, run: &mut dyn FnMut(&dyn Any)) {
+        self.0.read(run);
+    }
+}
 
 /// The lock without its type, for sync methods of actors that have async ones.
 trait AnyCell {
@@ -366,6 +390,16 @@ trait AnyCell {
 }
 
 struct Cell<A>(Kept<tokio::sync::RwLock<A>>);
+
+impl<A: 'static> Cell<A> {
+    /// Whose state was boxed as `A`.
+    fn of(state: Box<dyn Any + Send>) -> Cell<A> {
+        match state.downcast::<A>() {
+            Ok(state) => Cell(Kept::new(tokio::sync::RwLock::new(*state))),
+            Err(_) => unreachable!("the state was boxed as `A` by the function that names it here"),
+        }
+    }
+}
 
 impl<A: 'static> AnyCell for Cell<A> {
     fn any(&self) -> &dyn Any {
@@ -386,8 +420,23 @@ impl<A: 'static> AnyCell for Cell<A> {
 }
 
 impl ActorCell {
+    fn cell(&self) -> &dyn AnyCell {
+        match &self.0 {
+            Held::Here(cell) => &**cell,
+            Held::Everywhere(cell) => &*cell.0,
+        }
+    }
+
+    /// The state for other threads, if it may be read there.
+    pub(crate) fn shared(&self) -> Option<SharedCell> {
+        match &self.0 {
+            Held::Here(_) => None,
+            Held::Everywhere(cell) => Some(cell.clone()),
+        }
+    }
+
     fn lock<A: 'static>(&self) -> &tokio::sync::RwLock<A> {
-        match self.0.any().downcast_ref::<Cell<A>>() {
+        match self.cell().any().downcast_ref::<Cell<A>>() {
             Some(cell) => &cell.0,
             None => unreachable!("a method is called on the class that it is registered with"),
         }
@@ -405,12 +454,12 @@ impl ActorCell {
 
     /// Runs a sync `&self` method; nothing runs while an exclusive method holds the lock.
     pub(crate) fn read_now(&self, run: &mut dyn FnMut(&dyn Any)) {
-        self.0.read(run);
+        self.cell().read(run);
     }
 
     /// Runs a sync `&mut self` method; nothing runs while another method holds the lock.
     pub(crate) fn write_now(&self, run: &mut dyn FnMut(&mut dyn Any)) {
-        self.0.write(run);
+        self.cell().write(run);
     }
 }
 

@@ -325,3 +325,84 @@ async fn fails_read_and_unread(cluster: TestCluster) -> actinic::Result<()> {
     drop(two);
     cluster.idle().await
 }
+
+/// DEP-07: the same where the task, who waits for it, and who passes it on have one CPU each on two nodes.
+#[actinic::test(num_cpus = 1)]
+async fn borrowers_on_other_nodes_hear_of_later_completions(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    for (late_on, waits_on) in [(cluster.head(), node.clone()), (node.clone(), cluster.head())] {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let late = held::options().scheduling(Scheduling::on(&late_on)).remote(&running, &gate, 1);
+        until_counted(&running, 1).await;
+        let there = get_first::options().scheduling(Scheduling::on(&waits_on));
+        let direct = there.clone().remote(vec![late.clone()]);
+        let passed = there.remote(pass_on::remote(vec![late.clone()]));
+        let (early, _) = actinic::wait(&[direct.clone(), passed.clone()]).timeout(Duration::from_millis(50)).await?;
+        assert!(early.is_empty(), "it has not completed");
+        open_gate(&gate);
+        assert_eq!(actinic::get(&[direct, passed]).timeout(SOON).await?, [1, 1]);
+    }
+    cluster.idle().await
+}
+
+/// Needs a value to begin.
+pub struct Needy;
+
+#[actinic::remote(num_cpus = 0)]
+impl Needy {
+    pub fn new(_value: i64) -> Self {
+        Needy
+    }
+
+    pub fn answer(&self) -> i64 {
+        1
+    }
+}
+
+/// Makes an actor of what it owns and has not got yet.
+pub struct Founder {
+    late: Option<ObjectRef<i64>>,
+}
+
+#[actinic::remote(num_cpus = 0)]
+impl Founder {
+    pub fn new() -> Self {
+        Founder { late: None }
+    }
+
+    pub fn found(&mut self, running: &str, gate: &str) -> Handle<Needy> {
+        let late = self.late.insert(held::remote(running, gate, 1));
+        Needy::remote(&*late)
+    }
+}
+
+#[actinic::remote(num_cpus = 0)]
+fn calls(needy: Handle<Needy>, began: &str) -> actinic::Result<i64> {
+    let answer = needy.answer();
+    count_up(began);
+    answer.blocking()
+}
+
+modes! {
+    /// DEP-08: who calls an actor whose argument died with its owner, before it came, is told so.
+    2 CPUs, async fn an_actor_whose_argument_died_is_dead(cluster) {
+        let scratch = Scratch::new();
+        let (running, gate, began) = (scratch.file("running"), scratch.file("gate"), scratch.file("began"));
+        let founder = Founder::remote();
+        let needy = founder.found(&running, &gate).await?;
+        until_counted(&running, 1).await;
+        let before = calls::remote(&needy, &began);
+        until_counted(&began, 1).await;
+        actinic::kill(&founder).await?;
+        let after = calls::remote(&needy, &began);
+        until_counted(&began, 2).await;
+        for call in [before, after] {
+            let error = actinic::get(&call).timeout(SOON).await.unwrap_err();
+            let text = format!("{error:?}");
+            assert!(matches!(error.root_cause(), Error::OwnerDied { .. }), "{text}");
+            assert!(text.contains("Needy") && text.contains("Founder"), "it names the actors: {text}");
+        }
+        open_gate(&gate);
+    }
+}

@@ -5,6 +5,8 @@ use std::time::Duration;
 use actinic::prelude::*;
 use actinic::testing::{Node, TestCluster};
 
+use crate::support::*;
+
 const SIZE: usize = 1_000_000;
 
 /// Counts runs, on a node that is not lost.
@@ -158,6 +160,36 @@ async fn an_argument_that_was_lost_is_made_again(cluster: TestCluster) -> actini
     assert_eq!(first::options().scheduling(on(&cluster.head())).remote(&object).await?, 3);
     assert_eq!(reader.first(&other).await?, 4);
     drop((object, other, reader, runs));
+    cluster.idle().await
+}
+
+/// Waits at the gate when it runs first, and crashes.
+#[actinic::remote]
+fn crashes_at_first(bytes: Buffer, running: &str, gate: &str) -> u8 {
+    if count_up(running) == 1 {
+        hold(gate);
+        actinic::testing::crash();
+    }
+    bytes[0]
+}
+
+/// FAI-10: before a task runs again that crashed, its argument is made again that was lost meanwhile.
+#[actinic::test(num_cpus = 2)]
+async fn an_argument_of_what_runs_again_is_made_again_first(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let (runs, scratch) = (Runs::remote(), Scratch::new());
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let object = make::options().scheduling(on(&node)).remote(3, &runs);
+    object.done().await?;
+    let here = on(&cluster.head());
+    let task = crashes_at_first::options().scheduling(here).max_retries(1).remote(&object, &running, &gate);
+    until_counted(&running, 1).await;
+    node.lose_objects().await?;
+    cluster.head().lose_objects().await?;
+    open_gate(&gate);
+    assert_eq!(actinic::get(&task).timeout(SOON).await?, 3);
+    assert_eq!((runs.count().await?, counted(&running)), (2, 2));
+    drop((object, task, runs));
     cluster.idle().await
 }
 

@@ -11,6 +11,7 @@ mod actors;
 mod bad_input;
 mod basics;
 mod cancelling;
+mod capping;
 mod daemons;
 mod dependencies;
 mod destructors;

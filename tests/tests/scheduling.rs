@@ -289,3 +289,28 @@ modes! {
         assert_eq!(long.await?, 0);
     }
 }
+
+/// Counts that it runs, holds until the gate is open, says where.
+#[actinic::remote]
+fn held_there(running: &str, gate: &str) -> actinic::NodeId {
+    count_up(running);
+    hold(gate);
+    actinic::context().node_id()
+}
+
+/// SCH-13: a task goes on elsewhere when the node dies under it that it prefers.
+#[actinic::test(num_cpus = 1)]
+async fn soft_affinity_survives_its_node(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let near = Scheduling::NodeAffinity { node: node.id(), soft: true };
+    let task = held_there::options().scheduling(near).max_retries(-1).remote(&running, &gate);
+    until_counted(&running, 1).await;
+    node.kill().await?;
+    until_counted(&running, 2).await;
+    open_gate(&gate);
+    assert_eq!(actinic::get(&task).timeout(SOON).await?, cluster.head().id());
+    drop(task);
+    cluster.idle().await
+}

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use actinic::prelude::*;
-use actinic::testing::{LinkFaults, TestOptions, eventually, run_test};
+use actinic::testing::{LinkFaults, TestCluster, TestOptions, eventually, run_test};
 
 #[actinic::remote]
 fn add(a: i64, b: i64) -> i64 {
@@ -48,6 +48,9 @@ impl Counter {
     }
     fn increment(&mut self) -> u64 {
         self.value += 1;
+        self.value
+    }
+    fn value(&self) -> u64 {
         self.value
     }
 }
@@ -172,6 +175,72 @@ fn faults_do_not_change_results() {
             first.await.unwrap();
         });
     }
+}
+
+/// RPC-10: for a minute a tenth of all datagrams is lost; all results are right, and nothing is left behind.
+/// The driver's node has no CPU: all goes over the network.
+#[actinic::test(sim, num_cpus = 0, seed = 12, timeout = 600)]
+async fn a_tenth_may_be_lost(cluster: TestCluster) -> actinic::Result<()> {
+    let sim = cluster.sim();
+    sim.faults(lossy(0.1));
+    for _ in 0..2 {
+        cluster.add_node().num_cpus(2).await?;
+    }
+    while sim.now() < Duration::from_secs(60) {
+        work(1).await?;
+        actinic::sleep(ms(500)).await?;
+    }
+    cluster.idle().await
+}
+
+/// RPC-08: a thousand calls run once each, though the link is cut twenty times.
+#[actinic::test(sim, num_cpus = 0, seed = 13, timeout = 600)]
+async fn no_call_runs_twice_over_a_link_that_breaks(cluster: TestCluster) -> actinic::Result<()> {
+    let (sim, node) = (cluster.sim(), cluster.add_node().num_cpus(1).await?);
+    let counter = Counter::options().max_task_retries(-1).remote(0);
+    Handle::ready(&counter).await?;
+    let mut calls = Vec::new();
+    for cut in 0..20 {
+        calls.extend((0..50).map(|_| counter.increment()));
+        actinic::sleep(ms(cut % 3)).await?;
+        sim.partition(&[&cluster.head()], &[&node]);
+        actinic::sleep(ms(50 + sim.random() % 300)).await?;
+        sim.heal();
+        actinic::sleep(ms(sim.random() % 100)).await?;
+    }
+    assert_eq!(actinic::get(&calls).await?, (1..=1000).collect::<Vec<_>>());
+    drop((calls, counter));
+    cluster.idle().await
+}
+
+#[actinic::remote(num_cpus = 0)]
+async fn never(began: Handle<Counter>) -> actinic::Result<()> {
+    began.increment().await?;
+    std::future::pending().await
+}
+
+/// RPC-04, RPC-05: where a fifth is lost, who loses its last handle ends all the same, and what is cancelled is.
+#[actinic::test(sim, num_cpus = 0, seed = 14, timeout = 600)]
+async fn ends_are_heard_of_though_much_is_lost(cluster: TestCluster) -> actinic::Result<()> {
+    let sim = cluster.sim();
+    sim.faults(lossy(0.2));
+    let _node = cluster.add_node().num_cpus(2).await?;
+    let began = Counter::remote(0);
+    for round in 1..=10 {
+        let named = Counter::options().name("named").remote(0);
+        assert_eq!(named.increment().await?, 1);
+        let task = never::remote(&began);
+        assert!(eventually(Duration::from_secs(30), async || began.value().await.is_ok_and(|now| now == round)).await);
+        let start = sim.now();
+        actinic::cancel(&task).await?;
+        assert!(matches!(task.await.unwrap_err(), Error::TaskCancelled { .. }));
+        assert!(sim.now() - start < Duration::from_secs(10), "it took {:?}", sim.now() - start);
+        drop(named);
+        let gone = async || actinic::get_actor::<Counter>("named").await.is_err();
+        assert!(eventually(Duration::from_secs(30), gone).await, "it lives");
+    }
+    drop(began);
+    cluster.idle().await
 }
 
 /// The work, while the cuts go on beside it.

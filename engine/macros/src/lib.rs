@@ -49,9 +49,11 @@ use syn::{Error, Item};
 /// let r: ObjectRef<i64> = counter.increment(1);
 /// ```
 ///
-/// `&mut self` methods, async ones too, have the actor to themselves from start to end; async `&self` methods overlap, and
-/// sync `&self` methods run beside those that wait, on the same thread, which is the actor's own: a sync method may block
-/// it, with `.blocking()` too, and the async methods of this actor stand still meanwhile.
+/// `&mut self` methods, async ones too, have the actor to themselves from start to end; async `&self` methods overlap. Sync
+/// `&self` methods overlap where this attribute has a `max_concurrency` above 1, on threads for which the type is `Sync`, with
+/// each other and with async ones. Where it has none, they run one at a time; beside async ones that wait, on the same
+/// thread, which is the actor's own: a sync method may block it, with `.blocking()` too, and the async methods of this
+/// actor stand still meanwhile, as they do for `&mut self` methods anyway.
 ///
 /// Options of actors: `num_cpus`, `num_gpus`, `memory`, `resources`, `name`, `namespace`,
 /// `lifetime = "detached" | "non_detached"`, `get_if_exists`, `isolation`, `max_concurrency`,

@@ -26,8 +26,9 @@ use crate::api::error::Error;
 use crate::call::{OwnedTaskArgs, Returns, TaskArgs};
 use crate::program::{ActorState, Answer, Begun, Constructor, LocalBoxFuture, MethodCall, Outcome};
 use crate::protocol::Gone;
-use crate::worker::host::{Current, Entered, enter};
+use crate::worker::host::{Current, Entered, Runs, enter};
 use crate::worker::job::{Broke, Ended, Guarded, Job, caught, discard};
+use crate::worker::lending::Turn;
 
 /// So many calls begin in one turn of the context; then others of the thread have theirs.
 const TURN_CALLS: usize = 64;
@@ -266,8 +267,8 @@ impl Life {
                     unreachable!("a handler's answer is polled with the actor that it is of")
                 };
                 let (tracked, active) = (this.track(job.id()), Active::new(this));
-                let current = self.current_of(&job, &tracked);
-                let call = Call { job, current, tracked: Some(tracked), this: Rc::clone(this), active };
+                let (current, turn) = (self.current_of(&job, &tracked), Turn::begin(&this.host.host));
+                let call = Call { job, current, tracked: Some(tracked), turn, this: Rc::clone(this), active };
                 context.spawn(ActorCall { future: Some(*future), call });
             }
             Answer::Atomic(future) => {
@@ -280,7 +281,7 @@ impl Life {
 
     fn current_of(&self, job: &Job, tracked: &Tracked) -> Current {
         let host = Arc::clone(&self.this.host.host);
-        Current { host, job: job.clone(), running: Some(Arc::clone(&tracked.running)) }
+        Current { host, job: job.clone(), runs: Runs::Async(Arc::clone(&tracked.running)) }
     }
 
     fn answer_of(
@@ -336,6 +337,8 @@ struct Call {
     job: Job,
     current: Current,
     tracked: Option<Tracked>,
+    /// Of an actor that holds CPU.
+    turn: Option<Turn>,
     this: Rc<Loop>,
     #[expect(dead_code, reason = "it counts while it lives")]
     active: Active,
@@ -355,8 +358,17 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for ActorCall<A> {
         let running = Arc::clone(&tracked.running);
         // As of other async calls: what is polled is a future with its actor at hand.
         let future = std::future::poll_fn(|task| future.as_mut().poll(actor, context, task));
+        if let Some(turn) = &mut call.turn {
+            turn.resume();
+        }
         let polled = enter(&call.current, || Future::poll(Pin::new(&mut Guarded::new(future, running)), task));
-        let Poll::Ready(ended) = polled else { return Poll::Pending };
+        let Poll::Ready(ended) = polled else {
+            if let Some(turn) = &mut call.turn {
+                turn.pause();
+            }
+            return Poll::Pending;
+        };
+        call.turn = None;
         let ended = enter(&call.current, || ended.then(caught(|| drop(slot.take()))));
         let began = tracked.began;
         call.tracked = None;

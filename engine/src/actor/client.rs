@@ -35,6 +35,7 @@ use crate::object::{RawRef, Resolved, Target};
 use crate::process::Process;
 use crate::program::{ActorEntry, MethodEntry};
 use crate::protocol::WORKER;
+use crate::protocol::calls::CallerMark;
 use crate::protocol::workers::ToWorker;
 use crate::task::{Meta, Task, What};
 use crate::wait::Waiter;
@@ -49,6 +50,14 @@ pub(crate) struct Caller {
     pub(crate) owner: u32,
     /// The [`TaskId::mark`](crate::ids::TaskId::mark) of the task; 0 for others.
     pub(crate) task: u64,
+}
+
+impl Caller {
+    /// What is told of it to an actor in another process, beside its owner.
+    fn mark(&self) -> CallerMark {
+        // The upper bits are the best mixed.
+        (self.task >> (u64::BITS - CallerMark::BITS)) as CallerMark
+    }
 }
 
 /// What a task that is an actor call adds to a task.

@@ -22,7 +22,7 @@ use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
 use crate::resources::Quantity;
 use crate::task::{Task, What};
 use crate::value::Value;
-use crate::worker::host::{Current, Host};
+use crate::worker::host::{Current, Host, Runs};
 use crate::worker::job::Job;
 use crate::worker::pool::{Pool, Strand};
 use crate::worker::remote;
@@ -176,7 +176,7 @@ impl ActorHost {
     }
 
     pub(crate) fn current_for_constructor(self: &Arc<Self>) -> Current {
-        Current { host: Arc::clone(&self.host), job: Job::Constructor(Arc::clone(self)), running: None }
+        Current { host: Arc::clone(&self.host), job: Job::Constructor(Arc::clone(self)), runs: Runs::Alone }
     }
 
     /// The constructor ran; `true` if calls may follow.

@@ -1,7 +1,8 @@
 //! Actors with async methods: each stays on one thread ([`super::threads`]), where its futures need not be `Send`.
 //!
 //! Its calls start in order; `&mut self` methods have the actor to themselves, async `&self` methods overlap up to
-//! `max_concurrency`, and a sync `&self` method overlaps those that wait.
+//! `max_concurrency`, and a sync `&self` method overlaps those that wait; where the attribute has `max_concurrency`, sync
+//! ones overlap too ([`super::beside`]).
 
 use std::any::Any;
 use std::cell::Cell;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::actor::begin::{CatchState, Constructed};
+use crate::actor::beside::Beside;
 use crate::actor::host::ActorHost;
 use crate::actor::threads::SyncCalls;
 use crate::actor::turn::{ANSWERS_MAX, TURN, TURN_CALLS};
@@ -24,13 +26,15 @@ use crate::api::error::Error;
 use crate::call::{OwnedTaskArgs, TaskArgs};
 use crate::ids::TaskId;
 use crate::program::{ActorCell, ActorState, Constructor, LocalBoxFuture, MethodCall, Outcome};
-use crate::worker::host::{Current, Entered, Running, enter};
+use crate::worker::host::{Current, Entered, Host, Running, Runs, enter};
 use crate::worker::job::{Ended, Guarded, Job, discard, guarded, nanoseconds, owned_args};
 use crate::worker::lending::Turn;
 
 #[derive(Default)]
 pub(super) struct Shared {
     pub(super) wake: Notify,
+    /// Sync calls that have begun and not ended, on other threads.
+    pub(super) away: AtomicUsize,
     running: Mutex<BTreeMap<TaskId, Arc<Running>>>,
 }
 
@@ -86,7 +90,7 @@ impl LocalActor {
 pub(crate) struct Loop {
     pub(super) host: Arc<ActorHost>,
     pub(super) shared: Arc<Shared>,
-    /// Async calls that have begun and not ended.
+    /// Calls that have begun and not ended, on this thread.
     active: Cell<usize>,
     pub(super) ended: Notify,
 }
@@ -131,8 +135,12 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
     let this = Loop::new(host, shared);
     let _runtime = calls.note_runtime(&this.host.host);
     let width = this.width();
-    let mut turn = SyncTurn::default();
+    let beside = Beside::new(&this, &cell);
+    let mut row = Row::default();
     loop {
+        if row.is_over(&this) {
+            tokio::task::yield_now().await;
+        }
         if this.host.dead.load(Ordering::Acquire) {
             break;
         }
@@ -145,14 +153,15 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
                 () = this.shared.wake.notified() => {}
                 () = this.ended.notified() => {}
             }
+            row = Row::default();
             continue;
         };
         let Some(method) = job.method() else {
             this.answer_unknown(job);
             continue;
         };
-        match method.call {
-            MethodCall::AsyncRef(call) => {
+        match (method.call, &beside) {
+            (MethodCall::AsyncRef(call), _) => {
                 if !this.room(width).await {
                     break;
                 }
@@ -165,49 +174,54 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
                     });
                 }
             }
-            MethodCall::AsyncMut(call) => {
+            (MethodCall::AsyncMut(call), _) => {
                 if !this.room(1).await {
                     break;
                 }
                 this.begin(&cell, call, job).await;
             }
-            MethodCall::SyncRef(_) | MethodCall::SyncMut(_) => {
+            (MethodCall::SyncRef(call), Some(beside)) => {
+                if !this.room(width).await {
+                    break;
+                }
+                beside.begin(&this, call, job);
+            }
+            (MethodCall::SyncRef(_) | MethodCall::SyncMut(_), _) => {
                 let alone = matches!(method.call, MethodCall::SyncMut(_));
                 if !this.room(if alone { 1 } else { width }).await {
                     break;
                 }
                 let began = this.now();
-                if turn.is_over(began) {
-                    tokio::task::yield_now().await;
-                }
                 let (on, cell, of) = (Rc::clone(&this), cell.clone(), job.clone());
                 let ended = calls.run(move || on.call_sync(&cell, method.call, &of)).await;
                 this.answer(job, ended, began);
             }
             // Only the class of an `actix::Actor` has them, which is run elsewhere.
-            MethodCall::Actix(_) => this.answer_unknown(job),
+            (MethodCall::Actix(_), _) => this.answer_unknown(job),
         }
     }
     this.flush();
     this.shared.cancel_all();
-    // A thread of the actor's own ends with this: what was cancelled is dropped first, where its runtime is.
-    while this.active() > 0 {
+    // A thread of the actor's own ends with this: what was cancelled is dropped first, where its runtime is. What runs on
+    // other threads is left there.
+    while this.active.get() > 0 {
         this.ended.notified().await;
     }
 }
 
-/// Sync calls in a row: then the async ones, which they keep from being polled, have theirs.
+/// Calls in a row: then the futures of others, which they keep from being polled, have their turn.
 #[derive(Default)]
-struct SyncTurn {
+struct Row {
     began: Duration,
     calls: usize,
 }
 
-impl SyncTurn {
-    fn is_over(&mut self, now: Duration) -> bool {
+impl Row {
+    fn is_over(&mut self, this: &Loop) -> bool {
+        let now = this.now();
         let over = self.calls >= TURN_CALLS || (self.calls > 0 && now.saturating_sub(self.began) >= TURN);
         if over || self.calls == 0 {
-            *self = SyncTurn { began: now, calls: 0 };
+            *self = Row { began: now, calls: 0 };
         }
         self.calls += 1;
         over
@@ -269,13 +283,14 @@ impl Loop {
         self.host.host.process.env.now()
     }
 
-    /// How many async calls may overlap.
+    /// How many calls may overlap.
     pub(super) fn width(&self) -> usize {
         self.host.spec.max_concurrency.max(1) as usize
     }
 
+    /// How many calls have begun and not ended.
     pub(super) fn active(&self) -> usize {
-        self.active.get()
+        self.active.get() + self.shared.away.load(Ordering::Acquire)
     }
 
     pub(super) fn track(self: &Rc<Self>, id: TaskId) -> Tracked {
@@ -291,7 +306,7 @@ impl Loop {
 
     /// Waits until fewer than `width` calls overlap; `false` if the actor ended.
     async fn room(&self, width: usize) -> bool {
-        while self.active.get() >= width {
+        while self.active() >= width {
             tokio::select! {
                 biased;
                 () = self.ended.notified() => {}
@@ -313,7 +328,7 @@ impl Loop {
         let tracked = self.track(job.id());
         let running = Arc::clone(&tracked.running);
         let current =
-            Current { host: Arc::clone(&self.host.host), job: job.clone(), running: Some(Arc::clone(&running)) };
+            Current { host: Arc::clone(&self.host.host), job: job.clone(), runs: Runs::Async(Arc::clone(&running)) };
         let this = Rc::clone(self);
         let cell = cell.clone();
         Box::pin(async move {
@@ -349,20 +364,9 @@ impl Loop {
         ended
     }
 
-    /// Runs what needs no future.
+    /// Runs what needs no future, on this thread.
     pub(super) fn call_now(&self, job: &Job, call: impl FnOnce(&mut TaskArgs<'_>) -> Outcome) -> Ended {
-        if job.is_cancelled() {
-            return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
-        }
-        let current = Current { host: Arc::clone(&self.host.host), job: job.clone(), running: None };
-        // What runs here lends nothing, whatever the async calls beside it wait for.
-        let _turn = Turn::begin(&self.host.host);
-        match job.input() {
-            Ok((input, dependencies)) => {
-                enter(&current, || guarded(|| call(&mut TaskArgs::new(&input, &dependencies))))
-            }
-            Err(error) => Ended::Answered(Err(error)),
-        }
+        call_now(&self.host.host, job, Runs::Alone, call)
     }
 
     pub(super) fn flush(&self) {
@@ -394,5 +398,24 @@ impl Loop {
         if self.host.dead.load(Ordering::Acquire) {
             self.shared.wake.notify_one();
         }
+    }
+}
+
+/// Runs what needs no future, beside the futures of its actor that have begun.
+pub(super) fn call_now(
+    host: &Arc<Host>,
+    job: &Job,
+    runs: Runs,
+    call: impl FnOnce(&mut TaskArgs<'_>) -> Outcome,
+) -> Ended {
+    if job.is_cancelled() {
+        return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
+    }
+    let current = Current { host: Arc::clone(host), job: job.clone(), runs };
+    // What runs lends nothing, whatever the async calls beside it wait for.
+    let _turn = Turn::begin(host);
+    match job.input() {
+        Ok((input, dependencies)) => enter(&current, || guarded(|| call(&mut TaskArgs::new(&input, &dependencies)))),
+        Err(error) => Ended::Answered(Err(error)),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod actix;
 pub(crate) mod begin;
+mod beside;
 mod callers;
 pub(crate) mod client;
 pub(crate) mod credit;

@@ -4,7 +4,7 @@
 //! a few that actors are dealt to. An actor that has sync methods beside its async ones has one of its own from its
 //! beginning to its end: what such a method does there, whether it waits, loops or hangs, stops this actor alone. The
 //! method runs outside of the thread's runtime, so that it may do what sync code may do anywhere, `.blocking()` included; it
-//! may `tokio::spawn`, but not `spawn_local`.
+//! may `tokio::spawn`, but not `spawn_local`. (Where sync `&self` methods overlap, those run elsewhere: [`super::beside`].)
 //!
 //! In a simulation such a thread is passed the baton as any thread of user code; what shares a thread shares the simulating
 //! one, and what is spawned is spawned there.

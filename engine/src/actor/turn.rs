@@ -14,7 +14,7 @@ use crate::ids::OwnerId;
 use crate::program::{Constructor, MethodCall, MethodEntry, SharedState};
 use crate::protocol::Gone;
 use crate::task::What;
-use crate::worker::host::{Current, enter};
+use crate::worker::host::{Current, Runs, enter};
 use crate::worker::job::{Ended, Job, guarded, nanoseconds};
 use crate::worker::pool::Strand;
 use crate::worker::remote;
@@ -132,7 +132,7 @@ impl ActorHost {
         if job.is_cancelled() {
             return (Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began"))), job);
         }
-        let current = Current { host: Arc::clone(&self.host), job, running: None };
+        let current = Current { host: Arc::clone(&self.host), job, runs: Runs::Alone };
         let ended = enter(&current, || self.call_method(method, &current.job));
         (ended, current.job)
     }
@@ -259,17 +259,17 @@ impl Inbox {
     }
 }
 
-/// The owner of a call, and the task of this process that made it.
+/// The owner of a call, and what tells the task apart that made it.
 pub(super) type CallerKey = (OwnerId, u64);
 
-/// Who made a call. Callers in another process are told apart by their owner only, so some wait that need not.
+/// Who made a call.
 fn caller(job: &Job) -> Option<CallerKey> {
     match job {
         Job::Local { task, .. } => match &task.what {
             What::Method(call) => Some((task.id().owner, call.caller.task)),
             _ => None,
         },
-        Job::Remote(job) => Some((job.id.owner, 0)),
+        Job::Remote(job) => Some((job.id.owner, job.caller.into())),
         Job::Constructor(_) => None,
     }
 }

@@ -276,6 +276,11 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         self.keys[key as usize].wanted
     }
 
+    /// Whether a lease of the key takes one task only.
+    pub(crate) fn is_one_by_one(&self, key: KeyIx) -> bool {
+        self.keys[key as usize].one_by_one
+    }
+
     /// Leases of a key that want one task each will come from another node. Others take what comes first.
     pub(crate) fn sent_elsewhere(&mut self, key: KeyIx, count: u32) {
         let key = &mut self.keys[key as usize];

@@ -25,6 +25,8 @@ pub(super) struct Requests {
     pub(super) infeasible: BTreeMap<RequestId, String>,
     /// Of requests sent on to other nodes: how many leases are still to come.
     sent_on: BTreeMap<RequestId, u32>,
+    /// How many leases of a request its raylet has sent on to other nodes so far.
+    spilled: BTreeMap<RequestId, u32>,
 }
 
 impl Requests {
@@ -38,9 +40,17 @@ impl Requests {
         self.sent_on.get(&request).copied().unwrap_or(0)
     }
 
+    /// Its raylet sends so many on: how many it has so far.
+    fn spilled(&mut self, request: RequestId, count: u32) -> u32 {
+        let so_far = self.spilled.entry(request).or_default();
+        *so_far = so_far.saturating_add(count);
+        *so_far
+    }
+
     pub(super) fn close(&mut self, request: RequestId) -> Option<KeyIx> {
         self.infeasible.remove(&request);
         self.sent_on.remove(&request);
+        self.spilled.remove(&request);
         let (key, _) = self.open.remove(&request)?;
         if self.by_key.get(&key) == Some(&request) {
             self.by_key.remove(&key);
@@ -211,6 +221,9 @@ impl Owner {
                 *left = left.saturating_sub(count);
                 core.dispatch.lost_elsewhere(key, count);
             }
+            // Of a key whose leases take one task each, less is wanted by what was sent on before.
+            let so_far = core.requests.spilled(request, count);
+            let told = if core.dispatch.is_one_by_one(key) { count } else { so_far };
             if open == 0 {
                 core.close_request(request);
             }
@@ -222,7 +235,7 @@ impl Owner {
             let head = core.dispatch.head(key).cloned();
             let shape = core.dispatch.shape(key).clone();
             // What was asked for since then reached a raylet that had closed the request already.
-            let again = (first && open == 0 && before > count).then_some(key);
+            let again = (first && open == 0 && before > told).then_some(key);
             (ToRaylet::Request(self.lease_request(id, &shape, count, head.as_ref(), spilled)), again)
         };
         self.process.tell_raylet(node, message);

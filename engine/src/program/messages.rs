@@ -51,6 +51,11 @@ impl<A: Actor<Context = Context<A>>> HostOf<A> {
     pub fn shared_state() -> fn(A) -> ActorState {
         Self::new_state()
     }
+
+    /// The same.
+    pub fn beside_state() -> fn(A) -> ActorState {
+        Self::new_state()
+    }
 }
 
 /// How actors are hosted that are no `actix::Actor`s.
@@ -72,6 +77,14 @@ pub trait PlainHost<A> {
         A: Send + Sync + 'static,
     {
         ActorState::shared
+    }
+
+    /// As [`ActorState::beside`].
+    fn beside_state() -> fn(A) -> ActorState
+    where
+        A: Send + Sync + 'static,
+    {
+        ActorState::beside
     }
 }
 

@@ -127,10 +127,16 @@ pub(crate) struct WireCall<'a> {
     pub(crate) dependencies: Vec<WireDependency<'a>>,
 }
 
-/// Calls of one owner for one incarnation of an actor.
+/// A short mark of a task that calls actors: those of one owner that share one hold each other up, if a call of theirs waits
+/// for an argument, which harms no more than time.
+pub(crate) type CallerMark = u16;
+
+/// Calls of one caller for one incarnation of an actor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct WireCalls<'a> {
     pub(crate) owner: u32,
+    /// Which of those that submit to the owner: 0, unless it is a task.
+    pub(crate) caller: CallerMark,
     /// The actor's number in its process.
     pub(crate) actor: u64,
     pub(crate) incarnation: u32,

@@ -32,7 +32,7 @@ pub(crate) struct Host {
     pub(crate) slot: OnceLock<Weak<TaskSlot>>,
     /// Blocked calls of this worker: the raylet hears of the first and the last.
     pub(crate) blocked: AtomicU32,
-    /// What the async calls of an actor wait for.
+    /// What the calls of an actor with async methods wait for.
     pub(crate) lending: Lending,
     /// The threads of those calls: a cancellation wakes them.
     sleepers: Mutex<Vec<(TaskId, Parker)>>,
@@ -142,8 +142,18 @@ impl Running {
 pub(crate) struct Current {
     pub(crate) host: Arc<Host>,
     pub(crate) job: Job,
-    /// Set if the call is async.
-    pub(crate) running: Option<Arc<Running>>,
+    pub(crate) runs: Runs,
+}
+
+/// How a call runs.
+#[derive(Clone)]
+pub(crate) enum Runs {
+    /// From beginning to end on its thread; or as a constructor.
+    Alone,
+    /// The same, but beside async calls of its actor: it lends its CPU together with them.
+    Beside,
+    /// As a future.
+    Async(Arc<Running>),
 }
 
 scoped_tls::scoped_thread_local!(static CURRENT: Current);
@@ -228,10 +238,19 @@ pub(crate) enum WaitsFor {
     Word,
 }
 
+/// What a call lends that waits on its thread.
+#[derive(Clone, Copy)]
+enum Lends {
+    Nothing,
+    Cpu,
+    /// The CPU, once all of its actor that have begun wait for refs.
+    WithOthers,
+}
+
 /// While it lives, the call waits on this thread.
 pub(crate) struct Blocked {
     host: Arc<Host>,
-    lends: WaitsFor,
+    lends: Lends,
     lease: Option<LeaseId>,
     id: TaskId,
 }
@@ -244,11 +263,16 @@ impl Drop for Blocked {
                 sleepers.swap_remove(at);
             }
         }
-        if self.lends == WaitsFor::Ref
-            && self.host.blocked.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(lease) = self.lease
-        {
-            self.host.process.tell_raylet(lease.node, ToRaylet::Unblocked { lease });
+        match self.lends {
+            Lends::Nothing => {}
+            Lends::WithOthers => self.host.waits_beside(false),
+            Lends::Cpu => {
+                if self.host.blocked.fetch_sub(1, Ordering::AcqRel) == 1
+                    && let Some(lease) = self.lease
+                {
+                    self.host.process.tell_raylet(lease.node, ToRaylet::Unblocked { lease });
+                }
+            }
         }
         self.host.process.pool.unblocked();
     }
@@ -274,14 +298,24 @@ impl Current {
 
     /// The call is about to wait on this thread: what was lent to its worker goes to others, and its CPU if it waits for
     /// a ref.
-    pub(crate) fn block(&self, lends: WaitsFor) -> Blocked {
+    pub(crate) fn block(&self, waits_for: WaitsFor) -> Blocked {
         let host = Arc::clone(&self.host);
         let lease = self.lease();
-        if lends == WaitsFor::Ref
-            && host.blocked.fetch_add(1, Ordering::AcqRel) == 0
-            && let Some(lease) = lease
-        {
-            host.process.tell_raylet(lease.node, ToRaylet::Blocked { lease });
+        let lends = match (waits_for, &self.runs) {
+            (WaitsFor::Event | WaitsFor::Word, _) => Lends::Nothing,
+            (WaitsFor::Ref, Runs::Beside) => Lends::WithOthers,
+            (WaitsFor::Ref, Runs::Alone | Runs::Async(_)) => Lends::Cpu,
+        };
+        match lends {
+            Lends::Nothing => {}
+            Lends::WithOthers => host.waits_beside(true),
+            Lends::Cpu => {
+                if host.blocked.fetch_add(1, Ordering::AcqRel) == 0
+                    && let Some(lease) = lease
+                {
+                    host.process.tell_raylet(lease.node, ToRaylet::Blocked { lease });
+                }
+            }
         }
         if let Some(slot) = host.slot.get().and_then(Weak::upgrade) {
             slot.give_back();
@@ -295,10 +329,11 @@ impl Current {
     /// An async call waits for a ref, and will say so again if it still does when it is polled next. The first time, a task
     /// gives its CPU away for good; and its slot, unless it holds what only its end gives back.
     pub(crate) fn park(&self) {
-        if self.host.lending.wait() {
+        // What waits on its thread says so there.
+        if matches!(self.runs, Runs::Beside) || self.host.lending.wait() {
             return;
         }
-        let Some(running) = &self.running else { return };
+        let Runs::Async(running) = &self.runs else { return };
         if running.parked.swap(true, Ordering::AcqRel) {
             return;
         }

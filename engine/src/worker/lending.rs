@@ -1,10 +1,11 @@
 //! When an actor with async methods lends its CPU: while each of its calls that have begun waits for a ref.
 //!
 //! What waits for something else (time, a socket) may go on by itself; what waits for a ref may wait for work that needs
-//! the CPU. A call waits for a ref if it said so in its last poll. Calls of one actor are polled on one thread.
+//! the CPU. An async call waits for a ref if it said so in its last poll; those of one actor are polled on one thread. A sync
+//! call on a thread beside them says when it begins to wait there, and when it has ended to.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::protocol::ToRaylet;
 use crate::worker::host::Host;
@@ -14,11 +15,16 @@ use crate::worker::host::Host;
 pub(crate) struct Lending {
     /// Whether the actor holds CPU, and has something to lend.
     holds: AtomicBool,
-    begun: AtomicU32,
-    waiting: AtomicU32,
-    lent: AtomicBool,
+    calls: Mutex<Calls>,
     /// The call that is polled now waits for a ref.
     waits: AtomicBool,
+}
+
+#[derive(Default)]
+struct Calls {
+    begun: u32,
+    waiting: u32,
+    lent: bool,
 }
 
 impl Lending {
@@ -27,13 +33,41 @@ impl Lending {
         self.holds.store(true, Ordering::Relaxed);
     }
 
+    fn holds(&self) -> bool {
+        self.holds.load(Ordering::Relaxed)
+    }
+
     /// The call that is polled now waits for a ref; `false` if it has nothing to lend.
     pub(super) fn wait(&self) -> bool {
-        let holds = self.holds.load(Ordering::Relaxed);
+        let holds = self.holds();
         if holds {
             self.waits.store(true, Ordering::Relaxed);
         }
         holds
+    }
+}
+
+impl Host {
+    /// A call of the actor began, ended, waits or goes on: tells the raylet, if that changes what is lent.
+    fn note_calls(&self, change: impl FnOnce(&mut Calls)) {
+        let mut calls = self.lending.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut calls);
+        let lends = calls.begun > 0 && calls.waiting == calls.begun;
+        if std::mem::replace(&mut calls.lent, lends) == lends {
+            return;
+        }
+        if let Some(lease) = self.lease.get().copied() {
+            let message = if lends { ToRaylet::Blocked { lease } } else { ToRaylet::Unblocked { lease } };
+            // Under the lock, for what is told last must be what is so.
+            self.process.tell_raylet(lease.node, message);
+        }
+    }
+
+    /// A sync call that runs beside the actor's async ones begins to wait for a ref on its thread, or goes on.
+    pub(super) fn waits_beside(&self, waits: bool) {
+        if self.lending.holds() {
+            self.note_calls(|calls| if waits { calls.waiting += 1 } else { calls.waiting -= 1 });
+        }
     }
 }
 
@@ -46,60 +80,36 @@ pub(crate) struct Turn {
 impl Turn {
     /// None if the actor has nothing to lend.
     pub(crate) fn begin(host: &Arc<Host>) -> Option<Turn> {
-        if !host.lending.holds.load(Ordering::Relaxed) {
+        if !host.lending.holds() {
             return None;
         }
-        host.lending.begun.fetch_add(1, Ordering::Relaxed);
-        let turn = Turn { host: Arc::clone(host), waits: false };
-        turn.tell();
-        Some(turn)
+        host.note_calls(|calls| calls.begun += 1);
+        Some(Turn { host: Arc::clone(host), waits: false })
     }
 
     /// It is about to be polled.
-    pub(super) fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         self.host.lending.waits.store(false, Ordering::Relaxed);
         self.set(false);
     }
 
     /// It was polled, and has not ended.
-    pub(super) fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         self.set(self.host.lending.waits.load(Ordering::Relaxed));
     }
 
     fn set(&mut self, waits: bool) {
-        if std::mem::replace(&mut self.waits, waits) == waits {
-            return;
-        }
-        let waiting = &self.host.lending.waiting;
-        if waits {
-            waiting.fetch_add(1, Ordering::Relaxed)
-        } else {
-            waiting.fetch_sub(1, Ordering::Relaxed)
-        };
-        self.tell();
-    }
-
-    /// Tells the raylet, if that changes what is lent.
-    fn tell(&self) {
-        let Lending { begun, waiting, lent, .. } = &self.host.lending;
-        let begun = begun.load(Ordering::Relaxed);
-        let lends = begun > 0 && waiting.load(Ordering::Relaxed) == begun;
-        if lent.swap(lends, Ordering::Relaxed) == lends {
-            return;
-        }
-        if let Some(lease) = self.host.lease.get().copied() {
-            let message = if lends { ToRaylet::Blocked { lease } } else { ToRaylet::Unblocked { lease } };
-            self.host.process.tell_raylet(lease.node, message);
+        if std::mem::replace(&mut self.waits, waits) != waits {
+            self.host.note_calls(|calls| if waits { calls.waiting += 1 } else { calls.waiting -= 1 });
         }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.host.lending.begun.fetch_sub(1, Ordering::Relaxed);
-        if self.waits {
-            self.host.lending.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.tell();
+        self.host.note_calls(|calls| {
+            calls.begun -= 1;
+            calls.waiting -= u32::from(self.waits);
+        });
     }
 }

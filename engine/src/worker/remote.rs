@@ -13,7 +13,8 @@ use crate::object::{Resolved, Stored};
 use crate::process::Process;
 use crate::program::{FunctionEntry, FunctionId, MethodEntry, Outcome, program};
 use crate::protocol::calls::{
-    BATCH_BYTES, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask, WireValue,
+    BATCH_BYTES, CallerMark, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask,
+    WireValue,
 };
 use crate::protocol::refs::{REF_BYTES, WireRefs};
 use crate::protocol::workers::Keep;
@@ -42,6 +43,8 @@ pub(crate) enum Given {
 /// A call that another process submitted.
 pub(crate) struct RemoteJob {
     pub(crate) id: TaskId,
+    /// Of an actor's call: who made it, of those that submit to its owner.
+    pub(crate) caller: CallerMark,
     pub(crate) attempt: u32,
     pub(crate) target: Target,
     pub(crate) given_name: Option<String>,
@@ -79,6 +82,7 @@ impl RemoteJob {
         let id = TaskId { owner: OwnerId { process: from.id(), number: owner }, seq: task.seq };
         Arc::new(RemoteJob {
             id,
+            caller: 0,
             attempt: task.attempt,
             target,
             given_name: task.name.map(str::to_owned),
@@ -98,7 +102,7 @@ impl RemoteJob {
     pub(crate) fn call(
         process: &Arc<Process>,
         from: &Peer,
-        owner: u32,
+        (owner, caller): (u32, CallerMark),
         method: Option<&'static MethodEntry>,
         class: &str,
         call: &WireCall<'_>,
@@ -117,6 +121,7 @@ impl RemoteJob {
         let id = TaskId { owner: OwnerId { process: from.id(), number: owner }, seq: call.seq };
         Arc::new(RemoteJob {
             id,
+            caller,
             attempt: call.attempt,
             target,
             given_name: Some(call.name.to_owned()),

@@ -18,7 +18,7 @@ use crate::ids::TaskId;
 use crate::owner::Owner;
 use crate::owner::dispatch::LeaseIx;
 use crate::program::Call;
-use crate::worker::host::{Current, Entered, Host, Running, enter};
+use crate::worker::host::{Current, Entered, Host, Running, Runs, enter};
 use crate::worker::job::{Ended, Guarded, Job, call_sync, nanoseconds, owned_args};
 use crate::worker::pool::{Pool, Strand, linger};
 use crate::worker::remote;
@@ -276,7 +276,7 @@ impl TaskSlot {
         };
         match entry.call {
             Call::Sync(call) => {
-                let current = Current { host: Arc::clone(&self.host), job, running: None };
+                let current = Current { host: Arc::clone(&self.host), job, runs: Runs::Alone };
                 let ended = enter(&current, || call_sync(call, &current.job));
                 let job = current.job;
                 let now = self.host.process.env.now();
@@ -299,7 +299,8 @@ impl TaskSlot {
     ) {
         let slot = Arc::clone(self);
         let running = Arc::new(Running::default());
-        let current = Current { host: Arc::clone(&self.host), job: job.clone(), running: Some(Arc::clone(&running)) };
+        let current =
+            Current { host: Arc::clone(&self.host), job: job.clone(), runs: Runs::Async(Arc::clone(&running)) };
         let process = Arc::clone(&self.host.process);
         process.async_began(job.id(), &running);
         if job.is_cancelled() {

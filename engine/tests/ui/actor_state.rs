@@ -29,4 +29,22 @@ impl NotSync {
     }
 }
 
+/// With async methods beside its sync ones.
+pub struct MixedNotSync(Cell<i64>);
+
+#[actinic::remote(max_concurrency = 8)]
+impl MixedNotSync {
+    pub fn new(x: i64) -> Self {
+        MixedNotSync(Cell::new(x))
+    }
+
+    pub fn get(&self) -> i64 {
+        self.0.get()
+    }
+
+    pub async fn get_later(&self) -> i64 {
+        self.0.get()
+    }
+}
+
 fn main() {}

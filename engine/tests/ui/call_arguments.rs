@@ -1,4 +1,4 @@
-//! Calls that do not fit the parameters.
+//! Calls that do not fit the parameters: BAS-01 of tasks, ACT-11 of actors.
 
 use actinic::prelude::*;
 

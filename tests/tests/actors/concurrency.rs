@@ -305,6 +305,44 @@ async fn an_argument_on_its_way_blocks_later_calls_of_its_caller_only(cluster: T
     cluster.idle().await
 }
 
+/// Two tasks that take turns on one worker of another process are two callers too.
+#[actinic::test(num_cpus = 1)]
+async fn an_argument_on_its_way_blocks_no_other_task_of_its_process(cluster: TestCluster) -> actinic::Result<()> {
+    let far_node = cluster.add_node().num_cpus(1).resource("far", 1).await?;
+    let callers = cluster.add_node().num_cpus(1).await?;
+    let far = far_bytes::remote();
+    far.done().await?;
+    let weigher = Weigher::options().scheduling(Scheduling::on(cluster.head().id())).remote();
+    assert_eq!(weigher.weigh(Buffer::from(vec![1u8; 10])).await?, 10);
+    far_node.pause().await?;
+    let (scratch, there) = (Scratch::new(), Scheduling::on(&callers));
+    let began = scratch.file("began");
+    let first = weigh_later::options().scheduling(there.clone()).remote(&began, &weigher, vec![far.clone()], 3);
+    until_counted(&began, 1).await;
+    let second = weigh_later::options().scheduling(there).remote(&began, &weigher, Vec::new(), 5);
+    let (weighed, worker) = actinic::get(&second).timeout(Duration::from_secs(3)).await?;
+    assert_eq!(weighed, [15]);
+    assert!(actinic::get(&first).timeout(Duration::from_millis(100)).await.is_err(), "it overtook");
+    far_node.resume().await?;
+    assert_eq!(first.await?, (vec![1_000_015, 1_000_018], worker), "they ran on one worker");
+    drop((far, weigher, second));
+    cluster.idle().await
+}
+
+/// Has weighed what the refs say, then so many bytes more; and says where it runs.
+#[actinic::remote]
+async fn weigh_later(
+    began: String,
+    weigher: Handle<Weigher>,
+    far: Vec<ObjectRef<Buffer>>,
+    size: usize,
+) -> actinic::Result<(Vec<usize>, String)> {
+    let mut calls: Vec<_> = far.iter().map(|far| weigher.weigh(far)).collect();
+    calls.push(weigher.weigh(Buffer::from(vec![1u8; size])));
+    count_up(&began);
+    Ok((actinic::get(&calls).await?, format!("{:?}", actinic::context().worker_id())))
+}
+
 /// Adds up what it is given.
 pub struct Weigher {
     total: usize,

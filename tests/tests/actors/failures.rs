@@ -229,7 +229,7 @@ both! {
         assert!(dies(&actor).await);
     }
 
-    /// Retried calls run again in their order after a restart.
+    /// LEA-11: retried calls run again in their order after a restart.
     async fn retried_calls_keep_their_order(cluster) {
         let log = Log::remote();
         let actor = Unsteady::options().max_restarts(-1).max_task_retries(-1).remote(&log);

@@ -1,5 +1,7 @@
 //! An actor that holds CPU lends it while its calls wait for refs, as a task does: on one CPU, what they wait for runs.
 
+use ::actix::{ActorFutureExt, WrapFuture};
+
 use super::*;
 use crate::support::{Scratch, count_up, open_gate, until_counted};
 
@@ -67,7 +69,107 @@ impl Foreman {
     }
 }
 
+/// An `actix::Actor` that holds the only CPU, and answers with futures that have it at hand.
+pub struct Clerk {
+    asked: i64,
+}
+
+#[actinic::remote(num_cpus = 1)]
+impl Clerk {
+    pub fn new() -> Self {
+        Clerk { asked: 0 }
+    }
+
+    pub fn asked(&self) -> i64 {
+        self.asked
+    }
+}
+
+impl ::actix::Actor for Clerk {
+    type Context = ::actix::Context<Self>;
+}
+
+#[derive(::actix::Message, serde::Serialize, serde::Deserialize)]
+#[rtype(result = "actinic::Result<i64>")]
+pub struct Ask(i64);
+
+#[actinic::remote]
+impl ::actix::Handler<Ask> for Clerk {
+    type Result = ::actix::ResponseActFuture<Self, actinic::Result<i64>>;
+
+    fn handle(&mut self, Ask(x): Ask, _: &mut Self::Context) -> Self::Result {
+        let asks = async move { identity::remote(x).await }.into_actor(self);
+        Box::pin(asks.map(|got, this, _| {
+            this.asked += 1;
+            got
+        }))
+    }
+}
+
+/// Asks with the actor's context standing still.
+#[derive(::actix::Message, serde::Serialize, serde::Deserialize)]
+#[rtype(result = "actinic::Result<i64>")]
+pub struct AskAlone(i64);
+
+#[actinic::remote]
+impl ::actix::Handler<AskAlone> for Clerk {
+    type Result = ::actix::AtomicResponse<Self, actinic::Result<i64>>;
+
+    fn handle(&mut self, AskAlone(x): AskAlone, _: &mut Self::Context) -> Self::Result {
+        ::actix::AtomicResponse::new(Box::pin(async move { identity::remote(x).await }.into_actor(self)))
+    }
+}
+
+/// Waits for something that is no ref.
+#[derive(::actix::Message, serde::Serialize, serde::Deserialize)]
+#[rtype(result = "()")]
+pub struct Doze(String, String);
+
+#[actinic::remote]
+impl ::actix::Handler<Doze> for Clerk {
+    type Result = ::actix::ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, Doze(began, gate): Doze, _: &mut Self::Context) -> Self::Result {
+        count_up(&began);
+        let dozes = async move {
+            while !std::path::Path::new(&gate).exists() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        Box::pin(dozes.into_actor(self))
+    }
+}
+
 modes! {
+    /// So does an `actix::Actor`, while the answers of its handlers wait for refs.
+    1 CPUs, async fn an_actix_actor_lends_its_cpu(cluster) {
+        let clerk = Clerk::remote();
+        assert_eq!(actinic::get(&Handle::send(&clerk, Ask(7))).timeout(SOON).await?, 7);
+        assert_eq!(actinic::get(&Handle::send(&clerk, AskAlone(8))).timeout(SOON).await?, 8);
+        let many: Vec<_> = (0..50)
+            .map(|x| if x % 10 == 0 { Handle::send(&clerk, AskAlone(x)) } else { Handle::send(&clerk, Ask(x)) })
+            .collect();
+        assert_eq!(actinic::get(&many).timeout(SOON).await?, (0..50).collect::<Vec<_>>());
+        assert_eq!(clerk.asked().await?, 46);
+        actinic::cancel(&Handle::send(&clerk, Ask(4))).await?;
+        assert_eq!(actinic::get(&Handle::send(&clerk, Ask(5))).timeout(SOON).await?, 5);
+    }
+
+    /// It keeps it while another answer waits for something else.
+    1 CPUs, async fn an_actix_actor_keeps_its_cpu_while_a_call_of_it_goes_on(cluster) {
+        let clerk = Clerk::remote();
+        let scratch = Scratch::new();
+        let (began, gate) = (scratch.file("began"), scratch.file("gate"));
+        let dozes = Handle::send(&clerk, Doze(began.clone(), gate.clone()));
+        until_counted(&began, 1).await;
+        let asks = Handle::send(&clerk, Ask(3));
+        let (ready, _) = actinic::wait(std::slice::from_ref(&asks)).timeout(Duration::from_millis(300)).await?;
+        assert!(ready.is_empty(), "two ran on one CPU");
+        open_gate(&gate);
+        dozes.await?;
+        assert_eq!(actinic::get(&asks).timeout(SOON).await?, 3);
+    }
+
     /// Whatever an async method waits for, as long as it is refs, runs on the actor's own CPU.
     1 CPUs, async fn an_actor_lends_its_cpu_while_its_calls_wait_for_refs(cluster) {
         let boss = Boss::remote(ObjectRef::<i64>::clone(&identity::remote(41)));

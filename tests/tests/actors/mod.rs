@@ -38,6 +38,7 @@ macro_rules! both {
 }
 
 mod actix;
+mod beside;
 mod calls;
 mod concurrency;
 mod credit;

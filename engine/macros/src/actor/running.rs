@@ -22,10 +22,15 @@ impl Actor {
         self.methods.iter().any(|method| method.is_async)
     }
 
-    /// Whether sync `&self` methods overlap on several threads, which needs a state that is `Sync`.
-    fn overlaps(&self) -> bool {
+    /// What wraps the state: if sync `&self` methods overlap on several threads, something that needs a state that is `Sync`.
+    fn wrapper(&self) -> &'static str {
         let asked = matches!(self.options.max_concurrency, Some(number) if number != Some(1));
-        asked && !self.has_async() && self.methods.iter().any(|method| !method.is_mut)
+        let overlap = asked && self.methods.iter().any(|method| !method.is_async && !method.is_mut);
+        match (overlap, self.has_async()) {
+            (false, _) => "new_state",
+            (true, false) => "shared_state",
+            (true, true) => "beside_state",
+        }
     }
 
     /// What the program's table knows of the actor.
@@ -119,7 +124,7 @@ impl Actor {
         // A state that cannot be sent, or shared, is reported at the type's name.
         let span = at(ty.span());
         let call = quote!(<#ty>::#ident(#(#passes),*)#wait);
-        let wrap = Ident::new(if self.overlaps() { "shared_state" } else { "new_state" }, span);
+        let wrap = Ident::new(self.wrapper(), span);
         let state = quote_spanned!(span=> __Host::#wrap());
         let made = if constructor.output.fallible() {
             let error = signature::into_error(rt);

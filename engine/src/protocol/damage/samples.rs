@@ -493,7 +493,7 @@ fn calls() -> WireCalls<'static> {
         input: value(),
         dependencies: dependencies(),
     };
-    WireCalls { owner: 300, actor: 99, incarnation: 3, calls: vec![call.clone(), call] }
+    WireCalls { owner: 300, caller: 40_000, actor: 99, incarnation: 3, calls: vec![call.clone(), call] }
 }
 
 fn replies() -> WireReplies<'static> {
