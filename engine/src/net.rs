@@ -9,7 +9,7 @@ use crate::api::error::Error;
 use crate::gcs::{Answer, Asked, Gcs, SessionLost, Told};
 use crate::ids::{OwnerId, TaskId};
 use crate::object::{Resolved, Target};
-use crate::object_manager::{ServeObjects, pull};
+use crate::object_manager::ServeObjects;
 use crate::process::Process;
 use crate::protocol::calls::{
     CALLS, CallerMark, REPLIES, TASKS, WireCall, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue,
@@ -436,13 +436,7 @@ impl Ear {
             };
             let (process, peer) = (Arc::clone(&self.process), from.clone());
             self.process.spawn(async move {
-                let kept = match pull(&peer, keep.object).await {
-                    Ok(value) => process.charge_patiently(value.size()).await.map(|()| {
-                        process.store.insert(keep.object, value);
-                        process.address()
-                    }),
-                    Err(error) => Err(Error::object_lost(format!("object {} did not arrive: {error}", keep.object))),
-                };
+                let kept = process.keep_offered(&peer, &keep).await;
                 // The worker may have gone meanwhile.
                 let _ = reply.answer(&kept);
             });

@@ -206,7 +206,7 @@ async fn every_pair(size: usize) -> actinic::Result<()> {
 }
 
 /// BAS-11: in a store of a gigabyte, with eighty megabytes.
-#[actinic::test(num_cpus = 4, object_store_memory = 1_000_000_000, workers = "processes")]
+#[actinic::test(num_cpus = 4, object_store_memory = 1_000_000_000, workers = "processes", timeout = 180)]
 async fn every_maker_reaches_every_taker_with_eighty_megabytes(cluster: TestCluster) -> actinic::Result<()> {
     every_pair(80_000_000).await?;
     cluster.idle().await

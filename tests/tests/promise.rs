@@ -26,7 +26,7 @@ macro_rules! answered {
 
             /// One process: the question for an object is a look into its slot, and heartbeats are messages to an actor
             /// beside the raylet. What they share with what spins is the process.
-            #[actinic::test(num_cpus = 2, timeout = 120)]
+            #[actinic::test(num_cpus = 2, timeout = 240)]
             async fn on_threads(cluster: TestCluster) -> actinic::Result<()> {
                 let _alone = SPINNING.lock().await;
                 all_is_answered(&cluster, spin_time($seconds), |by, reader| by == reader, $call).await?;
@@ -35,7 +35,7 @@ macro_rules! answered {
 
             /// The question for an object goes over UDP to the process that spins; so does the cancellation of an actor's
             /// call, which waits there, where a function waits at its owner for a worker. Heartbeats are as on threads.
-            #[actinic::test(num_cpus = 2, workers = "processes", timeout = 120)]
+            #[actinic::test(num_cpus = 2, workers = "processes", timeout = 240)]
             async fn on_processes(cluster: TestCluster) -> actinic::Result<()> {
                 let _alone = SPINNING.lock().await;
                 let lies = |by: Place, reader: Place| by.0 == reader.0 && by.1 != reader.1;
@@ -45,7 +45,7 @@ macro_rules! answered {
 
             /// What goes to a process that spins, on processes, goes over a connection here too, and so do the heartbeats of
             /// the node that spins, both by datagrams in memory. The other end is an endpoint with a system thread of its own.
-            #[actinic::test(num_cpus = 0, timeout = 120)]
+            #[actinic::test(num_cpus = 0, timeout = 240)]
             async fn on_another_node(cluster: TestCluster) -> actinic::Result<()> {
                 let _alone = SPINNING.lock().await;
                 let _node = cluster.add_node().num_cpus(2).await?;

@@ -191,16 +191,17 @@ modes! {
         assert_eq!((counted(&began), counted(&ended)), (1000, 1000), "each ran once");
     }
 
-    /// RES-01: eight tasks of a second and half a CPU take one on four CPUs, four of two CPUs take two.
+    /// RES-01: on four CPUs eight tasks of half a CPU take the time of one, and four of two CPUs the time of two.
     4 CPUs, async fn tasks_take_turns_by_what_they_need(cluster) {
-        // The workers are started before time counts. One at a time they would take four times as long, and twice.
+        // The workers are started before time counts. If half a CPU were a whole one, or two were more, it would be twice
+        // as long.
         actinic::get(&(0..8).map(|_| nap::options().num_cpus(0.5).remote(10)).collect::<Vec<_>>()).await?;
-        for (cpus, count, seconds) in [(0.5, 8, 1.0), (2.0, 4, 2.0)] {
+        for (cpus, count, seconds) in [(0.5, 8, 2.5), (2.0, 4, 5.0)] {
             let begun = Instant::now();
-            let naps: Vec<_> = (0..count).map(|_| nap::options().num_cpus(cpus).remote(1000)).collect();
+            let naps: Vec<_> = (0..count).map(|_| nap::options().num_cpus(cpus).remote(2500)).collect();
             actinic::get(&naps).await?;
             let took = begun.elapsed().as_secs_f64();
-            assert!((seconds..seconds + 1.9).contains(&took), "{count} of {cpus} CPUs took {took} s");
+            assert!((seconds..seconds + 2.4).contains(&took), "{count} of {cpus} CPUs took {took} s");
         }
     }
 

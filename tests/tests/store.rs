@@ -34,6 +34,15 @@ impl Keeper {
         Ok(sum)
     }
 
+    pub fn hold_on(&mut self, running: &str, gate: &str) {
+        count_up(running);
+        hold(gate);
+    }
+
+    pub fn length(&self, object: Buffer) -> usize {
+        object.len()
+    }
+
     pub fn drop_all(&mut self) {
         self.kept.clear();
     }
@@ -174,12 +183,58 @@ async fn a_copy_in_one_process_makes_room_for_another(cluster: TestCluster) -> a
     let reader = Keeper::remote();
     assert_eq!(reader.fetch(vec![far.clone()]).await?, 60 * MB);
     assert!(cluster.usage().await?.stored as usize >= 120 * MB, "there, and here a copy");
-    let mine = put(60 * MB).await?;
+    let mine = put_soon(60 * MB).await;
     // It is fetched again, but for what there is no room now.
     let error = reader.fetch(vec![far.clone()]).await.unwrap_err();
     assert!(matches!(error.root_cause(), Error::ObjectStoreFull { .. }), "{error:?}");
     drop(mine);
     assert!(eventually(SOON, async || reader.fetch(vec![far.clone()]).await.is_ok()).await);
     drop((far, reader));
+    cluster.idle().await
+}
+
+/// A call that waits behind another keeps what was fetched for it, however little room others have.
+#[actinic::test(num_cpus = 1, object_store_memory = 100_000_000)]
+async fn what_a_waiting_call_will_read_makes_no_room(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let node = cluster.add_node().num_cpus(1).await?;
+    let there = Scheduling::NodeAffinity { node: node.id(), soft: false };
+    let far = make::options().scheduling(there).remote(60 * MB);
+    far.done().await?;
+    let reader = Keeper::options().scheduling(Scheduling::on(cluster.head())).remote();
+    let first = reader.hold_on(&running, &gate);
+    until_counted(&running, 1).await;
+    let second = reader.length(&far);
+    let fetched = async || cluster.usage().await.is_ok_and(|usage| usage.stored as usize >= 120 * MB);
+    assert!(eventually(SOON, fetched).await);
+    let driver = cluster.driver().await?;
+    let error = driver.scope(put(60 * MB)).await.unwrap_err();
+    assert!(matches!(error, Error::ObjectStoreFull { .. }), "{error:?}");
+    open_gate(&gate);
+    first.await?;
+    assert_eq!(second.await?, 60 * MB);
+    // It has been read, and is a copy like others.
+    let theirs = driver.scope(async { Ok::<_, Error>(put_soon(60 * MB).await) }).await?;
+    drop((theirs, far, reader));
+    driver.shutdown().await?;
+    cluster.idle().await
+}
+
+/// What never fits takes nothing from anybody.
+#[actinic::test(num_cpus = 1, object_store_memory = 100_000_000)]
+async fn what_never_fits_disturbs_nobody(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let there = Scheduling::NodeAffinity { node: node.id(), soft: false };
+    let far = make::options().scheduling(there).remote(60 * MB);
+    assert_eq!(far.clone().await?.len(), 60 * MB);
+    let driver = cluster.driver().await?;
+    for _ in 0..3 {
+        let _ = does_not_fit(101 * MB).await;
+        assert!(driver.scope(put(101 * MB)).await.is_err());
+    }
+    assert!(cluster.usage().await?.stored as usize >= 120 * MB, "the copy is still here");
+    drop(far);
+    driver.shutdown().await?;
     cluster.idle().await
 }

@@ -261,7 +261,7 @@ impl ActorHost {
     /// The task of a call from this process, if arguments of it lie elsewhere.
     fn to_be_fetched(&self, call: &Job) -> Option<Arc<Task>> {
         match call {
-            Job::Local { task, .. } if task.depends() && !self.host.process.has_dependencies(task) => {
+            Job::Local { task, .. } if task.depends() && !self.host.process.keep_dependencies(task) => {
                 Some(Arc::clone(task))
             }
             _ => None,

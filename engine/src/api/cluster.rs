@@ -133,6 +133,9 @@ impl Init {
     }
 
     /// Bytes of the object store; default 30 % of what is available.
+    ///
+    /// All processes of the node count together what they keep of objects above 100 KiB: what they put, results, and copies
+    /// of what lies on other nodes. A copy that one of them has of what another keeps counts once.
     pub fn object_store_memory(mut self, bytes: impl Into<f64>) -> Self {
         let bytes = bytes.into();
         if bytes.is_finite() && bytes >= 0.0 {
@@ -366,8 +369,7 @@ pub struct NodeInfo {
     /// How long before the GCS gave this answer the node's last sign of life had come.
     ///
     /// A node that lives, the head too, tells the GCS so every second, and whenever what is free on it has changed; 5 s
-    /// without a sign are death. Of a dead node it grows on. What the GCS slept, with its machine, is no silence of a node
-    /// and does not count.
+    /// without a sign are death. Of a dead node it grows on. Just after the GCS's machine slept it may count the sleep.
     pub heard: Duration,
 }
 

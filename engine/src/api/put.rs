@@ -41,20 +41,22 @@ where
         return Op::ready(owner.put(value).map(ObjectRef::new));
     }
     match owner.put(value.clone()) {
-        Err(error @ Error::ObjectStoreFull { .. }) => Op::new(async move {
-            // Other processes of the node have been asked for room, and may take a moment. The thread that waits here may
-            // have no clock of its own.
-            let (tell, hear) = tokio::sync::oneshot::channel();
-            let (process, size) = (Arc::clone(&owner.process), value.size());
-            owner.process.spawn(async move {
-                // Who waits may have given up.
-                let _ = tell.send(process.has_room_soon(size).await);
-            });
-            match hear.await {
-                Ok(true) => owner.put(value).map(ObjectRef::new),
-                _ => Err(error),
-            }
-        }),
+        Err(error @ Error::ObjectStoreFull { .. }) if owner.process.others_may_make_room(value.size()) => {
+            Op::new(async move {
+                // Other processes of the node have been asked for room, and may take a moment. The thread that waits here may
+                // have no clock of its own.
+                let (tell, hear) = tokio::sync::oneshot::channel();
+                let (process, size) = (Arc::clone(&owner.process), value.size());
+                owner.process.spawn(async move {
+                    // Who waits may have given up.
+                    let _ = tell.send(process.has_room_soon(size).await);
+                });
+                match hear.await {
+                    Ok(true) => owner.put(value).map(ObjectRef::new),
+                    _ => Err(error),
+                }
+            })
+        }
         put => Op::ready(put.map(ObjectRef::new)),
     }
 }

@@ -49,16 +49,22 @@ impl Files {
         File::open(self.at(path)?)
     }
 
-    /// Opens a file that another process has made, to read and to write.
-    pub(crate) fn open_shared(self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.at(path)?)
+    /// Opens a file that another process has open, to read and to write. Nothing is waited for, whatever it is.
+    pub(crate) fn open_shared(self, pid: u32, fd: i32) -> io::Result<File> {
+        let path = PathBuf::from(format!("/proc/{pid}/fd/{fd}"));
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(self.at(&path)?)
+    }
+
+    /// Which boot of which machine this is; empty if nobody can tell.
+    pub(crate) fn boot_id(self) -> String {
+        self.read_text(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default().trim().to_owned()
     }
 
     /// A file in memory, of which nothing is left when nobody has it open.
     pub(crate) fn in_memory(self) -> io::Result<File> {
         self.at(Path::new("memory"))?;
         // SAFETY: the name is a valid string that ends with a zero; the call has no other precondition.
-        let fd = unsafe { libc::memfd_create(c"actinic".as_ptr(), libc::MFD_CLOEXEC) };
+        let fd = unsafe { libc::memfd_create(c"actinic".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -220,7 +226,7 @@ mod tests {
             none.read(&file).unwrap_err(),
             none.read_text(&file).unwrap_err(),
             none.open(&file).map(drop).unwrap_err(),
-            none.open_shared(&file).map(drop).unwrap_err(),
+            none.open_shared(1, 1).map(drop).unwrap_err(),
             none.in_memory().map(drop).unwrap_err(),
             none.create_program(&other).map(drop).unwrap_err(),
             none.write_private(&file, b"simulated").unwrap_err(),

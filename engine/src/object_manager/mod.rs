@@ -3,6 +3,7 @@
 //! A copy moves when somebody needs it, by a bulk stream, once however many ask.
 
 pub(crate) mod budget;
+mod keeping;
 pub(crate) mod lost;
 pub(crate) mod store;
 
@@ -22,68 +23,7 @@ use crate::protocol::{LeaseId, OwnerMessage, ToOwner, ToRaylet};
 use crate::testing::Message as Lost;
 use crate::value::{Blob, Extras, Value};
 
-/// How long a value waits for what other processes of its node can do without.
-const ROOM_WAIT: Duration = Duration::from_millis(200);
-const ROOM_AGAIN: Duration = Duration::from_millis(2);
-
 impl Process {
-    /// Counts a value in the store; what stays there for lineage's sake only goes first.
-    ///
-    /// # Errors
-    ///
-    /// `ObjectStoreFull` if it does not fit then either. Other processes of the node are asked to let go what they can do
-    /// without, which helps whoever comes later.
-    pub(crate) fn charge(&self, size: usize) -> Result<()> {
-        let charged = self.charge_alone(size);
-        if charged.is_err() && self.store.mine() < self.store.used() {
-            self.tell_raylet(self.id.node, ToRaylet::StoreFull);
-        }
-        charged
-    }
-
-    /// As [`Process::charge`]; waits a little for what others let go.
-    pub(crate) async fn charge_patiently(&self, size: usize) -> Result<()> {
-        let charged = self.charge(size);
-        if charged.is_ok() || !self.has_room_soon(size).await {
-            return charged;
-        }
-        self.charge_alone(size)
-    }
-
-    /// Whether there is room for so much, or comes while what others let go is waited for.
-    pub(crate) async fn has_room_soon(&self, size: usize) -> bool {
-        let until = self.env.now() + ROOM_WAIT;
-        loop {
-            if self.store.has_room(size) {
-                return true;
-            }
-            if self.store.mine() >= self.store.used() || self.env.now() >= until {
-                return false;
-            }
-            tokio::time::sleep(ROOM_AGAIN).await;
-        }
-    }
-
-    fn charge_alone(&self, size: usize) -> Result<()> {
-        loop {
-            match self.store.charge(size) {
-                Err(_) if self.shed_lineage() => {}
-                charged => return charged.map_err(|error| error.at_node(self.id.node)),
-            }
-        }
-    }
-
-    fn shed_lineage(&self) -> bool {
-        // Of each of them, and not of the first only.
-        self.owners().iter().fold(false, |any, owner| owner.shed_lineage() | any)
-    }
-
-    /// The node's store is full: what this process can do without goes.
-    pub(crate) fn make_room(&self) {
-        self.store.evict_all();
-        self.shed_lineage();
-    }
-
     /// The value of an object that lies elsewhere: from this process's store, or fetched into it.
     pub(crate) async fn fetch(self: &Arc<Self>, object: ObjectId, stored: &Arc<Stored>) -> Result<Value> {
         self.fetch_for(object, stored, None).await
@@ -125,9 +65,9 @@ impl Process {
         }
         let mut counts = true;
         let fetched = match self.transfer_again(object, stored, lease).await {
-            Ok((value, from)) => {
+            Ok((value, counted_in)) => {
                 // What another process of this node keeps counts there.
-                counts = !(self.store.is_shared() && from.is_some_and(|from| from.node == self.id.node));
+                counts = counted_in == 0 || counted_in != self.store.mark();
                 let charged = if counts { self.charge_patiently(value.size()).await } else { Ok(()) };
                 charged.map(|()| value)
             }
@@ -153,21 +93,21 @@ impl Process {
         fetched.map(|value| with_refs(value, stored))
     }
 
-    /// Transfers an object, and if all copies of it are gone, what its owner has made again; and says who had it, unless
-    /// its owner sent it in a message.
+    /// Transfers an object, and if all copies of it are gone, what its owner has made again; and says in whose budget it
+    /// counts where it came from.
     async fn transfer_again(
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Arc<Stored>,
         lease: Option<LeaseId>,
-    ) -> Result<(Value, Option<ProcessId>)> {
+    ) -> Result<(Value, u128)> {
         let mut at = Arc::clone(stored);
         let mut tries = 0;
         loop {
             let (without, error) = match self.transfer(object, &at).await {
                 // It was made again, with other refs.
-                Ok((value, from)) if !Arc::ptr_eq(&at, stored) => return Ok((with_refs(value, &at), Some(from))),
-                Ok((value, from)) => return Ok((value, Some(from))),
+                Ok((value, mark)) if !Arc::ptr_eq(&at, stored) => return Ok((with_refs(value, &at), mark)),
+                Ok(transferred) => return Ok(transferred),
                 Err(missed) => missed,
             };
             let owner = object.task.owner.process;
@@ -185,7 +125,7 @@ impl Process {
                 continue;
             }
             match self.lending(lease, self.had_again(object, &at, error)).await? {
-                Resolved::Value(value) => return Ok((value, None)),
+                Resolved::Value(value) => return Ok((value, 0)),
                 Resolved::Error(error) => return Err(error),
                 Resolved::Stored(now) => at = now,
             }
@@ -205,25 +145,25 @@ impl Process {
         done
     }
 
-    /// And who gave it; or, if nobody did, who is known to be without it, and the last reason.
+    /// And in whose budget it counts there; or, if nobody gave it, who is known to be without it, and the last reason.
     async fn transfer(
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Stored,
-    ) -> std::result::Result<(Value, ProcessId), (Vec<ProcessId>, Error)> {
+    ) -> std::result::Result<(Value, u128), (Vec<ProcessId>, Error)> {
         let mut last = "no process is known to hold it".to_owned();
         let mut without = Vec::new();
         for at in &stored.at {
             if at.id == self.id {
                 match self.local_value(&object) {
-                    Some(value) => return Ok((value, at.id)),
+                    Some((value, _)) => return Ok((value, self.store.mark())),
                     None => without.push(at.id),
                 }
                 continue;
             }
             let peer = self.endpoint().map_err(|error| (Vec::new(), error))?.peer(at);
             match pull(&peer, object).await {
-                Ok(value) => return Ok((value, at.id)),
+                Ok(pulled) => return Ok(pulled),
                 Err(missed) => {
                     if missed.is_absent() || self.is_gone(at.id).await {
                         without.push(at.id);
@@ -236,14 +176,15 @@ impl Process {
         Err((without, Error::object_lost(text)))
     }
 
-    /// A value that this process holds: its own, or one kept for another.
-    pub(crate) fn local_value(&self, object: &ObjectId) -> Option<Value> {
-        if let Some(value) = self.store.get(object) {
-            return Some(value);
+    /// A value that this process holds: its own, or one kept for another; and whether it counts here as long as the
+    /// object lives, which a copy may not.
+    pub(crate) fn local_value(&self, object: &ObjectId) -> Option<(Value, bool)> {
+        if let Some(found) = self.store.get_primary_or_copy(object) {
+            return Some(found);
         }
         let owned = self.owner_numbered(object.task.owner.number)?.find(object.task, object.index)?;
         match owned.slot().get() {
-            Some(Resolved::Value(value)) => Some(value),
+            Some(Resolved::Value(value)) => Some((value, true)),
             _ => None,
         }
     }
@@ -290,8 +231,8 @@ impl Missed {
     }
 }
 
-/// Asks a process for an object's bytes.
-pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, Missed> {
+/// Asks a process for an object's bytes, and in whose budget it counts there.
+pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<(Value, u128), Missed> {
     let request =
         postcard::to_stdvec(&Fetch::Object { object }).map_err(|error| Missed::Unreached(error.to_string()))?;
     let request = Bytes::from(request);
@@ -311,7 +252,7 @@ pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<Value, Missed>
 }
 
 /// The value that came, or what is wrong with its bytes.
-pub(crate) fn read_pulled(all: &[u8]) -> std::result::Result<Value, String> {
+pub(crate) fn read_pulled(all: &[u8]) -> std::result::Result<(Value, u128), String> {
     let (header, rest) = postcard::take_from_bytes::<FetchHeader>(all).map_err(|error| error.to_string())?;
     let mut parts = Vec::with_capacity(header.buffers.len());
     let (body, mut rest) = rest.split_at_checked(header.body as usize).ok_or("the object's body is cut short")?;
@@ -320,7 +261,8 @@ pub(crate) fn read_pulled(all: &[u8]) -> std::result::Result<Value, String> {
         parts.push(aligned(part));
         rest = after;
     }
-    Ok(Value::new(Blob::copy_of(body), Extras { buffers: parts, ..Extras::default() }))
+    let value = Value::new(Blob::copy_of(body), Extras { buffers: parts, ..Extras::default() });
+    Ok((value, header.counted_in))
 }
 
 async fn pull_bytes(peer: &Peer, request: Bytes) -> Result<BytesMut, BulkError> {
@@ -340,9 +282,9 @@ impl BulkHandler for ServeObjects {
     fn serve(&self, from: &Peer, request: Bytes, answer: BulkAnswer) {
         match postcard::from_bytes::<Fetch>(&request) {
             Ok(Fetch::Object { object }) => match self.0.local_value(&object) {
-                Some(value) => {
+                Some((value, counts)) => {
                     self.0.may_lose(Lost::ObjectChunk, from);
-                    answer.send(chunks(&value));
+                    answer.send(chunks(&value, if counts { self.0.store.mark() } else { 0 }));
                 }
                 None => answer.refuse(format!("object {object} is not here")),
             },
@@ -355,11 +297,12 @@ impl BulkHandler for ServeObjects {
     }
 }
 
-fn chunks(value: &Value) -> Vec<Bytes> {
+fn chunks(value: &Value, counted_in: u128) -> Vec<Bytes> {
     let body = value.body.as_slice();
     let header = FetchHeader {
         body: body.len() as u64,
         buffers: value.buffers().iter().map(|buffer| buffer.len() as u64).collect(),
+        counted_in,
     };
     let mut first = postcard::to_stdvec(&header).unwrap_or_default();
     first.extend_from_slice(body);

@@ -21,6 +21,14 @@ struct Fetched {
     value: Value,
     /// Whether it counts: what lies on this node anyway does not, twice.
     counts: bool,
+    /// How many calls were given to their worker because it is here, and have not read it: it stays for them.
+    needed: u32,
+}
+
+impl Fetched {
+    fn may_go(&self) -> bool {
+        self.counts && self.needed == 0
+    }
 }
 
 #[derive(Default)]
@@ -41,7 +49,7 @@ impl Kept {
     }
 
     pub(super) fn add_copy(&mut self, object: ObjectId, value: Value, counts: bool) {
-        self.copies.insert(object, Fetched { value, counts });
+        self.copies.insert(object, Fetched { value, counts, needed: 0 });
     }
 }
 
@@ -116,6 +124,11 @@ impl Store {
         self.shared.get().is_some()
     }
 
+    /// What says whose budget a value counts in; 0 is nobody's.
+    pub(crate) fn mark(&self) -> u128 {
+        self.shared.get().map_or(0, Budget::mark)
+    }
+
     fn take(&self, size: u64) -> Result<(), u64> {
         if let Some(shared) = self.shared.get() {
             return shared.take(size);
@@ -136,6 +149,10 @@ impl Store {
         let size = size as u64;
         loop {
             let Err(used) = self.take(size) else { return Ok(()) };
+            if size > self.capacity() {
+                // Whatever goes.
+                return Err(self.full(size, used));
+            }
             if self.evict_one() {
                 continue;
             }
@@ -158,16 +175,47 @@ impl Store {
     fn evict_one(&self) -> bool {
         let gone = {
             let mut kept = self.lock();
-            let any = kept.copies.iter().find(|(_, copy)| copy.counts).map(|(object, _)| *object);
+            let any = kept.copies.iter().find(|(_, copy)| copy.may_go()).map(|(object, _)| *object);
             any.and_then(|any| kept.copies.remove(&any))
         };
         self.dropped(gone.as_ref());
         gone.is_some()
     }
 
-    /// Drops every copy that counts, since other processes of the node need room.
-    pub(super) fn evict_all(&self) {
-        while self.evict_one() {}
+    /// Lets every copy go that can be had again, since other processes of the node need room. What is returned takes a
+    /// while to drop.
+    pub(super) fn evict_all(&self) -> impl Send + use<> {
+        let gone: Vec<Fetched> = {
+            let mut kept = self.lock();
+            let (gone, stay) = std::mem::take(&mut kept.copies).into_iter().partition(|(_, copy)| copy.may_go());
+            kept.copies = stay;
+            let gone: BTreeMap<ObjectId, Fetched> = gone;
+            gone.into_values().collect()
+        };
+        gone.iter().for_each(|copy| self.dropped(Some(copy)));
+        gone
+    }
+
+    /// Keeps what a call will read, until it does ([`Store::read_for_call`]); `false` if not all of it is here.
+    pub(crate) fn keep_for_call(&self, objects: &[ObjectId]) -> bool {
+        let mut kept = self.lock();
+        if !objects.iter().all(|object| kept.value(object).is_some()) {
+            return false;
+        }
+        for object in objects {
+            if let Some(copy) = kept.copies.get_mut(object) {
+                copy.needed = copy.needed.saturating_add(1);
+            }
+        }
+        true
+    }
+
+    /// What a call reads, for which it was kept.
+    pub(crate) fn read_for_call(&self, object: &ObjectId, stored: &Stored) -> Option<Value> {
+        if let Some(copy) = self.lock().copies.get_mut(object) {
+            copy.needed = copy.needed.saturating_sub(1);
+        }
+        self.get_with_refs(object, stored)
     }
 
     fn dropped(&self, copy: Option<&Fetched>) {
@@ -214,6 +262,16 @@ impl Store {
     pub(crate) fn get(&self, object: &ObjectId) -> Option<Value> {
         let kept = self.lock();
         kept.value(object).or_else(|| kept.offered.get(object)).cloned()
+    }
+
+    /// As [`Store::get`]; and whether it stays as long as the object lives.
+    pub(super) fn get_primary_or_copy(&self, object: &ObjectId) -> Option<(Value, bool)> {
+        let kept = self.lock();
+        if let Some(value) = kept.primary.get(object) {
+            return Some((value.clone(), true));
+        }
+        let passing = kept.value(object).or_else(|| kept.offered.get(object));
+        passing.map(|value| (value.clone(), false))
     }
 
     /// As [`Store::get`], for a reader: bytes that were fetched come without the refs that their owner handed over.

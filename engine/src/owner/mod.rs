@@ -369,7 +369,7 @@ impl Owner {
     /// Puts tasks into the inbox of a worker of this process; what must be fetched first follows later.
     fn push_here(self: &Arc<Self>, lease: LeaseIx, link: &Arc<LocalLink>, tasks: impl Iterator<Item = Arc<Task>>) {
         let here = tasks.filter_map(|task| {
-            if task.depends() && !self.process.has_dependencies(&task) {
+            if task.depends() && !self.process.keep_dependencies(&task) {
                 self.fetch_then_push(lease, Arc::clone(link), task);
                 return None;
             }

@@ -103,7 +103,7 @@ impl Process {
                 self.process_dead(process, "it ended");
             }
             ToOwner::OwnerGone { owner } => self.owner_gone(owner),
-            ToOwner::StoreFull => self.make_room(),
+            ToOwner::StoreFull { lineage } => self.make_room(lineage),
             ToOwner::Resources { nodes } => self.replace_resources(nodes),
             // What is answered comes with its peer, at the receiver of the network.
             ToOwner::GetObject { .. } | ToOwner::Credit { .. } => {}

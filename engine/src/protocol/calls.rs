@@ -213,4 +213,6 @@ pub(crate) enum Fetch {
 pub(crate) struct FetchHeader {
     pub(crate) body: u64,
     pub(crate) buffers: Vec<u64>,
+    /// In whose object store's budget it counts where it comes from (`object_manager/budget.rs`), or 0.
+    pub(crate) counted_in: u128,
 }

@@ -79,8 +79,9 @@ pub(crate) enum ToOwner {
     ProcessDead { process: ProcessId },
     /// An owner is dead, whose process may live.
     OwnerGone { owner: OwnerId },
-    /// From this node's raylet: another process of the node found no room in the object store.
-    StoreFull,
+    /// From this node's raylet: another process of the node found no room in the object store; copies are to go, or what
+    /// is kept for lineage's sake too.
+    StoreFull { lineage: bool },
     /// What the nodes have, and what of it is free: to drivers, which have no raylet of their own.
     Resources { nodes: Vec<NodeResources> },
     /// Tasks that were lent and had not begun.
@@ -242,8 +243,11 @@ pub(crate) enum ToRaylet {
     OwnerGone {
         owner: OwnerId,
     },
-    /// A process of this node found no room in the object store: let the others do without what they can.
-    StoreFull,
+    /// A process of this node found no room in the object store: the others are to do without copies, or without what is
+    /// kept for lineage's sake too.
+    StoreFull {
+        lineage: bool,
+    },
     /// The tokens that admit drivers.
     Tokens(Vec<Token>),
     /// From an actor's host.

@@ -100,12 +100,19 @@ impl Raylet {
         });
     }
 
-    /// The node's processes are asked to make room, once for all who ask within a moment.
-    pub(super) fn store_full(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::replace(&mut self.making_room, true) {
-            self.tell_all(&ToOwner::StoreFull);
-            ctx.run_later(Duration::from_millis(10), |raylet, _| raylet.making_room = false);
+    /// The node's processes are asked to make room: at once, and once more for all who ask within a moment.
+    pub(super) fn store_full(&mut self, lineage: bool, ctx: &mut Context<Self>) {
+        if let Some(again) = &mut self.making_room {
+            *again = Some(again.unwrap_or(false) | lineage);
+            return;
         }
+        self.making_room = Some(None);
+        self.tell_all(&ToOwner::StoreFull { lineage });
+        ctx.run_later(Duration::from_millis(10), |raylet, ctx| {
+            if let Some(Some(lineage)) = raylet.making_room.take() {
+                raylet.store_full(lineage, ctx);
+            }
+        });
     }
 
     /// Tells the drivers and workers of this node, and the owners in this process.

@@ -34,7 +34,7 @@ impl Raylet {
             ToRaylet::Views(views) => self.views_changed(views, ctx),
             ToRaylet::Dead { process } => self.declared_dead(process, ctx),
             ToRaylet::OwnerGone { owner } => self.tell_all(&ToOwner::OwnerGone { owner }),
-            ToRaylet::StoreFull => self.store_full(ctx),
+            ToRaylet::StoreFull { lineage } => self.store_full(lineage, ctx),
             ToRaylet::Tokens(tokens) => {
                 if let Some(admission) = self.process.admission.get() {
                     admission.replace(tokens);

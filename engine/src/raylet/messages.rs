@@ -118,7 +118,7 @@ pub(crate) struct RayletState {
     pub(crate) queued: usize,
     /// What those requests ask for, and how many workers each shape still wants.
     pub(crate) demands: Vec<(ResourceSet, u32)>,
-    /// Bytes in the object store of the node's own process.
+    /// Bytes in use of the object store, by all processes of the node that count together.
     pub(crate) stored: u64,
     /// Worker, pid, whether it is alive.
     pub(crate) workers: Vec<(WorkerId, u32, bool)>,

@@ -81,8 +81,8 @@ pub(crate) struct Raylet {
     drivers: BTreeMap<ProcessId, Driver>,
     /// Whether they will be told of resources soon.
     telling: bool,
-    /// Whether all were asked a moment ago to make room in the object store.
-    making_room: bool,
+    /// All were asked a moment ago to make room in the object store; and somebody wants it again, with lineage or not.
+    making_room: Option<Option<bool>>,
     /// Workers that cannot start before their job's program is here.
     fetching: BTreeMap<JobId, Fetching>,
     /// The jobs whose program the GCS wants to be here.
@@ -135,7 +135,7 @@ impl Raylet {
             total,
             drivers: BTreeMap::new(),
             telling: false,
-            making_room: false,
+            making_room: None,
             fetching: BTreeMap::new(),
             keeping: BTreeSet::new(),
             start_error: None,

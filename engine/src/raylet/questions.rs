@@ -13,7 +13,7 @@ impl Raylet {
         // One that asks again, since an answer was lost, keeps its share.
         let known = self.drivers.remove(&peer.id).and_then(|known| known.budget);
         let budget = known.or_else(|| self.process.store.lend());
-        let place = budget.as_ref().and_then(|lent| lent.place(self.process.env.pid()));
+        let place = budget.as_ref().and_then(|lent| lent.place(self.process.env.files(), self.process.env.pid()));
         self.drivers.insert(peer.id, Driver { peer: peer.clone(), offer, budget });
         self.process.watch(peer);
         let gcs = self.process.gcs_at.get().cloned().unwrap_or_else(|| self.process.address());

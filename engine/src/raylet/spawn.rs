@@ -188,8 +188,8 @@ impl Spawner {
             gcs: self.gcs.clone(),
             listen: self.listen,
             store_bytes: self.process.store.capacity(),
-            budget: budget.and_then(|lent| lent.place(pid)),
-            progress: progress.and_then(|progress| progress.path(pid)),
+            budget: budget.and_then(|lent| lent.place(self.process.env.files(), pid)),
+            progress: progress.and_then(|progress| progress.at(pid)),
         };
         postcard::to_stdvec(&boot).map_err(|error| Error::serialization(error.to_string()))
     }

@@ -102,8 +102,10 @@ pub(super) async fn attach(process: &Arc<Process>, host: &PeerAddr) -> Result<Pe
         return Err(Error::connection("the node answered something else"));
     };
     // On another machine than its node's, or as another user, a driver counts for itself.
-    if let Some(budget) = budget.and_then(|place| Budget::open(process.env.files(), &place).ok()) {
-        process.store.share(budget);
+    match budget.map(|place| Budget::open(process.env.files(), &place)) {
+        Some(Ok(budget)) => process.store.share(budget),
+        Some(Err(error)) => tracing::debug!(%error, "this driver's object store is its own"),
+        None => {}
     }
     process.replace_resources(nodes);
     process.watch(host);

@@ -48,20 +48,16 @@ pub(crate) struct Offer {
     size: u64,
 }
 
-fn boot(files: Files) -> String {
-    files.read_text(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default().trim().to_owned()
-}
-
 impl Offer {
     pub(crate) fn of_this_process(env: &Env) -> Option<Offer> {
         let found = env.files().metadata(Path::new(OWN)).ok()?;
         let (device, inode, size) = (found.dev(), found.ino(), found.size());
-        Some(Offer { boot: boot(env.files()), pid: env.pid(), device, inode, size })
+        Some(Offer { boot: env.files().boot_id(), pid: env.pid(), device, inode, size })
     }
 
     /// The file, if the driver runs on this machine.
     pub(crate) fn open(&self, files: Files) -> Option<Arc<ProgramFile>> {
-        if self.boot.is_empty() || self.boot != boot(files) {
+        if self.boot.is_empty() || self.boot != files.boot_id() {
             return None;
         }
         let program = ProgramFile::open(files, Path::new(&format!("/proc/{}/exe", self.pid))).ok()?;

@@ -39,11 +39,11 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
             Some(Err(error)) => tracing::warn!(%error, "the object store counts for this worker alone"),
             None => {}
         }
-        if let Some(path) = &boot.progress {
-            match crate::worker::progress::Progress::open(inner.files(), path) {
+        if let Some(at) = &boot.progress {
+            match crate::worker::progress::Progress::open(inner.files(), at) {
                 // A new process: nobody else sets it.
                 Ok(progress) => drop(process.progress.set(progress)),
-                Err(error) => tracing::warn!(path, %error, "the page of this worker's progress cannot be opened"),
+                Err(error) => tracing::warn!(?at, %error, "the page of this worker's progress cannot be opened"),
             }
         }
         let _ = process.on_crash.set(Box::new(|| crate::worker::entry::end_now()));

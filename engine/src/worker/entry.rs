@@ -29,7 +29,7 @@ pub(crate) struct Boot {
     pub(crate) store_bytes: u64,
     pub(crate) budget: Option<crate::object_manager::budget::Place>,
     /// Where the worker notes what it runs; see [`crate::worker::progress`].
-    pub(crate) progress: Option<String>,
+    pub(crate) progress: Option<crate::env::shared::At>,
 }
 
 /// Becomes a worker if this process was started as one, and then never returns.

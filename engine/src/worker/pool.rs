@@ -69,7 +69,7 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// Threads that quick work is spread over before anything is overdue.
     width: usize,
-    /// Threads that look for a strand, and will look into the list once more, under its lock, before they sleep.
+    /// Threads that look for a strand, and will look into the list once more before they sleep; written under the lock.
     lookers: AtomicUsize,
     /// Something is in the list that one of them should take; written under the lock.
     offered: AtomicBool,
@@ -189,9 +189,12 @@ impl Pool {
                 state.runnable.push_back((self.env.now(), strand));
             }
             if state.runnable.is_empty() && self.looks && !state.closed {
+                // Under the lock, so that what comes from here on is left to this thread.
+                self.lookers.fetch_add(1, Ordering::AcqRel);
                 drop(state);
-                self.look_a_moment();
+                linger(&self.offered);
                 state = self.lock();
+                self.lookers.fetch_sub(1, Ordering::AcqRel);
             }
             if let Some(next) = self.next(&mut state) {
                 current = Some(next);
@@ -210,14 +213,6 @@ impl Pool {
                 None => return,
             }
         }
-    }
-
-    /// Waits a moment for a strand to come. What comes meanwhile is left to this thread, which must look into the list
-    /// afterwards.
-    fn look_a_moment(&self) {
-        self.lookers.fetch_add(1, Ordering::AcqRel);
-        linger(&self.offered);
-        self.lookers.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Sleeps until a strand is given; `None` when the thread shall end.

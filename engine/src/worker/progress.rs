@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use crate::env::files::Files;
-use crate::env::shared::Shared;
+use crate::env::shared::{At, Shared};
 
 /// No task has this number.
 const NONE: u64 = u64::MAX;
@@ -29,13 +29,13 @@ impl Progress {
     }
 
     /// The page of the raylet that started this process.
-    pub(crate) fn open(files: Files, path: &str) -> io::Result<Progress> {
-        Shared::open(files, path, WORDS).map(Progress)
+    pub(crate) fn open(files: Files, at: &At) -> io::Result<Progress> {
+        Shared::open(files, at, WORDS).map(Progress)
     }
 
-    /// Where the worker opens it; `pid` is the process that made it.
-    pub(crate) fn path(&self, pid: u32) -> Option<String> {
-        self.0.path(pid)
+    /// Where the worker opens it; `pid` is this process, which made it.
+    pub(crate) fn at(&self, pid: u32) -> Option<At> {
+        self.0.at(pid)
     }
 
     /// A task begins, or goes on.
@@ -67,7 +67,7 @@ mod tests {
     fn what_a_worker_notes_its_raylet_reads() {
         let env = Env::real();
         let made = Progress::create(env.files()).unwrap();
-        let opened = Progress::open(env.files(), &made.path(env.pid()).unwrap()).unwrap();
+        let opened = Progress::open(env.files(), &made.at(env.pid()).unwrap()).unwrap();
         assert_eq!(made.running(), None);
         opened.begin(3, 17);
         assert_eq!(made.running(), Some((3, 17)));
@@ -76,6 +76,5 @@ mod tests {
         opened.begin(4, 0);
         drop(opened);
         assert_eq!(made.running(), Some((4, 0)), "it outlives who wrote it");
-        assert!(Progress::open(env.files(), "/proc/self/fd/0/nothing").is_err());
     }
 }

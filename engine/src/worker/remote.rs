@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actinic_transport::{Lane, Peer, PeerAddr};
+use actinic_transport::{Lane, Peer};
 
 use crate::api::error::{Error, Result};
 use crate::call::{INLINE_LIMIT, Returns};
 use crate::ids::{ObjectId, OwnerId, TaskId};
-use crate::object::{Resolved, Stored};
+use crate::object::Stored;
 use crate::process::Process;
 use crate::program::{FunctionEntry, FunctionId, MethodEntry, Outcome, program};
 use crate::protocol::calls::{
@@ -17,8 +17,7 @@ use crate::protocol::calls::{
     WireValue,
 };
 use crate::protocol::refs::{REF_BYTES, WireRefs};
-use crate::protocol::workers::Keep;
-use crate::protocol::{LeaseId, OBJECTS, OWNER, OwnerMessage, ToOwner};
+use crate::protocol::{LeaseId, OWNER, OwnerMessage, ToOwner};
 use crate::testing::Message as Lost;
 use crate::value::Value;
 use crate::worker::host::Host;
@@ -376,50 +375,6 @@ pub(crate) fn send_parked(_host: &Arc<Host>, job: &RemoteJob) {
         let parked = OwnerMessage::Parked { lease, seq: job.id.seq };
         let message = ToOwner::To { owner: job.id.owner.number, message: parked };
         let _ = job.owner.tell(Lane::Ordered, OWNER, &message);
-    }
-}
-
-impl Process {
-    /// Puts a value of another owner into this node's store; the answer says where it now lies.
-    pub(crate) async fn keep(self: &Arc<Self>, object: ObjectId, value: Value) -> Result<PeerAddr> {
-        let size = value.size();
-        let Some(store) = self.store_peer() else {
-            self.charge_patiently(size).await?;
-            self.store.insert(object, value);
-            return Ok(self.address());
-        };
-        self.store.offer(object, value);
-        let answer: std::result::Result<Result<PeerAddr>, _> =
-            store.ask(OBJECTS, &Keep { object, size: size as u64 }, std::time::Duration::from_secs(60)).await;
-        self.store.withdraw(&object);
-        match answer {
-            Ok(kept) => kept,
-            Err(error) => Err(Error::object_lost(format!("the node's store did not take object {object}: {error}"))),
-        }
-    }
-
-    /// Whether all arguments that were refs can be read in this process.
-    pub(crate) fn has_dependencies(&self, task: &crate::task::Task) -> bool {
-        task.with_input(|input| {
-            input.dependencies.iter().all(|dependency| match dependency.slot().get() {
-                Some(Resolved::Stored(_)) => self.store.has(&dependency.id()),
-                _ => true,
-            })
-        })
-    }
-
-    /// Fetches the arguments that lie elsewhere.
-    pub(crate) async fn fetch_dependencies(
-        self: &Arc<Self>,
-        task: &Arc<crate::task::Task>,
-        lease: Option<LeaseId>,
-    ) -> Result<()> {
-        for dependency in task.input().dependencies {
-            if let Some(Resolved::Stored(stored)) = dependency.slot().get() {
-                self.fetch_for(dependency.id(), &stored, lease).await?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -38,7 +38,7 @@ fn node() -> NodeId {
 }
 
 fn budget() -> budget::Place {
-    budget::Place::of("/proc/7/fd/8", 5, (3, 2))
+    budget::Place::of(crate::env::shared::At::of(7, 8), 5, (3, 2))
 }
 
 fn owner() -> OwnerId {
@@ -310,7 +310,7 @@ fn to_owner() -> Vec<ToOwner> {
         ToOwner::ActorWaits { actor: actor(), text: text() },
         ToOwner::ProcessDead { process: process() },
         ToOwner::OwnerGone { owner: owner() },
-        ToOwner::StoreFull,
+        ToOwner::StoreFull { lineage: true },
         ToOwner::Resources { nodes: vec![(node(), resources(), resources())] },
         ToOwner::GivenBack { lease: lease(), tasks: vec![(1, 2), (3, 70_000)] },
         ToOwner::GetObject { object: object(), lost: vec![process()] },
@@ -340,7 +340,7 @@ fn to_raylet() -> Vec<ToRaylet> {
         ToRaylet::Views(vec![view(), view()]),
         ToRaylet::Dead { process: process() },
         ToRaylet::OwnerGone { owner: owner() },
-        ToRaylet::StoreFull,
+        ToRaylet::StoreFull { lineage: false },
         ToRaylet::Tokens(vec![token()]),
         ToRaylet::ActorUp { run },
         ToRaylet::ActorFailed { run, text: text(), error: error() },
@@ -527,7 +527,7 @@ fn open_outcomes<'a>(outcomes: impl IntoIterator<Item = &'a WireOutcome<'a>>) {
 
 /// An object as it comes by a bulk stream: its header, then the bytes of its parts.
 fn pulled() -> Vec<u8> {
-    let header = FetchHeader { body: 20, buffers: vec![40, 0, 17] };
+    let header = FetchHeader { body: 20, buffers: vec![40, 0, 17], counted_in: 5 };
     [postcard::to_stdvec(&header).unwrap(), vec![7; 77]].concat()
 }
 

@@ -1,0 +1,173 @@
+//! Room for what is kept, and what is kept for whom: values of other owners, and arguments of calls that wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actinic_transport::{Peer, PeerAddr};
+
+use crate::api::error::{Error, Result};
+use crate::ids::ObjectId;
+use crate::object::{RawRef, Resolved};
+use crate::object_manager::pull;
+use crate::process::Process;
+use crate::protocol::workers::Keep;
+use crate::protocol::{LeaseId, OBJECTS, ToRaylet};
+use crate::task::Task;
+use crate::value::Value;
+
+/// How long a value waits for what other processes of its node can do without, how often it looks, and how often it asks
+/// again: first for copies, and then for what is kept for lineage's sake too.
+const ROOM_WAIT: Duration = Duration::from_millis(200);
+const ROOM_AGAIN: Duration = Duration::from_millis(2);
+const ROOM_ASK_AGAIN: Duration = Duration::from_millis(50);
+
+impl Process {
+    /// Counts a value in the store; what stays there for lineage's sake only goes first.
+    ///
+    /// # Errors
+    ///
+    /// `ObjectStoreFull` if it does not fit then either. Other processes of the node are asked to let copies go, which
+    /// helps whoever comes later.
+    pub(crate) fn charge(&self, size: usize) -> Result<()> {
+        let charged = self.charge_alone(size);
+        if charged.is_err() && self.others_may_make_room(size) {
+            self.ask_for_room(false);
+        }
+        charged
+    }
+
+    /// As [`Process::charge`]; waits a little for what others let go.
+    pub(crate) async fn charge_patiently(&self, size: usize) -> Result<()> {
+        let charged = self.charge(size);
+        if charged.is_ok() || !self.has_room_soon(size).await {
+            return charged;
+        }
+        self.charge_alone(size)
+    }
+
+    /// Whether others of the node keep what would make room for so much.
+    pub(crate) fn others_may_make_room(&self, size: usize) -> bool {
+        size as u64 <= self.store.capacity() && self.store.mine() < self.store.used()
+    }
+
+    /// Whether there is room for so much, or comes while what others let go is waited for.
+    pub(crate) async fn has_room_soon(&self, size: usize) -> bool {
+        let begun = self.env.now();
+        let mut asked = Duration::ZERO;
+        loop {
+            if self.store.has_room(size) {
+                return true;
+            }
+            let waited = self.env.now() - begun;
+            if waited >= ROOM_WAIT || !self.others_may_make_room(size) {
+                return false;
+            }
+            if waited - asked >= ROOM_ASK_AGAIN {
+                asked = waited;
+                self.ask_for_room(true);
+            }
+            tokio::time::sleep(ROOM_AGAIN).await;
+        }
+    }
+
+    fn ask_for_room(&self, lineage: bool) {
+        self.tell_raylet(self.id.node, ToRaylet::StoreFull { lineage });
+    }
+
+    fn charge_alone(&self, size: usize) -> Result<()> {
+        loop {
+            match self.store.charge(size) {
+                Err(_) if size as u64 <= self.store.capacity() && self.shed_lineage() => {}
+                charged => return charged.map_err(|error| error.at_node(self.id.node)),
+            }
+        }
+    }
+
+    fn shed_lineage(&self) -> bool {
+        // Of each of them, and not of the first only.
+        self.owners().iter().fold(false, |any, owner| owner.shed_lineage() | any)
+    }
+
+    /// The node's store is full: copies that this process can do without go, or what is kept for lineage's sake too.
+    pub(crate) fn make_room(&self, lineage: bool) {
+        let gone = self.store.evict_all();
+        // To give a lot of memory back takes a while, and this thread has messages to read. Without a thread it is dropped
+        // here.
+        drop(self.env.aside("actinic-evict", move || drop(gone)));
+        if lineage {
+            self.shed_lineage();
+        }
+    }
+}
+
+impl Process {
+    /// Puts a value of another owner into this node's store; the answer says where it now lies.
+    pub(crate) async fn keep(self: &Arc<Self>, object: ObjectId, value: Value) -> Result<PeerAddr> {
+        let size = value.size();
+        let Some(store) = self.store_peer() else {
+            self.charge_patiently(size).await?;
+            self.store.insert(object, value);
+            return Ok(self.address());
+        };
+        self.store.offer(object, value);
+        let answer: std::result::Result<Result<PeerAddr>, _> =
+            store.ask(OBJECTS, &Keep { object, size: size as u64 }, std::time::Duration::from_secs(60)).await;
+        self.store.withdraw(&object);
+        match answer {
+            Ok(kept) => kept,
+            Err(error) => Err(Error::object_lost(format!("the node's store did not take object {object}: {error}"))),
+        }
+    }
+
+    /// Takes a value that a worker of this node offers: first the room, and then the bytes.
+    pub(crate) async fn keep_offered(self: &Arc<Self>, worker: &Peer, keep: &Keep) -> Result<PeerAddr> {
+        let Keep { object, size } = *keep;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        self.charge_patiently(size).await?;
+        let lost = |text: String| Error::object_lost(format!("object {object} did not arrive: {text}"));
+        let pulled = pull(worker, object).await.map_err(|error| lost(error.to_string()));
+        let pulled = pulled.and_then(|(value, _)| match value.size() {
+            said if said == size => Ok(value),
+            other => Err(lost(format!("it has {other} bytes, and was said to have {size}"))),
+        });
+        match pulled {
+            Ok(value) => self.store.insert(object, value),
+            Err(error) => {
+                self.store.discharge(size);
+                return Err(error);
+            }
+        }
+        Ok(self.address())
+    }
+
+    /// Whether all arguments that were refs can be read in this process.
+    pub(crate) fn has_dependencies(&self, task: &Task) -> bool {
+        task.with_input(|input| {
+            input.dependencies.iter().all(|dependency| match dependency.slot().get() {
+                Some(Resolved::Stored(_)) => self.store.has(&dependency.id()),
+                _ => true,
+            })
+        })
+    }
+
+    /// As [`Process::has_dependencies`]; if so, they stay for the call that is about to be given to its worker.
+    pub(crate) fn keep_dependencies(&self, task: &Task) -> bool {
+        let stored: Vec<ObjectId> = task.with_input(|input| {
+            let is_stored = |one: &&RawRef| matches!(one.slot().get(), Some(Resolved::Stored(_)));
+            input.dependencies.iter().filter(is_stored).map(RawRef::id).collect()
+        });
+        stored.is_empty() || self.store.keep_for_call(&stored)
+    }
+
+    /// Fetches the arguments that lie elsewhere, each of which then stays for the call.
+    pub(crate) async fn fetch_dependencies(self: &Arc<Self>, task: &Arc<Task>, lease: Option<LeaseId>) -> Result<()> {
+        for dependency in task.input().dependencies {
+            while let Some(Resolved::Stored(stored)) = dependency.slot().get()
+                && !self.store.keep_for_call(&[dependency.id()])
+            {
+                self.fetch_for(dependency.id(), &stored, lease).await?;
+            }
+        }
+        Ok(())
+    }
+}
