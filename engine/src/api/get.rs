@@ -312,7 +312,8 @@ async fn fetch_values(refs: Vec<RawRef>, bound: Bound) -> Result<Vec<Value>> {
     Ok(values)
 }
 
-/// The transfer runs on the system's thread, whatever runtime asks for it; it goes on when nobody waits for it any more.
+/// The transfer runs on the system's thread, whatever runtime asks for it; it goes on when nobody waits for it any more, and
+/// has a ref of its own until then: what comes of an object that was freed meanwhile would stay for ever.
 pub(super) async fn fetch_on_system(
     object: &RawRef,
     stored: Arc<crate::object::Stored>,
@@ -320,11 +321,15 @@ pub(super) async fn fetch_on_system(
 ) -> Result<Value> {
     let (tell, hear) = tokio::sync::oneshot::channel();
     let process = Arc::clone(object.process());
-    let (id, size) = (object.id(), stored.size);
+    let (id, size, wanted) = (object.id(), stored.size, object.clone());
     process.clone().spawn(async move {
         let fetching = tokio::task::spawn({
             let process = Arc::clone(&process);
-            async move { process.fetch(id, &stored).await }
+            async move {
+                let fetched = process.fetch(id, &stored).await;
+                drop(wanted);
+                fetched
+            }
         });
         let fetched = match bound.until {
             None => fetching.await.ok(),
