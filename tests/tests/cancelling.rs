@@ -172,6 +172,30 @@ fn far_bytes() -> Buffer {
     Buffer::from(vec![1u8; 1_000_000])
 }
 
+#[actinic::remote]
+fn until_cancelled(began: &str) -> bool {
+    count_up(began);
+    while !actinic::context().is_cancelled() {
+        std::hint::spin_loop();
+    }
+    true
+}
+
+here! {
+    /// A task that looks whether it was cancelled may end before its canceller has heard: it was cancelled all the same.
+    2 CPUs, async fn what_ends_because_it_is_cancelled_was_cancelled(cluster) {
+        let scratch = Scratch::new();
+        let began = scratch.file("began");
+        for round in 1..=300 {
+            let task = until_cancelled::remote(&began);
+            until_counted(&began, round).await;
+            actinic::cancel(&task).await?;
+            let error = actinic::get(&task).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+        }
+    }
+}
+
 /// A transfer that does not end is waited for no longer by a task that was cancelled.
 #[actinic::test(num_cpus = 2)]
 async fn a_task_that_fetches_is_woken_by_its_cancellation(cluster: TestCluster) -> actinic::Result<()> {

@@ -358,8 +358,9 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for ActorCall<A> {
         let running = Arc::clone(&tracked.running);
         // As of other async calls: what is polled is a future with its actor at hand.
         let future = std::future::poll_fn(|task| future.as_mut().poll(actor, context, task));
+        // A context polls all its futures whenever one of them is woken.
         if let Some(turn) = &mut call.turn {
-            turn.resume();
+            turn.look();
         }
         let polled = enter(&call.current, || Future::poll(Pin::new(&mut Guarded::new(future, running)), task));
         let Poll::Ready(ended) = polled else {

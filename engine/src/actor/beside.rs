@@ -7,7 +7,8 @@
 //! - BESIDE-1: from its turn to its end it is one of the `max_concurrency` calls that overlap. What takes `&mut self` waits
 //!   for all of those, so the call finds the lock free for readers, whenever its thread comes to it.
 //! - BESIDE-2: the actor's thread waits for room among the calls, and for none of these by itself: one that hangs takes its
-//!   room with it and stops no other call, and no kill. It outlives a killed actor, whose state it keeps.
+//!   room with it, and stops what takes `&mut self`, but none of the calls that overlap, and no kill. It outlives a killed
+//!   actor, whose state it keeps.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use tokio::runtime::Handle;
 use crate::actor::host::ActorHost;
 use crate::actor::local::{Loop, Shared, call_now};
 use crate::api::error::Error;
+use crate::api::scope;
 use crate::call::TaskArgs;
 use crate::program::{ActorCell, Outcome, SharedCell};
 use crate::worker::host::Runs;
@@ -35,8 +37,14 @@ pub(super) struct Beside {
 impl Beside {
     /// On the actor's thread. None if the actor's sync calls run on that.
     pub(super) fn new(this: &Loop, cell: &ActorCell) -> Option<Beside> {
-        let simulated = this.host.host.process.env.world().is_some();
-        cell.shared().map(|state| Beside { state, runtime: (!simulated).then(Handle::current) })
+        let host = &this.host.host;
+        let state = cell.shared()?;
+        let runtime = host.process.env.world().is_none().then(Handle::current);
+        if let Some(runtime) = &runtime {
+            // Before one of them spawns something there.
+            scope::note_runtime(host, runtime);
+        }
+        Some(Beside { state, runtime })
     }
 
     /// Begins a call, whose turn it is.
@@ -95,8 +103,12 @@ impl SyncCall {
                 }));
             });
         }
-        // Of a killed actor it may be the last of its state.
-        drop(state);
+        // Of a killed actor it may be the last of its state, whose destructor may spawn; the actor's own runtime has ended.
+        {
+            let alive = host.host.process.user_runtime();
+            let _known = alive.as_ref().or(runtime.as_ref()).map(Handle::enter);
+            drop(state);
+        }
         let ended = ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("the actor's state was in use"))));
         let at = now();
         if host.answered(job, ended, (at, nanoseconds(at.saturating_sub(began)))).is_some_and(|unsent| unsent > 0) {

@@ -49,15 +49,7 @@ pub(crate) struct Caller {
     /// The number of the owner that it submits to.
     pub(crate) owner: u32,
     /// The [`TaskId::mark`](crate::ids::TaskId::mark) of the task; 0 for others.
-    pub(crate) task: u64,
-}
-
-impl Caller {
-    /// What is told of it to an actor in another process, beside its owner.
-    fn mark(&self) -> CallerMark {
-        // The upper bits are the best mixed.
-        (self.task >> (u64::BITS - CallerMark::BITS)) as CallerMark
-    }
+    pub(crate) task: CallerMark,
 }
 
 /// What a task that is an actor call adds to a task.

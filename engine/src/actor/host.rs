@@ -38,7 +38,7 @@ pub(super) enum Ending {
 pub(super) struct Inbox {
     pub(super) calls: VecDeque<Job>,
     /// Of an actor that keeps order: the callers that wait for an argument, and how many calls from the front on are theirs.
-    pub(super) held: Vec<Option<CallerKey>>,
+    pub(super) held: BTreeSet<Option<CallerKey>>,
     pub(super) held_calls: usize,
     /// Calls from this process whose arguments lie elsewhere and are on their way.
     pub(super) fetching: BTreeSet<TaskId>,
@@ -112,7 +112,7 @@ impl ActorHost {
             creation: Mutex::new(Some(creation)),
             inbox: Mutex::new(Inbox {
                 calls: VecDeque::new(),
-                held: Vec::new(),
+                held: BTreeSet::new(),
                 held_calls: 0,
                 fetching: BTreeSet::new(),
                 active: 0,
@@ -458,6 +458,10 @@ impl ActorHost {
             (waited.is_some(), runs.is_some())
         };
         self.host.wake(id);
+        // It may wait for room beside others.
+        if let Mode::Local(local) = &*self.mode() {
+            local.wake();
+        }
         self.host.process.cancel_async(id) || waited || runs
     }
 }

@@ -1,8 +1,8 @@
 //! Actors with async methods: each stays on one thread ([`super::threads`]), where its futures need not be `Send`.
 //!
-//! Its calls start in order; `&mut self` methods have the actor to themselves, async `&self` methods overlap up to
-//! `max_concurrency`, and a sync `&self` method overlaps those that wait; where the attribute has `max_concurrency`, sync
-//! ones overlap too ([`super::beside`]).
+//! Its calls have their turns in order; `&mut self` methods have the actor to themselves, async `&self` methods overlap up to
+//! `max_concurrency`, and a sync `&self` method overlaps those that wait; where the attribute's `max_concurrency` is above 1,
+//! sync ones overlap too ([`super::beside`]).
 
 use std::any::Any;
 use std::cell::Cell;
@@ -160,37 +160,32 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
             this.answer_unknown(job);
             continue;
         };
+        let alone = matches!(method.call, MethodCall::AsyncMut(_) | MethodCall::SyncMut(_));
+        match this.room(if alone { 1 } else { width }, &job).await {
+            Room::There => {}
+            Room::NotWanted => {
+                let error = Error::task_cancelled("the call was cancelled before it began");
+                this.answer(job, Some(Ended::Answered(Err(error))), this.now());
+                continue;
+            }
+            Room::Over => break,
+        }
         match (method.call, &beside) {
             (MethodCall::AsyncRef(call), _) => {
-                if !this.room(width).await {
-                    break;
-                }
                 let (active, mut future) = (Active::new(&this), this.begin(&cell, call, job));
-                // It begins in its turn: before what comes behind it, which may need no future.
-                if poll_fn(|task| Poll::Ready(future.as_mut().poll(task))).await.is_pending() {
+                // It begins in its turn: before what comes behind it, which may need no future. However many do, none is
+                // told that it used up its thread's time before it has begun.
+                let begins = poll_fn(|task| Poll::Ready(future.as_mut().poll(task)));
+                if tokio::task::unconstrained(begins).await.is_pending() {
                     tokio::task::spawn_local(async move {
                         future.await;
                         drop(active);
                     });
                 }
             }
-            (MethodCall::AsyncMut(call), _) => {
-                if !this.room(1).await {
-                    break;
-                }
-                this.begin(&cell, call, job).await;
-            }
-            (MethodCall::SyncRef(call), Some(beside)) => {
-                if !this.room(width).await {
-                    break;
-                }
-                beside.begin(&this, call, job);
-            }
+            (MethodCall::AsyncMut(call), _) => this.begin(&cell, call, job).await,
+            (MethodCall::SyncRef(call), Some(beside)) => beside.begin(&this, call, job),
             (MethodCall::SyncRef(_) | MethodCall::SyncMut(_), _) => {
-                let alone = matches!(method.call, MethodCall::SyncMut(_));
-                if !this.room(if alone { 1 } else { width }).await {
-                    break;
-                }
                 let began = this.now();
                 let (on, cell, of) = (Rc::clone(&this), cell.clone(), job.clone());
                 let ended = calls.run(move || on.call_sync(&cell, method.call, &of)).await;
@@ -226,6 +221,15 @@ impl Row {
         self.calls += 1;
         over
     }
+}
+
+/// Whether a call finds room beside those that have begun.
+enum Room {
+    There,
+    /// It was cancelled first.
+    NotWanted,
+    /// The actor has ended.
+    Over,
 }
 
 /// Counts an async call that has begun and not ended.
@@ -304,8 +308,8 @@ impl Loop {
         Tracked { this: Rc::clone(self), id, running, began: self.now() }
     }
 
-    /// Waits until fewer than `width` calls overlap; `false` if the actor ended.
-    async fn room(&self, width: usize) -> bool {
+    /// Waits until fewer than `width` calls overlap.
+    async fn room(&self, width: usize, job: &Job) -> Room {
         while self.active() >= width {
             tokio::select! {
                 biased;
@@ -313,10 +317,13 @@ impl Loop {
                 () = self.shared.wake.notified() => {}
             }
             if self.host.dead.load(Ordering::Acquire) {
-                return false;
+                return Room::Over;
+            }
+            if job.is_cancelled() {
+                return Room::NotWanted;
             }
         }
-        true
+        Room::There
     }
 
     fn begin(

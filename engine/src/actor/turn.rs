@@ -244,7 +244,7 @@ impl Inbox {
             }
             let ready = ready(job);
             if !ready {
-                held.push(caller);
+                held.insert(caller);
             }
             ready
         });
@@ -269,7 +269,7 @@ fn caller(job: &Job) -> Option<CallerKey> {
             What::Method(call) => Some((task.id().owner, call.caller.task)),
             _ => None,
         },
-        Job::Remote(job) => Some((job.id.owner, job.caller.into())),
+        Job::Remote(job) => Some((job.id.owner, job.caller)),
         Job::Constructor(_) => None,
     }
 }

@@ -157,8 +157,13 @@ pub(crate) fn note(current: &Current) {
     }
     NOTED.set(Some(here));
     if let Ok(runtime) = Handle::try_current() {
-        all().use_runtime(runtime.id(), &host.process, host.job, &host.namespace);
+        note_runtime(host, &runtime);
     }
+}
+
+/// What is spawned on a runtime is of the job of what runs there.
+pub(crate) fn note_runtime(host: &Host, runtime: &Handle) {
+    all().use_runtime(runtime.id(), &host.process, host.job, &host.namespace);
 }
 
 /// While it lives, what is spawned on the runtime of the calling thread, which is one actor's, belongs to the actor's job.

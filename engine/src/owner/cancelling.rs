@@ -93,9 +93,13 @@ impl Owner {
                 },
             }
         }
-        let error = Error::task_cancelled(format!("{} was cancelled", task.describe())).at_node(self.id.process.node);
-        Task::finish_all(task, Resolved::Error(error));
+        Task::finish_all(task, Resolved::Error(self.was_cancelled(task)));
         cancelling
+    }
+
+    /// What a cancelled task ends with, whatever it comes to.
+    pub(super) fn was_cancelled(&self, task: &Task) -> Error {
+        Error::task_cancelled(format!("{} was cancelled", task.describe())).at_node(self.id.process.node)
     }
 }
 

@@ -25,8 +25,6 @@ pub(super) struct Requests {
     pub(super) infeasible: BTreeMap<RequestId, String>,
     /// Of requests sent on to other nodes: how many leases are still to come.
     sent_on: BTreeMap<RequestId, u32>,
-    /// How many leases of a request its raylet has sent on to other nodes so far.
-    spilled: BTreeMap<RequestId, u32>,
 }
 
 impl Requests {
@@ -40,17 +38,15 @@ impl Requests {
         self.sent_on.get(&request).copied().unwrap_or(0)
     }
 
-    /// Its raylet sends so many on: how many it has so far.
-    fn spilled(&mut self, request: RequestId, count: u32) -> u32 {
-        let so_far = self.spilled.entry(request).or_default();
-        *so_far = so_far.saturating_add(count);
-        *so_far
+    /// How many leases of a key are still to come from nodes that requests were sent on to.
+    fn to_come_elsewhere(&self, key: KeyIx) -> u32 {
+        let of_key = |request: &RequestId| self.open.get(request).is_some_and(|(of, _)| *of == key);
+        self.sent_on.iter().filter(|(request, _)| of_key(request)).map(|(_, left)| *left).sum()
     }
 
     pub(super) fn close(&mut self, request: RequestId) -> Option<KeyIx> {
         self.infeasible.remove(&request);
         self.sent_on.remove(&request);
-        self.spilled.remove(&request);
         let (key, _) = self.open.remove(&request)?;
         if self.by_key.get(&key) == Some(&request) {
             self.by_key.remove(&key);
@@ -221,9 +217,6 @@ impl Owner {
                 *left = left.saturating_sub(count);
                 core.dispatch.lost_elsewhere(key, count);
             }
-            // Of a key whose leases take one task each, less is wanted by what was sent on before.
-            let so_far = core.requests.spilled(request, count);
-            let told = if core.dispatch.is_one_by_one(key) { count } else { so_far };
             if open == 0 {
                 core.close_request(request);
             }
@@ -231,6 +224,9 @@ impl Owner {
             core.requests.open.insert(id, (key, node));
             core.requests.sent_on.insert(id, count);
             let before = core.dispatch.wanted(key);
+            // Of a key whose leases take one task each, less is wanted by what was sent on before.
+            let one_by_one = core.dispatch.is_one_by_one(key);
+            let told = if one_by_one { count } else { core.requests.to_come_elsewhere(key) };
             core.dispatch.sent_elsewhere(key, count);
             let head = core.dispatch.head(key).cloned();
             let shape = core.dispatch.shape(key).clone();

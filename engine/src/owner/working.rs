@@ -138,6 +138,11 @@ impl Owner {
         if task.attempt() != attempt {
             return false;
         }
+        if task.is_cancelled() {
+            // It may have seen that, and ended before whoever cancels it came to say how it ends.
+            Task::fail(task, self.was_cancelled(task), run);
+            return false;
+        }
         let checked = |returns: Returns| returns.check_cluster(self.process.id.cluster).map(|()| returns);
         match outcome.and_then(checked) {
             Ok(Returns::One(value)) if task.returns() == 1 && task.meta.returns.is_none_or(|n| n == 1) => {

@@ -21,6 +21,11 @@ impl Process {
         self.spawn(async move { run() });
     }
 
+    /// The runtime of async tasks, if there was one yet.
+    pub(crate) fn user_runtime(&self) -> Option<tokio::runtime::Handle> {
+        self.user.get().map(|runtime| runtime.handle().clone())
+    }
+
     /// Runs an async user future, on threads that never answer the network.
     pub(crate) fn spawn_user(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
         if self.env.world().is_some() {

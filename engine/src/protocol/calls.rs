@@ -127,15 +127,14 @@ pub(crate) struct WireCall<'a> {
     pub(crate) dependencies: Vec<WireDependency<'a>>,
 }
 
-/// A short mark of a task that calls actors: those of one owner that share one hold each other up, if a call of theirs waits
-/// for an argument, which harms no more than time.
-pub(crate) type CallerMark = u16;
+/// What tells a task that calls actors from others that submit to its owner; 0 for what is no task.
+pub(crate) type CallerMark = u64;
 
 /// Calls of one caller for one incarnation of an actor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct WireCalls<'a> {
     pub(crate) owner: u32,
-    /// Which of those that submit to the owner: 0, unless it is a task.
+    /// Which of those that submit to the owner.
     pub(crate) caller: CallerMark,
     /// The actor's number in its process.
     pub(crate) actor: u64,

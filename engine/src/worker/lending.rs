@@ -93,6 +93,11 @@ impl Turn {
         self.set(false);
     }
 
+    /// It is about to be polled, whoever was woken: it waits until it has said otherwise.
+    pub(crate) fn look(&mut self) {
+        self.host.lending.waits.store(false, Ordering::Relaxed);
+    }
+
     /// It was polled, and has not ended.
     pub(crate) fn pause(&mut self) {
         self.set(self.host.lending.waits.load(Ordering::Relaxed));

@@ -268,10 +268,13 @@ impl Pool {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.runnable.clear();
+        let gone = std::mem::take(&mut state.runnable);
         for idle in &state.idle {
             idle.parker.unpark();
         }
+        drop(state);
+        // What they hold may be the user's, and may have something for this pool.
+        drop(gone);
     }
 }
 

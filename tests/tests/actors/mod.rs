@@ -49,6 +49,7 @@ mod lifetime;
 mod made_later;
 mod mixed;
 mod named;
+mod rows;
 
 /// The plainest actor.
 pub struct Counter {

@@ -183,13 +183,8 @@ impl Client {
             input: WireValue::of(&input.inline),
             dependencies: wire_dependencies(&input.dependencies, &resolved),
         };
-        let message = WireCalls {
-            owner: task.owner.id.number,
-            caller: call.caller.mark(),
-            actor,
-            incarnation,
-            calls: vec![wire],
-        };
+        let message =
+            WireCalls { owner: task.owner.id.number, caller: call.caller.task, actor, incarnation, calls: vec![wire] };
         let refs = carried_refs(&input, &resolved);
         let bytes = CALL_BYTES + message.calls.iter().map(call_bytes).sum::<usize>();
         let client = Arc::clone(self);

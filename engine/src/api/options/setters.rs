@@ -183,7 +183,7 @@ macro_rules! __actinic_actor_setters {
         }
 
         /// How many of its calls may overlap, at least 1; default 1000 if it has async methods, else 1. Sync `&self` methods
-        /// overlap only if the attribute has `max_concurrency` too, which needs a type that is `Sync`.
+        /// overlap only if the attribute's `max_concurrency` is above 1 too, which needs a type that is `Sync`.
         #[must_use]
         #[inline]
         pub fn max_concurrency(mut $this, calls: impl $crate::__private::IntoCount) -> Self {
