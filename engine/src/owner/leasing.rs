@@ -299,3 +299,31 @@ fn locality(task: &Task) -> Vec<(NodeId, u64)> {
     });
     bytes.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a key may count on from other nodes: what its requests were sent on for and has not come, and nothing of others.
+    #[test]
+    fn what_was_sent_on_counts_until_it_has_come() {
+        let mut requests = Requests::default();
+        let mut open = |key, left: Option<u32>| {
+            let id = requests.draw();
+            requests.open.insert(id, (key, NodeId(uuid::Uuid::from_u128(1))));
+            if let Some(left) = left {
+                requests.sent_on.insert(id, left);
+            }
+            id
+        };
+        let (_home, first, _second, _others) = (open(7, None), open(7, Some(3)), open(7, Some(1)), open(8, Some(50)));
+        assert_eq!((requests.to_come_elsewhere(7), requests.left(first)), (4, 3));
+        requests.sent_on.insert(first, 1);
+        assert_eq!(requests.to_come_elsewhere(7), 2);
+        assert_eq!(requests.close(first), Some(7));
+        assert_eq!(
+            (requests.to_come_elsewhere(7), requests.to_come_elsewhere(8), requests.to_come_elsewhere(9)),
+            (1, 50, 0)
+        );
+    }
+}
