@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quinn::{Connection, Incoming};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::endpoint::Inner;
 use crate::greeting::{self, Fault};
@@ -71,8 +71,10 @@ async fn one(inner: Arc<Inner>, incoming: Incoming, until: Instant) {
 }
 
 async fn greet(inner: &Arc<Inner>, id: ProcessId, connection: Connection, until: Instant) {
-    let Ok((mut send, mut receive)) = connection.accept_bi().await else {
-        return;
+    let (mut send, mut receive) = match timeout_at(until, connection.accept_bi()).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(_)) => return,
+        Err(_) => return greeting::none_came(inner.limits.stall).close(&connection, &id),
     };
     let refuse = |text: &str| {
         tracing::warn!(from = %id, at = %connection.remote_address(), text, "a connection is refused");

@@ -15,7 +15,9 @@ pub enum DownReason {
     #[error("it was declared dead")]
     Declared,
     /// More bytes waited for it than a session may hold.
-    #[error("more than {limit} bytes waited for it (Limits::max_backlog)")]
+    #[error(
+        "more than {limit} bytes waited for it (Limits::max_backlog): see whether it hangs, or send it less at a time"
+    )]
     Overflow {
         /// The bound that was passed.
         limit: usize,
@@ -24,7 +26,9 @@ pub enum DownReason {
     #[error("another incarnation, {0}, answers at its address")]
     Replaced(ProcessId),
     /// No connection could be made for `Limits::give_up`.
-    #[error("no connection with it for {0:?} (Limits::give_up)")]
+    #[error(
+        "no connection with it for {0:?} (Limits::give_up): see whether it runs, and whether the network lets UDP through"
+    )]
     Unreachable(Duration),
     /// It, or its node, was revoked here.
     #[error("its certificate was revoked")]
@@ -116,7 +120,9 @@ pub enum SendError {
         limit: usize,
     },
     /// It did not fit behind what already waits; the session has ended.
-    #[error("the session with {to} ended: more than {limit} bytes waited for it (Limits::max_backlog)")]
+    #[error(
+        "the session with {to} ended: more than {limit} bytes waited for it (Limits::max_backlog): see whether it hangs, or send it less at a time"
+    )]
     Overflow {
         /// Whom it was for.
         to: ProcessId,

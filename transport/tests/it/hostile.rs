@@ -116,9 +116,10 @@ async fn a_peer_that_stalls_is_let_go() {
     let half = scene.connect(scene.tls.clone()).await.unwrap();
     let (mut send, _receive) = half.open_bi().await.unwrap();
     send.write_all(b"ACTN").await.unwrap();
-    for connection in [silent, half] {
+    for connection in [&silent, &half] {
         let closed = tokio::time::timeout(ms(2500), connection.closed()).await;
-        assert!(closed.is_ok(), "stalled longer than Limits::stall");
+        let told = closed.expect("stalled longer than Limits::stall").to_string();
+        assert!(told.contains("greeting") && told.contains("see whether that process hangs"), "{told}");
     }
     scene.unharmed().await;
 }
@@ -146,6 +147,7 @@ async fn a_peer_that_stalls_after_its_greeting_is_given_up() {
     // The connection is given up when it was idle for `idle`, the session `give_up` later.
     let error = ends.await.unwrap_err();
     assert_eq!(error, AskError::Ended { to: b.id(), reason: DownReason::Unreachable(Duration::from_secs(8)) });
+    assert!(error.to_string().contains("see whether it runs"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(at_a.downs(), [DownReason::Unreachable(Duration::from_secs(8))]);
     assert_eq!(good.ask::<_, u64>(ECHO, &5u64, ms(100)).await, Ok(5));
@@ -175,7 +177,7 @@ async fn a_peer_that_reads_nothing_after_its_greeting_is_let_go() {
         tokio::time::sleep(ms(1)).await;
     };
     assert_eq!(error, SendError::Overflow { to: scene.id, limit: 1 << 20 });
-    assert!(error.to_string().contains("max_backlog"), "{error}");
+    assert!(error.to_string().contains("max_backlog") && error.to_string().contains("see whether it hangs"), "{error}");
     tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.expect("its connection is closed");
     until("it is told", || scene.sink.downs() == [DownReason::Overflow { limit: 1 << 20 }]).await;
     assert_eq!(scene.sink.from(scene.id), [], "half a frame is none");

@@ -164,6 +164,7 @@ async fn half_a_greeting_or_join_is_told_what_is_missing() {
         send.write_all(bytes).await.unwrap();
         let closed = timeout(Duration::from_secs(6), connection.closed()).await.expect("within Limits::stall");
         assert!(closed.to_string().contains(what), "expected {what:?} in {closed}");
+        assert!(closed.to_string().contains("see whether that process hangs"), "{closed}");
         scene.unharmed().await;
     }
 }
