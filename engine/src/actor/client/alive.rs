@@ -51,8 +51,11 @@ impl Client {
     fn unheld(&self) {
         let _last = {
             let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
-            // A handle may have arrived meanwhile.
-            if self.is_used() { None } else { lifeline.take() }
+            if self.is_used() {
+                // A handle has arrived meanwhile: what holds the actor for it, also the client that is meant, stays.
+                return;
+            }
+            lifeline.take()
         };
         self.release_real();
     }

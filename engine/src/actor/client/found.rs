@@ -204,6 +204,10 @@ impl Client {
         if let Some(real) = self.real.get()
             && self.holds_real.swap(false, Ordering::AcqRel)
         {
+            // A handle may have arrived meanwhile, for which it is held on.
+            if self.is_used() && !self.holds_real.swap(true, Ordering::AcqRel) {
+                return;
+            }
             real.let_go();
         }
     }
