@@ -93,7 +93,9 @@ impl Process {
         let gone = self.store.evict_all();
         // To give a lot of memory back takes a while, and this thread has messages to read. Without a thread it is dropped
         // here.
-        drop(self.env.aside("actinic-evict", move || drop(gone)));
+        if !gone.is_empty() {
+            drop(self.env.aside("actinic-evict", move || drop(gone)));
+        }
         if lineage {
             self.shed_lineage();
         }

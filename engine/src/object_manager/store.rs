@@ -17,7 +17,7 @@ use crate::object_manager::with_refs;
 use crate::value::Value;
 
 /// A value that was fetched for a reader here.
-struct Fetched {
+pub(super) struct Fetched {
     value: Value,
     /// Whether it counts: what lies on this node anyway does not, twice.
     counts: bool,
@@ -184,7 +184,7 @@ impl Store {
 
     /// Lets every copy go that can be had again, since other processes of the node need room. What is returned takes a
     /// while to drop.
-    pub(super) fn evict_all(&self) -> impl Send + use<> {
+    pub(super) fn evict_all(&self) -> Vec<Fetched> {
         let gone: Vec<Fetched> = {
             let mut kept = self.lock();
             let (gone, stay) = std::mem::take(&mut kept.copies).into_iter().partition(|(_, copy)| copy.may_go());
