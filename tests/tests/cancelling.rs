@@ -181,6 +181,17 @@ fn until_cancelled(began: &str) -> bool {
     true
 }
 
+/// The same with what goes to a store.
+#[actinic::remote]
+fn large_until_cancelled(began: &str) -> Buffer {
+    let large = Buffer::from(vec![1u8; 200_000]);
+    count_up(began);
+    while !actinic::context().is_cancelled() {
+        std::hint::spin_loop();
+    }
+    large
+}
+
 here! {
     /// A task that looks whether it was cancelled may end before its canceller has heard: it was cancelled all the same.
     2 CPUs, async fn what_ends_because_it_is_cancelled_was_cancelled(cluster) {
@@ -188,6 +199,14 @@ here! {
         let began = scratch.file("began");
         for round in 1..=300 {
             let task = until_cancelled::remote(&began);
+            until_counted(&began, round).await;
+            actinic::cancel(&task).await?;
+            let error = actinic::get(&task).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+        }
+        let began = scratch.file("large");
+        for round in 1..=100 {
+            let task = large_until_cancelled::remote(&began);
             until_counted(&began, round).await;
             actinic::cancel(&task).await?;
             let error = actinic::get(&task).timeout(SOON).await.unwrap_err();

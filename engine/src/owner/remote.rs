@@ -141,6 +141,12 @@ impl Owner {
 
     /// `true` if the task shall run again.
     fn reply(self: &Arc<Self>, from: &Peer, task: &Arc<Task>, reply: &WireReply<'_>, run: &Run) -> bool {
+        if task.is_cancelled() {
+            // As in `answered`; what it brought, in a store too, is nobody's.
+            Task::fail(task, self.was_cancelled(task), run);
+            self.unwanted(from, reply);
+            return false;
+        }
         if reply.failed {
             let error = match reply.outcomes.first() {
                 Some(WireOutcome::Error(error)) => error.clone(),
