@@ -6,7 +6,7 @@ use actinic_transport::{DownReason, Endpoint, Lane, Messages, Peer, PeerEvent, R
 
 use crate::actor::host::ActorHost;
 use crate::api::error::Error;
-use crate::gcs::{Answer, Asked, Gcs, SessionLost, Told};
+use crate::gcs::{Answer, GcsPost, Heard};
 use crate::ids::{OwnerId, TaskId};
 use crate::object::{Resolved, Target};
 use crate::object_manager::ServeObjects;
@@ -20,7 +20,7 @@ use crate::protocol::{
     AskGcs, AskRaylet, GCS, OBJECT, OBJECTS, OWNER, ObjectAnswer, OwnerMessage, RAYLET, RayletAnswer, ToGcs, ToOwner,
     ToRaylet, WORKER,
 };
-use crate::raylet::{AskState, Attach, Heard, ProcessGone, Raylet};
+use crate::raylet::{AskState, Attach, ProcessGone, RayletPost};
 use crate::task::What;
 use crate::value::Value;
 use crate::worker::job::Job;
@@ -29,8 +29,8 @@ use crate::worker::remote::RemoteJob;
 /// The components that live in a process.
 #[derive(Clone, Default)]
 pub(crate) struct Components {
-    pub(crate) raylet: Option<actix::Addr<Raylet>>,
-    pub(crate) gcs: Option<actix::Addr<Gcs>>,
+    pub(crate) raylet: Option<RayletPost>,
+    pub(crate) gcs: Option<GcsPost>,
     /// The raylet, GCS or worker of this process ends it when this process's own raylet is gone.
     pub(crate) home: Option<actinic_transport::ProcessId>,
 }
@@ -63,7 +63,7 @@ pub(crate) fn listen(process: &Arc<Process>, endpoint: &Endpoint, components: &C
             }
             if let Some(gcs) = &components.gcs {
                 let certain = matches!(reason, DownReason::Declared | DownReason::Goodbye | DownReason::Unreachable(_));
-                gcs.do_send(SessionLost(id, certain));
+                gcs.tell(Heard::SessionLost(id, certain));
             }
             if components.home == Some(id) {
                 process.home_lost(&why);
@@ -185,7 +185,7 @@ impl Ear {
                 }
             } else if let (Some(raylet), Some(told)) = (&self.components.raylet, decode::<ToRaylet>(from, message.body))
             {
-                raylet.do_send(Heard(told));
+                raylet.tell(told);
             }
         }
     }
@@ -238,12 +238,12 @@ impl Ear {
             let Some(gcs) = &self.components.gcs else { continue };
             match message.reply {
                 Some(reply) => match decode::<AskGcs>(from, message.body) {
-                    Some(question) => gcs.do_send(Asked(question, Answer::There(reply))),
+                    Some(question) => gcs.tell(Heard::Asked(question, Answer::There(reply))),
                     None => reply.refuse("the question cannot be decoded"),
                 },
                 None => {
                     if let Some(told) = decode::<ToGcs>(from, message.body) {
-                        gcs.do_send(Told(told));
+                        gcs.tell(Heard::Told(told));
                     }
                 }
             }

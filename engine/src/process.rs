@@ -111,6 +111,8 @@ pub(crate) struct Process {
     system: tokio::runtime::Handle,
     user: OnceLock<tokio::runtime::Runtime>,
     tables: Mutex<Tables>,
+    /// What this process has told its own owners and they have not heard.
+    messages: Mutex<Vec<ToOwner>>,
     slot_alarm: AtomicBool,
     closing: AtomicBool,
     /// It ended as a power cut ends it: nobody is told.
@@ -189,6 +191,7 @@ impl Process {
                 system,
                 user: OnceLock::new(),
                 tables: Mutex::default(),
+                messages: Mutex::default(),
                 slot_alarm: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
                 killed: AtomicBool::new(false),

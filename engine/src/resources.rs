@@ -242,15 +242,16 @@ impl fmt::Debug for Quantity {
     }
 }
 
-/// Amounts by resource. Sorted, and without zeros, so that equal sets are equal values.
+/// Amounts by resource. Sorted, without zeros, and `None` if there are none, so that equal sets are equal values. Shared
+/// until they change: a node may have a million leases of the same.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(ResourceName, Quantity)>", into = "Vec<(ResourceName, Quantity)>")]
-pub struct ResourceSet(Vec<(ResourceName, Quantity)>);
+pub struct ResourceSet(Option<Arc<Vec<(ResourceName, Quantity)>>>);
 
 impl ResourceSet {
     /// Nothing.
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self(None)
     }
 
     /// What a task, an actor or a node's options say, or the first rule that they break.
@@ -287,8 +288,9 @@ impl ResourceSet {
 
     /// How much of this resource.
     pub fn get(&self, name: &ResourceName) -> Quantity {
-        match self.0.binary_search_by(|(n, _)| n.cmp(name)) {
-            Ok(at) => self.0[at].1,
+        let amounts = self.amounts();
+        match amounts.binary_search_by(|(n, _)| n.cmp(name)) {
+            Ok(at) => amounts[at].1,
             Err(_) => Quantity::ZERO,
         }
     }
@@ -310,12 +312,12 @@ impl ResourceSet {
 
     /// Every resource of which there is more or less than nothing, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&ResourceName, Quantity)> {
-        self.0.iter().map(|(name, amount)| (name, *amount))
+        self.amounts().iter().map(|(name, amount)| (name, *amount))
     }
 
     /// Nothing of anything.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// Something that could be asked for: nothing negative, and nothing beyond the bound on amounts.
@@ -396,16 +398,26 @@ impl ResourceSet {
     }
 
     fn change(&mut self, name: &ResourceName, by: Quantity) {
-        match self.0.binary_search_by(|(n, _)| n.cmp(name)) {
+        if by == Quantity::ZERO {
+            return;
+        }
+        let amounts = Arc::make_mut(self.0.get_or_insert_default());
+        match amounts.binary_search_by(|(n, _)| n.cmp(name)) {
             Ok(at) => {
-                self.0[at].1 = self.0[at].1.plus(by);
-                if self.0[at].1 == Quantity::ZERO {
-                    self.0.remove(at);
+                amounts[at].1 = amounts[at].1.plus(by);
+                if amounts[at].1 == Quantity::ZERO {
+                    amounts.remove(at);
                 }
             }
-            Err(_) if by == Quantity::ZERO => {}
-            Err(at) => self.0.insert(at, (name.clone(), by)),
+            Err(at) => amounts.insert(at, (name.clone(), by)),
         }
+        if amounts.is_empty() {
+            self.0 = None;
+        }
+    }
+
+    fn amounts(&self) -> &[(ResourceName, Quantity)] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 }
 
@@ -435,13 +447,13 @@ impl TryFrom<Vec<(ResourceName, Quantity)>> for ResourceSet {
             return Err(ResourceError::Twice { name: pair[0].0.clone() });
         }
         amounts.retain(|(_, amount)| *amount != Quantity::ZERO);
-        Ok(Self(amounts))
+        Ok(Self((!amounts.is_empty()).then(|| Arc::new(amounts))))
     }
 }
 
 impl From<ResourceSet> for Vec<(ResourceName, Quantity)> {
     fn from(set: ResourceSet) -> Self {
-        set.0
+        set.0.map(Arc::unwrap_or_clone).unwrap_or_default()
     }
 }
 

@@ -66,7 +66,7 @@ impl What {
         match self {
             What::Put => "put".to_owned(),
             What::Lifeline(actor) => format!("actor {actor}"),
-            What::Ready(client) => format!("{}.new", client.class),
+            What::Ready(client) => format!("{}.new", client.class()),
             What::Function(entry) => entry.name().to_owned(),
             What::Method(call) => call.name(),
         }

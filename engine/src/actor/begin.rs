@@ -52,7 +52,7 @@ fn go(
     worker: WorkerId,
     args: (Value, Vec<Value>),
 ) {
-    let namespace = Arc::from(spec.job_namespace.as_str());
+    let namespace = Arc::clone(&spec.job_namespace);
     let host = Host::new(Arc::clone(process), worker, spec.job, namespace, Some((run.actor, run.incarnation)));
     let actor = ActorHost::new(host, entry, run, spec, lease, args);
     process.add_actor(&actor);

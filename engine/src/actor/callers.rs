@@ -7,22 +7,23 @@ use actinic_transport::{Lane, ProcessId};
 use crate::actor::credit::{Credit, Grant};
 use crate::actor::host::ActorHost;
 use crate::protocol::{OWNER, ToOwner};
+use crate::rarely::Rarely;
 
 impl ActorHost {
-    fn credit(&self) -> MutexGuard<'_, Credit> {
+    fn credit(&self) -> MutexGuard<'_, Rarely<Credit>> {
         // Plain data under the lock.
         self.credit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls of another process have come, in one burst: so many, of so many bytes.
     pub(crate) fn called_by(&self, process: ProcessId, calls: u32, bytes: usize) {
-        let grant = self.credit().called(process, calls, bytes.try_into().unwrap_or(u32::MAX));
+        let grant = self.credit().make().called(process, calls, bytes.try_into().unwrap_or(u32::MAX));
         self.grant(grant);
     }
 
     /// Another process calls no more, or is gone.
     pub(crate) fn caller_left(&self, process: ProcessId) {
-        let grant = self.credit().left(process);
+        let grant = self.credit().get_mut().and_then(|credit| credit.left(process));
         self.grant(grant);
     }
 

@@ -37,6 +37,7 @@ use crate::program::{ActorEntry, MethodEntry};
 use crate::protocol::WORKER;
 use crate::protocol::calls::CallerMark;
 use crate::protocol::workers::ToWorker;
+use crate::rarely::Rarely;
 use crate::task::{Meta, Task, What};
 use crate::wait::Waiter;
 
@@ -86,7 +87,7 @@ impl ActorCall {
     }
 
     pub(crate) fn name(&self) -> String {
-        format!("{}.{}", self.client.class, self.method.name)
+        format!("{}.{}", self.client.class(), self.method.name)
     }
 }
 
@@ -108,9 +109,10 @@ struct State {
     waiting: Queues,
     flying: Flight,
     /// A call was sent that has not left: an owner elsewhere must hear of a ref in it first. It holds up the others.
-    held: Option<u64>,
+    /// 0 is none.
+    held: u64,
     /// What the actor waits for, as the GCS says, while it is not alive.
-    waits: Option<String>,
+    waits: Option<Box<str>>,
     holds: u64,
     state: ActorState,
     /// Where it lives, or lived last.
@@ -132,13 +134,20 @@ type PendingCalls = Mutex<BTreeMap<Caller, i64>>;
 /// Hears why an actor is dead for good.
 type OnClosed = Box<dyn FnOnce(Error) + Send>;
 
+/// Who waits for the beginning and the end of an actor.
+#[derive(Default)]
+struct Watchers {
+    /// Resolve when the actor was made, or not; whoever asks later gets one that is resolved.
+    ready: Vec<RawRef>,
+    closed: Vec<OnClosed>,
+}
+
 /// One actor, as this process knows it.
 #[repr(C)]
 pub(crate) struct Client {
     /// Its own, unless the GCS has said that [another](Client::real) is meant.
     pub(crate) id: ActorId,
     pub(crate) name: Option<Arc<ActorName>>,
-    pub(crate) class: &'static str,
     pub(crate) entry: &'static ActorEntry,
     pub(crate) process: Arc<Process>,
     /// Whether one call at a time runs, and an unready one holds up those behind it.
@@ -170,9 +179,7 @@ pub(crate) struct Client {
     /// The object whose last ref ends the actor, while there are handles or unfinished calls here. None for a detached
     /// one.
     lifeline: Mutex<Option<RawRef>>,
-    /// Resolves when the actor was made, or not; whoever asks later gets one that is resolved.
-    ready: Mutex<Vec<RawRef>>,
-    closed: Mutex<Vec<OnClosed>>,
+    watchers: Mutex<Rarely<Watchers>>,
     /// How many calls have ended, which those count that answer. It lies last: one count of both would take the cache
     /// line of all the above from the callers with each answer.
     ended: AtomicU64,
@@ -226,7 +233,6 @@ impl Client {
         Arc::new(Client {
             id,
             name,
-            class: entry.name(),
             entry,
             process,
             in_order: limits.max_concurrency <= 1,
@@ -248,8 +254,8 @@ impl Client {
                 at: At::Nowhere,
                 incarnation: 0,
                 waiting: Queues::default(),
-                flying: Flight::new(),
-                held: None,
+                flying: Flight::default(),
+                held: 0,
                 waits: None,
                 holds: 0,
                 state: ActorState::PendingCreation,
@@ -257,9 +263,17 @@ impl Client {
                 probably,
             }),
             lifeline: Mutex::new(None),
-            ready: Mutex::new(Vec::new()),
-            closed: Mutex::new(Vec::new()),
+            watchers: Mutex::default(),
         })
+    }
+
+    pub(crate) fn class(&self) -> &'static str {
+        self.entry.name()
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Rarely<Watchers>> {
+        // Plain data under the lock.
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -268,7 +282,7 @@ impl Client {
     }
 
     pub(crate) fn describe(&self) -> String {
-        format!("actor {} ({})", self.class, self.id)
+        format!("actor {} ({})", self.class(), self.id)
     }
 
     pub(crate) fn state(&self) -> ActorState {
@@ -291,7 +305,7 @@ impl Client {
 
     /// The GCS says what the actor waits for.
     pub(crate) fn waits_for(&self, text: String) {
-        self.lock().waits = Some(text);
+        self.lock().waits = Some(text.into());
     }
 
     /// Why a call has no answer yet, in words.
@@ -328,7 +342,9 @@ impl Client {
     }
 
     fn made(&self, how: Result<()>) {
-        let waiting = std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(waiting) = self.watchers().get_mut().map(|watchers| std::mem::take(&mut watchers.ready)) else {
+            return;
+        };
         if waiting.is_empty() {
             return;
         }
@@ -347,7 +363,8 @@ impl Client {
     /// A ref that is ready when the actor is made; until then it keeps it alive.
     pub(crate) fn ready_ref(self: &Arc<Self>) -> RawRef {
         let made = {
-            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut watchers = self.watchers();
+            let ready = &mut watchers.make().ready;
             match ready.first() {
                 Some(known) => known.clone(),
                 None => {
@@ -388,7 +405,7 @@ impl Client {
         };
         match dead {
             Some(error) => tell(error),
-            None => self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(tell),
+            None => self.watchers().make().closed.push(tell),
         }
     }
 }

@@ -60,11 +60,13 @@ pub(crate) struct Credit {
     level: u32,
 }
 
-impl Credit {
-    pub(crate) fn new() -> Credit {
+impl Default for Credit {
+    fn default() -> Credit {
         Credit { callers: BTreeSet::new(), newcomers: BTreeMap::new(), level: 1 }
     }
+}
 
+impl Credit {
     fn count(&self) -> u32 {
         self.callers.len().try_into().unwrap_or(u32::MAX >> 1)
     }
@@ -131,7 +133,7 @@ mod tests {
 
     impl World {
         fn new() -> World {
-            World { credit: Credit::new(), told: BTreeMap::new(), messages: 0 }
+            World { credit: Credit::default(), told: BTreeMap::new(), messages: 0 }
         }
 
         fn hear(&mut self, grant: Option<Grant>) {
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn who_calls_little_is_told_nothing() {
-        let mut credit = Credit::new();
+        let mut credit = Credit::default();
         for _ in 1..FIRST.calls / 2 {
             assert_eq!(credit.called(caller(1), 1, 100), None);
         }

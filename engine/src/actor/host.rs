@@ -19,6 +19,7 @@ use crate::ids::TaskId;
 use crate::object::Resolved;
 use crate::program::{ActorEntry, ActorState, Constructor, Kept, SharedState};
 use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
+use crate::rarely::Rarely;
 use crate::resources::Quantity;
 use crate::task::{Task, What};
 use crate::value::Value;
@@ -35,13 +36,19 @@ pub(super) enum Ending {
     Now,
 }
 
-pub(super) struct Inbox {
-    pub(super) calls: VecDeque<Job>,
+/// What calls of an inbox wait for.
+#[derive(Default)]
+pub(super) struct Unready {
     /// Of an actor that keeps order: the callers that wait for an argument, and how many calls from the front on are theirs.
     pub(super) held: BTreeSet<Option<CallerKey>>,
     pub(super) held_calls: usize,
     /// Calls from this process whose arguments lie elsewhere and are on their way.
     pub(super) fetching: BTreeSet<TaskId>,
+}
+
+pub(super) struct Inbox {
+    pub(super) calls: VecDeque<Job>,
+    pub(super) unready: Rarely<Unready>,
     /// Threads that drain, or will.
     pub(super) active: usize,
     /// The constructor has not finished.
@@ -68,12 +75,12 @@ pub(crate) struct ActorHost {
     pub(crate) entry: &'static ActorEntry,
     pub(crate) run: ActorRun,
     pub(crate) spec: Arc<ActorSpec>,
-    pub(crate) lease: LeaseId,
     pool: Arc<Pool>,
     inbox: Mutex<Inbox>,
-    creation: Mutex<Option<(Value, Vec<Value>)>>,
+    /// The constructor's arguments, until it runs.
+    creation: Mutex<Option<Box<(Value, Vec<Value>)>>>,
     /// What callers in other processes may have in flight.
-    pub(super) credit: Mutex<Credit>,
+    pub(super) credit: Mutex<Rarely<Credit>>,
     /// Calls that were taken out to run and are not answered, in order. Not the inbox's: callers lock that for each call,
     /// and this is locked for each answer. A call moves here under both locks, the inbox's first.
     running: Mutex<VecDeque<Job>>,
@@ -107,14 +114,11 @@ impl ActorHost {
             entry,
             run,
             spec,
-            lease,
             pool,
-            creation: Mutex::new(Some(creation)),
+            creation: Mutex::new(Some(Box::new(creation))),
             inbox: Mutex::new(Inbox {
                 calls: VecDeque::new(),
-                held: BTreeSet::new(),
-                held_calls: 0,
-                fetching: BTreeSet::new(),
+                unready: Rarely::new(),
                 active: 0,
                 new: true,
                 ending: Ending::No,
@@ -126,7 +130,7 @@ impl ActorHost {
             dead: AtomicBool::new(false),
             unsent: Mutex::default(),
             alarmed: AtomicBool::new(false),
-            credit: Mutex::new(Credit::new()),
+            credit: Mutex::default(),
         })
     }
 
@@ -146,6 +150,13 @@ impl ActorHost {
     /// The actor's number in its process.
     pub(crate) fn number(&self) -> u64 {
         number(self.run.actor)
+    }
+
+    /// Tells the raylet that its lease is of.
+    fn tell_raylet(&self, message: ToRaylet) {
+        if let Some(lease) = self.host.lease.get() {
+            self.host.process.tell_raylet(lease.node, message);
+        }
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -172,7 +183,7 @@ impl ActorHost {
     }
 
     pub(crate) fn take_creation(&self) -> Option<(Value, Vec<Value>)> {
-        self.creation.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.creation.lock().unwrap_or_else(PoisonError::into_inner).take().map(|creation| *creation)
     }
 
     pub(crate) fn current_for_constructor(self: &Arc<Self>) -> Current {
@@ -191,14 +202,14 @@ impl ActorHost {
                     // It was killed meanwhile, when there was no state to drop.
                     self.drop_state();
                 }
-                process.tell_raylet(self.lease.node, ToRaylet::ActorUp { run: self.run });
+                self.tell_raylet(ToRaylet::ActorUp { run: self.run });
                 true
             }
             Constructed::Failed(error) => {
                 let error = error.subject(format!("constructor of {}", self.describe()));
                 let text = error.to_string();
                 self.end();
-                process.tell_raylet(self.lease.node, ToRaylet::ActorFailed { run: self.run, text, error });
+                self.tell_raylet(ToRaylet::ActorFailed { run: self.run, text, error });
                 false
             }
             Constructed::Crashed => {
@@ -219,7 +230,7 @@ impl ActorHost {
             inbox.new = false;
             inbox.active = 0;
         }
-        self.host.process.tell_raylet(self.lease.node, ToRaylet::ActorUp { run: self.run });
+        self.tell_raylet(ToRaylet::ActorUp { run: self.run });
     }
 
     fn mode_of(self: &Arc<Self>, state: ActorState) -> Mode {
@@ -250,7 +261,7 @@ impl ActorHost {
         match fetch {
             None => self.wake(inbox),
             Some(task) => {
-                inbox.fetching.insert(task.id());
+                inbox.unready.make().fetching.insert(task.id());
                 drop(inbox);
                 self.fetch(task);
             }
@@ -276,7 +287,7 @@ impl ActorHost {
             if let Err(error) = process.fetch_dependencies(&task, None).await {
                 Task::finish_all(&task, Resolved::Error(error.subject(task.describe())));
             }
-            actor.lock().fetching.remove(&task.id());
+            actor.lock().unready.make().fetching.remove(&task.id());
             actor.poke();
         });
     }
@@ -376,7 +387,7 @@ impl ActorHost {
         let calls = self.end();
         let owner = self.host.owner_if_any().map(|owner| owner.id);
         let gone = ToRaylet::ActorGone { run: self.run, how, text: text.to_owned(), owner };
-        self.host.process.tell_raylet(self.lease.node, gone);
+        self.tell_raylet(gone);
         self.lose(calls, text);
     }
 

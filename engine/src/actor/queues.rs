@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::actor::client::Caller;
 use crate::actor::credit::{FIRST, Window};
+use crate::rarely::Rarely;
 use crate::task::Task;
 
 /// The calls of one caller, in their order.
@@ -13,18 +14,21 @@ pub(super) type Queue = VecDeque<Arc<Task>>;
 /// Queues that are not empty, by caller. Nearly every actor has one caller, and a program may have a hundred thousand
 /// actors that are not made yet: the first queue needs no tree.
 #[derive(Default)]
-pub(super) struct Queues {
+struct ByCaller {
     first: Option<(Caller, Queue)>,
     more: BTreeMap<Caller, Queue>,
 }
 
-impl Queues {
-    pub(super) fn is_empty(&self) -> bool {
+impl ByCaller {
+    fn is_empty(&self) -> bool {
         self.first.is_none() && self.more.is_empty()
     }
 
-    pub(super) fn has(&self, caller: Caller) -> bool {
-        self.first.as_ref().is_some_and(|(first, _)| *first == caller) || self.more.contains_key(&caller)
+    fn get(&self, caller: Caller) -> Option<&Queue> {
+        match &self.first {
+            Some((first, queue)) if *first == caller => Some(queue),
+            _ => self.more.get(&caller),
+        }
     }
 
     /// The queue of a caller: the one who asks puts something into it.
@@ -40,30 +44,55 @@ impl Queues {
         }
     }
 
-    pub(super) fn push_back(&mut self, caller: Caller, call: Arc<Task>) {
-        self.of(caller).push_back(call);
-    }
-
-    pub(super) fn push_front(&mut self, caller: Caller, call: Arc<Task>) {
-        self.of(caller).push_front(call);
-    }
-
-    /// Puts calls before those that wait.
-    pub(super) fn put_before(&mut self, caller: Caller, mut calls: Queue) {
-        if !calls.is_empty() {
-            let queue = self.of(caller);
-            calls.append(queue);
-            *queue = calls;
-        }
-    }
-
-    pub(super) fn take(&mut self, caller: Caller) -> Option<Queue> {
+    fn take(&mut self, caller: Caller) -> Option<Queue> {
         match self.first.take() {
             Some((first, queue)) if first == caller => Some(queue),
             other => {
                 self.first = other;
                 self.more.remove(&caller)
             }
+        }
+    }
+}
+
+/// The calls that wait at a client: most of its life, none do.
+#[derive(Default)]
+pub(super) struct Queues(Rarely<ByCaller>);
+
+impl Queues {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.get().is_none_or(ByCaller::is_empty)
+    }
+
+    pub(super) fn has(&self, caller: Caller) -> bool {
+        self.0.get().is_some_and(|queues| queues.get(caller).is_some())
+    }
+
+    pub(super) fn push_back(&mut self, caller: Caller, call: Arc<Task>) {
+        self.0.make().of(caller).push_back(call);
+    }
+
+    pub(super) fn push_front(&mut self, caller: Caller, call: Arc<Task>) {
+        self.0.make().of(caller).push_front(call);
+    }
+
+    /// Puts calls before those that wait.
+    pub(super) fn put_before(&mut self, caller: Caller, mut calls: Queue) {
+        if !calls.is_empty() {
+            let queue = self.0.make().of(caller);
+            calls.append(queue);
+            *queue = calls;
+        }
+    }
+
+    pub(super) fn take(&mut self, caller: Caller) -> Option<Queue> {
+        self.0.get_mut()?.take(caller)
+    }
+
+    /// Keeps no room for calls to come, if none wait.
+    pub(super) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.0.clear();
         }
     }
 
@@ -77,10 +106,7 @@ impl Queues {
 
     /// Whether a caller has such a call.
     pub(super) fn any(&self, caller: Caller, is: impl Fn(&Task) -> bool) -> bool {
-        let queue = match &self.first {
-            Some((first, queue)) if *first == caller => Some(queue),
-            _ => self.more.get(&caller),
-        };
+        let queue = self.0.get().and_then(|queues| queues.get(caller));
         queue.is_some_and(|queue| queue.iter().any(|call| is(call)))
     }
 
@@ -99,16 +125,18 @@ impl Queues {
     }
 
     pub(super) fn callers(&self) -> Vec<Caller> {
-        self.first.iter().map(|(caller, _)| *caller).chain(self.more.keys().copied()).collect()
+        let Some(queues) = self.0.get() else { return Vec::new() };
+        queues.first.iter().map(|(caller, _)| *caller).chain(queues.more.keys().copied()).collect()
     }
 
-    pub(super) fn into_queues(self) -> impl Iterator<Item = (Caller, Queue)> {
-        self.first.into_iter().chain(self.more)
+    pub(super) fn into_queues(mut self) -> impl Iterator<Item = (Caller, Queue)> {
+        let queues = self.0.take();
+        queues.first.into_iter().chain(queues.more)
     }
 }
 
-/// Calls in flight to one incarnation, within the window that its process granted.
-pub(super) struct Flight {
+/// Calls in flight to one incarnation in another process, within the window that it granted.
+struct Sent {
     window: Window,
     /// It is not `FIRST`, which needs no word.
     was_granted: bool,
@@ -116,54 +144,66 @@ pub(super) struct Flight {
     calls: BTreeMap<(u32, u64), (Arc<Task>, u32)>,
 }
 
-impl Flight {
-    pub(super) fn new() -> Flight {
-        Flight { window: FIRST, was_granted: false, bytes: 0, calls: BTreeMap::new() }
+impl Default for Sent {
+    fn default() -> Sent {
+        Sent { window: FIRST, was_granted: false, bytes: 0, calls: BTreeMap::new() }
     }
+}
 
+/// Calls in flight: to an actor in this process, none are.
+#[derive(Default)]
+pub(super) struct Flight(Rarely<Sent>);
+
+impl Flight {
     pub(super) fn granted(&mut self, window: Window) {
-        self.window = window;
-        self.was_granted = true;
+        let sent = self.0.make();
+        sent.window = window;
+        sent.was_granted = true;
     }
 
     /// Another incarnation has granted nothing yet.
     pub(super) fn anew(&mut self) {
-        self.window = FIRST;
-        self.was_granted = false;
+        if let Some(sent) = self.0.get_mut() {
+            sent.window = FIRST;
+            sent.was_granted = false;
+        }
     }
 
     /// Whether the actor's process counts this one among its callers.
     pub(super) fn was_granted(&self) -> bool {
-        self.was_granted
+        self.0.get().is_some_and(|sent| sent.was_granted)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.0.get().is_none_or(|sent| sent.calls.is_empty())
     }
 
     /// Whether one more may go: always, if none is there (CREDIT-2).
     pub(super) fn has_room(&self) -> bool {
-        let Window { calls, bytes } = self.window;
-        self.calls.is_empty() || (self.calls.len() < calls as usize && self.bytes < u64::from(bytes))
+        let Some(Sent { window, bytes, calls, .. }) = self.0.get() else { return true };
+        calls.is_empty() || (calls.len() < window.calls as usize && *bytes < u64::from(window.bytes))
     }
 
     pub(super) fn insert(&mut self, task: Arc<Task>, bytes: usize) {
         let bytes = bytes.try_into().unwrap_or(u32::MAX);
-        self.bytes += u64::from(bytes);
-        if let Some((_, before)) = self.calls.insert((task.owner.id.number, task.seq), (task, bytes)) {
-            self.bytes -= u64::from(before);
+        let sent = self.0.make();
+        sent.bytes += u64::from(bytes);
+        if let Some((_, before)) = sent.calls.insert((task.owner.id.number, task.seq), (task, bytes)) {
+            sent.bytes -= u64::from(before);
         }
     }
 
     /// `false` if it is not in flight.
     pub(super) fn remove(&mut self, task: &Task) -> bool {
-        let Some((_, bytes)) = self.calls.remove(&(task.owner.id.number, task.seq)) else { return false };
-        self.bytes -= u64::from(bytes);
+        let Some(sent) = self.0.get_mut() else { return false };
+        let Some((_, bytes)) = sent.calls.remove(&(task.owner.id.number, task.seq)) else { return false };
+        sent.bytes -= u64::from(bytes);
         true
     }
 
     pub(super) fn take_all(&mut self) -> Vec<Arc<Task>> {
-        self.bytes = 0;
-        std::mem::take(&mut self.calls).into_values().map(|(task, _)| task).collect()
+        let Some(sent) = self.0.get_mut() else { return Vec::new() };
+        sent.bytes = 0;
+        std::mem::take(&mut sent.calls).into_values().map(|(task, _)| task).collect()
     }
 }

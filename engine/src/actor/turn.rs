@@ -1,16 +1,17 @@
 //! Running the calls of an actor: a strand's turn, and how a call is answered.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::actor::begin::construct;
-use crate::actor::host::{ActorHost, Inbox, Mode};
+use crate::actor::host::{ActorHost, Inbox, Mode, Unready};
 use crate::api::error::Error;
 use crate::call::TaskArgs;
 use crate::events::Run;
-use crate::ids::OwnerId;
+use crate::gcs::core::Isolation;
+use crate::ids::{OwnerId, TaskId};
 use crate::program::{Constructor, MethodCall, MethodEntry, SharedState};
 use crate::protocol::Gone;
 use crate::task::What;
@@ -116,9 +117,13 @@ impl ActorHost {
             running.push_back(job.clone());
             taken.push_back(job);
         }
-        drop(running);
         if taken.is_empty() {
             inbox.active = inbox.active.saturating_sub(1);
+            if self.spec.isolation == Isolation::Shared && inbox.calls.is_empty() && running.is_empty() {
+                // There may be a million of them, which idle.
+                inbox.calls = VecDeque::new();
+                *running = VecDeque::new();
+            }
         }
         !taken.is_empty()
     }
@@ -221,41 +226,52 @@ impl Strand for ActorHost {
 impl Inbox {
     /// The next call whose arguments are here: the first of its caller, or where calls may overlap the first that is ready.
     pub(super) fn next_ready(&mut self, in_order: bool) -> Option<Job> {
-        let fetching = &self.fetching;
-        let ready = |job: &Job| match job {
-            Job::Remote(job) => job.may_begin(),
-            Job::Local { task, .. } => fetching.is_empty() || !fetching.contains(&task.id()),
-            Job::Constructor(_) => true,
-        };
+        let fetching = self.unready.get().map(|unready| &unready.fetching);
+        let ready = |job: &Job| is_ready(job, fetching);
         if !in_order {
             let at = self.calls.iter().position(ready)?;
             return self.calls.remove(at);
         }
-        if self.calls.front().is_some_and(ready) {
+        let front = self.calls.front()?;
+        if ready(front) {
             let first = self.calls.pop_front();
             self.look_anew();
             return first;
         }
-        let (held, from) = (&mut self.held, self.held_calls);
+        let Unready { held, held_calls, fetching } = self.unready.make();
+        let from = *held_calls;
         let at = self.calls.iter().skip(from).position(|job| {
             let caller = caller(job);
             if held.contains(&caller) {
                 return false;
             }
-            let ready = ready(job);
+            let ready = is_ready(job, Some(fetching));
             if !ready {
                 held.insert(caller);
             }
             ready
         });
-        self.held_calls = at.map_or(self.calls.len(), |at| from + at);
+        *held_calls = at.map_or(self.calls.len(), |at| from + at);
         self.calls.remove(at.map(|at| from + at)?)
     }
 
     /// What held calls up may be over.
     pub(super) fn look_anew(&mut self) {
-        self.held.clear();
-        self.held_calls = 0;
+        if let Some(unready) = self.unready.get_mut() {
+            unready.held.clear();
+            unready.held_calls = 0;
+        }
+    }
+}
+
+/// Whether the arguments of a call are here.
+fn is_ready(job: &Job, fetching: Option<&BTreeSet<TaskId>>) -> bool {
+    match job {
+        Job::Remote(job) => job.may_begin(),
+        Job::Local { task, .. } => {
+            fetching.is_none_or(|fetching| fetching.is_empty() || !fetching.contains(&task.id()))
+        }
+        Job::Constructor(_) => true,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::object::Resolved;
 use crate::owner::Owner;
 use crate::program::{ActorEntry, program};
 use crate::protocol::calls::{WireCreation, WirePart, WireValue};
-use crate::protocol::{ActorSpec, ToGcs};
+use crate::protocol::{ActorSpec, ActorTraits, ToGcs};
 use crate::resources::ResourceSet;
 use crate::rt::RawHandle;
 use crate::task::{Input, What};
@@ -112,17 +112,14 @@ fn prepare(
         crate::api::options::Isolation::Process => gcs::Isolation::Process,
         crate::api::options::Isolation::Shared => gcs::Isolation::Shared,
     };
-    Ok(ActorSpec {
-        id,
+    let traits = owner.traits(ActorTraits {
         job: owner.job,
         owner: owner.id,
         outlives_job: host::with_current(|current| current.is_some_and(host::Current::outlives_job)),
-        lifeline: None,
         class: entry.name().to_owned(),
-        program: String::new(),
         name: options.name.clone(),
         namespace: options.namespace.clone().unwrap_or_else(|| owner.namespace.to_string()),
-        job_namespace: owner.namespace.to_string(),
+        job_namespace: Arc::clone(&owner.namespace),
         detached: options.lifetime == Some(Lifetime::Detached),
         get_if_exists: options.get_if_exists.unwrap_or(false),
         max_restarts: options.max_restarts.unwrap_or(0),
@@ -135,8 +132,8 @@ fn prepare(
         scheduling,
         fails: options.on_infeasible == Some(OnInfeasible::Fail),
         isolation,
-        creation: bytes::Bytes::new(),
-    })
+    });
+    Ok(ActorSpec { id, lifeline: None, creation: Bytes::new(), traits })
 }
 
 /// Asks the GCS for the actor, and gives it the constructor's arguments when they are ready.
@@ -247,7 +244,9 @@ fn creation(
     });
     let creation = WireCreation { class: entry.id(), dependencies: parts.collect(), input: part };
     let creation = postcard::to_stdvec(&creation)
-        .map_err(|error| Error::serialization(format!("the actor's arguments: {error}")))?;
+        .map_err(|error| Error::serialization(format!("the actor's arguments: {error}")))?
+        // Kept as long as the actor: without spare room.
+        .into_boxed_slice();
     if !kept.is_empty() {
         owner.process.keep_creation(client.id, kept, restarts);
     }

@@ -131,7 +131,7 @@ impl<A: Actor> Hash for Handle<A> {
 
 impl<A: Actor> fmt::Debug for Handle<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handle({} {})", self.raw.client().class, self.raw.client().id)
+        write!(f, "Handle({} {})", self.raw.client().class(), self.raw.client().id)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Carrying out what the core has decided.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actinic_transport::{Lane, NodeId, Probe, ProcessId};
@@ -111,7 +110,7 @@ impl Gcs {
         if node == self.process.id.node
             && let Some(raylet) = &self.raylet
         {
-            RayletLink::Local(raylet.clone()).tell(message);
+            raylet.tell(message);
             return;
         }
         let peer = self.raylets.get(&node).and_then(|process| self.peers.get(process));
@@ -122,9 +121,7 @@ impl Gcs {
 
     pub(super) fn tell_process(&self, process: ProcessId, message: ToOwner) {
         if process == self.process.id {
-            let process = Arc::clone(&self.process);
-            process.clone().defer(move || process.deliver(message));
-            return;
+            return self.process.deliver_soon(message);
         }
         if let (Some(peer), Ok(endpoint)) = (self.peers.get(&process), self.process.endpoint()) {
             let _ = endpoint.peer(peer).tell(Lane::Ordered, OWNER, &message);

@@ -54,8 +54,8 @@ pub(crate) use event::{Action, ActorEnd, EndHow, Event, Reply, ReplyId, StartFai
 pub(crate) use lookup::ActorFilter;
 pub(crate) use rows::bytes_field;
 pub(crate) use rows::{
-    ActorInfo, ActorRow, ActorRun, ActorSpec, ActorState, Found, Isolation, JobRow, NodeRow, NodeState, NodeView,
-    Scheduling,
+    ActorInfo, ActorRow, ActorRun, ActorSpec, ActorState, ActorTraits, Found, Isolation, JobRow, NodeRow, NodeState,
+    NodeView, Scheduling,
 };
 
 use crate::ids::{ActorId, JobId, OwnerId};

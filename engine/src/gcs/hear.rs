@@ -1,12 +1,13 @@
 //! What arrives at the GCS: from processes, from its probes, from sessions that end.
 
-use actinic_transport::{ActorNo, Address, NodeId, PeerAddr};
+use actinic_transport::{ActorNo, Address, NodeId, PeerAddr, ProcessId};
 use actix::{Context, Handler};
 
 use crate::api::error::Error;
 use crate::gcs::core::{ActorEnd, ActorFilter, Event, NodeDeath, StartFailure};
 use crate::gcs::messages::Dead;
-use crate::gcs::{Answer, Asked, Gcs, LocalRaylet, Pending, SessionLost, Told};
+use crate::gcs::{Answer, Gcs, Heard, LocalRaylet, Pending};
+use crate::post::Look;
 use crate::protocol::{AskGcs, GcsAnswer, Gone, ToGcs, ToRaylet};
 
 /// How many attempts at tasks are listed in one answer.
@@ -177,19 +178,17 @@ impl Gcs {
     }
 }
 
-impl Handler<Told> for Gcs {
+impl Handler<Look> for Gcs {
     type Result = ();
 
-    fn handle(&mut self, message: Told, ctx: &mut Context<Self>) {
-        self.told(message.0, ctx);
-    }
-}
-
-impl Handler<Asked> for Gcs {
-    type Result = ();
-
-    fn handle(&mut self, message: Asked, ctx: &mut Context<Self>) {
-        self.asked(message.0, message.1, ctx);
+    fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
+        for heard in self.mail.take() {
+            match heard {
+                Heard::Told(message) => self.told(message, ctx),
+                Heard::Asked(question, answer) => self.asked(question, answer, ctx),
+                Heard::SessionLost(process, certain) => self.session_lost(process, certain, ctx),
+            }
+        }
     }
 }
 
@@ -209,15 +208,13 @@ impl Handler<LocalRaylet> for Gcs {
     }
 }
 
-impl Handler<SessionLost> for Gcs {
-    type Result = ();
-
-    fn handle(&mut self, message: SessionLost, ctx: &mut Context<Self>) {
-        let process = message.0;
+impl Gcs {
+    /// A session with a process ended.
+    fn session_lost(&mut self, process: ProcessId, certain: bool, ctx: &mut Context<Self>) {
         let node = self.raylets.iter().find(|(_, raylet)| **raylet == process).map(|(node, _)| *node);
         match node {
             // It said goodbye or is gone: it does not come back under this name.
-            Some(node) if message.1 => {
+            Some(node) if certain => {
                 let detail = "its raylet's process is gone".to_owned();
                 self.event(Event::NodeDead { node, cause: NodeDeath::Unreachable { detail } }, ctx);
             }

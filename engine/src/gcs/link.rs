@@ -6,7 +6,7 @@ use actinic_transport::{Lane, Peer};
 use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
-use crate::gcs::{Answer, Asked, Gcs, Told};
+use crate::gcs::{Answer, GcsPost, Heard};
 use crate::protocol::{AskGcs, GCS, GcsAnswer, ToGcs};
 
 /// See [`GcsLink::is_congested`]; bytes.
@@ -15,14 +15,14 @@ const CONGESTED: usize = 4 << 20;
 /// How a process reaches the GCS of its cluster.
 #[derive(Clone)]
 pub(crate) enum GcsLink {
-    Local(actix::Addr<Gcs>),
+    Local(GcsPost),
     Remote(Peer),
 }
 
 impl GcsLink {
     pub(crate) fn tell(&self, message: ToGcs) {
         match self {
-            GcsLink::Local(gcs) => gcs.do_send(Told(message)),
+            GcsLink::Local(gcs) => gcs.tell(Heard::Told(message)),
             GcsLink::Remote(peer) => {
                 // A node that has much to say is alive all the same.
                 let lane = match message {
@@ -54,7 +54,7 @@ impl GcsLink {
         match self {
             GcsLink::Local(gcs) => {
                 let (tell, hear) = oneshot::channel();
-                gcs.do_send(Asked(question, Answer::Here(tell)));
+                gcs.tell(Heard::Asked(question, Answer::Here(tell)));
                 hear.await.map_err(|_| Error::connection("the GCS of this process has ended"))
             }
             GcsLink::Remote(peer) => peer.ask_on(lane, GCS, &question, deadline).await.map_err(|error| {

@@ -4,18 +4,23 @@ use actinic_transport::{NodeId, ProcessId, ReplyTo};
 use actix::Message;
 use tokio::sync::oneshot;
 
+use crate::gcs::Gcs;
+use crate::post::Post;
 use crate::protocol::{AskGcs, GcsAnswer, ToGcs};
-use crate::raylet::Raylet;
+use crate::raylet::RayletPost;
 
-/// A message, from this process or another.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Told(pub(crate) ToGcs);
+/// What the GCS hears, in its order.
+pub(crate) enum Heard {
+    /// A message, from this process or another.
+    Told(ToGcs),
+    /// A question, and where its answer goes.
+    Asked(AskGcs, Answer),
+    /// A session with a process ended, whether or not it is certain that the process is gone.
+    SessionLost(ProcessId, bool),
+}
 
-/// A question, and where its answer goes.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Asked(pub(crate) AskGcs, pub(crate) Answer);
+/// How this process reaches the GCS, if it lives here.
+pub(crate) type GcsPost = Post<Gcs, Heard>;
 
 /// Where an answer goes.
 pub(crate) enum Answer {
@@ -41,9 +46,4 @@ pub(super) struct Dead(pub(super) NodeId, pub(super) String);
 /// The raylet of the GCS's own process.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct LocalRaylet(pub(crate) actix::Addr<Raylet>);
-
-/// A session with a process ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct SessionLost(pub(crate) ProcessId, pub(crate) bool);
+pub(crate) struct LocalRaylet(pub(crate) RayletPost);

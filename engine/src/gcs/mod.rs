@@ -18,13 +18,14 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 
 use crate::alarm::{self, Alarm, Alarmed};
 use crate::events::TaskTable;
-use crate::gcs::core::{ActorRun, Config, Event, GcsCore, ReplyId};
+use crate::gcs::core::{Action, ActorRun, Config, Event, GcsCore, ReplyId};
 use crate::ids::{ActorId, OwnerId};
+use crate::post::{Mail, Post};
 use crate::process::Process;
-use crate::raylet::Raylet;
+use crate::raylet::RayletPost;
 
 pub(crate) use link::GcsLink;
-pub(crate) use messages::{Answer, Asked, LocalRaylet, SessionLost, Told};
+pub(crate) use messages::{Answer, GcsPost, Heard, LocalRaylet};
 
 /// So many events are taken in together at most.
 const GATHERED_MAX: usize = 1024;
@@ -40,7 +41,8 @@ pub(crate) struct Gcs {
     process: Arc<Process>,
     core: GcsCore,
     tasks: TaskTable,
-    raylet: Option<actix::Addr<Raylet>>,
+    mail: Mail<Heard>,
+    raylet: Option<RayletPost>,
     /// How to reach processes: raylets, drivers, actors' hosts.
     peers: HashMap<ProcessId, PeerAddr>,
     raylets: BTreeMap<NodeId, ProcessId>,
@@ -49,6 +51,8 @@ pub(crate) struct Gcs {
     tick: Alarm,
     /// Events of the messages that were handled in one go.
     gathered: Vec<Event>,
+    /// Room for what the core asks for, kept between its turns.
+    actions: Vec<Action>,
     /// The drivers of jobs, whose sessions are their lives.
     drivers: BTreeSet<ProcessId>,
     /// Who killed incarnations that have not ended.
@@ -70,8 +74,15 @@ impl Alarmed for Gcs {
 }
 
 impl Gcs {
-    pub(crate) fn new(process: Arc<Process>) -> Gcs {
+    /// Starts the GCS of a cluster in this process.
+    pub(crate) fn begin(process: Arc<Process>) -> GcsPost {
+        let mail = Mail::new();
+        Post::new(Gcs::new(process, mail.clone()).start(), mail)
+    }
+
+    fn new(process: Arc<Process>, mail: Mail<Heard>) -> Gcs {
         Gcs {
+            mail,
             process,
             core: GcsCore::new(Config::default()),
             tasks: TaskTable::new(TASKS_MAX),
@@ -82,6 +93,7 @@ impl Gcs {
             next_reply: 0,
             tick: Alarm::default(),
             gathered: Vec::new(),
+            actions: Vec::new(),
             drivers: BTreeSet::new(),
             killing: BTreeMap::new(),
         }
@@ -108,12 +120,15 @@ impl Gcs {
         if self.gathered.is_empty() {
             return;
         }
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut self.actions);
         let now = self.process.env.now();
-        self.core.handle_all(now, std::mem::take(&mut self.gathered), &mut out);
-        for action in out {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        self.core.handle_all(now, gathered.drain(..), &mut out);
+        self.gathered = gathered;
+        for action in out.drain(..) {
             self.act(action, ctx);
         }
+        self.actions = out;
         let next = self.core.next_wake().map(|at| at.max(now + Duration::from_millis(1)));
         alarm::ring_at(self, next, ctx);
     }

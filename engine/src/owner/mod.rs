@@ -33,7 +33,7 @@ use crate::owner::dispatch::{Act, Dispatch, KeyIx, LeaseIx};
 use crate::owner::lineage::Lineage;
 use crate::owner::table::Table;
 use crate::process::Process;
-use crate::protocol::{LeaseId, RequestId};
+use crate::protocol::{ActorTraits, LeaseId, RequestId};
 use crate::raylet::core::Scheduling;
 use crate::task::{Input, Meta, Task, What};
 use crate::value::Value;
@@ -147,6 +147,8 @@ pub(crate) struct Owner {
     copies: Mutex<HashMap<(u64, u32), Vec<PeerAddr>>>,
     ticking: AtomicBool,
     events: events::Events,
+    /// Of the actor that was made last: the next is mostly like it.
+    traits: Mutex<Option<Arc<ActorTraits>>>,
     /// Held while the raylet is told what is wanted: what is said last must be what holds. Locked before the core.
     asking: Mutex<()>,
     seq: AtomicU64,
@@ -182,6 +184,7 @@ impl Owner {
             copies: Mutex::default(),
             ticking: AtomicBool::new(false),
             events: events::Events::default(),
+            traits: Mutex::default(),
             asking: Mutex::new(()),
             dead: OnceLock::new(),
         })
@@ -190,6 +193,15 @@ impl Owner {
     fn lock(&self) -> MutexGuard<'_, Core> {
         // Plain data and no user code under the lock; a poisoned one is as good as any.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The traits of an actor, shared with the one made last if they are the same.
+    pub(crate) fn traits(&self, traits: ActorTraits) -> Arc<ActorTraits> {
+        let mut last = self.traits.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(last) if **last == traits => Arc::clone(last),
+            _ => Arc::clone(last.insert(Arc::new(traits))),
+        }
     }
 
     pub(crate) fn next_seq(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! The owners of a process, and what they hear.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use actinic_transport::{NodeId, ProcessId};
 
@@ -76,6 +76,32 @@ impl Process {
         self.tell_events_of(owner);
         self.tell_raylet(self.id.node, ToRaylet::OwnerDied { owner: owner.id });
         self.tell_gcs(ToGcs::OwnerDied { owner: owner.id });
+    }
+
+    /// As [`deliver`](Self::deliver), soon, outside of whatever locks the caller holds.
+    pub(crate) fn deliver_soon(self: &Arc<Self>, message: ToOwner) {
+        let first = {
+            let mut waiting = self.waiting_messages();
+            let first = waiting.is_empty();
+            match (waiting.last_mut(), message) {
+                // A program may make a hundred thousand actors at once.
+                (Some(ToOwner::Actors(before)), ToOwner::Actors(rows)) => before.extend(rows),
+                (_, message) => waiting.push(message),
+            }
+            first
+        };
+        if first {
+            let process = Arc::clone(self);
+            self.defer(move || {
+                let waiting = std::mem::take(&mut *process.waiting_messages());
+                waiting.into_iter().for_each(|message| process.deliver(message));
+            });
+        }
+    }
+
+    fn waiting_messages(&self) -> MutexGuard<'_, Vec<ToOwner>> {
+        // Plain data under the lock.
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A message for the owners of this process.

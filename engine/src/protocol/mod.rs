@@ -21,7 +21,7 @@ use crate::actor::credit::Window;
 use crate::api::error::Error;
 use crate::events::{TaskEvents, TaskKey, TaskRow};
 use crate::gcs::core::bytes_field;
-pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
+pub(crate) use crate::gcs::core::{ActorInfo, ActorRun, ActorSpec, ActorTraits, JobRow, NodeRow, NodeView};
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId, WorkerId};
 use crate::object_manager::budget;
 use crate::owner::Ran;

@@ -23,7 +23,7 @@ impl Raylet {
         if self.cancelled.take(run) {
             return;
         }
-        self.namespaces.entry(spec.job).or_insert_with(|| Arc::from(spec.job_namespace.as_str()));
+        self.namespaces.entry(spec.job).or_insert_with(|| Arc::clone(&spec.job_namespace));
         if let Some((run, spec)) = self.turns.enter(run, spec) {
             let event = self.ask_actor(run, spec);
             self.event(event, ctx);

@@ -232,7 +232,7 @@ impl RayletCore {
     fn cancel_starting(&mut self, key: &RequestKey, count: u32, out: &mut Vec<Action>) {
         if count > 0 {
             let starting =
-                |(number, lease): (u64, &Lease)| (lease.request == *key && lease.worker.is_none()).then_some(number);
+                |(number, lease): (u64, &Lease)| (lease.request() == *key && lease.worker.is_none()).then_some(number);
             let latest: Vec<u64> = self.leases.iter().rev().filter_map(starting).take(count as usize).collect();
             for number in latest {
                 self.end_lease(number, WorkerFate::Reuse, out);
@@ -255,7 +255,7 @@ impl RayletCore {
         self.leave_class(&lease);
         let Some(worker) = lease.worker else {
             self.pool.forget(lease.holder.job, lease.kind, number);
-            if let Some(request) = self.queue.get_mut(&lease.request) {
+            if let Some(request) = self.queue.get_mut(&lease.request()) {
                 request.starting = request.starting.saturating_sub(1);
             }
             return;

@@ -2,15 +2,18 @@
 
 use actix::{Context, Handler};
 
+use crate::post::Look;
 use crate::protocol::{ToOwner, ToRaylet};
+use crate::raylet::Raylet;
 use crate::raylet::core::Event;
-use crate::raylet::{Heard, Raylet};
 
-impl Handler<Heard> for Raylet {
+impl Handler<Look> for Raylet {
     type Result = ();
 
-    fn handle(&mut self, message: Heard, ctx: &mut Context<Self>) {
-        self.hear(message.0, ctx);
+    fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
+        for message in self.mail.take() {
+            self.hear(message, ctx);
+        }
     }
 }
 

@@ -4,22 +4,26 @@ use actinic_transport::{Lane, Peer, PeerAddr, ProcessId, ReplyTo};
 use actix::{Actor, Message};
 
 use crate::ids::WorkerId;
+use crate::post::Post;
 use crate::protocol::{RAYLET, ToRaylet};
 use crate::raylet::Raylet;
 use crate::resources::ResourceSet;
 use crate::start::program_file::Offer;
 
+/// How this process reaches its raylet, if it has one.
+pub(crate) type RayletPost = Post<Raylet, ToRaylet>;
+
 /// How a process reaches the raylet of its node.
 #[derive(Clone)]
 pub(crate) enum RayletLink {
-    Local(actix::Addr<Raylet>),
+    Local(RayletPost),
     Remote(Peer),
 }
 
 impl RayletLink {
     pub(crate) fn tell(&self, message: ToRaylet) {
         match self {
-            RayletLink::Local(raylet) => raylet.do_send(Heard(message)),
+            RayletLink::Local(raylet) => raylet.tell(message),
             RayletLink::Remote(peer) => {
                 // A kill may overtake the actor that it is about: the raylet remembers it.
                 let lane = match message {
@@ -33,11 +37,6 @@ impl RayletLink {
         }
     }
 }
-
-/// A message, from this process or another.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Heard(pub(crate) ToRaylet);
 
 /// A worker thread crashed.
 #[derive(Message)]

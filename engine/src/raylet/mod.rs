@@ -31,8 +31,8 @@ use actinic_transport::{NodeId, PeerAddr, ProcessId};
 use actix::{Actor, AsyncContext, Context};
 
 pub(crate) use messages::{
-    AskState, Attach, ChildEnded, ChildrenLeft, DefaultProgram, EndWorker, FindProcess, Found, Heard, ProcessGone,
-    RayletLink, RayletState, Shutdown, WorkerCrashed,
+    AskState, Attach, ChildEnded, ChildrenLeft, DefaultProgram, EndWorker, FindProcess, Found, ProcessGone, RayletLink,
+    RayletPost, RayletState, Shutdown, WorkerCrashed,
 };
 pub(crate) use shape::Shape;
 
@@ -40,9 +40,10 @@ use crate::alarm::Alarm;
 use crate::api::error::Error;
 use crate::ids::{JobId, WorkerId};
 use crate::object_manager::budget::Lent;
+use crate::post::{Mail, Post};
 use crate::process::Process;
-use crate::protocol::{ActorRun, ActorSpec, NodeRow, RequestId, ToGcs};
-use crate::raylet::core::{Event, RayletCore};
+use crate::protocol::{ActorRun, ActorSpec, NodeRow, RequestId, ToGcs, ToRaylet};
+use crate::raylet::core::{Action, Event, RayletCore};
 use crate::raylet::programs::Fetching;
 use crate::raylet::spawn::Spawner;
 use crate::resources::ResourceSet;
@@ -58,7 +59,10 @@ enum Worker {
 /// The Actix actor.
 pub(crate) struct Raylet {
     process: Arc<Process>,
+    mail: Mail<ToRaylet>,
     core: RayletCore,
+    /// Room for what the core asks for, kept between its turns.
+    actions: Vec<Action>,
     spawner: Option<Spawner>,
     workers: BTreeMap<WorkerId, (JobId, Worker)>,
     /// Worker processes that were asked to end and have not.
@@ -114,9 +118,17 @@ struct Died {
 }
 
 impl Raylet {
-    pub(crate) fn new(process: Arc<Process>, total: ResourceSet, spawner: Option<Spawner>) -> Raylet {
+    /// Starts the raylet of a node in this process.
+    pub(crate) fn begin(process: Arc<Process>, total: ResourceSet, spawner: Option<Spawner>) -> RayletPost {
+        let mail = Mail::new();
+        Post::new(Raylet::new(process, total, spawner, mail.clone()).start(), mail)
+    }
+
+    fn new(process: Arc<Process>, total: ResourceSet, spawner: Option<Spawner>, mail: Mail<ToRaylet>) -> Raylet {
         Raylet {
+            mail,
             core: RayletCore::new(process.id.node, total.clone()),
+            actions: Vec::new(),
             process,
             spawner,
             workers: BTreeMap::new(),
@@ -150,11 +162,12 @@ impl Raylet {
         }
         let mut next = Some(event);
         while let Some(event) = next.take() {
-            let mut out = Vec::new();
+            let mut out = std::mem::take(&mut self.actions);
             self.core.handle(self.process.env.now(), event, &mut out);
-            for action in out {
+            for action in out.drain(..) {
                 self.act(action, ctx);
             }
+            self.actions = out;
             next = self.next_actors.pop_front().map(|(run, spec)| self.ask_actor(run, spec));
         }
     }

@@ -12,8 +12,10 @@ use crate::api::named::ask_gcs;
 use crate::env::sim;
 use crate::protocol::damage::samples::spec;
 use crate::protocol::workers::ToWorker;
-use crate::protocol::{ActorRun, ActorSpec, AskGcs, GcsAnswer, LeaseId, NodeView, ToGcs, ToRaylet, WORKER};
-use crate::raylet::{AskState, Heard, Shutdown};
+use crate::protocol::{
+    ActorRun, ActorSpec, ActorTraits, AskGcs, GcsAnswer, LeaseId, NodeView, ToGcs, ToRaylet, WORKER,
+};
+use crate::raylet::{AskState, Shutdown};
 use crate::resources::{Quantity, ResourceSet};
 use crate::start::{self, NodeOptions, Place};
 use crate::testing::eventually;
@@ -46,9 +48,9 @@ fn a_row_that_is_spread_again_frees_nothing() {
         };
         assert_eq!(free(&process), Some((cpus(2), cpus(2))), "nothing runs there");
         let busy = NodeView { node: id, version: 99, available: ResourceSet::cpus(cpus(1)), queued: 0 };
-        raylet.do_send(Heard(ToRaylet::Views(vec![busy])));
+        raylet.tell(ToRaylet::Views(vec![busy]));
         let GcsAnswer::Nodes(rows, ..) = ask_gcs(&process, AskGcs::Nodes).await.unwrap() else { panic!() };
-        raylet.do_send(Heard(ToRaylet::Nodes(rows)));
+        raylet.tell(ToRaylet::Nodes(rows));
         raylet.send(AskState).await.unwrap();
         assert_eq!(free(&process), Some((cpus(2), cpus(1))));
     });
@@ -85,6 +87,13 @@ fn a_heartbeat_that_comes_after_its_node_has_left_is_nothing() {
     });
 }
 
+/// An actor that this node has room for.
+fn placeable() -> ActorSpec {
+    let spec = spec();
+    let (shape, hold) = (ResourceSet::cpus(cpus(1)), ResourceSet::new());
+    ActorSpec { traits: Arc::new(ActorTraits { shape, hold, ..(*spec.traits).clone() }), ..(*spec).clone() }
+}
+
 /// The GCS's kill goes by the urgent lane, and may overtake its word to start the actor.
 #[test]
 fn an_actor_whose_kill_came_first_is_not_placed() {
@@ -93,12 +102,12 @@ fn an_actor_whose_kill_came_first_is_not_placed() {
         let raylet = cluster.with_running(|running| running.unwrap().raylet.clone().unwrap());
         let run = ActorRun { actor: spec().id, incarnation: 0, attempt: 1 };
         let place = async |run| {
-            let spec = ActorSpec { shape: ResourceSet::cpus(cpus(1)), hold: ResourceSet::new(), ..(*spec()).clone() };
-            raylet.do_send(Heard(ToRaylet::PlaceActor { run, spec: Arc::new(spec) }));
+            let spec = Arc::new(placeable());
+            raylet.tell(ToRaylet::PlaceActor { run, spec });
             let state = raylet.send(AskState).await.unwrap();
             state.leases > 0 || state.queued > 0
         };
-        raylet.do_send(Heard(ToRaylet::EndActor { run, kill: true }));
+        raylet.tell(ToRaylet::EndActor { run, kill: true });
         assert!(!place(run).await);
         assert!(place(ActorRun { incarnation: 1, ..run }).await, "another run is another");
     });
@@ -111,9 +120,9 @@ fn a_node_that_leaves_takes_nothing_on() {
         let cluster = Cluster::embedded(env.clone(), options(), None, Place::of(&env)).unwrap();
         let raylet = cluster.with_running(|running| running.unwrap().raylet.clone().unwrap());
         let run = ActorRun { actor: spec().id, incarnation: 0, attempt: 1 };
-        let spec = ActorSpec { shape: ResourceSet::cpus(cpus(1)), hold: ResourceSet::new(), ..(*spec()).clone() };
+        let spec = Arc::new(placeable());
         raylet.do_send(Shutdown { killed: false });
-        raylet.do_send(Heard(ToRaylet::PlaceActor { run, spec: Arc::new(spec) }));
+        raylet.tell(ToRaylet::PlaceActor { run, spec });
         let state = raylet.send(AskState).await.unwrap();
         assert_eq!((state.leases, state.queued), (0, 0));
     });

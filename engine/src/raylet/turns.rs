@@ -110,6 +110,7 @@ mod tests {
     use super::*;
     use crate::gcs::core::Scheduling;
     use crate::ids::{ActorId, OwnerId};
+    use crate::protocol::ActorTraits;
 
     fn actor(job: u128, number: u32) -> (ActorRun, Arc<ActorSpec>) {
         let id = ActorId(Uuid::from_u128(job << 32 | u128::from(number)));
@@ -117,28 +118,29 @@ mod tests {
         let process = ProcessId { cluster: ClusterId(node.0), node, incarnation: node.0 };
         let spec = ActorSpec {
             id,
-            job: JobId(Uuid::from_u128(job)),
-            owner: OwnerId { process, number: 0 },
-            outlives_job: false,
-            class: String::new(),
-            program: String::new(),
-            name: None,
-            namespace: String::new(),
-            job_namespace: String::new(),
-            detached: false,
             lifeline: None,
-            get_if_exists: false,
-            max_restarts: 0,
-            max_task_retries: 0,
-            max_pending_calls: -1,
-            task_events: true,
-            max_concurrency: 1,
-            shape: ResourceSet::new(),
-            hold: ResourceSet::new(),
-            scheduling: Scheduling::Default,
-            fails: false,
-            isolation: Isolation::Process,
             creation: bytes::Bytes::new(),
+            traits: Arc::new(ActorTraits {
+                job: JobId(Uuid::from_u128(job)),
+                owner: OwnerId { process, number: 0 },
+                outlives_job: false,
+                class: String::new(),
+                name: None,
+                namespace: String::new(),
+                job_namespace: "".into(),
+                detached: false,
+                get_if_exists: false,
+                max_restarts: 0,
+                max_task_retries: 0,
+                max_pending_calls: -1,
+                task_events: true,
+                max_concurrency: 1,
+                shape: ResourceSet::new(),
+                hold: ResourceSet::new(),
+                scheduling: Scheduling::Default,
+                fails: false,
+                isolation: Isolation::Process,
+            }),
         };
         (ActorRun { actor: id, incarnation: 0, attempt: 0 }, Arc::new(spec))
     }

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actinic_transport::{Authority, ClusterId, JoinKind, JoinServer, Net, NodeAuthority, NodeId, PeerAddr, Token};
-use actix::Actor;
 
 use crate::api::error::{Error, Result};
 use crate::api::named::ask_gcs;
@@ -18,7 +17,7 @@ use crate::object_manager::budget::Cells;
 use crate::process::Process;
 use crate::protocol::{AskGcs, GcsAnswer, NodeRow, REVISION, ToGcs};
 use crate::raylet::spawn::Spawner;
-use crate::raylet::{Raylet, RayletLink};
+use crate::raylet::{Raylet, RayletLink, RayletPost};
 use crate::start::admission::Admission;
 use crate::start::thread::{Made, Running, on_thread};
 use crate::start::{NodeOptions, Place, join, new_process, own_borrower, security};
@@ -53,7 +52,7 @@ pub(crate) fn head(
         let node_authority = authority.node(node).map_err(security)?;
         let identity = node_authority.issue(env.uuid()).map_err(security)?;
         let (process, endpoint) = new_process(&env, &options, &place, identity)?;
-        let gcs = Gcs::new(Arc::clone(&process)).start();
+        let gcs = Gcs::begin(Arc::clone(&process));
         // A new process: nobody else sets it.
         let _ = process.gcs.set(GcsLink::Local(gcs.clone()));
         set_cache(&process, cache);
@@ -200,7 +199,7 @@ fn start_raylet(
     head: bool,
     node_authority: &NodeAuthority,
     gcs: PeerAddr,
-) -> Result<actix::Addr<Raylet>> {
+) -> Result<RayletPost> {
     let addr = process.address().addrs;
     let ip = addr.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
     let row = NodeRow {
@@ -229,13 +228,13 @@ fn start_raylet(
         let listen = SocketAddr::new(place.listen.ip(), 0);
         Spawner::new(Arc::clone(process), node_authority.clone(), gcs, listen, Arc::clone(&slot), options)
     });
-    let raylet = Raylet::new(Arc::clone(process), row.total.clone(), spawner).start();
+    let raylet = Raylet::begin(Arc::clone(process), row.total.clone(), spawner);
     if let Some(GcsLink::Local(gcs)) = process.gcs.get() {
         gcs.do_send(LocalRaylet(raylet.clone()));
     }
     // Now, and not in the raylet's first turn: who asks a GCS of this process from here on is told of the node.
     process.tell_gcs(ToGcs::RegisterNode { row: Box::new(row), peer: process.address() });
-    let _ = slot.set(raylet.clone());
+    let _ = slot.set(raylet.addr().clone());
     let _ = process.raylet.set(RayletLink::Local(raylet.clone()));
     Ok(raylet)
 }

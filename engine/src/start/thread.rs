@@ -11,13 +11,13 @@ use crate::api::error::{Error, Result};
 use crate::api::op::wait_for;
 use crate::env::Env;
 use crate::process::Process;
-use crate::raylet::Raylet;
+use crate::raylet::RayletPost;
 use crate::wait::Countdown;
 
 /// A process that runs on a thread of its own.
 pub(crate) struct Running {
     pub(crate) process: Arc<Process>,
-    pub(crate) raylet: Option<actix::Addr<Raylet>>,
+    pub(crate) raylet: Option<RayletPost>,
     stop: Option<oneshot::Sender<()>>,
     ended: Option<Arc<Countdown>>,
     pub(crate) token: Option<Token>,
@@ -59,7 +59,7 @@ impl Drop for Running {
 /// What a process is made of, once its thread runs.
 pub(super) struct Made {
     pub(super) process: Arc<Process>,
-    pub(super) raylet: Option<actix::Addr<Raylet>>,
+    pub(super) raylet: Option<RayletPost>,
     pub(super) token: Option<Token>,
     pub(super) authority: Option<Arc<Authority>>,
     pub(super) node_authority: Option<NodeAuthority>,

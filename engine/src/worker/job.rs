@@ -140,7 +140,7 @@ impl Job {
         match self {
             Job::Local { task, lease, .. } => task.owner.lease_of(*lease),
             Job::Remote(job) => job.lease,
-            Job::Constructor(actor) => Some(actor.lease),
+            Job::Constructor(actor) => actor.host.lease.get().copied(),
         }
     }
 

@@ -134,7 +134,7 @@ impl Client {
                 host.push(job).is_ok()
             }
             At::There { peer, incarnation, actor } => {
-                if state.held.is_some() {
+                if state.held != 0 {
                     return false;
                 }
                 if !state.flying.has_room() || (!state.flying.is_empty() && peer.backlog() >= BACKLOG_BYTES) {
@@ -144,7 +144,7 @@ impl Client {
                 state.holds += 1;
                 let (left, bytes) = self.send_call(&peer, incarnation, actor, task, state.holds);
                 if !left {
-                    state.held = Some(state.holds);
+                    state.held = state.holds;
                 }
                 state.flying.insert(Arc::clone(task), bytes);
                 true
@@ -215,8 +215,8 @@ impl Client {
     /// A call that was held has left: those behind it follow.
     fn left(self: &Arc<Self>, hold: u64) {
         let mut state = self.lock();
-        if state.held == Some(hold) {
-            state.held = None;
+        if state.held == hold {
+            state.held = 0;
             self.pump_all(&mut state);
         }
     }

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::{At, Caller, Client, ClientLimits, State};
+use super::{At, Caller, Client, ClientLimits, State, Watchers};
 use crate::actor::queues::Queue;
 use crate::api::error::Error;
 use crate::gcs::core::{ActorInfo, Found};
@@ -188,14 +188,13 @@ impl Client {
         if self.stopping.load(Ordering::Acquire) {
             real.stopping.store(true, Ordering::Release);
         }
-        let ready = std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner));
+        let Watchers { ready, closed } = self.watchers().take();
         for waiting in ready {
             real.hold();
-            real.ready.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+            real.watchers().make().ready.push(waiting);
             self.let_go();
         }
         real.made_already();
-        let closed = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
         closed.into_iter().for_each(|tell| real.on_closed(tell));
     }
 

@@ -1,8 +1,8 @@
 //! What becomes of an actor, as the GCS says, and what that means for its calls.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::{At, Caller, Client, State};
 use crate::actor::queues::Queue;
@@ -59,6 +59,7 @@ impl Client {
                 };
                 self.retry_or_fail(&mut state, lost, "it was restarted");
                 self.pump_all(&mut state);
+                state.waiting.shrink();
                 drop(state);
                 self.made(Ok(()));
             }
@@ -93,7 +94,7 @@ impl Client {
     /// Takes the calls in flight out; where they went is gone.
     fn leave(&self, state: &mut State) -> Vec<Arc<Task>> {
         state.at = At::Nowhere;
-        state.held = None;
+        state.held = 0;
         state.flying.take_all()
     }
 
@@ -182,7 +183,7 @@ impl Client {
         for task in all {
             Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
         }
-        let told = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+        let told = self.watchers().take().closed;
         for tell in told {
             tell(error.clone());
         }

@@ -233,8 +233,9 @@ impl GcsCore {
                 let version = self.nodes.get(&node).map_or(0, |node| node.view.version);
                 self.detach(number);
                 if let Some(actor) = self.actors.get_mut(number) {
-                    actor.refused_by.retain(|(other, _)| *other != node);
-                    actor.refused_by.push((node, version));
+                    let refused_by = actor.refused_by.make();
+                    refused_by.retain(|(other, _)| *other != node);
+                    refused_by.push((node, version));
                     actor.row.node = None;
                 }
                 self.place(number);
@@ -253,7 +254,7 @@ impl GcsCore {
             ActorEnd::Exited { detail } => self.finish(number, DeathReason::Exited { detail }),
             ActorEnd::Broken { detail } => self.lose(number, DeathReason::Broken { detail }),
             ActorEnd::Ended => {
-                let asked = self.actors.get(number).and_then(|actor| actor.stopping.clone());
+                let asked = self.actors.get(number).and_then(|actor| actor.stopping.as_deref().cloned());
                 self.finish(number, asked.unwrap_or(DeathReason::Stopped));
             }
         }
@@ -298,7 +299,7 @@ impl GcsCore {
         if actor.row.state == ActorState::DependenciesUnready && reason == DeathReason::Stopped {
             return self.finish(number, reason);
         }
-        actor.stopping = Some(reason);
+        actor.stopping = Some(Box::new(reason));
         let alive = (actor.row.state == ActorState::Alive).then(|| actor.row.run());
         let node = actor.row.node;
         self.free_name(number);
@@ -323,7 +324,7 @@ impl GcsCore {
     fn claim(&mut self, number: u64, spec: &ActorSpec) {
         let (Some(lifeline), Some(actor)) = (spec.lifeline, self.actors.get_mut(number)) else { return };
         if !actor.row.spec.detached {
-            actor.claims.push((spec.id, lifeline));
+            actor.claims.make().push((spec.id, lifeline));
             self.claims.insert(spec.id, (number, spec.owner));
             self.claimants.insert((spec.owner, spec.id));
         }
@@ -334,7 +335,7 @@ impl GcsCore {
         let Some((number, owner)) = self.claims.remove(&asked) else { return };
         self.claimants.remove(&(owner, asked));
         if let Some(actor) = self.actors.get_mut(number) {
-            actor.claims.retain(|(claim, _)| *claim != asked);
+            actor.claims.make().retain(|(claim, _)| *claim != asked);
         }
         self.end_unheld(number);
     }
@@ -345,7 +346,7 @@ impl GcsCore {
         if actor.held || actor.row.spec.detached {
             return;
         }
-        match actor.claims.first() {
+        match actor.claims.get().and_then(|claims| claims.first()) {
             Some((_, lifeline)) if actor.row.spec.lifeline != Some(*lifeline) => {
                 let lifeline = *lifeline;
                 Arc::make_mut(&mut actor.row.spec).lifeline = Some(lifeline);

@@ -107,8 +107,8 @@ impl GcsCore {
         if !row.spec.creation.is_empty() {
             Arc::make_mut(&mut row.spec).creation = Default::default();
         }
-        actor.refused_by = Vec::new();
-        for (asked, _) in std::mem::take(&mut actor.claims) {
+        actor.refused_by.clear();
+        for (asked, _) in actor.claims.take() {
             if let Some((_, owner)) = self.claims.remove(&asked) {
                 self.claimants.remove(&(owner, asked));
             }

@@ -61,7 +61,7 @@ fn class_of(spec: &ActorSpec) -> ClassKey {
 fn can_take(node: &Node, actor: &Actor) -> bool {
     node.row.state == NodeState::Alive
         && actor.row.spec.shape.fits(&node.free)
-        && !actor.refused_by.contains(&(node.row.id, node.view.version))
+        && !actor.was_refused_by(node.row.id, node.view.version)
 }
 
 /// Whether an actor has its turn on a node once tasks there end: its raylet makes them yield.
@@ -70,7 +70,7 @@ fn can_queue(node: &Node, actor: &Actor) -> bool {
     without_tasks.sub(&node.held);
     node.row.state == NodeState::Alive
         && actor.row.spec.shape.fits(&without_tasks)
-        && !actor.refused_by.contains(&(node.row.id, node.view.version))
+        && !actor.was_refused_by(node.row.id, node.view.version)
 }
 
 fn could_ever_take(node: &Node, spec: &ActorSpec) -> bool {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +134,33 @@ pub(crate) enum Isolation {
 pub(crate) struct ActorSpec {
     /// The actor.
     pub(crate) id: ActorId,
+    /// What its handles hold; none if it is detached. Once its owner has let go, one of those by which others claim it.
+    pub(crate) lifeline: Option<crate::ids::ObjectId>,
+    /// The encoded constructor call: empty until its arguments are ready, and when the actor is dead.
+    #[serde(with = "bytes_field")]
+    pub(crate) creation: Bytes,
+    /// Shared with the actors made before that are like it: there may be a million.
+    pub(crate) traits: Arc<ActorTraits>,
+}
+
+impl Deref for ActorSpec {
+    type Target = ActorTraits;
+
+    fn deref(&self) -> &ActorTraits {
+        &self.traits
+    }
+}
+
+#[cfg(test)]
+impl std::ops::DerefMut for ActorSpec {
+    fn deref_mut(&mut self) -> &mut ActorTraits {
+        Arc::make_mut(&mut self.traits)
+    }
+}
+
+/// What many actors have in common: those that one owner makes of one class with the same options, if none has a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ActorTraits {
     /// The job that it belongs to.
     pub(crate) job: JobId,
     /// Who made it, and whose death it does not survive unless it is detached.
@@ -141,18 +169,14 @@ pub(crate) struct ActorSpec {
     pub(crate) outlives_job: bool,
     /// Its class.
     pub(crate) class: String,
-    /// The content hash of the program that it runs, as hex.
-    pub(crate) program: String,
     /// Its name.
     pub(crate) name: Option<String>,
     /// Where its name lives.
     pub(crate) namespace: String,
     /// The namespace of its job, where its own code looks for actors and names those that it makes.
-    pub(crate) job_namespace: String,
+    pub(crate) job_namespace: Arc<str>,
     /// Whether it outlives its owner and its handles.
     pub(crate) detached: bool,
-    /// What its handles hold; none if it is detached. Once its owner has let go, one of those by which others claim it.
-    pub(crate) lifeline: Option<crate::ids::ObjectId>,
     /// Whether the actor that has the name already will do.
     pub(crate) get_if_exists: bool,
     /// How often it may be restarted after system faults; -1 is without limit.
@@ -175,9 +199,6 @@ pub(crate) struct ActorSpec {
     pub(crate) fails: bool,
     /// Whether it has a process of its own.
     pub(crate) isolation: Isolation,
-    /// The encoded constructor call: empty until its arguments are ready, and when the actor is dead.
-    #[serde(with = "bytes_field")]
-    pub(crate) creation: Bytes,
 }
 
 impl ActorSpec {
@@ -227,7 +248,6 @@ pub(crate) struct ActorRow {
     /// The order of creation; rows are listed in it.
     pub(crate) number: u64,
     /// What it was asked to be.
-    #[serde(with = "arc_field")]
     pub(crate) spec: Arc<ActorSpec>,
     /// Where it is in its life.
     pub(crate) state: ActorState,
@@ -368,22 +388,5 @@ pub(crate) mod bytes_field {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
         from.deserialize_byte_buf(Visitor)
-    }
-}
-
-/// `Arc<ActorSpec>` as a serde field.
-mod arc_field {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::ActorSpec;
-
-    pub(super) fn serialize<S: Serializer>(spec: &Arc<ActorSpec>, to: S) -> Result<S::Ok, S::Error> {
-        spec.as_ref().serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<ActorSpec>, D::Error> {
-        ActorSpec::deserialize(from).map(Arc::new)
     }
 }

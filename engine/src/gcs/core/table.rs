@@ -9,6 +9,7 @@ use super::death::DeathReason;
 use super::placement::ClassKey;
 use super::rows::ActorRow;
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId};
+use crate::rarely::Rarely;
 
 /// The hash of an id made of uuids, which are random already.
 #[derive(Debug, Default)]
@@ -49,11 +50,11 @@ pub(super) struct Actor {
     /// Whether its owner's lifeline holds it.
     pub(super) held: bool,
     /// What else holds it: the ids by which `get_if_exists` found it, and their lifelines.
-    pub(super) claims: Vec<(ActorId, ObjectId)>,
+    pub(super) claims: Rarely<Vec<(ActorId, ObjectId)>>,
     /// It ends after the calls already made, for this reason.
-    pub(super) stopping: Option<DeathReason>,
+    pub(super) stopping: Option<Box<DeathReason>>,
     /// Nodes that had no room for this incarnation, with the version of the view that said they had.
-    pub(super) refused_by: Vec<(NodeId, u64)>,
+    pub(super) refused_by: Rarely<Vec<(NodeId, u64)>>,
     /// Incarnations in a row that never came to life.
     pub(super) crashes: u32,
     /// Whether it is among `changed_actors`.
@@ -72,6 +73,11 @@ pub(super) enum Waiting {
 }
 
 impl Actor {
+    /// Whether a node, as it was seen last, had no room for it.
+    pub(super) fn was_refused_by(&self, node: NodeId, version: u64) -> bool {
+        self.refused_by.get().is_some_and(|nodes| nodes.contains(&(node, version)))
+    }
+
     pub(super) fn new(row: ActorRow) -> Actor {
         Actor {
             row,
@@ -80,9 +86,9 @@ impl Actor {
             owner_watches: true,
             watchers: Vec::new(),
             held: true,
-            claims: Vec::new(),
+            claims: Rarely::new(),
             stopping: None,
-            refused_by: Vec::new(),
+            refused_by: Rarely::new(),
             crashes: 0,
             changed: false,
         }

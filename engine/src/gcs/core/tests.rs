@@ -1,5 +1,16 @@
 //! A GCS core with raylets played by hand.
 
+/// A spec that is like another but for these fields.
+macro_rules! with {
+    ($spec:expr; $($field:ident $(: $value:expr)?),* $(,)?) => {{
+        let mut spec = $spec;
+        $(spec.$field = with!(@ $field $(, $value)?);)*
+        spec
+    }};
+    (@ $field:ident) => { $field };
+    (@ $field:ident, $value:expr) => { $value };
+}
+
 mod deaths;
 mod model;
 mod names;
@@ -97,16 +108,14 @@ fn job_row(n: u128, driver: OwnerId) -> JobRow {
 
 /// A default actor of job 1, made by its driver: needs a CPU to be placed, holds none.
 fn spec(n: u128) -> ActorSpec {
-    ActorSpec {
-        id: actor_id(n),
+    let traits = ActorTraits {
         job: job_id(1),
         owner: owner(1, 1),
         outlives_job: false,
         class: "Counter".to_owned(),
-        program: "c0ffee".to_owned(),
         name: None,
         namespace: "ns".to_owned(),
-        job_namespace: "ns".to_owned(),
+        job_namespace: "ns".into(),
         detached: false,
         get_if_exists: false,
         max_restarts: 0,
@@ -119,14 +128,14 @@ fn spec(n: u128) -> ActorSpec {
         scheduling: Scheduling::Default,
         fails: false,
         isolation: Isolation::Process,
-        creation: Bytes::from_static(b"args"),
-        lifeline: None,
-    }
+    };
+    let (id, creation) = (actor_id(n), Bytes::from_static(b"args"));
+    ActorSpec { id, lifeline: None, creation, traits: Arc::new(traits) }
 }
 
 /// A spec with a name.
 fn named(n: u128, name: &str) -> ActorSpec {
-    ActorSpec { name: Some(name.to_owned()), ..spec(n) }
+    with!(spec(n); name: Some(name.to_owned()))
 }
 
 /// A GCS, the time, and what it asked for last.
@@ -332,9 +341,10 @@ fn check(core: &GcsCore) {
     let mut claims = BTreeMap::new();
     for actor in core.actors.iter() {
         let dead = actor.row.state == ActorState::Dead;
-        assert!(actor.claims.is_empty() || !dead && !actor.row.spec.detached);
-        claims.extend(actor.claims.iter().map(|(asked, _)| (*asked, actor.row.number)));
-        let unheld = !actor.held && actor.claims.is_empty() && !actor.row.spec.detached;
+        let actors_claims = actor.claims.get().map_or(&[][..], Vec::as_slice);
+        assert!(actors_claims.is_empty() || !dead && !actor.row.spec.detached);
+        claims.extend(actors_claims.iter().map(|(asked, _)| (*asked, actor.row.number)));
+        let unheld = !actor.held && actors_claims.is_empty() && !actor.row.spec.detached;
         assert!(!unheld || dead || actor.stopping.is_some(), "GCS-11");
     }
     assert_eq!(claims, core.claims.iter().map(|(asked, (number, _))| (*asked, *number)).collect());

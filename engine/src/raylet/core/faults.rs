@@ -70,7 +70,7 @@ impl RayletCore {
     pub(super) fn worker_failed(&mut self, worker: WorkerId, reason: String, permanent: bool, out: &mut Vec<Action>) {
         let failed = self.pool.failed(worker, permanent, self.now);
         let keys: Vec<RequestKey> =
-            failed.iter().filter_map(|number| self.leases.get(*number)).map(|lease| lease.request).collect();
+            failed.iter().filter_map(|number| self.leases.get(*number)).map(Lease::request).collect();
         for key in keys {
             self.refuse(&key, RefuseReason::WorkerStart { reason: reason.clone() }, out);
         }

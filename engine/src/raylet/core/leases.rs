@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ledger::Holder;
-use super::messages::{RequestKey, WorkerKind};
+use super::messages::{RequestId, RequestKey, WorkerKind};
 use crate::ids::{ActorId, WorkerId};
 use crate::resources::ResourceSet;
 
 /// A lease, from the moment its resources are taken.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
-    pub(super) request: RequestKey,
+    pub(super) request: RequestId,
     pub(super) holder: Holder,
     pub(super) depth: u32,
     pub(super) kind: WorkerKind,
@@ -38,6 +38,11 @@ pub(super) enum Recalled {
 }
 
 impl Lease {
+    /// The request that it is of.
+    pub(super) fn request(&self) -> RequestKey {
+        (self.holder.owner, self.request)
+    }
+
     /// What would be free if it were returned.
     pub(super) fn gives(&self) -> ResourceSet {
         let mut gives = self.hold.clone();

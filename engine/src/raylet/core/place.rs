@@ -268,7 +268,7 @@ impl RayletCore {
         self.granted += 1;
         let number = self.granted;
         let lease = Lease {
-            request: *key,
+            request: key.1,
             depth: request.ask.depth,
             kind,
             actor: match request.ask.purpose {
@@ -300,7 +300,7 @@ impl RayletCore {
         let granted = self.leases.change(number, |lease| {
             lease.worker = Some(worker);
             lease.since = now;
-            lease.request
+            lease.request()
         });
         let Some(key) = granted else { return };
         let open = self.queue.get_mut(&key).map_or(0, |request| {

@@ -104,7 +104,8 @@ impl Reserver {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    requests: BTreeMap<RequestKey, Request>,
+    /// Boxed: the tree has one place for eleven, and comes and goes with nearly each of an actor.
+    requests: BTreeMap<RequestKey, Box<Request>>,
     arrivals: u64,
 }
 
@@ -128,7 +129,7 @@ impl Queue {
             told_infeasible: false,
             ask,
         };
-        self.requests.insert(key, request);
+        self.requests.insert(key, Box::new(request));
     }
 
     /// From now on `backlog` are wanted. What starts counts first; the caller takes back what starts in excess.
@@ -145,19 +146,19 @@ impl Queue {
     }
 
     pub(super) fn get(&self, key: &RequestKey) -> Option<&Request> {
-        self.requests.get(key)
+        self.requests.get(key).map(|request| &**request)
     }
 
     pub(super) fn get_mut(&mut self, key: &RequestKey) -> Option<&mut Request> {
-        self.requests.get_mut(key)
+        self.requests.get_mut(key).map(|request| &mut **request)
     }
 
     pub(super) fn remove(&mut self, key: &RequestKey) -> Option<Request> {
-        self.requests.remove(key)
+        self.requests.remove(key).map(|request| *request)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RequestKey, &Request)> {
-        self.requests.iter()
+        self.requests.iter().map(|(key, request)| (key, &**request))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -167,7 +168,7 @@ impl Queue {
     /// Leases that wait here for what this node has.
     pub(super) fn waiting(&self) -> u32 {
         let here = |request: &&Request| !matches!(request.waits, Waits::Infeasible | Waits::Node { .. });
-        self.requests.values().filter(here).fold(0, |sum, request| sum.saturating_add(request.waiting))
+        self.iter().map(|(_, request)| request).filter(here).fold(0, |sum, request| sum.saturating_add(request.waiting))
     }
 
     /// Where it stands now. A rank only grows while leases are granted, never falls.
@@ -202,7 +203,7 @@ impl Queue {
                 && request.progress + after <= now
                 && request.need.fits(returning)
         };
-        let unserved: Vec<&Request> = self.requests.values().filter(unserved).collect();
+        let unserved: Vec<&Request> = self.iter().map(|(_, request)| request).filter(unserved).collect();
         if unserved.is_empty() {
             return None;
         }

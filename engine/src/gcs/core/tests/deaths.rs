@@ -3,7 +3,7 @@
 use super::*;
 
 fn with_restarts(n: u128, max_restarts: i64) -> ActorSpec {
-    ActorSpec { max_restarts, ..spec(n) }
+    with!(spec(n); max_restarts)
 }
 
 /// ALF-01: a crash restarts while restarts are left; then the actor is dead, and says why.
@@ -153,7 +153,7 @@ fn a_kill_may_restart_once() {
 #[test]
 fn a_kill_before_the_start_leaks_nothing() {
     let mut world = World::new(1);
-    let whole = |n| ActorSpec { shape: cpus(4), hold: cpus(4), ..spec(n) };
+    let whole = |n| with!(spec(n); shape: cpus(4), hold: cpus(4));
     world.create(whole(1));
     let (node, run) = world.placed()[0];
     world.create(whole(2));
@@ -186,7 +186,7 @@ fn a_kill_before_the_request_that_finds_an_actor_holds() {
     let mut world = World::new(1);
     let (node, run) = world.create_alive(named(1, "a"));
     assert!(matches!(world.kill(2, true), Reply::KilledUnknown));
-    world.create(ActorSpec { get_if_exists: true, ..named(2, "a") });
+    world.create(with!(named(2, "a"); get_if_exists: true));
     assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);
     assert_eq!(world.reason(1), DeathReason::Killed);
 }
@@ -209,7 +209,7 @@ fn an_actor_without_handles_serves_its_calls_first() {
     world.tell(Event::HandlesGone { actor: actor_id(3) });
     world.die(node, run, crash());
     assert!(matches!(world.reason(3), DeathReason::WorkerDied { .. }), "nobody would call it after a restart");
-    world.create_alive(ActorSpec { detached: true, ..spec(2) });
+    world.create_alive(with!(spec(2); detached: true));
     world.tell(Event::HandlesGone { actor: actor_id(2) });
     assert!(world.ended().is_empty(), "a detached actor needs no handle");
     world.tell(Event::StopActor { actor: actor_id(2) });
@@ -220,9 +220,9 @@ fn an_actor_without_handles_serves_its_calls_first() {
 #[test]
 fn an_actor_ends_with_its_owner() {
     let mut world = World::new(2);
-    let by_worker = |n| ActorSpec { owner: owner(2, 8), max_restarts: -1, ..spec(n) };
+    let by_worker = |n| with!(spec(n); owner: owner(2, 8), max_restarts: -1);
     let (node, run) = world.create_alive(by_worker(1));
-    world.create_alive(ActorSpec { detached: true, ..by_worker(2) });
+    world.create_alive(with!(by_worker(2); detached: true));
     world.tell(Event::ProcessDied { process: process(2, 8) });
     assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);
     assert_eq!(world.reason(1), DeathReason::OwnerDied { owner: owner(2, 8) });
@@ -230,8 +230,8 @@ fn an_actor_ends_with_its_owner() {
     let Reply::Refused(late) = world.create(by_worker(3)) else { panic!("its owner is dead") };
     assert_eq!(late.reason, Refusal::OwnerDead { owner: owner(2, 8) }.into());
     let other = OwnerId { number: 1, ..owner(1, 4) };
-    world.create_alive(ActorSpec { owner: other, ..spec(4) });
-    world.create_alive(ActorSpec { owner: owner(1, 4), ..spec(5) });
+    world.create_alive(with!(spec(4); owner: other));
+    world.create_alive(with!(spec(5); owner: owner(1, 4)));
     world.tell(Event::OwnerDied { owner: other });
     assert_eq!(world.reason(4), DeathReason::OwnerDied { owner: other });
     assert_eq!(world.row(5).state, ActorState::Alive, "another owner of the same process");
@@ -241,8 +241,7 @@ fn an_actor_ends_with_its_owner() {
 #[test]
 fn a_node_death_restarts_each_actor_once() {
     let mut world = World::new(3);
-    let bound =
-        |n| ActorSpec { scheduling: Scheduling::NodeAffinity { node: node_id(2), soft: true }, ..with_restarts(n, 5) };
+    let bound = |n| with!(with_restarts(n, 5); scheduling: Scheduling::NodeAffinity { node: node_id(2), soft: true });
     let runs: Vec<_> = (1..=10).map(|n| world.create_alive(bound(n))).collect();
     assert!(runs.iter().all(|(node, _)| *node == node_id(2)));
     world.tell(Event::NodeDead { node: node_id(2), cause: gone() });
@@ -263,8 +262,8 @@ fn a_node_death_restarts_each_actor_once() {
 fn a_node_death_without_restarts_is_the_end() {
     let mut world = World::new(2);
     let scheduling = Scheduling::NodeAffinity { node: node_id(2), soft: false };
-    world.create_alive(ActorSpec { scheduling, ..spec(1) });
-    world.create_alive(ActorSpec { scheduling, ..with_restarts(2, 1) });
+    world.create_alive(with!(spec(1); scheduling));
+    world.create_alive(with!(with_restarts(2, 1); scheduling));
     world.tell(Event::NodeDead { node: node_id(2), cause: gone() });
     assert!(world.row(1).death.as_ref().unwrap().to_string().contains("port unreachable"));
     assert!(matches!(world.reason(2), DeathReason::Unschedulable { .. }), "bound to a node that is dead");

@@ -79,15 +79,7 @@ impl Model {
         let n = self.actors.len() as u128 + 1;
         let name = chance.of(&[None, None, Some("a"), Some("b")]);
         let job = chance.of(&[1, 2]);
-        let spec = ActorSpec {
-            name: name.map(str::to_owned),
-            max_restarts: chance.of(&[0, 1, 2, -1]),
-            detached: chance.one_in(4),
-            job: job_id(job),
-            owner: owner(1, chance.of(&[10, 11, 12, 13])),
-            scheduling: Scheduling::Spread,
-            ..spec(n)
-        };
+        let spec = with!(spec(n); name: name.map(str::to_owned), max_restarts: chance.of(&[0, 1, 2, -1]), detached: chance.one_in(4), job: job_id(job), owner: owner(1, chance.of(&[10, 11, 12, 13])), scheduling: Scheduling::Spread);
         let owner_dead = self.dead_owners.contains(&spec.owner) || !self.nodes.contains(&1);
         let refused = owner_dead || !self.jobs.contains(&job);
         let refused = refused || name.is_some_and(|name| self.holder(name).is_some());

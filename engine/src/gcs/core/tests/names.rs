@@ -8,7 +8,7 @@ fn a_name_is_taken_once_and_never_empty() {
     let mut world = World::new(1);
     let Reply::Refused(death) = world.create(named(1, "")) else { panic!("an empty name") };
     assert_eq!(death.reason, Refusal::EmptyName.into());
-    let detached = ActorSpec { detached: true, ..named(2, "a") };
+    let detached = with!(named(2, "a"); detached: true);
     assert!(matches!(world.create(detached), Reply::Created(_)));
     let Reply::Refused(death) = world.create(named(3, "a")) else { panic!("the name is taken") };
     assert!(death.to_string().contains("exists already"), "{death}");
@@ -34,7 +34,7 @@ fn a_name_ends_with_its_job() {
     world.tell(Event::ListNamed { namespace: None, reply });
     assert!(matches!(world.the_reply(reply), Reply::Names(names) if names.is_empty()));
     world.tell(Event::JobStarted { row: Box::new(job_row(2, owner(1, 2))) });
-    let again = ActorSpec { job: job_id(2), owner: owner(1, 2), ..named(2, "a") };
+    let again = with!(named(2, "a"); job: job_id(2), owner: owner(1, 2));
     assert!(matches!(world.create(again), Reply::Created(_)));
 }
 
@@ -42,14 +42,14 @@ fn a_name_ends_with_its_job() {
 #[test]
 fn a_detached_actor_and_what_it_makes_outlive_the_driver() {
     let mut world = World::new(2);
-    world.create_alive(ActorSpec { detached: true, ..named(1, "d") });
+    world.create_alive(with!(named(1, "d"); detached: true));
     world.tell(Event::ProcessDied { process: process(1, 1) });
     assert!(world.core.job(job_id(1)).unwrap().ended.is_some());
     assert_eq!(world.look_up("d", "ns").unwrap().state, ActorState::Alive);
-    let child = ActorSpec { owner: owner(2, 5), outlives_job: true, ..spec(2) };
+    let child = with!(spec(2); owner: owner(2, 5), outlives_job: true);
     world.create_alive(child);
     assert_eq!(world.row(2).state, ActorState::Alive);
-    let orphan = ActorSpec { owner: owner(2, 6), ..spec(3) };
+    let orphan = with!(spec(3); owner: owner(2, 6));
     let Reply::Refused(death) = world.create(orphan) else { panic!("the job has ended") };
     assert_eq!(death.reason, Refusal::NoSuchJob { job: job_id(1) }.into());
     world.tell(Event::ProcessDied { process: process(2, 5) });
@@ -60,16 +60,16 @@ fn a_detached_actor_and_what_it_makes_outlive_the_driver() {
 #[test]
 fn get_if_exists_gives_the_same_actor_or_refuses() {
     let mut world = World::new(1);
-    let get = |n| ActorSpec { get_if_exists: true, ..named(n, "a") };
+    let get = |n| with!(named(n, "a"); get_if_exists: true);
     world.create_alive(get(1));
     let Reply::Existing(info) = world.create(get(2)) else { panic!("it exists") };
     let found = info.found.clone().unwrap();
     assert_eq!((info.id, found.id, info.state), (actor_id(2), actor_id(1), ActorState::Alive));
     assert!(world.placed().is_empty());
-    let other = ActorSpec { class: "Other".to_owned(), ..get(3) };
+    let other = with!(get(3); class: "Other".to_owned());
     let Reply::Refused(death) = world.create(other) else { panic!("another class") };
     assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::ClassMismatch { .. } }));
-    let Reply::Refused(death) = world.create(ActorSpec { name: None, ..get(4) }) else { panic!("no name") };
+    let Reply::Refused(death) = world.create(with!(get(4); name: None)) else { panic!("no name") };
     assert_eq!(death.reason, Refusal::NoName.into());
 }
 
@@ -77,16 +77,16 @@ fn get_if_exists_gives_the_same_actor_or_refuses() {
 #[test]
 fn an_alias_means_the_actor_that_was_found() {
     let mut world = World::new(1);
-    let get = |n| ActorSpec { get_if_exists: true, ..named(n, "a") };
+    let get = |n| with!(named(n, "a"); get_if_exists: true);
     world.create_alive(get(1));
-    world.create(ActorSpec { owner: owner(1, 7), ..get(2) });
+    world.create(with!(get(2); owner: owner(1, 7)));
     world.tell(Event::HandlesGone { actor: actor_id(2) });
     assert!(world.ended().is_empty(), "its owner has handles");
     world.kill(2, true);
     assert_eq!(world.reason(1), DeathReason::Killed);
     let news = world.published(process(1, 7));
     assert_eq!((news.len(), news[0].id, news[0].state), (1, actor_id(1), ActorState::Dead), "by its own id");
-    let Reply::Existing(info) = world.create(ActorSpec { owner: owner(1, 7), ..get(2) }) else { panic!("a duplicate") };
+    let Reply::Existing(info) = world.create(with!(get(2); owner: owner(1, 7))) else { panic!("a duplicate") };
     assert_eq!(info.state, ActorState::Dead);
 }
 
@@ -94,11 +94,11 @@ fn an_alias_means_the_actor_that_was_found() {
 #[test]
 fn a_killed_actor_is_not_found_unless_it_restarts() {
     let mut world = World::new(1);
-    world.create_alive(ActorSpec { detached: true, ..named(1, "a") });
+    world.create_alive(with!(named(1, "a"); detached: true));
     assert!(matches!(world.kill(1, true), Reply::Killed { .. }));
     assert!(world.look_up("a", "ns").is_none());
     assert!(matches!(world.kill(1, true), Reply::Killed { .. }), "a second kill is no error");
-    let (node, run) = world.create_alive(ActorSpec { max_restarts: 1, ..named(2, "a") });
+    let (node, run) = world.create_alive(with!(named(2, "a"); max_restarts: 1));
     world.kill(2, false);
     assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);
     let (node, next) = world.placed()[0];
@@ -113,12 +113,8 @@ fn a_killed_actor_is_not_found_unless_it_restarts() {
 #[test]
 fn who_was_given_an_actor_holds_it() {
     let lifeline = |owner, seq| Some(ObjectId { task: TaskId { owner, seq }, index: 0 });
-    let get = |n: u128, by: OwnerId| ActorSpec {
-        get_if_exists: true,
-        owner: by,
-        lifeline: lifeline(by, n as u64),
-        ..named(n, "a")
-    };
+    let get =
+        |n: u128, by: OwnerId| with!(named(n, "a"); get_if_exists: true, owner: by, lifeline: lifeline(by, n as u64));
     let gone = |n| Event::HandlesGone { actor: actor_id(n) };
     let mut world = World::new(1);
     let (node, run) = world.create_alive(get(1, owner(1, 1)));
@@ -140,10 +136,10 @@ fn who_was_given_an_actor_holds_it() {
     world.die(node, run, ActorEnd::Ended);
     assert_eq!(world.reason(1), DeathReason::OutOfScope);
     // A detached one needs none, and takes none.
-    let detached = ActorSpec { detached: true, ..get(6, owner(1, 1)) };
-    world.create_alive(ActorSpec { name: Some("d".to_owned()), ..detached });
+    let detached = with!(get(6, owner(1, 1)); detached: true);
+    world.create_alive(with!(detached; name: Some("d".to_owned())));
     assert_eq!(world.row(6).spec.lifeline, None);
-    world.create(ActorSpec { name: Some("d".to_owned()), ..get(7, owner(1, 2)) });
+    world.create(with!(get(7, owner(1, 2)); name: Some("d".to_owned())));
     world.tell(gone(7)).tell(gone(6));
     assert!(world.ended().is_empty());
     world.kill(5, true);
@@ -155,12 +151,12 @@ fn who_was_given_an_actor_holds_it() {
 fn namespaces_are_apart() {
     let mut world = World::new(1);
     world.create(named(1, "a"));
-    world.create(ActorSpec { namespace: "other".to_owned(), ..named(2, "a") });
-    world.create(ActorSpec { namespace: "other".to_owned(), ..named(3, "b") });
+    world.create(with!(named(2, "a"); namespace: "other".to_owned()));
+    world.create(with!(named(3, "b"); namespace: "other".to_owned()));
     assert_eq!(world.look_up("a", "ns").unwrap().id, actor_id(1));
     assert_eq!(world.look_up("a", "other").unwrap().id, actor_id(2));
     assert!(world.look_up("b", "ns").is_none());
-    let again = ActorSpec { namespace: "other".to_owned(), ..named(4, "a") };
+    let again = with!(named(4, "a"); namespace: "other".to_owned());
     assert!(matches!(world.create(again), Reply::Refused(_)));
     for (namespace, count) in [(None, 3), (Some("other"), 2), (Some("ns"), 1), (Some("none"), 0)] {
         let reply = world.reply_id();
@@ -185,7 +181,7 @@ fn an_actor_that_ends_gives_up_its_name() {
 
 /// An actor as it is asked for while its constructor's arguments are not ready.
 fn unready(n: u128, name: &str) -> ActorSpec {
-    ActorSpec { creation: Bytes::new(), ..named(n, name) }
+    with!(named(n, name); creation: Bytes::new())
 }
 
 fn arguments(n: u128) -> Event {
@@ -202,7 +198,7 @@ fn a_name_is_had_before_the_arguments() {
     assert!(world.core.why_pending(actor_id(1)).unwrap().contains("arguments"));
     let Reply::Refused(death) = world.create(named(2, "a")) else { panic!("the name is taken") };
     assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::NameTaken { .. } }));
-    let get = ActorSpec { get_if_exists: true, ..unready(3, "a") };
+    let get = with!(unready(3, "a"); get_if_exists: true);
     assert!(matches!(world.create(get), Reply::Existing(_)));
     world.tell(arguments(3));
     assert!(world.placed().is_empty(), "those are of one that is not made");
@@ -239,7 +235,7 @@ fn what_waits_for_arguments_ends_like_any_other() {
     ];
     for (end, is_reason) in ends {
         let mut world = World::new(1);
-        world.create(ActorSpec { max_restarts: -1, ..unready(1, "a") });
+        world.create(with!(unready(1, "a"); max_restarts: -1));
         end(&mut world);
         assert!(is_reason(&world.reason(1)), "{:?}", world.reason(1));
         assert!(world.look_up("a", "ns").is_none());
@@ -252,7 +248,7 @@ fn what_waits_for_arguments_ends_like_any_other() {
 #[test]
 fn what_waits_for_arguments_outlives_a_restart_and_its_handles() {
     let mut world = World::new(1);
-    world.create(ActorSpec { max_restarts: 1, ..unready(1, "a") });
+    world.create(with!(unready(1, "a"); max_restarts: 1));
     assert!(matches!(world.kill(1, false), Reply::Killed { ending: None, .. }));
     assert_eq!((world.row(1).state, world.row(1).restarts), (ActorState::DependenciesUnready, 0));
     world.tell(Event::HandlesGone { actor: actor_id(1) });

@@ -150,7 +150,7 @@ fn a_node_takes_its_drivers_along() {
     let mut world = World::new(3);
     world.tell(Event::JobStarted { row: Box::new(job_row(2, owner(2, 1))) });
     let scheduling = Scheduling::NodeAffinity { node: node_id(3), soft: false };
-    let of_job_2 = ActorSpec { job: job_id(2), owner: owner(2, 1), max_restarts: -1, scheduling, ..spec(1) };
+    let of_job_2 = with!(spec(1); job: job_id(2), owner: owner(2, 1), max_restarts: -1, scheduling);
     let (node, run) = world.create_alive(of_job_2);
     world.tell(Event::NodeDead { node: node_id(2), cause: gone() });
     assert_eq!(world.ended(), [(node, run, EndHow::Kill)]);

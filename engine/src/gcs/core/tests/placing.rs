@@ -3,7 +3,7 @@
 use super::*;
 
 fn holding(n: u128, cpu: u32) -> ActorSpec {
-    ActorSpec { shape: cpus(cpu), hold: cpus(cpu), ..spec(n) }
+    with!(spec(n); shape: cpus(cpu), hold: cpus(cpu))
 }
 
 /// A7: the requester's node if it fits, else the one with the most room.
@@ -52,7 +52,7 @@ fn spread_uses_all_nodes() {
     let mut world = World::new(3);
     let mut on: BTreeMap<NodeId, usize> = BTreeMap::new();
     for n in 1..=9 {
-        world.create(ActorSpec { scheduling: Scheduling::Spread, ..spec(n) });
+        world.create(with!(spec(n); scheduling: Scheduling::Spread));
         *on.entry(world.placed()[0].0).or_default() += 1;
     }
     assert_eq!(on.into_values().collect::<Vec<_>>(), [3, 3, 3]);
@@ -62,10 +62,7 @@ fn spread_uses_all_nodes() {
 #[test]
 fn hard_affinity_waits_or_is_refused() {
     let mut world = World::new(3);
-    let to = |n, node, soft| ActorSpec {
-        scheduling: Scheduling::NodeAffinity { node: node_id(node), soft },
-        ..holding(n, 4)
-    };
+    let to = |n, node, soft| with!(holding(n, 4); scheduling: Scheduling::NodeAffinity { node: node_id(node), soft });
     world.create(to(1, 2, false));
     assert_eq!(world.placed()[0].0, node_id(2));
     world.create(to(2, 2, false));
@@ -77,7 +74,7 @@ fn hard_affinity_waits_or_is_refused() {
         assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::Infeasible { .. } }));
         assert_eq!(world.published(process(1, 1))[0].state, ActorState::Dead);
     }
-    let small = ActorSpec { shape: cpus(5), ..to(5, 1, false) };
+    let small = with!(to(5, 1, false); shape: cpus(5));
     let Reply::Refused(death) = world.create(small) else { panic!("too small") };
     assert!(death.to_string().contains("needs {CPU: 5}"), "{death}");
     world.create(to(6, 3, true));
@@ -90,7 +87,7 @@ fn hard_affinity_waits_or_is_refused() {
 #[test]
 fn what_no_node_can_hold_is_refused_if_it_is_to_fail() {
     let mut world = World::new(1);
-    let failing = |n, cpu| ActorSpec { fails: true, ..holding(n, cpu) };
+    let failing = |n, cpu| with!(holding(n, cpu); fails: true);
     let Reply::Refused(death) = world.create(failing(1, 8)) else { panic!("too large") };
     assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::Infeasible { .. } }));
     world.create(failing(2, 4));

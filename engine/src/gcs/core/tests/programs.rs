@@ -27,7 +27,7 @@ fn a_detached_actor_pins_its_program() {
     world.tell(Event::JobStarted { row: Box::new(job_row(2, owner(2, 1))) });
     world.tell(Event::JobEnded { job: job_id(2) });
     assert_eq!(forget(&world, 2), [node_id(1), node_id(2), node_id(3)], "nothing is left of it");
-    let detached = |n| ActorSpec { detached: true, max_restarts: 1, ..spec(n) };
+    let detached = |n| with!(spec(n); detached: true, max_restarts: 1);
     world.create(detached(1));
     assert_eq!(keep(&world, 1), [node_id(1)], "the head has it for those that come later");
     let (node, run) = world.placed()[0];
@@ -59,7 +59,7 @@ fn the_nodes_that_have_a_program_are_known() {
     world.tell(Event::JobStarted { row: Box::new(job_row(2, owner(2, 1))) });
     assert_eq!(world.core.program_holders(job_id(2)), [node_id(2), node_id(1)]);
     world.tell(Event::RegisterNode { row: Box::new(NodeRow { total: cpus(9), ..node_row(3, 9) }) });
-    let on_third = ActorSpec { job: job_id(2), detached: true, shape: cpus(9), ..spec(1) };
+    let on_third = with!(spec(1); job: job_id(2), detached: true, shape: cpus(9));
     assert_eq!(world.create_alive(on_third).0, node_id(3));
     assert_eq!(world.core.program_holders(job_id(2)), [node_id(2), node_id(1), node_id(3)]);
     world.tell(Event::NodeDead { node: node_id(2), cause: gone() });
@@ -73,7 +73,7 @@ fn the_job_of_a_detached_actor_is_remembered() {
     world.core = GcsCore::new(Config { dead_others_max: 2, ..Config::default() });
     world.tell(Event::RegisterNode { row: Box::new(node_row(1, 4)) });
     world.tell(Event::JobStarted { row: Box::new(job_row(1, owner(1, 1))) });
-    world.create_alive(ActorSpec { detached: true, ..spec(1) });
+    world.create_alive(with!(spec(1); detached: true));
     world.tell(Event::JobEnded { job: job_id(1) });
     for n in 2..=5 {
         world.tell(Event::JobStarted { row: Box::new(job_row(n, owner(1, n))) });

@@ -14,7 +14,7 @@ fn a_creation_costs_the_same_however_many_there_are() {
         .map(|n| {
             // Ids are random in life.
             let id = ActorId(Uuid::from_u128((n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)));
-            Arc::new(ActorSpec { id, isolation: Isolation::Shared, ..spec(0) })
+            Arc::new(with!(spec(0); id, isolation: Isolation::Shared))
         })
         .collect();
     let now = std::time::Instant::now;

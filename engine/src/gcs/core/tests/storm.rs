@@ -234,18 +234,7 @@ impl Cluster {
             1 => Scheduling::NodeAffinity { node, soft: chance.one_in(2) },
             _ => Scheduling::Default,
         };
-        let spec = ActorSpec {
-            name: name.map(str::to_owned),
-            get_if_exists: name.is_some() && chance.one_in(2),
-            max_restarts: chance.of(&[0, 1, 3, -1]),
-            detached: chance.one_in(4),
-            owner: OwnerId { process, number: chance.below(2) as u32 },
-            shape: hold.union(&cpus(1)),
-            hold,
-            scheduling,
-            creation: if chance.one_in(4) { Bytes::new() } else { Bytes::from_static(b"args") },
-            ..spec(self.last_actor)
-        };
+        let spec = with!(spec(self.last_actor); name: name.map(str::to_owned), get_if_exists: name.is_some() && chance.one_in(2), max_restarts: chance.of(&[0, 1, 3, -1]), detached: chance.one_in(4), owner: OwnerId { process, number: chance.below(2) as u32 }, shape: hold.union(&cpus(1)), hold, scheduling, creation: if chance.one_in(4) { Bytes::new() } else { Bytes::from_static(b"args") });
         self.specs.push(spec.clone());
         if self.chance.one_in(6) {
             let to = self.some_process();

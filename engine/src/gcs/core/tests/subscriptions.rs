@@ -11,7 +11,7 @@ fn states(rows: &[ActorInfo]) -> Vec<ActorState> {
 fn subscribers_hear_every_change() {
     let mut world = World::new(2);
     let borrower = process(2, 3);
-    world.create(ActorSpec { max_restarts: 1, ..spec(1) });
+    world.create(with!(spec(1); max_restarts: 1));
     assert_eq!(states(&world.published(process(1, 1))), [ActorState::PendingCreation]);
     let (node, run) = world.placed()[0];
     let subscribe = || Event::Subscribe { actor: actor_id(1), owner: Some(owner(1, 1)), to: borrower };
@@ -82,7 +82,7 @@ fn a_subscription_may_come_before_the_actor() {
 fn dead_processes_are_not_told() {
     let mut world = World::new(2);
     let borrower = process(2, 3);
-    world.create(ActorSpec { detached: true, ..spec(1) });
+    world.create(with!(spec(1); detached: true));
     world.tell(Event::Subscribe { actor: actor_id(1), owner: None, to: borrower });
     world.tell(Event::ProcessDied { process: borrower });
     world.tell(Event::ProcessDied { process: process(1, 1) });

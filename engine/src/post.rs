@@ -1,0 +1,180 @@
+//! What is told to a component of this process: an address, and the messages that wait for its next turn.
+//!
+//! A mailbox keeps each message in a box and a node of its own. A component is told a hundred thousand things in one burst,
+//! say of as many actors, between which it makes what stays: the boxes' places would remain as holes. So they wait in one
+//! vector, and the mailbox gets one word when it becomes more than empty.
+//!
+//! POST-1: what one thread tells a component, sends and asks it through its post, the component hears in that order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::dev::Request;
+use actix::{Actor, Addr, Context, Handler, Message};
+
+/// Something waits: the component takes it all.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Look;
+
+/// The messages that wait for a component: those of each [`Look`] that is on its way.
+pub(crate) struct Mail<M>(Arc<Mutex<Waiting<M>>>);
+
+struct Waiting<M> {
+    batches: VecDeque<Vec<M>>,
+    /// The last batch takes no more: something else is on its way to the mailbox behind its word.
+    sealed: bool,
+}
+
+impl<M> Mail<M> {
+    pub(crate) fn new() -> Mail<M> {
+        Mail(Arc::new(Mutex::new(Waiting { batches: VecDeque::new(), sealed: true })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<M>> {
+        // Plain data under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What one [`Look`] is of, in order.
+    pub(crate) fn take(&self) -> Vec<M> {
+        let mut waiting = self.lock();
+        waiting.sealed |= waiting.batches.len() <= 1;
+        waiting.batches.pop_front().unwrap_or_default()
+    }
+}
+
+impl<M> Clone for Mail<M> {
+    fn clone(&self) -> Mail<M> {
+        Mail(Arc::clone(&self.0))
+    }
+}
+
+/// How a component of this process is told something.
+pub(crate) struct Post<A: Actor, M> {
+    addr: Addr<A>,
+    mail: Mail<M>,
+}
+
+impl<A, M> Post<A, M>
+where
+    A: Actor<Context = Context<A>> + Handler<Look>,
+{
+    /// The component at that address takes its messages from that mail when it hears [`Look`].
+    pub(crate) fn new(addr: Addr<A>, mail: Mail<M>) -> Post<A, M> {
+        Post { addr, mail }
+    }
+
+    /// One more message for its next turn.
+    pub(crate) fn tell(&self, message: M) {
+        let first = {
+            let mut mail = self.mail.lock();
+            let first = std::mem::replace(&mut mail.sealed, false);
+            if first {
+                mail.batches.push_back(Vec::new());
+            }
+            mail.batches.back_mut().map(|batch| batch.push(message));
+            first
+        };
+        if first {
+            self.addr.do_send(Look);
+        }
+    }
+
+    /// What the mailbox itself takes.
+    pub(crate) fn do_send<T>(&self, message: T)
+    where
+        T: Message<Result: Send> + Send + 'static,
+        A: Handler<T>,
+    {
+        self.mail.lock().sealed = true;
+        self.addr.do_send(message);
+    }
+
+    /// What the mailbox itself takes, and answers.
+    pub(crate) fn send<T>(&self, message: T) -> Request<A, T>
+    where
+        T: Message<Result: Send> + Send + 'static,
+        A: Handler<T>,
+    {
+        self.mail.lock().sealed = true;
+        self.addr.send(message)
+    }
+
+    /// The mailbox, for whom the order does not matter.
+    pub(crate) fn addr(&self) -> &Addr<A> {
+        &self.addr
+    }
+}
+
+impl<A: Actor, M> Clone for Post<A, M> {
+    fn clone(&self) -> Post<A, M> {
+        Post { addr: self.addr.clone(), mail: self.mail.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler, Message};
+
+    use super::{Look, Mail, Post};
+    use crate::env::sim;
+
+    struct Hears(Mail<u32>, Vec<u32>);
+
+    impl Actor for Hears {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Look> for Hears {
+        type Result = ();
+
+        fn handle(&mut self, _: Look, _: &mut Context<Self>) {
+            self.1.extend(self.0.take());
+        }
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "Vec<u32>")]
+    struct Heard;
+
+    impl Handler<Heard> for Hears {
+        type Result = Vec<u32>;
+
+        fn handle(&mut self, _: Heard, _: &mut Context<Self>) -> Vec<u32> {
+            self.1.clone()
+        }
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "u32")]
+    struct Forget;
+
+    impl Handler<Forget> for Hears {
+        type Result = u32;
+
+        fn handle(&mut self, _: Forget, _: &mut Context<Self>) -> u32 {
+            self.1.pop().unwrap()
+        }
+    }
+
+    #[test]
+    fn all_is_heard_in_order() {
+        sim::run(1, |_| async {
+            let mail = Mail::new();
+            let post = Post::new(Hears(mail.clone(), Vec::new()).start(), mail);
+            let told: Vec<u32> = (0..1000).collect();
+            for at in 0..told.len() {
+                post.tell(told[at]);
+                if at % 100 == 7 {
+                    // What is told behind the question is not heard before it.
+                    let answer = post.send(Heard);
+                    post.tell(u32::MAX);
+                    assert_eq!(answer.await.unwrap(), told[..=at]);
+                    assert_eq!(post.send(Forget).await.unwrap(), u32::MAX);
+                }
+            }
+            assert_eq!(post.send(Heard).await.unwrap(), told);
+        });
+    }
+}
