@@ -214,8 +214,10 @@ pub struct ActorRow {
     pub class: String,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// `PENDING`, `ALIVE`, `DEAD`, ..
+    /// `DEPENDENCIES_UNREADY`, `PENDING_CREATION`, `ALIVE`, `RESTARTING` or `DEAD`.
     pub state: String,
+    /// What it has waited for for a while, in words, if it has no node.
+    pub waits_for: Option<String>,
     /// Where it lives.
     pub node: Option<String>,
     /// How often it was restarted.
@@ -260,7 +262,7 @@ pub struct Demand {
     pub resources: std::collections::BTreeMap<String, f64>,
     /// As people read them.
     pub shape: String,
-    /// How many workers are wanted.
+    /// How many workers, or actors.
     pub count: u32,
 }
 
@@ -348,11 +350,22 @@ impl Tool {
             id: row.spec.id.to_string(),
             class: row.spec.class.clone(),
             name: row.spec.name.clone(),
-            state: format!("{:?}", row.state).to_uppercase(),
+            state: row.state.as_str().to_owned(),
+            waits_for: row.waits.as_deref().map(str::to_owned),
             node: row.node.map(|node| node.to_string()),
             restarts: row.restarts,
         };
         Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// What actors that no node has room for wait for.
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if the GCS does not answer.
+    pub fn demands(&self) -> Result<Vec<Demand>> {
+        let GcsAnswer::Demands(demands) = self.ask(AskGcs::Demands)? else { return Err(otherwise()) };
+        Ok(demands.into_iter().map(demand).collect())
     }
 
     /// The jobs, ended ones included.
@@ -390,8 +403,6 @@ impl Tool {
                 alive,
             };
             workers.extend(state.workers.into_iter().map(row));
-            let demand =
-                |(set, count): (ResourceSet, u32)| Demand { resources: set.to_map(), shape: set.to_string(), count };
             let demands = state.demands.into_iter().map(demand).collect();
             loads.push(Load { node, leases: state.leases, queued: state.queued, demands, stored: state.stored });
         }
@@ -435,6 +446,10 @@ impl Drop for Tool {
     fn drop(&mut self) {
         self.running.stop();
     }
+}
+
+fn demand((set, count): (ResourceSet, u32)) -> Demand {
+    Demand { resources: set.to_map(), shape: set.to_string(), count }
 }
 
 fn otherwise() -> Error {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use actinic::node::{Tool, local};
+use actinic::node::{Demand, Tool, local};
 use serde_json::{Value, json};
 
 use crate::flags::{Format, List, To, Token, TokenWhat, What};
@@ -59,8 +59,10 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
             *free.entry(name.clone()).or_default() += amount;
         }
     }
+    let of_actors = tool.demands().map_err(told)?;
+    let waiting: Vec<&Demand> = loads.iter().flat_map(|load| &load.demands).chain(&of_actors).collect();
     let mut demands: BTreeMap<&str, u32> = BTreeMap::new();
-    for demand in loads.iter().flat_map(|load| &load.demands) {
+    for demand in &waiting {
         *demands.entry(&demand.shape).or_default() += demand.count;
     }
     let queued: usize = loads.iter().map(|load| load.queued).sum();
@@ -70,7 +72,7 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
         let document = json!({
             "cluster": tool.cluster(), "head": tool.head(), "nodes": nodes, "resources": total, "available": free,
             "workers": workers.len(), "queued": queued, "stored": stored,
-            "demands": loads.iter().flat_map(|load| &load.demands).collect::<Vec<_>>(),
+            "demands": waiting,
         });
         println!("{document:#}");
         return Ok(());
@@ -94,7 +96,10 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
         let show = |amount: f64| if name.contains("memory") { bytes(amount) } else { round(amount) };
         println!("  {} of {} {name}", show(used), show(*amount));
     }
-    println!("Demands: {}", if demands.is_empty() { "none waits" } else { "what waits, and for how many workers" });
+    println!(
+        "Demands: {}",
+        if demands.is_empty() { "none waits" } else { "what waits, and for how many workers or actors" }
+    );
     for (shape, count) in demands {
         println!("  {{{shape}}} × {count}");
     }

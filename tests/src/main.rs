@@ -280,6 +280,12 @@ async fn far() -> actinic::Result<()> {
 async fn wants() -> actinic::Result<()> {
     let wanted: Vec<ObjectRef<u64>> =
         (0..3).map(|_| sum::options().num_cpus(0.5).resource("telescope", 2).remote(vec![1])).collect();
+    let agent = Agent::options().resource("mirror", 3).remote();
+    let missing = async || match actinic::get(&agent.place()).timeout(Duration::from_millis(50)).await {
+        Err(error) => error.to_string().contains("mirror: 3"),
+        Ok(_) => false,
+    };
+    while !missing().await {}
     actinic::wait(&wanted).timeout(Duration::from_millis(300)).await?;
     say("running");
     let mut line = String::new();

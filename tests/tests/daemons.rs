@@ -298,6 +298,12 @@ fn status_says_what_is_wanted() {
     assert!(status.contains("{CPU: 0.5, telescope: 2} × "), "{status}");
     let json: serde_json::Value = serde_json::from_str(&machine.ok(&["status", "--format", "json"])).expect("JSON");
     assert_eq!(json["demands"][0]["resources"]["telescope"], 2.0, "{json}");
+    // So is an actor: by the daemon's head, which places it.
+    assert!(status.contains("{mirror: 3} × 1"), "{status}");
+    let actors: serde_json::Value =
+        serde_json::from_str(&machine.ok(&["list", "actors", "--format", "json"])).expect("JSON");
+    assert_eq!(actors[0]["state"], "PENDING_CREATION", "{actors}");
+    assert!(actors[0]["waits_for"].as_str().is_some_and(|text| text.contains("mirror: 3")), "{actors}");
     program.go_on();
     program.ends();
     assert!(machine.ok(&["status"]).contains("none waits"));

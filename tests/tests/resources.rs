@@ -443,6 +443,29 @@ async fn who_waits_for_an_actor_is_told_what_is_missing(cluster: TestCluster) ->
     cluster.idle().await
 }
 
+/// What a holder is told of an actor that does not come to life, once it says what is missing.
+#[actinic::remote]
+async fn waits_in_vain(holder: Handle<Holder>) -> String {
+    let begun = Instant::now();
+    loop {
+        let asked = actinic::get(&holder.pid()).timeout(Duration::from_millis(50));
+        let said = asked.await.map_or_else(|error| error.to_string(), |_| "it runs".to_owned());
+        if said.contains("pin: 1") || begun.elapsed() > SOON {
+            return said;
+        }
+    }
+}
+
+modes! {
+    /// RES-11: not only who made the actor, but whoever has a handle.
+    2 CPUs, async fn whoever_has_a_handle_is_told_what_is_missing(cluster) {
+        let holder = Holder::options().resource("pin", 1).remote();
+        let said = waits_in_vain::remote(holder.clone()).await?;
+        assert!(said.contains("pin: 1") && said.contains("no node can ever hold it"), "{said}");
+        actinic::kill(&holder).await?;
+    }
+}
+
 /// RES-11: within a second and a half it is said once of all tasks of a kind, and once of an actor, what they need and what
 /// there is.
 #[test]

@@ -112,7 +112,7 @@ struct State {
     /// 0 is none.
     held: u64,
     /// What the actor waits for, as the GCS says, while it is not alive.
-    waits: Option<Box<str>>,
+    waits: Option<Arc<str>>,
     holds: u64,
     state: ActorState,
     /// Where it lives, or lived last.
@@ -301,11 +301,6 @@ impl Client {
     /// The client of the actor that is meant: this one, or the one that the GCS has said.
     pub(crate) fn real(self: &Arc<Self>) -> &Arc<Client> {
         self.real.get().unwrap_or(self)
-    }
-
-    /// The GCS says what the actor waits for.
-    pub(crate) fn waits_for(&self, text: String) {
-        self.lock().waits = Some(text.into());
     }
 
     /// Why a call has no answer yet, in words.

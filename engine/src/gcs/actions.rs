@@ -52,12 +52,20 @@ impl Gcs {
                     self.tell_raylet(node, ToRaylet::ForgetProgram { job });
                 }
             }
-            Action::TellWaits { to, actor, text } => self.tell_process(to, ToOwner::ActorWaits { actor, text }),
             Action::Publish { to, rows } => {
                 let news = rows.into_iter().map(|info| self.news(info)).collect();
                 self.tell_process(to, ToOwner::Actors(news));
             }
             Action::Warn(warning) => tracing::warn!(target: "actinic", "{warning}"),
+            Action::WarnOwners { to, warning } => {
+                // Once in each log: an owner's process may be this one.
+                if !to.contains(&self.process.id) {
+                    tracing::warn!(target: "actinic", "{warning}");
+                }
+                for process in to {
+                    self.tell_process(process, ToOwner::Warning { text: warning.to_string() });
+                }
+            }
         }
     }
 
@@ -160,6 +168,7 @@ pub(super) fn dead_info(id: crate::ids::ActorId, cause: DeathCause) -> ActorInfo
         restarts: 0,
         node: cause.node,
         address: None,
+        waits: None,
         death: Some(Box::new(cause)),
         found: None,
     }

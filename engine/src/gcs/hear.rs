@@ -141,6 +141,7 @@ impl Gcs {
             AskGcs::Actors => {
                 answer.give(&GcsAnswer::Actors(self.core.actors(&ActorFilter::default()).cloned().collect()));
             }
+            AskGcs::Demands => answer.give(&GcsAnswer::Demands(self.core.demands().into_iter().collect())),
             AskGcs::Jobs => answer.give(&GcsAnswer::Jobs(self.core.jobs(None).cloned().collect())),
             AskGcs::Job { job } => answer.give(&GcsAnswer::Job(self.job(job))),
             AskGcs::Tasks { after } => {

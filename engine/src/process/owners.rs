@@ -116,11 +116,7 @@ impl Process {
                     self.hear_of_creation(&news);
                 }
             }
-            ToOwner::ActorWaits { actor, text } => {
-                if let Some(client) = self.client(actor) {
-                    client.waits_for(text);
-                }
-            }
+            ToOwner::Warning { text } => tracing::warn!(target: "actinic", "{text}"),
             ToOwner::NodeDead { node, text } => self.node_dead(node, &text),
             ToOwner::ProcessDead { process } => {
                 if let Ok(endpoint) = self.endpoint() {

@@ -33,7 +33,7 @@ use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of every message that crosses between processes; two processes speak only if theirs are equal. A test
 /// compares the samples of all with a hash of what they were at this revision.
-pub(crate) const REVISION: u32 = 7;
+pub(crate) const REVISION: u32 = 8;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);
@@ -73,8 +73,8 @@ pub(crate) enum ToOwner {
     Actors(Vec<ActorNews>),
     /// A node is dead.
     NodeDead { node: NodeId, text: String },
-    /// What an actor waits for that is not alive.
-    ActorWaits { actor: ActorId, text: String },
+    /// What people should hear of: the GCS saw it, and its process may be a daemon.
+    Warning { text: String },
     /// A process is dead.
     ProcessDead { process: ProcessId },
     /// An owner is dead, whose process may live.
@@ -399,6 +399,8 @@ pub(crate) enum AskGcs {
     },
     Nodes,
     Actors,
+    /// What actors without a node wait for.
+    Demands,
     Jobs,
     /// A job, and who may have its program.
     Job {
@@ -431,6 +433,8 @@ pub(crate) enum GcsAnswer {
     /// With how long ago each was heard from, in the order of the rows.
     Nodes(Vec<NodeRow>, Vec<NodeView>, Vec<Duration>),
     Actors(Vec<crate::gcs::core::ActorRow>),
+    /// Each with how many need it.
+    Demands(Vec<(ResourceSet, u32)>),
     Jobs(Vec<JobRow>),
     Job(Option<(JobRow, Vec<PeerAddr>)>),
     /// The tokens that admit, or why the wish was not granted.

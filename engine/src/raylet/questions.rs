@@ -70,6 +70,9 @@ impl Handler<AskState> for Raylet {
         for row in snapshot.queue.iter().filter(|row| row.waiting > 0) {
             *demands.entry(row.shape.clone()).or_default() += row.waiting;
         }
+        for (shape, count) in self.turns.demands() {
+            *demands.entry(shape.clone()).or_default() += count;
+        }
         RayletState {
             demands: demands.into_iter().collect(),
             total: self.total.clone(),

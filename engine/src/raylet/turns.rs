@@ -97,6 +97,12 @@ impl Turns {
         true
     }
 
+    /// What those who wait need, and how many do.
+    pub(super) fn demands(&self) -> impl Iterator<Item = (&ResourceSet, u32)> {
+        let count = |line: &Line| u32::try_from(line.waiting.len()).unwrap_or(u32::MAX);
+        self.lines.iter().map(move |(kind, line)| (&kind.shape, count(line))).filter(|(_, count)| *count > 0)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -31,10 +31,7 @@ impl Client {
             state.flying.anew();
         }
         state.incarnation = info.incarnation;
-        // The GCS may say what it waits for before it says that it knows of it.
-        if info.state != state.state || info.node.is_some() {
-            state.waits = None;
-        }
+        state.waits = info.waits.clone();
         state.state = info.state;
         state.node = info.node.or(state.node);
         match info.state {

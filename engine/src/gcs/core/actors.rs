@@ -111,6 +111,7 @@ impl GcsCore {
             worker: None,
             pid: None,
             address: None,
+            waits: None,
             death: None,
             started: self.now,
             ended: None,

@@ -135,12 +135,12 @@ pub(crate) enum Action {
     KeepProgram { node: NodeId, job: JobId },
     /// Tell the raylets that neither a job nor an actor of it will start anything any more.
     ForgetProgram { to: Vec<NodeId>, job: JobId },
-    /// Tell who made an actor what it waits for.
-    TellWaits { to: ProcessId, actor: ActorId, text: String },
     /// Tell a process what became of actors that it watches.
     Publish { to: ProcessId, rows: Vec<ActorInfo> },
     /// Tell people.
     Warn(Warning),
+    /// Tell the people whose processes have made it so.
+    WarnOwners { to: Vec<ProcessId>, warning: Warning },
 }
 
 /// The answer to a request.

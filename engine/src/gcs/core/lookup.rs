@@ -275,5 +275,5 @@ fn unmade(id: ActorId, death: Option<DeathReason>) -> ActorInfo {
             reason,
         })
     });
-    ActorInfo { id, state, incarnation: 0, restarts: 0, node: None, address: None, death, found: None }
+    ActorInfo { id, state, incarnation: 0, restarts: 0, node: None, address: None, waits: None, death, found: None }
 }

@@ -1,10 +1,11 @@
 //! Where actors go, and who waits for a node.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::NodeId;
+use actinic_transport::{NodeId, ProcessId};
 
 use super::nodes::Node;
 use super::table::{Actor, Waiting};
@@ -57,6 +58,12 @@ fn class_of(spec: &ActorSpec) -> ClassKey {
     (spec.shape.clone(), spec.hold.clone(), spec.scheduling)
 }
 
+/// Whether a node has GPUs that an actor does not ask for: it is left to others while there is room elsewhere.
+fn is_for_gpus(node: &Node, spec: &ActorSpec) -> bool {
+    let has = |set: &ResourceSet| set.get(&ResourceName::Gpu).steps() > 0;
+    has(&node.row.total) && !has(&spec.shape)
+}
+
 /// Whether a node can take an actor now, for all that is known.
 fn can_take(node: &Node, actor: &Actor) -> bool {
     node.row.state == NodeState::Alive
@@ -97,12 +104,13 @@ impl GcsCore {
                 .nodes
                 .values()
                 .filter(|node| can_take(node, actor))
-                .min_by_key(|node| (node.actors.len(), node.row.id))
+                .min_by_key(|node| (is_for_gpus(node, spec), node.actors.len(), node.row.id))
                 .map(|node| node.row.id),
         };
         let busy = || {
             let can = self.nodes.values().filter(|node| can_queue(node, actor));
-            can.min_by_key(|node| (node.actors.len(), node.view.queued, node.row.id)).map(|node| node.row.id)
+            let last = |node: &&Node| (is_for_gpus(node, spec), node.actors.len(), node.view.queued, node.row.id);
+            can.min_by_key(last).map(|node| node.row.id)
         };
         match found.or_else(busy) {
             Some(node) => Choice::Node(node),
@@ -113,18 +121,19 @@ impl GcsCore {
         }
     }
 
-    /// The requester's node if it has room, else the one with the most.
+    /// The requester's node if it has room, else the one with the most; first of those without GPUs that it does not ask
+    /// for.
     fn roomiest(&self, actor: &Actor) -> Option<NodeId> {
         let spec = &actor.row.spec;
-        let own = spec.owner.node();
-        if self.nodes.get(&own).is_some_and(|node| can_take(node, actor)) {
-            return Some(own);
+        let own = self.nodes.get(&spec.owner.node()).filter(|own| can_take(own, actor));
+        if let Some(own) = own.filter(|own| !is_for_gpus(own, spec)) {
+            return Some(own.row.id);
         }
-        self.nodes
-            .values()
-            .filter(|node| can_take(node, actor))
-            .min_by_key(|node| (Reverse(room(node, &spec.shape)), node.actors.len(), node.row.id))
-            .map(|node| node.row.id)
+        let rank = |node: &&Node| {
+            let other = own.is_none_or(|own| own.row.id != node.row.id);
+            (is_for_gpus(node, spec), other, Reverse(room(node, &spec.shape)), node.actors.len(), node.row.id)
+        };
+        self.nodes.values().filter(|node| can_take(node, actor)).min_by_key(rank).map(|node| node.row.id)
     }
 
     /// Sends an actor without a node to one, or lets it wait, or ends it if none may ever run it.
@@ -158,6 +167,7 @@ impl GcsCore {
             node.held.add(&spec.hold);
         }
         self.out.push(Action::PlaceActor { node: id, run: actor.row.run(), spec: spec.clone() });
+        self.set_waits(number, None);
     }
 
     fn wait_for_node(&mut self, number: u64) {
@@ -170,16 +180,19 @@ impl GcsCore {
         pending.members.insert(number);
         // Those before it have been told; it is told for itself.
         if pending.warned && pending.members.len() <= TOLD_MAX {
-            self.tell_waits(number);
+            let text = self.actors.get(number).map(|actor| self.why_waits(&actor.row.spec).into());
+            self.set_waits(number, text);
         }
     }
 
-    /// Tells an actor's owner what it waits for.
-    fn tell_waits(&mut self, number: u64) {
-        let Some(actor) = self.actors.get(number) else { return };
-        let spec = &actor.row.spec;
-        let tell = Action::TellWaits { to: spec.owner.process, actor: spec.id, text: self.why_waits(spec) };
-        self.out.push(tell);
+    /// Whoever watches an actor is told what it waits for, or that it does not any more.
+    fn set_waits(&mut self, number: u64, text: Option<Arc<str>>) {
+        if let Some(actor) = self.actors.get_mut(number)
+            && actor.row.waits != text
+        {
+            actor.row.waits = text;
+            self.mark_changed(number);
+        }
     }
 
     /// Takes an actor off its node or out of the queue that it waits in.
@@ -199,8 +212,10 @@ impl GcsCore {
                 }
                 // It may have been the one that the others waited behind.
                 self.retry = true;
+                self.set_waits(number, None);
             }
         }
+        let Some(actor) = self.actors.get_mut(number) else { return };
         let on = actor.row.node.filter(|_| std::mem::take(&mut actor.on_node));
         if let Some(node) = on.and_then(|id| self.nodes.get_mut(&id)) {
             node.actors.remove(&number);
@@ -300,15 +315,27 @@ impl GcsCore {
             let text = self.why_waits(spec);
             let (job, actor, class) = (spec.job, spec.id, spec.class.clone());
             let members = self.pending.get(&class_of(spec)).map(|pending| &pending.members);
-            let waiting = members.into_iter().flatten().filter_map(|number| self.actors.get(*number));
-            let tell = |actor: &Actor| {
-                let (to, actor) = (actor.row.spec.owner.process, actor.row.spec.id);
-                Action::TellWaits { to, actor, text: text.clone() }
-            };
-            let told: Vec<Action> = waiting.take(TOLD_MAX).map(tell).collect();
-            self.out.extend(told);
-            self.out.push(Action::Warn(Warning::ActorsPending { job, actor, class, count, text }));
+            let told: Vec<u64> = members.into_iter().flatten().copied().take(TOLD_MAX).collect();
+            let owners = told.iter().filter_map(|number| self.actors.get(*number));
+            let owners: BTreeSet<ProcessId> = owners.map(|actor| actor.row.spec.owner.process).collect();
+            let shared: Arc<str> = text.as_str().into();
+            for number in told {
+                self.set_waits(number, Some(shared.clone()));
+            }
+            let warning = Warning::ActorsPending { job, actor, class, count, text };
+            self.out.push(Action::WarnOwners { to: owners.into_iter().collect(), warning });
         }
+    }
+
+    /// What those who wait for a node need, and how many need it.
+    pub(crate) fn demands(&self) -> BTreeMap<ResourceSet, u32> {
+        let mut demands = BTreeMap::new();
+        for ((shape, ..), pending) in &self.pending {
+            let count = u32::try_from(pending.members.len()).unwrap_or(u32::MAX);
+            let sum: &mut u32 = demands.entry(shape.clone()).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        demands
     }
 
     /// What an actor that is not alive waits for, in words; `None` if it waits for nothing.

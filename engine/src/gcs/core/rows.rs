@@ -265,6 +265,8 @@ pub(crate) struct ActorRow {
     pub(crate) pid: Option<u32>,
     /// Where its calls go, while it is alive.
     pub(crate) address: Option<Address>,
+    /// What it waits for, in words, once people were told of it.
+    pub(crate) waits: Option<Arc<str>>,
     /// Why it is dead.
     pub(crate) death: Option<Box<DeathCause>>,
     /// When it was asked for.
@@ -299,6 +301,7 @@ impl ActorRow {
             restarts: self.restarts,
             node: self.node,
             address: self.address,
+            waits: self.waits.clone(),
             death: self.death.clone(),
             found: None,
         }
@@ -325,6 +328,8 @@ pub(crate) struct ActorInfo {
     pub(crate) node: Option<NodeId>,
     /// Where its calls go; only while it is alive.
     pub(crate) address: Option<Address>,
+    /// What it waits for, in words, once people were told of it.
+    pub(crate) waits: Option<Arc<str>>,
     /// Why it is dead.
     pub(crate) death: Option<Box<DeathCause>>,
     /// The actor that is meant, if `id` is one that `get_if_exists` asked for: whoever hears it uses that one's id from

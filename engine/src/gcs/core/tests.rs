@@ -274,7 +274,7 @@ impl World {
 
     fn warnings(&self) -> Vec<Warning> {
         let warn = |action: &Action| match action {
-            Action::Warn(warning) => Some(warning.clone()),
+            Action::Warn(warning) | Action::WarnOwners { warning, .. } => Some(warning.clone()),
             _ => None,
         };
         self.out.iter().filter_map(warn).collect()

@@ -1,6 +1,7 @@
 //! Where actors go, and who waits.
 
 use super::*;
+use crate::resources::ResourceName;
 
 fn holding(n: u128, cpu: u32) -> ActorSpec {
     with!(spec(n); shape: cpus(cpu), hold: cpus(cpu))
@@ -83,6 +84,34 @@ fn hard_affinity_waits_or_is_refused() {
     assert!(matches!(world.reason(2), DeathReason::Unschedulable { .. }), "it waited for a node that died");
 }
 
+/// A7: nodes with GPUs are left to those who ask for GPUs, while others have room.
+#[test]
+fn what_needs_no_gpu_leaves_nodes_with_gpus_to_others() {
+    let with_gpus = |cpu, gpu| {
+        let amounts = [(ResourceName::Cpu, cpu), (ResourceName::Gpu, gpu)];
+        ResourceSet::from_iter(amounts.map(|(name, amount)| (name, Quantity::whole(amount))))
+    };
+    let mut world = World::new(2);
+    for n in [11, 12] {
+        let row = NodeRow { total: with_gpus(4, 4), ..node_row(n, 4) };
+        world.tell(Event::RegisterNode { row: Box::new(row) });
+    }
+    let mut n = 0;
+    let mut create = |shape: ResourceSet, by: u128, scheduling| {
+        n += 1;
+        world.create(with!(spec(n); hold: shape.clone(), shape, owner: owner(by, 1), scheduling));
+        world.placed()[0].0
+    };
+    // Made on a node with GPUs, they go to those without.
+    assert_eq!(create(cpus(1), 11, Scheduling::Default), node_id(1));
+    assert_eq!(create(cpus(1), 11, Scheduling::Spread), node_id(2));
+    assert_eq!(create(with_gpus(1, 1), 11, Scheduling::Default), node_id(11));
+    assert_eq!(create(cpus(3), 1, Scheduling::Spread), node_id(1));
+    assert_eq!(create(cpus(3), 1, Scheduling::Spread), node_id(2));
+    assert_eq!(create(cpus(2), 12, Scheduling::Default), node_id(12), "no other has room");
+    assert_eq!(create(cpus(2), 12, Scheduling::Spread), node_id(11));
+}
+
 /// One that asked to fail is refused at once if no node could ever hold it, and waits for a busy one.
 #[test]
 fn what_no_node_can_hold_is_refused_if_it_is_to_fail() {
@@ -115,14 +144,19 @@ fn an_infeasible_actor_is_warned_about_and_runs_later() {
     assert!(world.pass(ms(500)).warnings().is_empty(), "once");
     // Whoever comes after the warning is told for itself.
     world.create(holding(3, 8));
-    let told = |action: &Action| matches!(action, Action::TellWaits { actor, text: said, .. } if *actor == actor_id(3) && *said == text);
-    assert!(world.out.iter().any(told), "{:?}", world.out);
+    let waits = |world: &World, to| world.published(to).into_iter().find(|info| info.id == actor_id(3)).unwrap().waits;
+    assert_eq!(waits(&world, process(1, 1)).as_deref(), Some(text.as_str()));
+    // Whoever else has a handle, too; and that it waits no more.
+    world.tell(Event::Subscribe { actor: actor_id(3), owner: None, to: process(1, 5) });
+    assert_eq!(waits(&world, process(1, 5)).as_deref(), Some(text.as_str()));
+    assert_eq!(world.core.demands().into_iter().collect::<Vec<_>>(), [(cpus(8), 3)]);
     world.tell(Event::RegisterNode { row: Box::new(node_row(2, 16)) });
     let placed = world.placed();
     assert_eq!(
         placed.iter().map(|(node, run)| (*node, run.actor)).collect::<Vec<_>>(),
         [(node_id(2), actor_id(1)), (node_id(2), actor_id(2))]
     );
+    assert_eq!(world.published(process(1, 1))[0].waits, None);
     assert_eq!(world.row(3).state, ActorState::PendingCreation, "the node is full");
 }
 
