@@ -61,7 +61,7 @@ async fn layers(count: usize, width: usize) -> actinic::Result<()> {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let divisor: usize = actinic_examples::argument(1, 100);
+    let divisor: usize = actinic_examples::argument(1, 100)?;
     let cluster = actinic_examples::init(CPUS).await?;
 
     let start = Instant::now();

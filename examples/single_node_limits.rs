@@ -119,7 +119,7 @@ async fn large_object(bytes: usize) -> actinic::Result<()> {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let scale: usize = actinic_examples::argument(1, 1);
+    let scale: usize = actinic_examples::argument(1, 1)?;
     let cluster = actinic_examples::init(4).await?;
     let blockers = cluster.resources()["CPU"] as usize;
     many_arguments(100 * scale).await?;

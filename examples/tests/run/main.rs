@@ -68,6 +68,20 @@ fn mark() -> String {
     format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed))
 }
 
+/// What a command line has wrong is named before anything is done.
+#[test]
+fn wrong_arguments() {
+    let cases = [
+        ("word_count", "no such file", "no such file: No such file or directory"),
+        ("word_count", "0", "argument 1, `0`: number would be zero"),
+        ("sleeps", "ten", "argument 1, `ten`: invalid digit found in string"),
+    ];
+    for (name, arg, said) in cases {
+        let error = program::run(&mut program::example(name, &[arg]), &mark()).expect_err("it fails");
+        assert!(error.starts_with("exit status: 1") && error.contains(said), "{name} {arg}: {error}");
+    }
+}
+
 /// One after the other: some need all of the cluster's CPUs for what they say of time.
 #[test]
 fn two_daemons() {
@@ -140,5 +154,6 @@ examples! {
     sum_of_squares: ["first result: 51639", "speed-up: "];
     tree_reduce: ["tree, 7 deep", "sum[0] = 4950, sum[999] = 104850"];
     word_count: ["144 words", "is: 10", "better: 8", "than: 8", "the: 6", "to: 5", "although: 3"];
+    word_count_of_named_files [word_count ZEN, COUNTING]: ["177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
     word_count_of_files [word_count "5", "2", ZEN, COUNTING]: ["177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
 }
