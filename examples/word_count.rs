@@ -1,7 +1,7 @@
 //! Counts words by map and reduce: each map splits its counts by word, one part for each reduce (W-03).
 //!
-//! `word_count [MAPS [REDUCES]] [FILE..]`: so many maps a text, and so many reduces; three of each, and a text that comes
-//! with the example, unless something else is said. What is no number is a file, and so is all that follows it.
+//! `word_count [MAPS [REDUCES]] [FILE..]`: so many maps a text, and so many reduces; three of each, and a text that
+//! comes with the example, unless something else is said. What is no number is a file, and so is all that follows it.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

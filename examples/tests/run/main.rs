@@ -130,7 +130,8 @@ macro_rules! examples {
 
 examples! {
     sleeps: ["48 sleeps: 4 rounds", "49 sleeps: 5 rounds"]; // the longest begins first
-    many_tasks: ["stage 0, 10 x 10 MB", "stage 1", "stage 2", "stage 3", "tasks started at once: true"];
+    many_tasks: ["stage 0, 10 x 40 MB", "stage 1, 10 x 4000", "stage 2, 5 x 20 layers of 20", "stage 3, 8 actors x 4040",
+        "tasks started at once: true"];
     cart_pole: ["iteration  0: mean reward", "mean reward rose from"];
     completion_order: ["by wait: [300, 600, 900, 1200]", "by as_completed: [300, 600, 900, 1200]"];
     counters: ["[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]", "[2, 3, 4, 5, 6]"];
