@@ -151,7 +151,8 @@ examples! {
     progress_bar: ["[##########] 1000/1000", "done: 1000"];
     quicksort: ["4 at once on a node: ", "sorted: true", "1 at once on a node: ", "sorted: true"];
     quickstart: ["2^2 + (2^2)^2 = 20", "refs are counted", "counter: [101, 103, 106, 110, 115]"];
-    single_node_limits: ["sum 1000000", "300 returns", "2 x 1000 objects got", "10000 tasks queued", "and run", "64 MiB"];
+    single_node_limits: ["sum 10000000", "300 returns", "2 x 1000 objects got", "100000 tasks queued", "and run",
+        "MiB put and got"];
     sum_of_squares: ["first result: 51639", "speed-up: "];
     tree_reduce: ["tree, 7 deep", "sum[0] = 4950, sum[999] = 104850"];
     word_count: ["144 words", "is: 10", "better: 8", "than: 8", "the: 6", "to: 5", "although: 3"];
