@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use actinic_tests::files::{Scratch, give_turns};
 use actinic_tests::processes::marked;
 use actinic_tests::{command, timed};
 
@@ -301,6 +302,27 @@ fn status_says_what_is_wanted() {
     program.go_on();
     program.ends();
     assert!(machine.ok(&["status"]).contains("none waits"));
+}
+
+/// Two programs that want everything get half each, although the first has it all when the second comes.
+#[test]
+fn greedy_programs_share() {
+    let machine = Machine::new("greedy");
+    machine.head();
+    let scratch = Scratch::new();
+    let names = ["first", "second"];
+    let programs = names.map(|name| {
+        let mut command = machine.command(Path::new(PROGRAM), &["greedy"]);
+        command.env("ACTINIC_TEST_DIR", scratch.dir()).env("ACTINIC_TEST_NAME", name);
+        let mut program = Program::new(command.env("ACTINIC_ADDRESS", "auto"));
+        program.until("running");
+        program
+    });
+    give_turns(&scratch.dir(), names, 40);
+    for mut program in programs {
+        program.until("ok");
+        program.ends();
+    }
 }
 
 /// While garbage arrives at the node's port all work is done, and done right.

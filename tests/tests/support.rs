@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-pub(crate) use actinic_tests::files::{Scratch, count_up, counted, hold, open_gate, until_counted};
+pub(crate) use actinic_tests::files::{
+    Scratch, count_up, counted, give_turns, hold, open_gate, take_turn, until_counted,
+};
 
 /// A deadline for what takes milliseconds on a quiet machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
