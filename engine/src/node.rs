@@ -214,7 +214,7 @@ pub struct ActorRow {
     pub class: String,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// `PENDING`, `ALIVE`, `DEAD`, ..
+    /// `DEPENDENCIES_UNREADY`, `PENDING_CREATION`, `ALIVE`, `RESTARTING` or `DEAD`.
     pub state: String,
     /// Where it lives.
     pub node: Option<String>,
@@ -348,7 +348,7 @@ impl Tool {
             id: row.spec.id.to_string(),
             class: row.spec.class.clone(),
             name: row.spec.name.clone(),
-            state: format!("{:?}", row.state).to_uppercase(),
+            state: row.state.to_string(),
             node: row.node.map(|node| node.to_string()),
             restarts: row.restarts,
         };

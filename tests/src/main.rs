@@ -280,6 +280,7 @@ async fn far() -> actinic::Result<()> {
 async fn wants() -> actinic::Result<()> {
     let wanted: Vec<ObjectRef<u64>> =
         (0..3).map(|_| sum::options().num_cpus(0.5).resource("telescope", 2).remote(vec![1])).collect();
+    let _place = Place::options().resource("telescope", 1).remote();
     actinic::wait(&wanted).timeout(Duration::from_millis(300)).await?;
     say("running");
     let mut line = String::new();

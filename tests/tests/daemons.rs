@@ -299,6 +299,7 @@ fn status_says_what_is_wanted() {
     assert!(status.contains("{CPU: 0.5, telescope: 2} × "), "{status}");
     let json: serde_json::Value = serde_json::from_str(&machine.ok(&["status", "--format", "json"])).expect("JSON");
     assert_eq!(json["demands"][0]["resources"]["telescope"], 2.0, "{json}");
+    eventually("the actor is known", LONG, || machine.ok(&["list", "actors"]).contains(" PENDING_CREATION "));
     program.go_on();
     program.ends();
     assert!(machine.ok(&["status"]).contains("none waits"));
