@@ -132,16 +132,12 @@ fn look(dir: &Path) -> Found {
     Found { dir: dir.to_path_buf(), alive, entry }
 }
 
-/// Removes what dead daemons have left; the directories.
-pub fn clean(base: &Path) -> Vec<PathBuf> {
+/// Removes those of these directories whose daemons are dead. Only a directory tells which processes were of its node: end
+/// them before.
+pub fn clean(base: &Path, ended: &[Found]) -> Vec<PathBuf> {
     let Ok(_lock) = files().lock(&base.join("lock")) else { return Vec::new() };
-    let mut removed = Vec::new();
-    for found in nodes(base) {
-        if !found.alive && files().remove_dir_all(&found.dir).is_ok() {
-            removed.push(found.dir);
-        }
-    }
-    removed
+    let dirs = ended.iter().map(|found| &found.dir);
+    dirs.filter(|dir| !look(dir).alive && files().remove_dir_all(dir).is_ok()).cloned().collect()
 }
 
 /// Removes the base itself if nothing is in it but its lock.
@@ -223,12 +219,13 @@ mod tests {
         claim.publish(&entry).expect("written");
         let mode = |path: &Path| std::fs::metadata(path).map(|found| found.mode() & 0o777).unwrap_or_default();
         assert_eq!((mode(&base), mode(&claim.dir), mode(&claim.dir.join("node.json"))), (0o700, 0o700, 0o600));
-        assert!(clean(&base).is_empty(), "it lives");
+        assert!(clean(&base, &nodes(&base)).is_empty(), "it lives");
         assert_eq!(auto(&base).map(|entry| entry.token), Some("secret".to_owned()));
         let dir = claim.dir.clone();
         drop(claim);
         assert!(auto(&base).is_none(), "it is dead");
-        assert_eq!(clean(&base), [dir]);
+        assert!(clean(&base, &[]).is_empty(), "nobody has ended what it left");
+        assert_eq!(clean(&base, &nodes(&base)), [dir]);
         tidy(&base);
         assert!(!base.exists());
     }
