@@ -36,8 +36,8 @@ fn actinic() -> &'static Path {
 /// A machine's state directory; whatever runs in it ends with the test.
 struct Machine {
     dir: PathBuf,
-    /// Where commands find that by themselves.
-    home: Option<PathBuf>,
+    /// Whether commands find that by themselves.
+    default: bool,
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -47,14 +47,14 @@ fn text(bytes: &[u8]) -> String {
 impl Machine {
     fn new(name: &str) -> Machine {
         let dir = std::env::temp_dir().join(format!("actinic-test-{}-{name}", std::process::id()));
-        Machine { dir, home: None }
+        Machine { dir, default: false }
     }
 
     fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = command::at(&self.dir, program);
         command.args(args);
-        if let Some(home) = &self.home {
-            command.env_remove("ACTINIC_STATE_DIR").env("HOME", home).env("XDG_RUNTIME_DIR", home);
+        if self.default {
+            command.env_remove("ACTINIC_STATE_DIR");
         }
         command
     }
@@ -131,7 +131,7 @@ impl Drop for Machine {
             eprintln!("{}: {}", self.dir.display(), self.logs());
         }
         self.run(&["stop", "--force"]);
-        let _ = std::fs::remove_dir_all(self.home.as_ref().unwrap_or(&self.dir));
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
