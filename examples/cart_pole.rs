@@ -50,7 +50,7 @@ impl Rollouts {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let iterations = actinic_examples::argument(1, 15);
+    let iterations = actinic_examples::argument(1, 15)?;
     let cluster = actinic_examples::init(ACTORS as u32).await?;
     let actors: Vec<Handle<Rollouts>> = (0..ACTORS as u64).map(Rollouts::remote).collect();
     let mut rng = SmallRng::seed_from_u64(3);

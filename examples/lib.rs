@@ -5,6 +5,7 @@
 
 pub mod digits;
 
+use std::fmt::Display;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,11 @@ pub async fn free_again(cluster: &Cluster, within: Duration, kept: usize) -> act
 }
 
 /// The argument at a position of the command line, or what it is by default.
-pub fn argument<T: FromStr>(position: usize, default: T) -> T {
-    std::env::args().nth(position).and_then(|text| text.parse().ok()).unwrap_or(default)
+///
+/// # Errors
+///
+/// `Error::Other` if there is one and it is not of that kind.
+pub fn argument<T: FromStr<Err: Display>>(position: usize, default: T) -> actinic::Result<T> {
+    let Some(text) = std::env::args().nth(position) else { return Ok(default) };
+    text.parse().map_err(|error| Error::other(format!("argument {position}, `{text}`: {error}")))
 }

@@ -78,7 +78,7 @@ async fn limited(count: u64) -> actinic::Result<(f64, u64, usize)> {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let count = actinic_examples::argument(1, 2_000);
+    let count = actinic_examples::argument(1, 2_000)?;
     let cluster = actinic_examples::init(4).await?;
 
     let (mut all_at_once, mut at_a_time) = (f64::MAX, f64::MAX);

@@ -1,8 +1,14 @@
 //! The stages of Ray's stress test: large results, empty tasks, layers that depend on all of the last, many calls, and
 //! how evenly tasks start.
 //!
-//! `many_tasks [DIVISOR]`; 25 is what Ray calls a smoke test, 1 the full size.
+//! `many_tasks [DIVISOR]`; 25, what Ray calls a smoke test, by default, and 1 for the full size.
+//!
+//! A task of ours has as many arguments as its function has parameters. So where Ray's tasks get 500 refs as 500
+//! arguments, these get them as a list, begin at once, and wait for all of them inside, which holds no CPU. What that
+//! leaves out is that the submitter holds a task back until its last argument is ready; what it adds is that all tasks of
+//! a round wait at a time, 10,000 at the full size.
 
+use std::num::NonZero;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actinic::prelude::*;
@@ -19,11 +25,11 @@ fn megabyte() -> Buffer {
 #[actinic::remote]
 fn empty() {}
 
-/// One more than all of the last layer say.
+/// One more than each of the last layer says.
 #[actinic::remote]
-async fn layer(before: Vec<ObjectRef<u64>>) -> actinic::Result<u64> {
+async fn layer(before: Vec<ObjectRef<u64>>, width: usize) -> actinic::Result<u64> {
     let layers = actinic::get(&before).await?;
-    assert!(layers.iter().all(|one| *one == layers[0]), "they are of one layer");
+    assert!(layers.len() == width && layers.iter().all(|one| *one == layers[0]), "they are one layer, and all of it");
     Ok(layers[0] + 1)
 }
 
@@ -51,9 +57,9 @@ impl Actor {
 }
 
 async fn layers(count: usize, width: usize) -> actinic::Result<()> {
-    let mut last = vec![actinic::put(&0).await?];
+    let mut last = vec![actinic::put(&0).await?; width];
     for _ in 0..count {
-        last = (0..width).map(|_| layer::remote(&last)).collect();
+        last = (0..width).map(|_| layer::remote(&last, width)).collect();
     }
     assert_eq!(actinic::get(&last).await?, vec![count as u64; width]);
     Ok(())
@@ -61,7 +67,7 @@ async fn layers(count: usize, width: usize) -> actinic::Result<()> {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let divisor: usize = actinic_examples::argument(1, 100);
+    let divisor = actinic_examples::argument(1, NonZero::new(25).expect("it is not zero"))?.get();
     let cluster = actinic_examples::init(CPUS).await?;
 
     let start = Instant::now();

@@ -91,7 +91,7 @@ async fn at_own_pace(iterations: usize) -> actinic::Result<(usize, Array<f32>)> 
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let iterations = actinic_examples::argument(1, 200);
+    let iterations = actinic_examples::argument(1, 200)?;
     let cluster = actinic_examples::init(4).await?;
     let test = Digits::draw(300, 0);
 

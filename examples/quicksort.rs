@@ -27,7 +27,7 @@ fn sort(numbers: Array<i64>, cut_off: usize, cpus: f64) -> actinic::Result<Array
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let (count, cut_off) = (actinic_examples::argument(1, 200_000), actinic_examples::argument(2, 40_000));
+    let (count, cut_off) = (actinic_examples::argument(1, 200_000)?, actinic_examples::argument(2, 40_000)?);
     let mut rng = SmallRng::seed_from_u64(5);
     let numbers: Array<i64> = (0..count).map(|_| rng.random_range(0..1_000_000)).collect();
     let start = Instant::now();

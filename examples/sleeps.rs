@@ -20,7 +20,7 @@ async fn run(count: usize, millis: u64) -> actinic::Result<f64> {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let millis = actinic_examples::argument(1, 1_000);
+    let millis = actinic_examples::argument(1, 1_000)?;
     let cluster = actinic_examples::init(12).await?;
     // Until twelve sleep at once: the times below are those of the sleeps, not of the start of workers.
     while run(12, 300).await? >= 1.5 {}

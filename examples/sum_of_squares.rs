@@ -14,7 +14,7 @@ fn root_of_squares(n: u64) -> f64 {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let (numbers, size) = (argument(1, 8), argument(2, 200_000));
+    let (numbers, size) = (argument(1, 8)?, argument(2, 200_000)?);
     let cluster =
         actinic_examples::init(std::thread::available_parallelism().map_or(2, |cpus| cpus.get() as u32)).await?;
     root_of_squares::remote(1).await?;

@@ -1,10 +1,11 @@
 //! Counts words by map and reduce: each map splits its counts by word, one part for each reduce (W-03).
 //!
-//! `word_count [MAPS [REDUCES [FILE..]]]`: so many maps a text, and so many reduces; three of each, and a text that comes
-//! with the example, unless something else is said.
+//! `word_count [MAPS [REDUCES]] [FILE..]`: so many maps a text, and so many reduces; three of each, and a text that
+//! comes with the example, unless something else is said. What is no number is a file, and so is all that follows it.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZero;
 
 use actinic::prelude::*;
 
@@ -52,17 +53,25 @@ fn cut(text: &str, pieces: usize) -> Vec<String> {
     cut
 }
 
-#[actinic::main]
-async fn main() -> actinic::Result<()> {
-    let (maps, reduces): (usize, usize) = (actinic_examples::argument(1, 3), actinic_examples::argument(2, 3));
-    let files: Vec<String> = std::env::args().skip(3).collect();
-    let mut texts = Vec::new();
-    for file in &files {
-        texts.push(std::fs::read_to_string(file).map_err(Error::other)?);
-    }
-    if files.is_empty() {
+/// How many maps and reduces the command line says, and the texts in the files that it names.
+fn arguments() -> actinic::Result<(usize, usize, Vec<String>)> {
+    let is_number = |text: &String| text.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers = std::env::args().skip(1).take_while(is_number).count().min(2);
+    let number = |position| match position <= numbers {
+        true => actinic_examples::argument(position, NonZero::<usize>::MIN).map(NonZero::get),
+        false => Ok(3),
+    };
+    let read = |file: String| std::fs::read_to_string(&file).map_err(|error| Error::other(format!("{file}: {error}")));
+    let mut texts = std::env::args().skip(1 + numbers).map(read).collect::<actinic::Result<Vec<String>>>()?;
+    if texts.is_empty() {
         texts.push(include_str!("data/zen.txt").to_owned());
     }
+    Ok((number(1)?, number(2)?, texts))
+}
+
+#[actinic::main]
+async fn main() -> actinic::Result<()> {
+    let (maps, reduces, texts) = arguments()?;
     let cluster = actinic_examples::init(4).await?;
 
     let pieces = texts.iter().flat_map(|text| cut(text, maps));

@@ -10,8 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "actinic", version)]
 pub(crate) struct Flags {
-    /// Where the nodes of this machine keep their state [default: $ACTINIC_STATE_DIR, $XDG_RUNTIME_DIR/actinic or
-    /// /tmp/actinic-UID]
+    /// Where the nodes of this machine keep their state [default: $ACTINIC_STATE_DIR or /tmp/actinic-UID]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     #[command(subcommand)]

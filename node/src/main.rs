@@ -5,7 +5,8 @@
 //! | `flags` | the command line |
 //! | `start` | starting a node: in this process, or as a daemon of its own |
 //! | `daemon` | the daemon's side of that |
-//! | `stop` | ending the nodes of this machine, and whatever they left |
+//! | `stop` | ending the nodes of this machine |
+//! | `left` | whatever they left |
 //! | `show` | status, lists, tokens |
 //!
 //! Exit codes: 0 done; 1 it failed, and one line on standard error says what and how to mend it; 2 a wrong command line.
@@ -15,6 +16,7 @@
 
 mod daemon;
 mod flags;
+mod left;
 mod show;
 mod start;
 mod stop;

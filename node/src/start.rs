@@ -5,10 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use actinic::node::{Node, Resources, Role, Settings, local};
+use actinic::node::{Node, Resources, Role, Settings, WORKER_NODE, local};
 use serde::{Deserialize, Serialize};
 
 use crate::flags::Start;
+use crate::left::end_processes;
 use crate::{Result, daemon, told};
 
 const PORT: u16 = 6379;
@@ -25,10 +26,20 @@ pub(crate) fn run(base: &Path, flags: Box<Start>) -> Result<()> {
         eprintln!("actinic: {notice}");
     }
     local::prepare(base).map_err(told)?;
-    local::clean(base);
+    clean(base);
     let block = flags.block;
     let settings = settings(base, *flags)?;
     if block { blocking(&settings) } else { detached(&settings) }
+}
+
+/// Removes dead nodes, and what still runs of them first: nobody else would know whose it is.
+fn clean(base: &Path) {
+    let dead: Vec<local::Found> = local::nodes(base).into_iter().filter(|found| !found.alive).collect();
+    let left = end_processes(base, &dead, false);
+    if left > 0 {
+        eprintln!("actinic: {left} process(es) that dead nodes had left were killed");
+    }
+    local::clean(base, &dead);
 }
 
 /// What is understood and not there yet.
@@ -122,7 +133,9 @@ fn in_use(settings: &Settings, text: String) -> String {
 fn detached(settings: &Settings) -> Result<()> {
     let this = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let mut command = Command::new(this);
-    command.arg("daemon").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    // A task may run this, whose node's processes end with it; the new node is none of them.
+    command.arg("daemon").env_remove(WORKER_NODE);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     // SAFETY: setsid is safe to call between fork and exec, and touches no memory.
     unsafe {
         command.pre_exec(|| {

@@ -3,15 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use actinic::node::{WORKER_NODE, local};
+use actinic::node::local;
 
 use crate::Result;
+use crate::left::{KILLED, STEP, end_processes, runs, signal};
 
 /// How long a node may take to end in good order before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long killed processes may take to be gone.
-const KILLED: Duration = Duration::from_secs(2);
-const STEP: Duration = Duration::from_millis(2);
 
 pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
     let nodes = local::nodes(base);
@@ -34,11 +32,9 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
             return Err(format!("node {} (pid {}) cannot be ended", entry.node, entry.pid));
         }
     }
-    // Workers end with their node by themselves; what a task has started may not.
-    let names: Vec<String> = nodes.iter().filter_map(|found| Some(found.entry.as_ref()?.node.clone())).collect();
-    let left = end_workers(&names, force);
+    let left = end_processes(base, &nodes, force);
     let cleaned = nodes.len() - alive.len();
-    local::clean(base);
+    local::clean(base, &nodes);
     local::tidy(base);
     if alive.is_empty() && cleaned == 0 {
         println!("No node runs on this machine ({}).", base.display());
@@ -69,54 +65,6 @@ fn gone(base: &Path, found: &local::Found, patience: Duration) -> bool {
         }
         if Instant::now() > end {
             return false;
-        }
-        std::thread::sleep(STEP);
-    }
-}
-
-/// Whether a process has not ended; one that waits to be reaped has.
-fn runs(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
-fn signal(pid: u32, signal: i32) {
-    // SAFETY: the daemon holds its lock, so the pid is its own; a signal has no other precondition.
-    unsafe {
-        libc::kill(pid as libc::pid_t, signal);
-    }
-}
-
-/// Processes of this user that name one of the nodes in their environment.
-fn of_nodes(nodes: &[String]) -> Vec<u32> {
-    let marks: Vec<Vec<u8>> = nodes.iter().map(|node| format!("{WORKER_NODE}={node}").into_bytes()).collect();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|line| marks.iter().any(|mark| mark == line))
-    })
-    .collect()
-}
-
-/// Waits until the nodes' workers are gone, and kills those that stay; how many that were.
-fn end_workers(nodes: &[String], force: bool) -> usize {
-    if nodes.is_empty() {
-        return 0;
-    }
-    let start = Instant::now();
-    let patience = if force { Duration::from_millis(100) } else { Duration::from_millis(500) };
-    let mut killed = std::collections::BTreeSet::new();
-    loop {
-        let left = of_nodes(nodes);
-        if left.is_empty() || start.elapsed() > KILLED {
-            return killed.len();
-        }
-        if start.elapsed() > patience {
-            for pid in left {
-                signal(pid, libc::SIGKILL);
-                killed.insert(pid);
-            }
         }
         std::thread::sleep(STEP);
     }

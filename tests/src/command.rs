@@ -31,7 +31,7 @@ pub fn build(profile: &Path) -> Result<PathBuf, String> {
 pub fn at(dir: &Path, program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env("ACTINIC_STATE_DIR", dir);
-    for name in ["ACTINIC_ADDRESS", "ACTINIC_TOKEN", "XDG_RUNTIME_DIR"] {
+    for name in ["ACTINIC_ADDRESS", "ACTINIC_TOKEN"] {
         command.env_remove(name);
     }
     command

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actinic::testing::eventually;
 
@@ -24,6 +24,11 @@ impl Scratch {
         let path = std::env::temp_dir().join(format!("actinic-tests-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a directory for files that last as long as the test");
         Scratch { path }
+    }
+
+    /// Its path.
+    pub fn dir(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// A file of it, by name.
@@ -69,5 +74,48 @@ pub fn hold(file: &str) {
     // A test that is over takes its directory with it.
     while !gate.exists() && gate.parent().is_some_and(Path::exists) {
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How long both of two may take for a turn before it counts as late.
+const TURN: Duration = Duration::from_secs(2);
+/// How many turns may be late: until who came first has given half of what it has to who came next.
+const LATE: u32 = 5;
+
+fn turns(dir: &str, name: &str) -> (String, String) {
+    (format!("{dir}/given to {name}"), format!("{dir}/taken by {name}"))
+}
+
+/// Holds its thread until a turn is given to that task of a driver; then it has been taken.
+pub fn take_turn(dir: &str, driver: &str, number: u64) {
+    let (given, taken) = turns(dir, driver);
+    while counted(&given) <= number {
+        // A test that is over takes its directory with it.
+        if !Path::new(dir).exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    count_up(&taken);
+}
+
+/// Gives each of two drivers one turn after the other, whose tasks hold whatever they run on until then: each takes each
+/// of its turns, as long as one is not kept from running by the other. Afterwards all tasks may end.
+pub fn give_turns(dir: &str, drivers: [&str; 2], rounds: u64) {
+    let mut late = 0;
+    let taken = || drivers.map(|driver| counted(&turns(dir, driver).1));
+    for round in 1..=rounds {
+        for driver in drivers {
+            count_up(&turns(dir, driver).0);
+        }
+        let end = Instant::now() + TURN;
+        while taken().iter().any(|taken| *taken < round) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        late += u32::from(taken().iter().any(|taken| *taken < round));
+        assert!(late <= LATE, "of {round} turns each, {drivers:?} took {:?}", taken());
+    }
+    for driver in drivers {
+        std::fs::write(turns(dir, driver).0, [b'x'; 10_000]).expect("the test's directory is there");
     }
 }

@@ -332,6 +332,22 @@ async fn spins(cluster: &Cluster) -> actinic::Result<()> {
     Ok(())
 }
 
+#[actinic::remote]
+fn turn(dir: &str, driver: &str, number: u64) {
+    actinic_tests::files::take_turn(dir, driver, number);
+}
+
+/// Wants all CPUs for tasks that hold them until each is given its turn.
+async fn greedy() -> actinic::Result<()> {
+    let told = |name| std::env::var(name).expect("the test says so");
+    let (dir, name) = (told("ACTINIC_TEST_DIR"), told("ACTINIC_TEST_NAME"));
+    let tasks: Vec<ObjectRef<()>> = (0..80).map(|number| turn::remote(&dir, &name, number)).collect();
+    say("running");
+    actinic::get(&tasks).await?;
+    say("ok");
+    Ok(())
+}
+
 /// Works until it is told that it is enough.
 async fn works() -> actinic::Result<()> {
     let place = Place::remote();
@@ -382,6 +398,7 @@ async fn main() -> actinic::Result<()> {
         "ends_agent" => actinic::kill(&actinic::get_actor::<Agent>("agent").await?).await?,
         "spins" => spins(&cluster).await?,
         "works" => works().await?,
+        "greedy" => greedy().await?,
         "wants" => wants().await?,
         _ => {
             pid::remote().await?;

@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use actinic_tests::files::{Scratch, give_turns};
 use actinic_tests::processes::marked;
 use actinic_tests::{command, timed};
 
@@ -35,8 +36,8 @@ fn actinic() -> &'static Path {
 /// A machine's state directory; whatever runs in it ends with the test.
 struct Machine {
     dir: PathBuf,
-    /// Where commands find that by themselves.
-    home: Option<PathBuf>,
+    /// Whether commands find that by themselves.
+    default: bool,
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -46,14 +47,14 @@ fn text(bytes: &[u8]) -> String {
 impl Machine {
     fn new(name: &str) -> Machine {
         let dir = std::env::temp_dir().join(format!("actinic-test-{}-{name}", std::process::id()));
-        Machine { dir, home: None }
+        Machine { dir, default: false }
     }
 
     fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = command::at(&self.dir, program);
         command.args(args);
-        if let Some(home) = &self.home {
-            command.env_remove("ACTINIC_STATE_DIR").env("HOME", home).env("XDG_RUNTIME_DIR", home);
+        if self.default {
+            command.env_remove("ACTINIC_STATE_DIR");
         }
         command
     }
@@ -130,13 +131,15 @@ impl Drop for Machine {
             eprintln!("{}: {}", self.dir.display(), self.logs());
         }
         self.run(&["stop", "--force"]);
-        let _ = std::fs::remove_dir_all(self.home.as_ref().unwrap_or(&self.dir));
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
+/// Whether a process has not ended. Its first thread may be gone while others still hold its files, and the locks on them.
 fn runs(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut stats = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
+    stats.any(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
 }
 
 fn kill(pid: u32) {
@@ -307,6 +310,27 @@ fn status_says_what_is_wanted() {
     program.go_on();
     program.ends();
     assert!(machine.ok(&["status"]).contains("none waits"));
+}
+
+/// Two programs that want everything get half each, although the first has it all when the second comes.
+#[test]
+fn greedy_programs_share() {
+    let machine = Machine::new("greedy");
+    machine.head();
+    let scratch = Scratch::new();
+    let names = ["first", "second"];
+    let programs = names.map(|name| {
+        let mut command = machine.command(Path::new(PROGRAM), &["greedy"]);
+        command.env("ACTINIC_TEST_DIR", scratch.dir()).env("ACTINIC_TEST_NAME", name);
+        let mut program = Program::new(command.env("ACTINIC_ADDRESS", "auto"));
+        program.until("running");
+        program
+    });
+    give_turns(&scratch.dir(), names, 40);
+    for mut program in programs {
+        program.until("ok");
+        program.ends();
+    }
 }
 
 /// While garbage arrives at the node's port all work is done, and done right.

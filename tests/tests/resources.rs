@@ -260,6 +260,42 @@ modes! {
     }
 }
 
+/// Half of the memory that the only node has to schedule by.
+fn half_of_the_memory(cluster: &TestCluster) -> f64 {
+    (cluster.resources()["memory"] / 2.0).floor()
+}
+
+here! {
+    /// RES-01: of tasks that want half of the memory each, and no CPU, two run, and the third when one of them ends.
+    1 CPUs, async fn memory_decides_how_many_tasks_run_together(cluster) {
+        let scratch = Scratch::new();
+        let files: Vec<_> =
+            (0..3).map(|n| (scratch.file(&format!("running {n}")), scratch.file(&format!("gate {n}")))).collect();
+        let task = held::options().num_cpus(0).memory(half_of_the_memory(cluster));
+        let refs: Vec<_> =
+            files.iter().zip(0..).map(|((running, gate), n)| task.clone().remote(running, gate, n)).collect();
+        let begun = || files.iter().filter(|(running, _)| counted(running) > 0).collect::<Vec<_>>();
+        assert!(eventually(SOON, || begun().len() == 2).await, "{} run", begun().len());
+        assert!(!eventually(A_WHILE, || begun().len() > 2).await, "all run");
+        open_gate(&begun()[0].1);
+        assert!(eventually(SOON, || begun().len() == 3).await, "{} have run", begun().len());
+        files.iter().for_each(|(_, gate)| open_gate(gate));
+        assert_eq!(actinic::get(&refs).await?, [0, 1, 2]);
+    }
+
+    /// RES-14: of actors that want half of the memory each, and no CPU, two live, and the third when one of them goes.
+    1 CPUs, async fn memory_decides_how_many_actors_live(cluster) {
+        let half = half_of_the_memory(cluster);
+        let mut actors: Vec<_> = (0..3).map(|_| Holder::options().num_cpus(0).memory(half).remote()).collect();
+        let ready: Vec<_> = actors.iter().map(Handle::ready).collect();
+        assert_eq!(actinic::wait(&ready).num_returns(2).timeout(SOON).await?.0.len(), 2);
+        let (alive, pending) = actinic::wait(&ready).num_returns(3).timeout(A_WHILE).await?;
+        assert_eq!((alive.len(), pending.len()), (2, 1));
+        actors.remove(ready.iter().position(|one| *one == alive[0]).expect("it is one of them"));
+        actinic::get(&pending[0]).timeout(SOON).await?;
+    }
+}
+
 modes! {
     /// RES-14: when actors leave, those that wait for their CPUs are placed.
     4 CPUs, async fn actors_that_leave_make_room(cluster) {

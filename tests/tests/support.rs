@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-pub(crate) use actinic_tests::files::{Scratch, count_up, counted, hold, open_gate, until_counted};
+pub(crate) use actinic_tests::files::{
+    Scratch, count_up, counted, give_turns, hold, open_gate, take_turn, until_counted,
+};
 
 /// A deadline for what takes milliseconds on a quiet machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -92,7 +94,15 @@ pub(crate) fn whereabouts() -> (actinic::NodeId, u32) {
 /// Runs an ignored test of this program in a process of its own, with these variables of the engine's and no others; what
 /// it said.
 pub(crate) fn alone(test: &str, vars: &[(&str, &str)]) -> String {
-    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    alone_in(&[], test, vars)
+}
+
+/// The same, by a command that runs what it is given.
+pub(crate) fn alone_in(wrap: &[&str], test: &str, vars: &[(&str, &str)]) -> String {
+    let this = std::env::current_exe().unwrap();
+    let words: Vec<&std::ffi::OsStr> = wrap.iter().map(std::ffi::OsStr::new).chain([this.as_os_str()]).collect();
+    let mut program = std::process::Command::new(words[0]);
+    program.args(&words[1..]);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ACTINIC_")) {
         program.env_remove(name);
     }

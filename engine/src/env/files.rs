@@ -147,6 +147,13 @@ impl Files {
         }
     }
 
+    /// Locks a directory, if nobody else has, against those who clear old files away: systemd-tmpfiles passes over one
+    /// that is locked, with all that is in it.
+    pub(crate) fn lock_dir(self, path: &Path) -> io::Result<Lock> {
+        let dir = self.open(path)?;
+        flock(&dir, libc::LOCK_EX | libc::LOCK_NB).map(|()| Lock { _held: dir })
+    }
+
     /// Whether a process has the lock that a file stands for.
     pub(crate) fn is_locked(self, path: &Path) -> bool {
         self.open(path).is_ok_and(|file| flock(&file, libc::LOCK_EX | libc::LOCK_NB).is_err())

@@ -1,11 +1,12 @@
 //! The nodes of this machine: one directory for all of them, so that programs and commands find them by themselves.
 //!
 //! ```text
-//! <base>/                     mode 0700, owned by this user; $ACTINIC_STATE_DIR, $XDG_RUNTIME_DIR/actinic or
-//!                             /tmp/actinic-<uid>
+//! <base>/                     mode 0700, owned by this user; $ACTINIC_STATE_DIR, or else /tmp/actinic-<uid>: a daemon
+//!                             outlives the session that started it, and another session of the user finds it,
+//!                             whatever its variables; in /run/user, $XDG_RUNTIME_DIR, neither would hold
 //!   lock                      held while directories are made and cleaned
 //!   authority.pem             only if `actinic token create` made one before there was a cluster
-//!   node-<pid>-<random>/      mode 0700
+//!   node-<pid>-<random>/      mode 0700; locked itself, so that what clears old files from /tmp leaves it alone
 //!     lock                    held by the daemon as long as it lives: a free one says that it is dead
 //!     node.json               an `Entry`, mode 0600: it holds a token
 //!     log                     what the daemon and its workers print
@@ -57,6 +58,8 @@ pub struct Claim {
     /// The directory.
     pub dir: PathBuf,
     lock: Lock,
+    /// Of the directory itself.
+    _kept: Option<Lock>,
 }
 
 /// Those that the caller has: of this machine, or none in a simulation.
@@ -74,16 +77,8 @@ pub fn base(named: Option<&Path>) -> PathBuf {
     if let Some(dir) = named {
         return std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     }
-    let env = Env::current();
-    let set = |name| env.var_os(name).map(PathBuf::from);
-    let is_dir = |dir: &Path| env.files().metadata(dir).is_ok_and(|found| found.is_dir());
-    if let Some(dir) = set("ACTINIC_STATE_DIR") {
-        return dir;
-    }
-    if let Some(dir) = set("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute() && is_dir(dir)) {
-        return dir.join("actinic");
-    }
-    PathBuf::from(format!("/tmp/actinic-{}", user()))
+    let set = Env::current().var_os("ACTINIC_STATE_DIR").map(PathBuf::from);
+    set.unwrap_or_else(|| PathBuf::from(format!("/tmp/actinic-{}", user())))
 }
 
 fn user() -> u32 {
@@ -132,16 +127,12 @@ fn look(dir: &Path) -> Found {
     Found { dir: dir.to_path_buf(), alive, entry }
 }
 
-/// Removes what dead daemons have left; the directories.
-pub fn clean(base: &Path) -> Vec<PathBuf> {
+/// Removes those of these directories whose daemons are dead. Only a directory tells which processes were of its node: end
+/// them before.
+pub fn clean(base: &Path, ended: &[Found]) -> Vec<PathBuf> {
     let Ok(_lock) = files().lock(&base.join("lock")) else { return Vec::new() };
-    let mut removed = Vec::new();
-    for found in nodes(base) {
-        if !found.alive && files().remove_dir_all(&found.dir).is_ok() {
-            removed.push(found.dir);
-        }
-    }
-    removed
+    let dirs = ended.iter().map(|found| &found.dir);
+    dirs.filter(|dir| !look(dir).alive && files().remove_dir_all(dir).is_ok()).cloned().collect()
 }
 
 /// Removes the base itself if nothing is in it but its lock.
@@ -167,7 +158,9 @@ pub fn claim(base: &Path) -> Result<Claim> {
     let dir = base.join(format!("node-{}-{}", env.pid(), &random[..8]));
     files().make_new_private_dir(&dir).map_err(|error| failed("cannot make", &dir, &error))?;
     let lock = files().lock(&dir.join("lock")).map_err(|error| failed("cannot lock", &dir, &error))?;
-    Ok(Claim { dir, lock })
+    // Without it a node works as well; files that are not read for days may go.
+    let kept = files().lock_dir(&dir).ok();
+    Ok(Claim { dir, lock, _kept: kept })
 }
 
 impl Claim {
@@ -223,12 +216,13 @@ mod tests {
         claim.publish(&entry).expect("written");
         let mode = |path: &Path| std::fs::metadata(path).map(|found| found.mode() & 0o777).unwrap_or_default();
         assert_eq!((mode(&base), mode(&claim.dir), mode(&claim.dir.join("node.json"))), (0o700, 0o700, 0o600));
-        assert!(clean(&base).is_empty(), "it lives");
+        assert!(clean(&base, &nodes(&base)).is_empty(), "it lives");
         assert_eq!(auto(&base).map(|entry| entry.token), Some("secret".to_owned()));
         let dir = claim.dir.clone();
         drop(claim);
         assert!(auto(&base).is_none(), "it is dead");
-        assert_eq!(clean(&base), [dir]);
+        assert!(clean(&base, &[]).is_empty(), "nobody has ended what it left");
+        assert_eq!(clean(&base, &nodes(&base)), [dir]);
         tidy(&base);
         assert!(!base.exists());
     }
@@ -241,5 +235,29 @@ mod tests {
         let error = prepare(&base).expect_err("others may enter it").to_string();
         assert!(error.contains("others may enter") && error.contains("0700"), "{error}");
         std::fs::remove_dir(&base).expect("removed");
+    }
+
+    /// Anybody may make the default directory of a user before that user does.
+    #[test]
+    fn a_directory_that_somebody_else_made_is_refused() {
+        let base = std::env::temp_dir().join(format!("actinic-squat-{}", std::process::id()));
+        let elsewhere = base.with_extension("elsewhere");
+        let refused = |why: &str| {
+            let error = prepare(&base).expect_err("it is somebody else's").to_string();
+            assert!(error.contains(why) && error.contains("--state-dir"), "{error}");
+            assert!(claim(&base).is_err() && nodes(&base).is_empty() && auto(&base).is_none());
+        };
+        prepare(&elsewhere).expect("made");
+        let _node = claim(&elsewhere).expect("a directory");
+        std::os::unix::fs::symlink(&elsewhere, &base).expect("made");
+        refused("it is no directory");
+        std::fs::remove_file(&base).expect("removed");
+        prepare(&base).expect("made");
+        let _node = claim(&base).expect("a directory");
+        // Only root can give it away; others' directories are refused by the same line.
+        if std::os::unix::fs::chown(&base, Some(user() + 1), None).is_ok() {
+            refused("it belongs to another user");
+        }
+        [base, elsewhere].iter().for_each(|dir| std::fs::remove_dir_all(dir).expect("removed"));
     }
 }

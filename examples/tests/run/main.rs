@@ -68,6 +68,20 @@ fn mark() -> String {
     format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed))
 }
 
+/// What a command line has wrong is named before anything is done.
+#[test]
+fn wrong_arguments() {
+    let cases = [
+        ("word_count", "no such file", "no such file: No such file or directory"),
+        ("word_count", "0", "argument 1, `0`: number would be zero"),
+        ("sleeps", "ten", "argument 1, `ten`: invalid digit found in string"),
+    ];
+    for (name, arg, said) in cases {
+        let error = program::run(&mut program::example(name, &[arg]), &mark()).expect_err("it fails");
+        assert!(error.starts_with("exit status: 1") && error.contains(said), "{name} {arg}: {error}");
+    }
+}
+
 /// One after the other: some need all of the cluster's CPUs for what they say of time.
 #[test]
 fn two_daemons() {
@@ -116,7 +130,8 @@ macro_rules! examples {
 
 examples! {
     sleeps: ["48 sleeps: 4 rounds", "49 sleeps: 5 rounds"]; // the longest begins first
-    many_tasks: ["stage 0, 10 x 10 MB", "stage 1", "stage 2", "stage 3", "tasks started at once: true"];
+    many_tasks: ["stage 0, 10 x 40 MB", "stage 1, 10 x 4000", "stage 2, 5 x 20 layers of 20", "stage 3, 8 actors x 4040",
+        "tasks started at once: true"];
     cart_pole: ["iteration  0: mean reward", "mean reward rose from"];
     completion_order: ["by wait: [300, 600, 900, 1200]", "by as_completed: [300, 600, 900, 1200]"];
     counters: ["[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]", "[2, 3, 4, 5, 6]"];
@@ -136,9 +151,11 @@ examples! {
     progress_bar: ["[##########] 1000/1000", "done: 1000"];
     quicksort: ["4 at once on a node: ", "sorted: true", "1 at once on a node: ", "sorted: true"];
     quickstart: ["2^2 + (2^2)^2 = 20", "refs are counted", "counter: [101, 103, 106, 110, 115]"];
-    single_node_limits: ["sum 1000000", "300 returns", "2 x 1000 objects got", "10000 tasks queued", "and run", "64 MiB"];
+    single_node_limits: ["sum 10000000", "300 returns", "2 x 1000 objects got", "100000 tasks queued", "and run",
+        "MiB put and got"];
     sum_of_squares: ["first result: 51639", "speed-up: "];
     tree_reduce: ["tree, 7 deep", "sum[0] = 4950, sum[999] = 104850"];
     word_count: ["144 words", "is: 10", "better: 8", "than: 8", "the: 6", "to: 5", "although: 3"];
+    word_count_of_named_files [word_count ZEN, COUNTING]: ["177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
     word_count_of_files [word_count "5", "2", ZEN, COUNTING]: ["177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
 }

@@ -52,3 +52,66 @@ fn stop_ends_what_an_ended_program_left() {
     machine.ok(&["stop"]);
     assert!(!runs(left), "{left} runs");
 }
+
+/// A `start` ends what a killed node has left before it forgets which node that was, and nothing of a node that lives.
+#[test]
+fn start_ends_what_killed_nodes_left_and_spares_the_living() {
+    let machine = Machine::new("killed");
+    let leaves = || {
+        let mut program = machine.start("leaves");
+        program.until("connected");
+        let left: u32 = program.line().parse().expect("a pid");
+        program.until("running");
+        (program, left)
+    };
+    machine.head();
+    let (_first, left) = leaves();
+    let dead = machine.pids();
+    assert!(dead.len() > 2 && dead.contains(&left), "{left} is of {dead:?}");
+    kill(dead[0]);
+    eventually("its workers end", LONG, || dead.iter().filter(|pid| runs(**pid)).count() == 1);
+    assert!(runs(left), "nobody has ended {left}");
+    machine.head();
+    assert!(!runs(left), "{left} runs, and its node is forgotten");
+
+    // A second node here, that one killed too, and a third: what the first runs goes on.
+    let (_second, left) = leaves();
+    let (address, token, alive) = (machine.entry("address"), machine.token(), machine.pids());
+    let joins = || machine.join(&address, &token);
+    joins();
+    let second = |found: &PathBuf| found.file_name().and_then(|name| name.to_str()?.split('-').nth(1)?.parse().ok());
+    let second = machine.nodes().iter().filter_map(second).find(|pid: &u32| *pid != alive[0]).expect("a second node");
+    kill(second);
+    eventually("it is dead", LONG, || !runs(second));
+    joins();
+    assert_eq!(machine.nodes().len(), 2, "the first and the third");
+    let ended: Vec<_> = alive.iter().filter(|pid| !runs(**pid)).collect();
+    assert!(ended.is_empty() && alive.contains(&left), "{ended:?} of {alive:?} have ended");
+    machine.ok(&["stop"]);
+    assert!(!runs(left), "{left} runs");
+}
+
+/// A node that a task of a killed one has started is no leftover: it goes on, also if it stays in the foreground.
+#[test]
+fn a_node_that_a_task_started_is_no_leftover() {
+    let machine = Machine::new("started");
+    machine.head();
+    let (mark, dead) = (machine.entry("node"), machine.entry("pid").parse().expect("a pid"));
+    let inside = |args: &[&str]| {
+        let mut command = machine.command(actinic(), args);
+        command.env("ACTINIC_NODE_ID", &mark);
+        command
+    };
+    let start = ["start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0"];
+    assert!(inside(&start).output().expect("the command runs").status.success());
+    let mut node = Program::new(&mut inside(&[&start[..], &["--block"]].concat()));
+    while !node.line().contains("Ctrl-C") {}
+    kill(dead);
+    eventually("it is dead", LONG, || !runs(dead));
+    // So is the command that a leftover runs.
+    assert!(inside(&start).output().expect("the command runs").status.success());
+    assert_eq!(machine.nodes().len(), 3);
+    let said = inside(&["stop"]).output().expect("the command runs");
+    assert!(text(&said.stdout).contains("Stopped 3 nodes."), "{said:?}");
+    node.ends();
+}
