@@ -3,8 +3,8 @@
 use std::fmt;
 
 use actinic_transport::ClusterId;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::api::error::{Error, Result};
 use crate::api::into_arg::IntoArg;
@@ -160,19 +160,22 @@ impl<'a> TaskArgs<'a> {
         }
     }
 
-    /// The next argument, a string, as it lies in the message.
+    /// The next argument, a string or bytes, as it lies in the message.
     ///
     /// # Errors
     ///
-    /// `Serialization` if what was sent is no string.
-    pub fn next_str(&mut self, name: &'static str) -> Result<&'a str> {
-        let failed = |error| value::not_decoded::<str>(&format!("argument `{name}`"), error);
+    /// `Serialization` if what was sent is none.
+    pub fn next_in_place<T: ?Sized>(&mut self, name: &'static str) -> Result<&'a T>
+    where
+        &'a T: Deserialize<'a>,
+    {
+        let failed = |error| value::not_decoded::<T>(&format!("argument `{name}`"), error);
         let (tag, rest) = self.rest.split_first().ok_or_else(|| missing(name))?;
         match *tag {
             HERE => {
-                let (text, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
+                let (found, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
                 self.rest = rest;
-                Ok(text)
+                Ok(found)
             }
             DEPENDENCY => {
                 let (number, rest) = rest.split_first_chunk::<4>().ok_or_else(|| missing(name))?;
@@ -194,7 +197,6 @@ fn missing(name: &str) -> Error {
 pub struct OwnedTaskArgs {
     input: Value,
     dependencies: Vec<Value>,
-    read: usize,
 }
 
 impl fmt::Debug for OwnedTaskArgs {
@@ -205,20 +207,12 @@ impl fmt::Debug for OwnedTaskArgs {
 
 impl OwnedTaskArgs {
     pub(crate) fn new(input: Value, dependencies: Vec<Value>) -> Self {
-        OwnedTaskArgs { input, dependencies, read: 0 }
+        OwnedTaskArgs { input, dependencies }
     }
 
-    /// Decodes the next argument.
-    ///
-    /// # Errors
-    ///
-    /// `Serialization` if what was sent does not decode as `T`.
-    pub fn next<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T> {
-        let body = self.input.body.as_slice();
-        let mut args = TaskArgs { rest: &body[self.read..], input: &self.input, dependencies: &self.dependencies };
-        let value = args.next(name)?;
-        self.read = body.len() - args.rest.len();
-        Ok(value)
+    /// Reads them from the first on. What is read in place lasts as long as they do.
+    pub fn reader(&self) -> TaskArgs<'_> {
+        TaskArgs::new(&self.input, &self.dependencies)
     }
 }
 
@@ -285,4 +279,27 @@ pub fn encode_return<T: Serialize>(value: &T) -> Result<ReturnValue> {
 /// `Serialization` if one cannot be encoded.
 pub fn return_vec<T: Serialize>(values: Vec<T>) -> Outcome {
     values.iter().map(encode_return).collect::<Result<_>>().map(Returns::Many)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HERE, OwnedTaskArgs};
+    use crate::value::{Blob, Value};
+
+    #[test]
+    fn what_is_borrowed_is_read_where_it_lies() {
+        let mut body = Vec::new();
+        for part in [postcard::to_stdvec("text").unwrap(), postcard::to_stdvec(&vec![1_u8, 200, 3]).unwrap()] {
+            body.push(HERE);
+            body.extend(part);
+        }
+        let args = OwnedTaskArgs::new(Value::new(Blob::copy_of(&body), Default::default()), Vec::new());
+        let range = args.input.body.as_slice().as_ptr_range();
+        let mut reader = args.reader();
+        let (text, bytes): (&str, &[u8]) =
+            (reader.next_in_place("text").unwrap(), reader.next_in_place("bytes").unwrap());
+        assert_eq!((text, bytes), ("text", &[1, 200, 3][..]));
+        assert!(range.contains(&text.as_ptr()) && range.contains(&bytes.as_ptr()));
+        assert!(reader.next_in_place::<str>("more").unwrap_err().to_string().contains("`more` is missing"));
+    }
 }

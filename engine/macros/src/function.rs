@@ -117,7 +117,7 @@ impl Function<'_> {
         let rt = &self.options.rt;
         let ident = &self.item.sig.ident;
         let is_async = self.item.sig.asyncness.is_some();
-        let reads = self.params.iter().map(|param| param.read(rt, !is_async, Strict::Yes));
+        let reads = self.params.iter().map(|param| param.read(rt, Strict::Yes));
         let passes = self.params.iter().map(Param::pass);
         let call = quote!(#ident(#(#passes),*));
         if !is_async {
@@ -130,7 +130,7 @@ impl Function<'_> {
             };
         }
         let outcome = self.output.outcome(rt, &quote!(#call.await), Strict::Yes);
-        let reads = signature::owned_reads(&reads.collect::<Vec<_>>());
+        let reads = signature::owned_reads(&self.params, &reads.collect::<Vec<_>>());
         let body = quote!({ async move { #reads #outcome } });
         // What is not `Send` is reported at the function's name.
         let boxed = quote_spanned!(at(ident.span())=> ::std::boxed::Box::pin(#body));

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::error::{Error, Result};
-use crate::call::{OwnedTaskArgs, TaskArgs, return_one};
+use crate::call::{TaskArgs, return_one};
 use crate::program::Outcome;
 
 /// What a method returns, as its ref's type: only what is `Serialize` can be asked for.
@@ -22,28 +22,6 @@ use crate::program::Outcome;
 pub trait Returned<T> {}
 
 impl<T: Serialize> Returned<T> for T {}
-
-/// The arguments that a method reads.
-pub trait NextArg {
-    /// Decodes the next argument.
-    ///
-    /// # Errors
-    ///
-    /// `Serialization` if what was sent does not decode as `T`.
-    fn next_arg<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T>;
-}
-
-impl NextArg for TaskArgs<'_> {
-    fn next_arg<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T> {
-        self.next(name)
-    }
-}
-
-impl NextArg for OwnedTaskArgs {
-    fn next_arg<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T> {
-        self.next(name)
-    }
-}
 
 /// Reads a `T` if it can be read: `(&&ArgOf::<T>::new()).read(args, name)`.
 pub struct ArgOf<T>(PhantomData<fn() -> T>);
@@ -69,12 +47,12 @@ pub trait ReadableArg<T> {
     /// # Errors
     ///
     /// `Serialization` if what was sent does not decode as `T`.
-    fn read(&self, args: &mut impl NextArg, name: &'static str) -> Result<T>;
+    fn read(&self, args: &mut TaskArgs<'_>, name: &'static str) -> Result<T>;
 }
 
 impl<T: DeserializeOwned> ReadableArg<T> for &ArgOf<T> {
-    fn read(&self, args: &mut impl NextArg, name: &'static str) -> Result<T> {
-        args.next_arg(name)
+    fn read(&self, args: &mut TaskArgs<'_>, name: &'static str) -> Result<T> {
+        args.next(name)
     }
 }
 
@@ -85,11 +63,11 @@ pub trait OtherArg<T> {
     /// # Errors
     ///
     /// Always.
-    fn read(&self, args: &mut impl NextArg, name: &'static str) -> Result<T>;
+    fn read(&self, args: &mut TaskArgs<'_>, name: &'static str) -> Result<T>;
 }
 
 impl<T> OtherArg<T> for ArgOf<T> {
-    fn read(&self, _args: &mut impl NextArg, name: &'static str) -> Result<T> {
+    fn read(&self, _args: &mut TaskArgs<'_>, name: &'static str) -> Result<T> {
         Err(not_serde::<T>(&format!("parameter `{name}`"), "serde::Deserialize"))
     }
 }

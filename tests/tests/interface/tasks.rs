@@ -142,6 +142,17 @@ async fn in_place_async(text: &str, list: &[i64]) -> usize {
 }
 
 #[actinic::remote]
+fn bytes_in_place(head: u8, bytes: &[u8], more: &[u8]) -> usize {
+    usize::from(head) + bytes.len() + more.len()
+}
+
+#[actinic::remote]
+async fn bytes_in_place_async(bytes: &[u8], tail: u8) -> usize {
+    tokio::task::yield_now().await;
+    bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>() + usize::from(tail)
+}
+
+#[actinic::remote]
 fn the_ref(object: ObjectRef<i64>, refs: Vec<ObjectRef<i64>>, maybe: Option<ObjectRef<i64>>) -> actinic::Result<i64> {
     Ok(object.blocking()? + refs[0].blocking()? + maybe.map_or(Ok(0), |object| object.blocking())?)
 }
@@ -371,6 +382,10 @@ async fn every_form_of_an_argument_is_taken() -> actinic::Result<()> {
     assert_eq!(in_place::remote(&owned, &vec, not_clone).await?, 11);
     assert_eq!(in_place::remote(actinic::put("ab").await?, &actinic::put(&vec).await?, NotClone(0)).await?, 8);
     assert_eq!(in_place_async::remote("ab", [1, 2]).await?, 4);
+    assert_eq!(bytes_in_place::remote(1, [2, 3], &[4, 5, 6][..]).await?, 6);
+    assert_eq!(bytes_in_place::remote(1, vec![0; 300_000], actinic::put(&vec![0_u8; 200_000]).await?).await?, 500_001);
+    assert_eq!(bytes_in_place_async::remote([1, 200], 3).await?, 204);
+    assert_eq!(bytes_in_place_async::remote(actinic::put(&vec![1_u8; 1000]).await?, 3).await?, 1003);
 
     // Refs stay refs where the type says so.
     let one = square::remote(1);

@@ -118,7 +118,7 @@ impl Actor {
         let (rt, ty, constructor) = (&self.options.rt, &self.ty, &self.constructor);
         let ident = &constructor.ident;
         let is_async = constructor.is_async;
-        let reads: Vec<_> = constructor.params.iter().map(|param| param.read(rt, !is_async, Strict::Yes)).collect();
+        let reads: Vec<_> = constructor.params.iter().map(|param| param.read(rt, Strict::Yes)).collect();
         let passes = constructor.params.iter().map(Param::pass);
         let wait = is_async.then(|| quote!(.await));
         // A state that cannot be sent, or shared, is reported at the type's name.
@@ -148,7 +148,7 @@ impl Actor {
                 }
             };
         }
-        let reads = signature::owned_reads(&reads);
+        let reads = signature::owned_reads(&constructor.params, &reads);
         quote! {
             async fn __construct(__args: #rt::OwnedTaskArgs) -> #made_type {
                 #import
@@ -163,7 +163,7 @@ impl Actor {
         let (rt, ty) = (&self.options.rt, &self.ty);
         let (cfg, allow) = signature::inherited(&method.attributes);
         let (name, defaults, ident) = (method.call_name(), method.defaults_name(), &method.ident);
-        let reads: Vec<_> = method.params.iter().map(|param| param.read(rt, !method.is_async, method.strict)).collect();
+        let reads: Vec<_> = method.params.iter().map(|param| param.read(rt, method.strict)).collect();
         let passes = method.params.iter().map(Param::pass);
         let wait = method.is_async.then(|| quote!(.await));
         let this = match (method.is_async, method.is_mut) {
@@ -176,7 +176,7 @@ impl Actor {
         let assertion = method.output.assertion(rt).map(|assertion| quote!(#(#cfg)* #assertion));
         let setters = &method.options.setters;
         let body = if method.is_async {
-            let reads = signature::owned_reads(&reads);
+            let reads = signature::owned_reads(&method.params, &reads);
             let this = if method.is_mut {
                 quote!(let mut __this = __cell.write::<#ty>().await;)
             } else {

@@ -15,8 +15,8 @@ use crate::signature::types::{Unsendable, ends_in, plain, unsendable};
 enum Read {
     /// `T`
     Owned,
-    /// `&str`, in place where the arguments stay.
-    Str,
+    /// `&str` or `&[u8]`, in place.
+    InPlace,
     /// `&[T]` or `&T`, from an owned value.
     Borrowed,
 }
@@ -85,14 +85,15 @@ fn param(index: usize, pat: &Pat, ty: &Type, what: &str) -> Result<Param> {
                 ));
             }
             match plain(&reference.elem) {
-                elem if ends_in(elem, "str") => (quote_spanned!(span=> ::std::string::String), Read::Str),
+                elem if ends_in(elem, "str") => (quote_spanned!(span=> ::std::string::String), Read::InPlace),
                 elem if ends_in(elem, "Path") => {
                     return Err(Error::new_spanned(ty, "take a `PathBuf`; it can be passed as `&str` or `&Path`"));
                 }
                 Type::Slice(slice) => {
                     let elem = &*slice.elem;
                     sendable(elem, what)?;
-                    (quote_spanned!(span=> ::std::vec::Vec<#elem>), Read::Borrowed)
+                    let read = if ends_in(elem, "u8") { Read::InPlace } else { Read::Borrowed };
+                    (quote_spanned!(span=> ::std::vec::Vec<#elem>), read)
                 }
                 elem => {
                     sendable(elem, what)?;
@@ -136,19 +137,16 @@ fn sendable(ty: &Type, what: &str) -> Result<()> {
 
 impl Param {
     /// The statement that reads it into a local of its own.
-    pub(crate) fn read(&self, rt: &TokenStream, in_place: bool, strict: Strict) -> TokenStream {
+    pub(crate) fn read(&self, rt: &TokenStream, strict: Strict) -> TokenStream {
         let (local, ty, text, span) = (self.local(), &self.ty, &self.text, self.span);
         match self.read {
-            Read::Str if in_place => quote_spanned!(span=> let #local = __args.next_str(#text)?;),
-            _ if strict == Strict::No => {
-                let args = if in_place { quote!(&mut *__args) } else { quote!(&mut __args) };
-                quote! {
-                    let #local: #ty = {
-                        use #rt::private_method::{OtherArg as _, ReadableArg as _};
-                        (&&#rt::private_method::ArgOf::<#ty>::new()).read(#args, #text)?
-                    };
-                }
-            }
+            Read::InPlace => quote_spanned!(span=> let #local = __args.next_in_place(#text)?;),
+            _ if strict == Strict::No => quote! {
+                let #local: #ty = {
+                    use #rt::private_method::{OtherArg as _, ReadableArg as _};
+                    (&&#rt::private_method::ArgOf::<#ty>::new()).read(&mut *__args, #text)?
+                };
+            },
             _ => quote_spanned!(span=> let #local = __args.next::<#ty>(#text)?;),
         }
     }
@@ -158,7 +156,8 @@ impl Param {
         let local = self.local();
         match self.read {
             Read::Owned => quote!(#local),
-            Read::Str | Read::Borrowed => quote!(&#local),
+            Read::InPlace => quote!(#local),
+            Read::Borrowed => quote!(&#local),
         }
     }
 
@@ -192,14 +191,18 @@ pub(crate) fn encode(rt: &TokenStream, params: &[Param]) -> TokenStream {
     }}
 }
 
-/// The statements that read the arguments of an async call, and let go of them before the first wait.
-pub(crate) fn owned_reads(reads: &[TokenStream]) -> TokenStream {
+/// The statements that read the arguments of an async call, and let go of them before the first wait, unless one is read
+/// in place.
+pub(crate) fn owned_reads(params: &[Param], reads: &[TokenStream]) -> TokenStream {
     if reads.is_empty() {
         return quote!(::core::mem::drop(__args););
     }
+    let stay = params.iter().any(|param| matches!(param.read, Read::InPlace));
+    let let_go = (!stay).then(|| quote!(::core::mem::drop(__owned);));
     quote! {
-        let mut __args = __args;
+        let __owned = __args;
+        let __args = &mut __owned.reader();
         #(#reads)*
-        ::core::mem::drop(__args);
+        #let_go
     }
 }
