@@ -82,15 +82,21 @@ const TURN: Duration = Duration::from_secs(2);
 /// How many turns may be late: until who came first has given half of what it has to who came next.
 const LATE: u32 = 5;
 
+/// More turns than a driver has tasks.
+const TURNS_MAX: u64 = 1_000;
+
 fn turns(dir: &str, name: &str) -> (String, String) {
     (format!("{dir}/given to {name}"), format!("{dir}/taken by {name}"))
 }
 
-/// Holds its thread until a turn is given to that task of a driver; then it has been taken.
-pub fn take_turn(dir: &str, driver: &str, number: u64) {
+/// Holds its thread until it has its turn. A driver's tasks, whichever it begins first, have turns in the order in which
+/// they begin: one that runs is never overtaken, and what it runs on is free at its turn.
+pub fn take_turn(dir: &str, driver: &str) {
     let (given, taken) = turns(dir, driver);
-    while counted(&given) <= number {
-        // A test that is over takes its directory with it.
+    let mine = (0..TURNS_MAX).find(|number| std::fs::File::create_new(format!("{taken}: {number}")).is_ok());
+    // A test that is over takes its directory with it.
+    let Some(mine) = mine else { return };
+    while counted(&given) <= mine {
         if !Path::new(dir).exists() {
             return;
         }
@@ -116,6 +122,6 @@ pub fn give_turns(dir: &str, drivers: [&str; 2], rounds: u64) {
         assert!(late <= LATE, "of {round} turns each, {drivers:?} took {:?}", taken());
     }
     for driver in drivers {
-        std::fs::write(turns(dir, driver).0, [b'x'; 10_000]).expect("the test's directory is there");
+        std::fs::write(turns(dir, driver).0, [b'x'; TURNS_MAX as usize]).expect("the test's directory is there");
     }
 }

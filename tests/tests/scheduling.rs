@@ -32,8 +32,8 @@ fn filled(size: usize) -> Buffer {
 
 /// Holds its CPU until it is given its turn.
 #[actinic::remote]
-fn turn(dir: &str, driver: &str, number: u64) {
-    take_turn(dir, driver, number);
+fn turn(dir: &str, driver: &str) {
+    take_turn(dir, driver);
 }
 
 pub struct Resident;
@@ -257,9 +257,9 @@ here! {
         let scratch = Scratch::new();
         let dir = scratch.dir();
         let other = cluster.driver().await?;
-        let mine: Vec<_> = (0..2 * ROUNDS).map(|number| turn::remote(&dir, "mine", number)).collect();
+        let mine: Vec<_> = (0..2 * ROUNDS).map(|_| turn::remote(&dir, "mine")).collect();
         let theirs: Vec<_> =
-            other.scope(async { (0..2 * ROUNDS).map(|number| turn::remote(&dir, "theirs", number)).collect() }).await;
+            other.scope(async { (0..2 * ROUNDS).map(|_| turn::remote(&dir, "theirs")).collect() }).await;
         tokio::task::spawn_blocking(move || give_turns(&dir, ["mine", "theirs"], ROUNDS)).await.unwrap();
         actinic::get(&mine).await?;
         actinic::get(&theirs).await?;
