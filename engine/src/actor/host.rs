@@ -25,7 +25,7 @@ use crate::task::{Task, What};
 use crate::value::Value;
 use crate::worker::host::{Current, Host, Runs};
 use crate::worker::job::Job;
-use crate::worker::pool::{Pool, Strand};
+use crate::worker::pool::{Crew, Pool, Strand};
 use crate::worker::remote;
 /// How an incarnation is going to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +63,8 @@ pub(super) enum Mode {
     None,
     /// Beside, behind a lock of its own.
     Single,
-    Shared(Arc<dyn SharedState>),
+    /// Calls overlap, on threads of the actor's own.
+    Shared(Arc<dyn SharedState>, Crew),
     Local(LocalActor),
 }
 
@@ -166,7 +167,7 @@ impl ActorHost {
     /// How many calls may overlap on threads.
     fn width(&self) -> usize {
         match &*self.mode() {
-            Mode::Shared(_) => self.spec.max_concurrency.max(1) as usize,
+            Mode::Shared(..) => self.spec.max_concurrency.max(1) as usize,
             _ => 1,
         }
     }
@@ -244,7 +245,10 @@ impl ActorHost {
                 *self.single.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept::new(state));
                 Mode::Single
             }
-            ActorState::Shared(state) => Mode::Shared(state),
+            ActorState::Shared(state) => {
+                let width = self.spec.max_concurrency.max(1) as usize;
+                Mode::Shared(state, Crew::new(self.host.process.env.clone(), width))
+            }
             // It is where its constructor ran.
             ActorState::Actix(_) => Mode::None,
         }
@@ -315,7 +319,19 @@ impl ActorHost {
         if inbox.active < width {
             inbox.active += 1;
             drop(inbox);
-            self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
+            let strand = Arc::clone(self) as Arc<dyn Strand>;
+            let mode = (width > 1).then(|| self.mode());
+            match mode.as_deref() {
+                Some(Mode::Shared(_, crew)) => crew.schedule(strand),
+                _ => self.pool.schedule(strand),
+            }
+        }
+    }
+
+    /// Its process is dead from here on: no call begins any more.
+    pub(crate) fn cut(&self) {
+        if let Mode::Shared(_, crew) = &*self.mode() {
+            crew.close();
         }
     }
 
@@ -428,7 +444,7 @@ impl ActorHost {
             }
         };
         let single = self.single.try_lock().ok().and_then(|mut single| single.take());
-        if single.is_none() && !matches!(shared, Some(Mode::Shared(_))) {
+        if single.is_none() && !matches!(shared, Some(Mode::Shared(..))) {
             return;
         }
         // Destructors are user code, and this may be the thread that answers the network.

@@ -144,7 +144,7 @@ impl ActorHost {
 
     fn call_method(self: &Arc<Self>, method: &'static MethodEntry, job: &Job) -> Ended {
         let shared = match &*self.mode() {
-            Mode::Shared(state) => Some(Arc::clone(state)),
+            Mode::Shared(state, _) => Some(Arc::clone(state)),
             _ => None,
         };
         if let Some(state) = shared {

@@ -241,6 +241,9 @@ impl Process {
         self.closing.store(true, Ordering::Release);
         self.killed.store(true, Ordering::Release);
         self.pool.close();
+        for actor in self.actors() {
+            actor.cut();
+        }
         for owner in self.owners() {
             owner.die("its node was killed");
         }

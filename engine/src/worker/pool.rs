@@ -22,8 +22,8 @@ pub(crate) const OVERDUE: Duration = Duration::from_millis(2);
 const LINGER: Duration = Duration::from_secs(5);
 
 thread_local! {
-    /// Whether the calling thread is a pool's: an actor may have one of its own.
-    static EXECUTES: Cell<bool> = const { Cell::new(false) };
+    /// Which pool the calling thread is of, by where that lies; 0 is none: an actor may have threads of its own.
+    static EXECUTES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// How many times a thread looks for more work before it sleeps: a few microseconds, where a wake-up costs its waker
@@ -178,7 +178,7 @@ impl Pool {
     }
 
     fn run(self: Arc<Self>, given: Arc<Mutex<Option<Arc<dyn Strand>>>>) {
-        EXECUTES.set(true);
+        EXECUTES.set(self.place());
         let parker = Parker::current();
         let take = || given.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut current = take();
@@ -243,9 +243,13 @@ impl Pool {
         }
     }
 
+    fn place(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// The calling thread is about to wait inside Actinic: another may run in its place, if it is one of these.
     pub(crate) fn blocked(self: &Arc<Self>) {
-        if !EXECUTES.get() {
+        if EXECUTES.get() != self.place() {
             return;
         }
         let mut state = self.lock();
@@ -259,7 +263,7 @@ impl Pool {
 
     /// The calling thread goes on.
     pub(crate) fn unblocked(&self) {
-        if EXECUTES.get() {
+        if EXECUTES.get() == self.place() {
             self.lock().running += 1;
         }
     }
@@ -275,6 +279,31 @@ impl Pool {
         drop(state);
         // What they hold may be the user's, and may have something for this pool.
         drop(gone);
+    }
+}
+
+/// The threads of one actor whose sync calls overlap: as many at most as may overlap, so that what is kept for each thread
+/// is kept so often and no oftener. They end with it, and when they have had nothing to do for a while.
+pub(crate) struct Crew(Arc<Pool>);
+
+impl Crew {
+    pub(crate) fn new(env: Env, width: usize) -> Crew {
+        // No more is scheduled than there may be threads: nothing is overdue.
+        Crew(Pool::new(env, width, Box::new(|| {})))
+    }
+
+    pub(crate) fn schedule(&self, strand: Arc<dyn Strand>) {
+        self.0.schedule(strand);
+    }
+
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which calls of an actor overlap.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ThreadId;
 
 use super::*;
 use crate::support::{Scratch, count_up, hold, open_gate, until_counted};
@@ -110,6 +111,7 @@ pub struct Threaded {
     peak: AtomicUsize,
     met: std::sync::Mutex<usize>,
     all: std::sync::Condvar,
+    threads: std::sync::Mutex<HashSet<ThreadId>>,
 }
 
 #[actinic::remote(max_concurrency = 3)]
@@ -130,6 +132,7 @@ impl Threaded {
     pub fn work(&self) -> usize {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.peak.fetch_max(now, Ordering::SeqCst);
+        self.threads.lock().unwrap().insert(std::thread::current().id());
         std::thread::yield_now();
         self.now.fetch_sub(1, Ordering::SeqCst);
         now
@@ -137,6 +140,10 @@ impl Threaded {
 
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::SeqCst)
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads.lock().unwrap().len()
     }
 
     pub fn wait_for(&self, path: String, after: i64) -> i64 {
@@ -240,6 +247,7 @@ both! {
         let tasks: Vec<_> = (0..30).map(|_| call_many::remote(&threaded, 300)).collect();
         assert!(actinic::get(&tasks).await?.into_iter().all(|peak| peak <= 3));
         assert!(threaded.peak().await? <= 3);
+        assert!(threaded.threads().await? <= 3, "not three at a time of many, but three");
     }
 
     /// Without the attribute sync `&self` calls run one at a time.
