@@ -141,7 +141,7 @@ impl Ear {
             let _ = from.tell(Lane::Ordered, OBJECT, &answer);
             return;
         };
-        if let Target::Owned(task, _) = raw.target()
+        if let Target::Owned(task, ..) = raw.target()
             && matches!(task.what, What::Lifeline(_))
         {
             // Whoever asks gets a ref that counts.

@@ -229,18 +229,25 @@ pub(crate) struct Borrowed {
     pub(crate) asked: std::sync::atomic::AtomicBool,
 }
 
+/// The lowest bits of the number of the task that makes an object: what a ref tells without a look at the object's memory,
+/// in bytes that would be padding. Refs to the same object have the same.
+pub(crate) type Mark = u16;
+
 #[derive(Clone)]
 pub(crate) enum Target {
-    Owned(Arc<Task>, u32),
-    Borrowed(Arc<Borrowed>),
+    Owned(Arc<Task>, u32, Mark),
+    Borrowed(Arc<Borrowed>, Mark),
 }
+
+// Lists of refs are moved, and looked through, as a whole.
+const _: () = assert!(size_of::<RawRef>() == 16);
 
 impl Target {
     /// The last ref to it in this process is gone.
     fn released(&self) {
         match self {
-            Target::Owned(task, index) => task.owner.released(task, *index),
-            Target::Borrowed(borrowed) => Process::released(borrowed),
+            Target::Owned(task, index, _) => task.owner.released(task, *index),
+            Target::Borrowed(borrowed, _) => Process::released(borrowed),
         }
     }
 }
@@ -251,55 +258,63 @@ pub(crate) struct RawRef(Target);
 impl RawRef {
     /// Takes over the hold that the slot of a new task was made with.
     pub(crate) fn adopt(task: Arc<Task>, index: u32) -> RawRef {
-        RawRef(Target::Owned(task, index))
+        let mark = task.seq as Mark;
+        RawRef(Target::Owned(task, index, mark))
     }
 
     /// Another ref to a task's return that already has one, or whose owner's table is locked.
     pub(crate) fn owned(task: Arc<Task>, index: u32) -> RawRef {
         task.slot(index).holds.fetch_add(1, Ordering::Relaxed);
-        RawRef(Target::Owned(task, index))
+        RawRef::adopt(task, index)
     }
 
     /// Takes over the hold that the slot of a new borrowed object was made with.
     pub(crate) fn adopt_borrowed(borrowed: Arc<Borrowed>) -> RawRef {
-        RawRef(Target::Borrowed(borrowed))
+        let mark = borrowed.id.task.seq as Mark;
+        RawRef(Target::Borrowed(borrowed, mark))
     }
 
     /// Another ref to a borrowed object, while the table of borrowed objects is locked.
     pub(crate) fn borrowed(borrowed: Arc<Borrowed>) -> RawRef {
         borrowed.slot.holds.fetch_add(1, Ordering::Relaxed);
-        RawRef(Target::Borrowed(borrowed))
+        RawRef::adopt_borrowed(borrowed)
     }
 
     pub(crate) fn target(&self) -> &Target {
         &self.0
     }
 
+    pub(crate) fn mark(&self) -> Mark {
+        match &self.0 {
+            Target::Owned(_, _, mark) | Target::Borrowed(_, mark) => *mark,
+        }
+    }
+
     pub(crate) fn id(&self) -> ObjectId {
         match &self.0 {
-            Target::Owned(task, index) => ObjectId { task: task.id(), index: *index },
-            Target::Borrowed(borrowed) => borrowed.id,
+            Target::Owned(task, index, _) => ObjectId { task: task.id(), index: *index },
+            Target::Borrowed(borrowed, _) => borrowed.id,
         }
     }
 
     pub(crate) fn process(&self) -> &Arc<Process> {
         match &self.0 {
-            Target::Owned(task, _) => &task.owner.process,
-            Target::Borrowed(borrowed) => &borrowed.process,
+            Target::Owned(task, ..) => &task.owner.process,
+            Target::Borrowed(borrowed, _) => &borrowed.process,
         }
     }
 
     pub(crate) fn slot(&self) -> &Slot {
         match &self.0 {
-            Target::Owned(task, index) => task.slot(*index),
-            Target::Borrowed(borrowed) => &borrowed.slot,
+            Target::Owned(task, index, _) => task.slot(*index),
+            Target::Borrowed(borrowed, _) => &borrowed.slot,
         }
     }
 
     /// Leaves a waiter; a borrowed object's owner is asked if nobody asked before.
     pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, bool)> {
         self.slot().subscribe(waiter)?;
-        if let Target::Borrowed(borrowed) = &self.0 {
+        if let Target::Borrowed(borrowed, _) = &self.0 {
             Process::ask_owner(borrowed);
         }
         Ok(())
@@ -317,7 +332,7 @@ impl RawRef {
             return Ok(());
         }
         let thing = match &self.0 {
-            Target::Owned(task, _) if matches!(task.what, What::Lifeline(_)) => task.describe(),
+            Target::Owned(task, ..) if matches!(task.what, What::Lifeline(_)) => task.describe(),
             _ => format!("object {id}"),
         };
         let error = crate::value::foreign(&thing, theirs, here);
@@ -331,14 +346,14 @@ impl RawRef {
     /// The name of what makes the object, for messages.
     pub(crate) fn describe(&self) -> String {
         match &self.0 {
-            Target::Owned(task, _) => task.describe(),
-            Target::Borrowed(borrowed) => format!("object {}", borrowed.id),
+            Target::Owned(task, ..) => task.describe(),
+            Target::Borrowed(borrowed, _) => format!("object {}", borrowed.id),
         }
     }
 
     fn same(&self, other: &RawRef) -> bool {
         match (&self.0, &other.0) {
-            (Target::Owned(a, i), Target::Owned(b, j)) => i == j && Arc::ptr_eq(a, b),
+            (Target::Owned(a, i, _), Target::Owned(b, j, _)) => i == j && Arc::ptr_eq(a, b),
             _ => self.id() == other.id(),
         }
     }
@@ -346,10 +361,8 @@ impl RawRef {
 
 impl Clone for RawRef {
     fn clone(&self) -> Self {
-        match &self.0 {
-            Target::Owned(task, index) => RawRef::owned(Arc::clone(task), *index),
-            Target::Borrowed(borrowed) => RawRef::borrowed(Arc::clone(borrowed)),
-        }
+        self.slot().holds.fetch_add(1, Ordering::Relaxed);
+        RawRef(self.0.clone())
     }
 }
 

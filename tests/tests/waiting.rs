@@ -112,6 +112,19 @@ impl Maker {
     }
 }
 
+#[actinic::remote(num_returns = _)]
+fn numbers(count: usize) -> Vec<i64> {
+    (0..count as i64).collect()
+}
+
+async fn many_put() -> actinic::Result<Vec<AnyRef>> {
+    let mut refs = Vec::new();
+    for x in 0..20i64 {
+        refs.push(AnyRef::from(&actinic::put(&x).await?));
+    }
+    Ok(refs)
+}
+
 #[actinic::remote]
 fn length(bytes: Buffer) -> usize {
     bytes.len()
@@ -186,6 +199,32 @@ modes! {
         assert!(rest[0].downcast::<String>().is_none());
         open_gate(&gate);
         assert_eq!(rest[0].downcast::<i64>().unwrap().await?, 1);
+    }
+
+    /// WAI-03: a ref that is given twice is found wherever it is, in whatever order and of whichever owner the others are.
+    2 CPUs, async fn a_ref_that_is_given_twice_is_found(cluster) {
+        let (other, maker) = (cluster.driver().await?, Maker::remote());
+        let (own, theirs) = (many_put().await?, other.scope(many_put()).await?);
+        let parts: Vec<AnyRef> = numbers::options().num_returns(12).remote(12).iter().map(AnyRef::from).collect();
+        let mut made = Vec::new();
+        for _ in 0..12 {
+            made.push(AnyRef::from(&maker.make(10).await?));
+        }
+        let mut lists = vec![[&own[..], &theirs, &parts, &made].concat(), own, theirs, parts, made];
+        lists.extend(lists.clone().iter().map(|list| list.iter().rev().cloned().collect()));
+        for list in lists {
+            let (ready, rest) = actinic::wait(&list).num_returns(list.len()).timeout(SOON).await?;
+            assert_eq!((ready, rest), (list.clone(), vec![]));
+            let end = list.len();
+            for (one, at) in [(0, 1), (0, end), (end - 1, 0), (end - 1, end), (end / 2, end), (end / 2, 0)] {
+                let mut twice = list.clone();
+                twice.insert(at, list[one].clone());
+                let error = actinic::wait(twice).await.unwrap_err();
+                assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+                assert!(error.to_string().contains(&list[one].id().to_string()), "{error} / {}", list[one].id());
+            }
+        }
+        other.shutdown().await?;
     }
 
     /// What a dead owner had in the store is free again.

@@ -348,7 +348,7 @@ impl Client {
             Err(error) => Resolved::Error(error),
         };
         for ready in waiting {
-            if let Target::Owned(task, _) = ready.target() {
+            if let Target::Owned(task, ..) = ready.target() {
                 Task::finish_all(task, outcome.clone());
             }
             self.let_go();

@@ -50,18 +50,18 @@ impl Cancel {
 
     async fn run(self) -> Result<()> {
         match self.object.target() {
-            Target::Owned(task, _) if self.force => task.owner.cancel_by_force(task, self.recursive).await,
-            Target::Owned(task, _) => {
+            Target::Owned(task, ..) if self.force => task.owner.cancel_by_force(task, self.recursive).await,
+            Target::Owned(task, ..) => {
                 for told in task.owner.cancel_all(task, false, self.recursive) {
                     // A worker that cannot be asked is gone, and what it ran with it.
                     let _ = told.await;
                 }
                 Ok(())
             }
-            Target::Borrowed(borrowed) if self.force => {
+            Target::Borrowed(borrowed, _) if self.force => {
                 borrowed.process.ask_cancel(borrowed.id.task, self.recursive).await
             }
-            Target::Borrowed(borrowed) => {
+            Target::Borrowed(borrowed, _) => {
                 let id = borrowed.id.task;
                 let message = OwnerMessage::Cancel { seq: id.seq, force: false, recursive: self.recursive };
                 borrowed.process.tell_owner(id.owner.process, ToOwner::To { owner: id.owner.number, message });

@@ -273,8 +273,8 @@ fn take_values(refs: &[RawRef], timeout: Option<Duration>) -> Result<Option<Vec<
 
 fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
     let waits = match object.target() {
-        Target::Owned(task, _) => task.explain(),
-        Target::Borrowed(object) => format!("its owner {} has not answered", object.id.task.owner),
+        Target::Owned(task, ..) => task.explain(),
+        Target::Borrowed(object, _) => format!("its owner {} has not answered", object.id.task.owner),
     };
     Error::get_timeout(format!("{} was not ready within {:?}: {waits}", object.describe(), timeout.unwrap_or_default()))
         .at_node(object.process().id.node)

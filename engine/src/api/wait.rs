@@ -135,7 +135,7 @@ impl<R: Ref> Wait<R> {
     }
 
     fn check_unique(&self) -> Result<()> {
-        match unique::first_twice(self.refs.iter().map(|one| one.raw_ref().0)) {
+        match unique::first_twice(&self.refs) {
             None => Ok(()),
             Some(twice) => {
                 Err(Error::invalid_argument(format!("wait: {twice:?} is given twice")).remedy("give each ref once"))
@@ -147,20 +147,21 @@ impl<R: Ref> Wait<R> {
     /// which they finish: what is needed is often at the front, and the rest is not looked at.
     ///
     /// What could not be brought here in time is left out.
-    fn ready(&self, brought: &Brought) -> Vec<usize> {
+    fn ready(&self, brought: &Brought) -> impl Iterator<Item = usize> {
         let ready = |(index, one): (usize, &R)| {
             let object = one.raw_ref().0;
             (object.slot().is_ready() && !brought.late.contains(object)).then_some(index)
         };
-        self.refs.iter().enumerate().filter_map(ready).take(self.num_returns).collect()
+        self.refs.iter().enumerate().filter_map(ready).take(self.num_returns)
     }
 
     /// Splits what is ready off, in order; the rest keeps its place.
     fn split(mut self, brought: &Brought) -> (Vec<R>, Vec<R>) {
-        let taken = self.ready(brought);
-        if let [only] = taken[..] {
-            return (vec![self.refs.remove(only)], self.refs);
+        if self.num_returns == 1 {
+            let only = self.ready(brought).next();
+            return (Vec::from_iter(only.map(|index| self.refs.remove(index))), self.refs);
         }
+        let taken: Vec<usize> = self.ready(brought).collect();
         let mut ready = Vec::with_capacity(taken.len());
         let mut pending = Vec::with_capacity(self.refs.len() - taken.len());
         let mut next = taken.into_iter().peekable();
@@ -176,7 +177,7 @@ impl<R: Ref> Wait<R> {
 
     /// None if enough is ready.
     fn countdown(&self) -> Option<Arc<Countdown>> {
-        if self.ready(&Brought::default()).len() >= self.num_returns {
+        if self.ready(&Brought::default()).count() >= self.num_returns {
             return None;
         }
         countdown_for(self.refs.iter().map(|one| one.raw_ref().0), self.num_returns, false)
@@ -194,7 +195,7 @@ impl<R: Ref> Wait<R> {
         if !self.fetch_local {
             return Vec::new();
         }
-        let objects = self.ready(brought).into_iter().map(|index| self.refs[index].raw_ref().0);
+        let objects = self.ready(brought).map(|index| self.refs[index].raw_ref().0);
         objects.filter(|object| object.slot().is_stored() && !brought.here.contains(object)).cloned().collect()
     }
 

@@ -129,7 +129,7 @@ impl Process {
         let mut borrowed: BTreeMap<OwnerId, Vec<ObjectId>> = BTreeMap::new();
         for object in &refs {
             match object.target() {
-                Target::Owned(task, index) => {
+                Target::Owned(task, index, _) => {
                     let id = ObjectId { task: task.id(), index: *index };
                     Owner::share(&mut task.owner.counts.lock(task.owner.id), task, *index);
                     match mine.iter_mut().find(|(owner, _)| owner.id == task.owner.id) {
@@ -138,8 +138,8 @@ impl Process {
                     }
                 }
                 // One that was lost on its way home has no owner to ask.
-                Target::Borrowed(object) if object.id.task.owner.process == self.id => {}
-                Target::Borrowed(object) => {
+                Target::Borrowed(object, _) if object.id.task.owner.process == self.id => {}
+                Target::Borrowed(object, _) => {
                     let owner = object.id.task.owner;
                     let receiver = if owner.process == to { owner } else { borrower(to) };
                     borrowed.entry(receiver).or_default().push(object.id);

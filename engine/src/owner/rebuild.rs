@@ -55,7 +55,7 @@ impl Kept {
     fn of(owner: &Arc<Owner>, input: &Input) -> Kept {
         let need = |object: &RawRef| match object.target() {
             // A handle in an argument keeps no actor alive for this.
-            Target::Owned(task, index)
+            Target::Owned(task, index, _)
                 if Arc::ptr_eq(&task.owner, owner) && !matches!(task.what, What::Lifeline(_)) =>
             {
                 Need::Mine(Arc::clone(task), *index)
@@ -140,7 +140,7 @@ impl Owner {
     ///
     /// Why it cannot be made again.
     pub(crate) async fn restore(self: &Arc<Self>, object: &RawRef, lost: &[ProcessId]) -> Result<Option<Resolved>> {
-        let Target::Owned(task, index) = object.target() else { return Ok(None) };
+        let Target::Owned(task, index, _) = object.target() else { return Ok(None) };
         if let Some(again) = self.rebuild(task, *index, lost)? {
             // It is dropped untold at the end of the cluster, which the slot then says.
             let _ = again.await;

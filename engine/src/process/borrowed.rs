@@ -35,7 +35,7 @@ impl Process {
             return self.owner_numbered(id.task.owner.number)?.find(id.task, id.index);
         }
         let (object, _) = self.borrowed(id);
-        if let Target::Borrowed(borrowed) = object.target() {
+        if let Target::Borrowed(borrowed, _) = object.target() {
             Process::ask_owner(borrowed);
         }
         Some(object)

@@ -1,25 +1,55 @@
-//! Whether a ref is given twice, in a few nanoseconds a ref: loops that take one ref at a time ask it of all that is left,
-//! again and again.
+//! Whether a ref is given twice, in a nanosecond a ref or less: loops that take one ref at a time ask it of all that is
+//! left, again and again.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::object::{RawRef, Target};
+use crate::api::object_ref::Ref;
+use crate::object::{Mark, RawRef, Target};
 use crate::task::Task;
 
 /// Up to so many refs are compared each with each.
 const FEW: usize = 8;
 
 /// A ref that is given twice, if one is.
-pub(super) fn first_twice<'a>(mut refs: impl ExactSizeIterator<Item = &'a RawRef> + Clone) -> Option<&'a RawRef> {
-    if refs.len() <= FEW {
+pub(super) fn first_twice<R: Ref>(list: &[R]) -> Option<&RawRef> {
+    let mut refs = list.iter().map(raw);
+    if list.len() <= FEW {
         let mut rest = refs.clone();
         return refs.find(|one| {
             rest.next();
             rest.clone().any(|other| other == *one)
         });
     }
+    // Refs are most often given in the order in which their tasks were submitted.
+    if rise(list, |one| raw(one).mark()) { None } else { twice_in_any_order(refs) }
+}
+
+fn raw<R: Ref>(one: &R) -> &RawRef {
+    one.raw_ref().0
+}
+
+/// Whether each mark is above the one before. After the highest they may begin again at the bottom, as those of successive
+/// tasks do, and end below the first: none is there twice then.
+fn rise<T>(list: &[T], mark: impl Fn(&T) -> Mark) -> bool {
+    let [first, rest @ ..] = list else { return true };
+    let (mut last, mut falls) = (mark(first), 0);
+    // In parts: the loop over one has nothing else in it, and of a list in another order only the first is looked at.
+    for part in rest.chunks(64) {
+        for one in part {
+            let next = mark(one);
+            falls += usize::from(next <= last);
+            last = next;
+        }
+        if falls > 1 {
+            return false;
+        }
+    }
+    falls == 0 || last < mark(first)
+}
+
+fn twice_in_any_order<'a>(refs: impl ExactSizeIterator<Item = &'a RawRef> + Clone) -> Option<&'a RawRef> {
     // Nothing of the user's runs meanwhile; whoever finds them taken makes others.
     let Tables { mut near, mut far } = TABLES.take();
     let count = refs.len();
@@ -50,7 +80,7 @@ pub(super) fn first_twice<'a>(mut refs: impl ExactSizeIterator<Item = &'a RawRef
 /// Where the task is of a first return, which does not change while there is a ref to it.
 fn address(one: &RawRef) -> Option<usize> {
     match one.target() {
-        Target::Owned(task, 0) => Some(Arc::as_ptr(task) as usize),
+        Target::Owned(task, 0, _) => Some(Arc::as_ptr(task) as usize),
         _ => None,
     }
 }
@@ -174,6 +204,43 @@ impl Far {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_that_rise_are_each_there_once() {
+        let rising: Vec<Vec<Mark>> = vec![
+            vec![],
+            vec![7],
+            (0..1_000).collect(),
+            (0..Mark::MAX).step_by(7).collect(),
+            (0..=Mark::MAX).collect(),
+            // Over the end, up to below the first.
+            (65_000..=Mark::MAX).chain(0..500).collect(),
+            (65_000..=Mark::MAX).chain(0..65_000).collect(),
+            vec![2, 1],
+        ];
+        for marks in rising {
+            assert!(rise(&marks, |mark| *mark), "{marks:?}");
+        }
+    }
+
+    #[test]
+    fn marks_that_may_be_there_twice_do_not_rise() {
+        let mut tried = 0;
+        for begin in [0, 1, 65_530, Mark::MAX] {
+            // A list of successive tasks, with one more that is among them already: anywhere.
+            let list: Vec<Mark> = (0..20).map(|index: Mark| begin.wrapping_add(index)).collect();
+            for (twice, at) in (0..20).flat_map(|twice| (0..=20).map(move |at| (twice, at))) {
+                let mut list = list.clone();
+                list.insert(at, list[twice]);
+                assert!(!rise(&list, |mark| *mark), "{list:?}");
+                tried += 1;
+            }
+        }
+        assert_eq!(tried, 4 * 20 * 21);
+        assert!(!rise(&[1, 2, 3, 1, 2, 3], |mark| *mark));
+        // None is there twice, which this does not see.
+        assert!(!rise(&[3, 2, 1], |mark| *mark));
+    }
 
     #[test]
     fn what_is_inserted_twice_is_found() {
