@@ -22,13 +22,15 @@ pub(crate) struct Mail<M>(Arc<Mutex<Waiting<M>>>);
 
 struct Waiting<M> {
     batches: VecDeque<Vec<M>>,
-    /// The last batch takes no more: something else is on its way to the mailbox behind its word.
+    /// The last batch takes no more: something else is in the mailbox behind its word.
     sealed: bool,
+    /// The component has ended: nothing waits any more, and who asked hears that it was not answered.
+    closed: bool,
 }
 
 impl<M> Mail<M> {
     pub(crate) fn new() -> Mail<M> {
-        Mail(Arc::new(Mutex::new(Waiting { batches: VecDeque::new(), sealed: true })))
+        Mail(Arc::new(Mutex::new(Waiting { batches: VecDeque::new(), sealed: true, closed: false })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting<M>> {
@@ -41,6 +43,17 @@ impl<M> Mail<M> {
         let mut waiting = self.lock();
         waiting.sealed |= waiting.batches.len() <= 1;
         waiting.batches.pop_front().unwrap_or_default()
+    }
+
+    /// The component has ended.
+    pub(crate) fn close(&self) {
+        let unheard = {
+            let mut waiting = self.lock();
+            waiting.closed = true;
+            std::mem::take(&mut waiting.batches)
+        };
+        // Who waits for an answer is told by the end of what it was to come by.
+        drop(unheard);
     }
 }
 
@@ -67,17 +80,18 @@ where
 
     /// One more message for its next turn.
     pub(crate) fn tell(&self, message: M) {
-        let first = {
-            let mut mail = self.mail.lock();
-            let first = std::mem::replace(&mut mail.sealed, false);
-            if first {
-                mail.batches.push_back(Vec::new());
-            }
-            mail.batches.back_mut().map(|batch| batch.push(message));
-            first
-        };
-        if first {
+        let mut mail = self.mail.lock();
+        if mail.closed {
+            drop(mail);
+            return drop(message);
+        }
+        if std::mem::replace(&mut mail.sealed, false) {
+            mail.batches.push_back(vec![message]);
+            // Under the lock, as all that goes to the mailbox: else what others tell from here on would wait for this
+            // thread, and what they send would pass it.
             self.addr.do_send(Look);
+        } else if let Some(batch) = mail.batches.back_mut() {
+            batch.push(message);
         }
     }
 
@@ -87,7 +101,8 @@ where
         T: Message<Result: Send> + Send + 'static,
         A: Handler<T>,
     {
-        self.mail.lock().sealed = true;
+        let mut mail = self.mail.lock();
+        mail.sealed = true;
         self.addr.do_send(message);
     }
 
@@ -97,7 +112,8 @@ where
         T: Message<Result: Send> + Send + 'static,
         A: Handler<T>,
     {
-        self.mail.lock().sealed = true;
+        let mut mail = self.mail.lock();
+        mail.sealed = true;
         self.addr.send(message)
     }
 
@@ -132,6 +148,21 @@ mod tests {
         fn handle(&mut self, _: Look, _: &mut Context<Self>) {
             self.1.extend(self.0.take());
         }
+    }
+
+    #[test]
+    fn what_an_ended_component_did_not_hear_is_dropped() {
+        sim::run(1, |_| async {
+            let mail = Mail::new();
+            let post = Post::new(Hears(Mail::new(), Vec::new()).start(), mail.clone());
+            let (tell, hear) = tokio::sync::oneshot::channel::<()>();
+            post.tell(Some(tell));
+            mail.close();
+            assert!(hear.await.is_err());
+            let (tell, hear) = tokio::sync::oneshot::channel::<()>();
+            post.tell(Some(tell));
+            assert!(hear.await.is_err() && mail.take().is_empty());
+        });
     }
 
     #[derive(Message)]

@@ -24,13 +24,31 @@ pub(crate) fn signal(pid: u32, signal: i32) {
     }
 }
 
-/// Processes of this user that name one of the nodes in their environment, and are neither this command nor a node: what
-/// a task has started may be either.
+/// The pid in the name of a node's directory.
+fn pid_of(dir: &Path) -> Option<u32> {
+    dir.file_name()?.to_str()?.strip_prefix("node-")?.split('-').next()?.parse().ok()
+}
+
+/// A process, and those that have started it.
+fn with_ancestors(pid: u32) -> Vec<u32> {
+    let parent = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name before it may have spaces and brackets in it.
+        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        (parent > 1).then_some(parent)
+    };
+    std::iter::successors(Some(pid), parent).collect()
+}
+
+/// Processes of this user that name one of the nodes in their environment, and are neither a node nor this command or
+/// what has started it: what a task has started may be any of these.
 fn of_nodes(base: &Path, nodes: &[String]) -> Vec<u32> {
     let marks: Vec<Vec<u8>> = nodes.iter().map(|node| format!("{WORKER_NODE}={node}").into_bytes()).collect();
-    let daemons: Vec<u32> =
-        local::nodes(base).into_iter().filter_map(|found| Some(found.entry.filter(|_| found.alive)?.pid)).collect();
-    let is_other = |pid: &u32| *pid != std::process::id() && !daemons.contains(pid);
+    // By the names of their directories: one that has just begun has written nothing yet.
+    let living = local::nodes(base).into_iter().filter(|found| found.alive);
+    let mut spared: BTreeSet<u32> = living.filter_map(|found| pid_of(&found.dir)).collect();
+    spared.extend(with_ancestors(std::process::id()));
+    let is_other = |pid: &u32| !spared.contains(pid);
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(is_other)
@@ -64,5 +82,26 @@ pub(crate) fn end_processes(base: &Path, ended: &[local::Found], force: bool) ->
             return killed.len();
         }
         std::thread::sleep(STEP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{pid_of, with_ancestors};
+
+    #[test]
+    fn a_process_and_those_above_it_are_found() {
+        let (this, parent) = (std::process::id(), std::os::unix::process::parent_id());
+        let found = with_ancestors(this);
+        assert_eq!(found[0], this);
+        assert!(parent <= 1 || found[1] == parent, "{found:?}");
+    }
+
+    #[test]
+    fn the_name_of_a_directory_has_its_pid() {
+        assert_eq!(pid_of(Path::new("/tmp/actinic-0/node-4711-0a1b2c3d")), Some(4711));
+        assert_eq!(pid_of(Path::new("/tmp/actinic-0/lock")), None);
     }
 }

@@ -21,6 +21,7 @@ mod show;
 mod start;
 mod stop;
 
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,7 +45,22 @@ fn end_with_reader() {
     }
 }
 
+/// A task may run this, whose node's processes end with it. A node that it starts is none of them, and neither is who
+/// looks for them: the mark goes, from what others see of this process too, which only another beginning changes.
+fn begin_unmarked() {
+    if std::env::var_os(actinic::node::WORKER_NODE).is_none() {
+        return;
+    }
+    let mut args = std::env::args_os();
+    if let (Ok(this), Some(name)) = (std::env::current_exe(), args.next()) {
+        let error =
+            std::process::Command::new(this).arg0(name).args(args).env_remove(actinic::node::WORKER_NODE).exec();
+        eprintln!("actinic: it goes on as a process of the node whose task runs it: {error}");
+    }
+}
+
 fn main() -> ExitCode {
+    begin_unmarked();
     let flags = Flags::parse();
     if !matches!(flags.command, Command::Start(_) | Command::Daemon) {
         end_with_reader();

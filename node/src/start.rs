@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use actinic::node::{Node, Resources, Role, Settings, WORKER_NODE, local};
+use actinic::node::{Node, Resources, Role, Settings, local};
 use serde::{Deserialize, Serialize};
 
 use crate::flags::Start;
@@ -133,9 +133,7 @@ fn in_use(settings: &Settings, text: String) -> String {
 fn detached(settings: &Settings) -> Result<()> {
     let this = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let mut command = Command::new(this);
-    // A task may run this, whose node's processes end with it; the new node is none of them.
-    command.arg("daemon").env_remove(WORKER_NODE);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command.arg("daemon").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     // SAFETY: setsid is safe to call between fork and exec, and touches no memory.
     unsafe {
         command.pre_exec(|| {

@@ -285,7 +285,7 @@ async fn wants() -> actinic::Result<()> {
         Err(error) => error.to_string().contains("mirror: 3"),
         Ok(_) => false,
     };
-    while !missing().await {}
+    assert!(actinic::testing::eventually(Duration::from_secs(20), missing).await);
     actinic::wait(&wanted).timeout(Duration::from_millis(300)).await?;
     say("running");
     let mut line = String::new();

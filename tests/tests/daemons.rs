@@ -309,7 +309,7 @@ fn status_says_what_is_wanted() {
     assert!(actors[0]["waits_for"].as_str().is_some_and(|text| text.contains("mirror: 3")), "{actors}");
     program.go_on();
     program.ends();
-    assert!(machine.ok(&["status"]).contains("none waits"));
+    eventually("nothing waits", LONG, || machine.ok(&["status"]).contains("none waits"));
 }
 
 /// Two programs that want everything get half each, although the first has it all when the second comes.

@@ -114,6 +114,8 @@ struct State {
     /// What the actor waits for, as the GCS says, while it is not alive.
     waits: Option<Arc<str>>,
     holds: u64,
+    /// The GCS has published something of it.
+    heard: bool,
     state: ActorState,
     /// Where it lives, or lived last.
     node: Option<NodeId>,
@@ -258,6 +260,7 @@ impl Client {
                 held: 0,
                 waits: None,
                 holds: 0,
+                heard: false,
                 state: ActorState::PendingCreation,
                 node: None,
                 probably,

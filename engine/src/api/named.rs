@@ -93,7 +93,7 @@ impl<A: Actor> GetActor<A> {
                 let (id, name) = (news.info.id, name_of(&spec));
                 let handle =
                     handle_for(process, id, A::entry(), limits_of(&spec), name.clone(), lifeline, Some(spec.owner));
-                handle.client().news(&news);
+                handle.client().news_by_answer(&news);
                 if let Some(name) = name {
                     process.set_named(&name, handle.client());
                 }

@@ -142,6 +142,10 @@ pub(crate) struct GcsCore {
     delayed: BTreeSet<(Duration, u64)>,
     /// Something changed that may make room.
     retry: bool,
+    /// Whether nodes came or went.
+    nodes_changed: bool,
+    /// Whether a node without GPUs is up.
+    has_plain_nodes: bool,
 
     changed_views: BTreeSet<NodeId>,
     views_spread: Duration,
@@ -179,6 +183,8 @@ impl GcsCore {
             pending: BTreeMap::new(),
             delayed: BTreeSet::new(),
             retry: false,
+            nodes_changed: false,
+            has_plain_nodes: false,
             changed_views: BTreeSet::new(),
             views_spread: Duration::ZERO,
             changed_actors: Vec::new(),
@@ -201,6 +207,9 @@ impl GcsCore {
             self.apply(event);
         }
         self.try_pending();
+        if std::mem::take(&mut self.nodes_changed) {
+            self.nodes_have_changed();
+        }
         self.spread_views();
         self.publish_changes();
         self.last_event = self.now;

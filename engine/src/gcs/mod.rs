@@ -29,6 +29,8 @@ pub(crate) use messages::{Answer, GcsPost, Heard, LocalRaylet};
 
 /// So many events are taken in together at most.
 const GATHERED_MAX: usize = 1024;
+/// Room for so many actions is kept at most.
+const ACTIONS_KEPT: usize = 4096;
 /// How many attempts at tasks are listed.
 const TASKS_MAX: usize = 100_000;
 enum Pending {
@@ -128,9 +130,17 @@ impl Gcs {
         for action in out.drain(..) {
             self.act(action, ctx);
         }
-        self.actions = out;
+        if out.capacity() <= ACTIONS_KEPT {
+            self.actions = out;
+        }
         let next = self.core.next_wake().map(|at| at.max(now + Duration::from_millis(1)));
         alarm::ring_at(self, next, ctx);
+    }
+}
+
+impl Drop for Gcs {
+    fn drop(&mut self) {
+        self.mail.close();
     }
 }
 

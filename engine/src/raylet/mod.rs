@@ -56,6 +56,9 @@ enum Worker {
     Process { peer: Option<PeerAddr>, pid: u32 },
 }
 
+/// Room for so many actions is kept at most.
+const ACTIONS_KEPT: usize = 1024;
+
 /// The Actix actor.
 pub(crate) struct Raylet {
     process: Arc<Process>,
@@ -167,9 +170,17 @@ impl Raylet {
             for action in out.drain(..) {
                 self.act(action, ctx);
             }
-            self.actions = out;
+            if out.capacity() <= ACTIONS_KEPT {
+                self.actions = out;
+            }
             next = self.next_actors.pop_front().map(|(run, spec)| self.ask_actor(run, spec));
         }
+    }
+}
+
+impl Drop for Raylet {
+    fn drop(&mut self) {
+        self.mail.close();
     }
 }
 

@@ -546,6 +546,23 @@ fn a_living_one_does_not_hold_up_a_shutdown() {
     assert_eq!(lines(&log).iter().filter(|line| *line == "started").count(), 4);
 }
 
+/// A question to a cluster that has ended is answered: it has.
+#[test]
+fn what_is_asked_of_an_ended_cluster_is_an_error() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let done = runtime.block_on(async {
+        let cluster = actinic::init().num_cpus(1).await?;
+        let (sum, nodes) = (cluster.scope(async { Sum::remote(1, None) }).await, cluster.nodes());
+        Handle::send(&sum, Add(1)).await?;
+        cluster.shutdown().await?;
+        let soon = Duration::from_secs(10);
+        assert!(tokio::time::timeout(soon, nodes).await.expect("it is answered").is_err());
+        assert!(tokio::time::timeout(soon, actinic::kill(&sum)).await.expect("it is answered").is_err());
+        Ok::<_, Error>(())
+    });
+    done.unwrap();
+}
+
 /// A handler that blocks its arbiter does not hold up its process.
 #[actinic::test(num_cpus = 4)]
 async fn a_blocked_arbiter_is_killed(cluster: TestCluster) -> actinic::Result<()> {

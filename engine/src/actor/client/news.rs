@@ -13,6 +13,17 @@ use crate::protocol::ActorNews;
 use crate::task::Task;
 
 impl Client {
+    /// What the GCS answered to who asked for the actor by name. What is published may overtake it.
+    pub(crate) fn news_by_answer(self: &Arc<Self>, news: &ActorNews) {
+        let known = {
+            let state = self.lock();
+            state.heard.then(|| state.waits.clone())
+        };
+        let mut news = news.clone();
+        news.info.waits = known.unwrap_or(news.info.waits);
+        self.news(&news);
+    }
+
     /// What the GCS says of the actor.
     pub(crate) fn news(self: &Arc<Self>, news: &ActorNews) {
         let info = &news.info;
@@ -31,6 +42,7 @@ impl Client {
             state.flying.anew();
         }
         state.incarnation = info.incarnation;
+        state.heard = true;
         state.waits = info.waits.clone();
         state.state = info.state;
         state.node = info.node.or(state.node);
@@ -180,7 +192,8 @@ impl Client {
         for task in all {
             Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
         }
-        let told = self.watchers().take().closed;
+        // Not who waits for its beginning, and came since the above: that one looks again itself.
+        let told = self.watchers().get_mut().map(|watchers| std::mem::take(&mut watchers.closed)).unwrap_or_default();
         for tell in told {
             tell(error.clone());
         }

@@ -65,6 +65,7 @@ impl GcsCore {
             self.changed_views.insert(id);
         }
         self.retry = true;
+        self.nodes_changed = true;
         let up = || self.nodes.values().filter(|node| node.row.state.is_up());
         let rows = up().map(|node| node.row.clone()).collect();
         let views = up().map(|node| node.view.clone()).collect();
@@ -147,6 +148,7 @@ impl GcsCore {
             self.lose(number, DeathReason::NodeDied { node: id, detail: detail.clone() });
         }
         self.retry = true;
+        self.nodes_changed = true;
         if let Some(oldest) = self.dead_nodes.insert(id) {
             self.nodes.remove(&oldest);
         }

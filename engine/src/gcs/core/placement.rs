@@ -25,6 +25,8 @@ pub(super) struct PendingClass {
     members: BTreeSet<u64>,
     since: Duration,
     warned: bool,
+    /// The processes whose people were told.
+    told: BTreeSet<ProcessId>,
 }
 
 #[cfg(test)]
@@ -60,8 +62,11 @@ fn class_of(spec: &ActorSpec) -> ClassKey {
 
 /// Whether a node has GPUs that an actor does not ask for: it is left to others while there is room elsewhere.
 fn is_for_gpus(node: &Node, spec: &ActorSpec) -> bool {
-    let has = |set: &ResourceSet| set.get(&ResourceName::Gpu).steps() > 0;
-    has(&node.row.total) && !has(&spec.shape)
+    has_gpus(&node.row.total) && !has_gpus(&spec.shape)
+}
+
+fn has_gpus(set: &ResourceSet) -> bool {
+    set.get(&ResourceName::Gpu).steps() > 0
 }
 
 /// Whether a node can take an actor now, for all that is known.
@@ -126,7 +131,7 @@ impl GcsCore {
     fn roomiest(&self, actor: &Actor) -> Option<NodeId> {
         let spec = &actor.row.spec;
         let own = self.nodes.get(&spec.owner.node()).filter(|own| can_take(own, actor));
-        if let Some(own) = own.filter(|own| !is_for_gpus(own, spec)) {
+        if let Some(own) = own.filter(|own| !self.has_plain_nodes || !is_for_gpus(own, spec)) {
             return Some(own.row.id);
         }
         let rank = |node: &&Node| {
@@ -175,13 +180,39 @@ impl GcsCore {
         let Some(actor) = self.actors.get_mut(number) else { return };
         let class = class_of(&actor.row.spec);
         actor.waiting = Waiting::Class(class.clone());
-        let new = || PendingClass { members: BTreeSet::new(), since: now, warned: false };
+        let new = || PendingClass { members: BTreeSet::new(), since: now, warned: false, told: BTreeSet::new() };
         let pending = self.pending.entry(class).or_insert_with(new);
         pending.members.insert(number);
+        if !pending.warned {
+            return;
+        }
         // Those before it have been told; it is told for itself.
-        if pending.warned && pending.members.len() <= TOLD_MAX {
-            let text = self.actors.get(number).map(|actor| self.why_waits(&actor.row.spec).into());
-            self.set_waits(number, text);
+        let (count, process) = (pending.members.len(), actor.row.spec.owner.process);
+        let is_new = pending.told.insert(process);
+        let Some(actor) = self.actors.get(number).filter(|_| is_new || count <= TOLD_MAX) else { return };
+        let text = self.why_waits(&actor.row.spec);
+        if is_new {
+            let (job, actor, class) = (actor.row.spec.job, actor.row.spec.id, actor.row.spec.class.clone());
+            let warning = Warning::ActorsPending { job, actor, class, count, text: text.clone() };
+            self.out.push(Action::WarnOwners { to: vec![process], warning });
+        }
+        if count <= TOLD_MAX {
+            self.set_waits(number, Some(text.into()));
+        }
+    }
+
+    /// Nodes came or went: what those wait for who were told may be something else.
+    pub(super) fn nodes_have_changed(&mut self) {
+        self.has_plain_nodes = self.nodes.values().any(|node| node.row.state.is_up() && !has_gpus(&node.row.total));
+        let mut told: Vec<(u64, Arc<str>)> = Vec::new();
+        for pending in self.pending.values().filter(|pending| pending.warned) {
+            let first = pending.members.first().and_then(|first| self.actors.get(*first));
+            if let Some(text) = first.map(|first| Arc::from(self.why_waits(&first.row.spec))) {
+                told.extend(pending.members.iter().take(TOLD_MAX).map(|number| (*number, Arc::clone(&text))));
+            }
+        }
+        for (number, text) in told {
+            self.set_waits(number, Some(text));
         }
     }
 
@@ -315,12 +346,17 @@ impl GcsCore {
             let text = self.why_waits(spec);
             let (job, actor, class) = (spec.job, spec.id, spec.class.clone());
             let members = self.pending.get(&class_of(spec)).map(|pending| &pending.members);
-            let told: Vec<u64> = members.into_iter().flatten().copied().take(TOLD_MAX).collect();
-            let owners = told.iter().filter_map(|number| self.actors.get(*number));
+            let members: Vec<u64> = members.into_iter().flatten().copied().collect();
+            let owners = members.iter().filter_map(|number| self.actors.get(*number));
             let owners: BTreeSet<ProcessId> = owners.map(|actor| actor.row.spec.owner.process).collect();
             let shared: Arc<str> = text.as_str().into();
-            for number in told {
-                self.set_waits(number, Some(shared.clone()));
+            if let Some(pending) =
+                self.actors.get(number).and_then(|actor| self.pending.get_mut(&class_of(&actor.row.spec)))
+            {
+                pending.told.clone_from(&owners);
+            }
+            for member in members.into_iter().take(TOLD_MAX) {
+                self.set_waits(member, Some(shared.clone()));
             }
             let warning = Warning::ActorsPending { job, actor, class, count, text };
             self.out.push(Action::WarnOwners { to: owners.into_iter().collect(), warning });

@@ -105,10 +105,11 @@ pub(crate) struct JobRow {
 /// Where an actor may be placed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Scheduling {
-    /// The requester's node if it fits there, else the node with the most room.
+    /// The requester's node if it fits there, else the node with the most room; nodes with GPUs that it does not ask for
+    /// last.
     #[default]
     Default,
-    /// The fitting node with the fewest actors.
+    /// The fitting node with the fewest actors; nodes with GPUs that it does not ask for last.
     Spread,
     /// That node; if `soft`, another once that one is gone or can never hold it.
     NodeAffinity {

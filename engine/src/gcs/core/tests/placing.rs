@@ -150,6 +150,15 @@ fn an_infeasible_actor_is_warned_about_and_runs_later() {
     world.tell(Event::Subscribe { actor: actor_id(3), owner: None, to: process(1, 5) });
     assert_eq!(waits(&world, process(1, 5)).as_deref(), Some(text.as_str()));
     assert_eq!(world.core.demands().into_iter().collect::<Vec<_>>(), [(cpus(8), 3)]);
+    // So are the people of another program, once.
+    let warned = |world: &World, to: ProcessId| {
+        let is = |action: &Action| matches!(action, Action::WarnOwners { to: told, .. } if *told == [to]);
+        world.out.iter().any(is)
+    };
+    world.create(with!(holding(4, 8); owner: owner(1, 7)));
+    assert!(warned(&world, process(1, 7)), "{:?}", world.out);
+    world.create(with!(holding(5, 8); owner: owner(1, 7)));
+    assert!(world.warnings().is_empty());
     world.tell(Event::RegisterNode { row: Box::new(node_row(2, 16)) });
     let placed = world.placed();
     assert_eq!(
@@ -157,6 +166,12 @@ fn an_infeasible_actor_is_warned_about_and_runs_later() {
         [(node_id(2), actor_id(1)), (node_id(2), actor_id(2))]
     );
     assert_eq!(world.published(process(1, 1))[0].waits, None);
+    // Nobody is told to do what is done.
+    let others = world.published(process(1, 7));
+    assert!(
+        others.iter().all(|info| info.waits.as_ref().is_some_and(|text| text.contains("free is only"))),
+        "{others:?}"
+    );
     assert_eq!(world.row(3).state, ActorState::PendingCreation, "the node is full");
 }
 
