@@ -572,6 +572,11 @@ async fn transfers_overlap(cluster: TestCluster) -> actinic::Result<()> {
     assert_eq!(sum.await?, 2 * SIZE as u64);
     took_one("arguments", begun);
 
+    let refs = both().await?;
+    let begun = sim.now();
+    assert_eq!(actinic::wait(&refs).num_returns(2).await?.0.len(), 2);
+    took_one("wait", begun);
+
     let mut refs = Vec::new();
     for _ in 0..10 {
         refs.push(made(0).await?);

@@ -18,7 +18,7 @@ use crate::object::{RawRef, Resolved, State, Target};
 use crate::object_manager::transfers::{Transfers, Wanted};
 use crate::process::Process;
 use crate::value::{self, Value};
-use crate::wait::{Countdown, Waiter};
+use crate::wait::{Came, Countdown, Waiter};
 use crate::worker::host::{self, Current, WaitsFor};
 
 /// One ref, or several of them, whose values `get` returns.
@@ -223,7 +223,7 @@ pub(super) fn check_cancelled() -> Result<()> {
 }
 
 /// One waiter for all refs that are not ready; `None` if none is missing. One failure ends it if `fail_fast`.
-pub(super) fn countdown_for<'a>(
+fn countdown_for<'a>(
     refs: impl ExactSizeIterator<Item = &'a RawRef>,
     needed: usize,
     fail_fast: bool,
@@ -233,7 +233,7 @@ pub(super) fn countdown_for<'a>(
     for object in refs {
         match object.slot().outcome() {
             None => pending.push(object),
-            Some(failed) if failed && fail_fast => return None,
+            Some(Came::Failed) if fail_fast => return None,
             Some(_) => {}
         }
     }
@@ -243,8 +243,8 @@ pub(super) fn countdown_for<'a>(
     }
     let countdown = Countdown::new((needed - ready) as u32, fail_fast);
     for object in pending {
-        if let Err((_, failed)) = object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
-            countdown.one_done(failed);
+        if let Err((waiter, how)) = object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
+            waiter.notify(how);
         }
     }
     Some(countdown)
@@ -284,18 +284,18 @@ fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
         .remedy("wait longer, or look at `actinic status` for what is missing")
 }
 
-/// How long a `get` or a `wait` may take, transfers included.
+/// How long a `get` may take, transfers included.
 #[derive(Clone, Copy)]
-pub(super) struct Bound {
+struct Bound {
     timeout: Option<Duration>,
     /// By the process's clock.
     until: Option<Duration>,
 }
 
 impl Bound {
-    pub(super) const NONE: Bound = Bound { timeout: None, until: None };
+    const NONE: Bound = Bound { timeout: None, until: None };
 
-    pub(super) fn new(refs: &[RawRef], timeout: Option<Duration>) -> Bound {
+    fn new(refs: &[RawRef], timeout: Option<Duration>) -> Bound {
         let now = || refs.first().map_or(Duration::ZERO, |object| object.process().env.now());
         Bound { timeout, until: timeout.map(|time| now().saturating_add(time)) }
     }
@@ -374,11 +374,7 @@ fn transfer_late(process: &Process, id: ObjectId, size: u64, bound: Bound) -> Er
 
 /// The transfer runs on the system's thread, whatever runtime asks for it; it goes on when nobody waits for it any more, and
 /// has a ref of its own until then: what comes of an object that was freed meanwhile would stay for ever.
-pub(super) async fn fetch_on_system(
-    object: &RawRef,
-    stored: Arc<crate::object::Stored>,
-    bound: Bound,
-) -> Result<Value> {
+async fn fetch_on_system(object: &RawRef, stored: Arc<crate::object::Stored>, bound: Bound) -> Result<Value> {
     let process = Arc::clone(object.process());
     if let Some(here) = process.store.get_with_refs(&object.id(), &stored) {
         return Ok(here);
@@ -419,12 +415,12 @@ pub(crate) async fn resolved(object: &RawRef) {
 }
 
 /// A future that ends when a countdown is down.
-pub(super) struct Down {
+struct Down {
     countdown: Arc<Countdown>,
 }
 
 impl Down {
-    pub(super) fn new(countdown: Arc<Countdown>) -> Down {
+    fn new(countdown: Arc<Countdown>) -> Down {
         Down { countdown }
     }
 }
@@ -528,8 +524,8 @@ impl<T: DeserializeOwned> Future for GetFuture<T> {
                 }
                 None => {
                     let countdown = Countdown::new(1, false);
-                    if let Err((_, failed)) = self.object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
-                        countdown.one_done(failed);
+                    if let Err((waiter, how)) = self.object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
+                        waiter.notify(how);
                     }
                     self.countdown = Some(Down::new(countdown));
                 }
