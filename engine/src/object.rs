@@ -16,7 +16,7 @@ use crate::ids::ObjectId;
 use crate::process::Process;
 use crate::task::{Task, What};
 use crate::value::Value;
-use crate::wait::{Waiter, Waiters};
+use crate::wait::{Came, Waiter, Waiters};
 
 /// An object that lies in the store of one or more processes.
 #[derive(Debug)]
@@ -51,6 +51,14 @@ impl Resolved {
 impl Resolved {
     pub(crate) fn is_error(&self) -> bool {
         matches!(self, Resolved::Error(_))
+    }
+
+    pub(crate) fn how(&self) -> Came {
+        match self {
+            Resolved::Value(_) => Came::Value,
+            Resolved::Stored(_) => Came::Stored,
+            Resolved::Error(_) => Came::Failed,
+        }
     }
 }
 
@@ -104,15 +112,10 @@ impl Slot {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Whether the value lies in a store.
-    pub(crate) fn is_stored(&self) -> bool {
-        matches!(*self.lock(), State::Ready(Resolved::Stored(_)))
-    }
-
-    /// Whether it failed, if it has an outcome.
-    pub(crate) fn outcome(&self) -> Option<bool> {
+    /// How it became ready, if it has an outcome.
+    pub(crate) fn outcome(&self) -> Option<Came> {
         match &*self.lock() {
-            State::Ready(resolved) => Some(resolved.is_error()),
+            State::Ready(resolved) => Some(resolved.how()),
             State::Pending(_) => None,
         }
     }
@@ -145,7 +148,7 @@ impl Slot {
 
     /// As [`Slot::resolve`]; gives the outcome back if there was one already (a cancellation, a stale attempt).
     pub(crate) fn offer(&self, resolved: Resolved) -> Option<Resolved> {
-        let failed = resolved.is_error();
+        let how = resolved.how();
         let waiters = {
             let mut state = self.lock();
             match &mut *state {
@@ -157,17 +160,17 @@ impl Slot {
                 }
             }
         };
-        waiters.notify(failed);
+        waiters.notify(how);
         None
     }
 
     /// Replaces an outcome (a new location, a loss) and gives it back; waiters of a pending slot are told.
     pub(crate) fn replace(&self, resolved: Resolved) -> Option<Resolved> {
-        let failed = resolved.is_error();
+        let how = resolved.how();
         let before = std::mem::replace(&mut *self.lock(), State::Ready(resolved));
         match before {
             State::Pending(waiters) => {
-                waiters.notify(failed);
+                waiters.notify(how);
                 None
             }
             // It is the caller's to drop: it may hold the last ref to something.
@@ -208,14 +211,14 @@ impl Slot {
         std::mem::replace(&mut *self.lock(), State::Pending(Waiters::None))
     }
 
-    /// Leaves `waiter` with a pending slot; gives it back with the outcome's failure if the slot is ready.
-    pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, bool)> {
+    /// Leaves `waiter` with a pending slot; gives it back, and how the object came out, if the slot is ready.
+    pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, Came)> {
         match &mut *self.lock() {
             State::Pending(waiters) => {
                 waiters.push(waiter);
                 Ok(())
             }
-            State::Ready(resolved) => Err((waiter, resolved.is_error())),
+            State::Ready(resolved) => Err((waiter, resolved.how())),
         }
     }
 }
@@ -312,7 +315,7 @@ impl RawRef {
     }
 
     /// Leaves a waiter; a borrowed object's owner is asked if nobody asked before.
-    pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, bool)> {
+    pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, Came)> {
         self.slot().subscribe(waiter)?;
         if let Target::Borrowed(borrowed, _) = &self.0 {
             Process::ask_owner(borrowed);

@@ -7,10 +7,23 @@ use std::task::Waker;
 use crate::env::Parker;
 use crate::task::Task;
 
+/// How an object became ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// Its value is in this process.
+    Value,
+    /// Its value lies in a store.
+    Stored,
+    /// It has none.
+    Failed,
+}
+
 /// Who hears that an object became ready (or failed).
 pub(crate) enum Waiter {
-    /// A `get` or `wait`, with a count of what is missing.
+    /// A `get`, with a count of what is missing.
     Count(Arc<Countdown>),
+    /// A `wait`, and which of its refs it is.
+    Arrival(Arc<Arrivals>, u32),
     /// A task that has the object as an argument.
     Dependent(Arc<Task>),
     /// Anything else: a remote borrower's question, a callback.
@@ -18,9 +31,10 @@ pub(crate) enum Waiter {
 }
 
 impl Waiter {
-    pub(crate) fn notify(self, failed: bool) {
+    pub(crate) fn notify(self, how: Came) {
         match self {
-            Waiter::Count(countdown) => countdown.one_done(failed),
+            Waiter::Count(countdown) => countdown.one_done(how == Came::Failed),
+            Waiter::Arrival(arrivals, index) => arrivals.came(index, how),
             Waiter::Dependent(task) => Task::dependency_done(&task),
             Waiter::Call(call) => call(),
         }
@@ -44,9 +58,11 @@ impl Waiters {
             Waiters::Many(mut all) => {
                 // A poll loop over the same object leaves waiters that nobody waits on any more.
                 if all.len() == all.capacity() {
-                    all.retain(
-                        |waiter| !matches!(waiter, Waiter::Count(countdown) if Arc::strong_count(countdown) == 1),
-                    );
+                    all.retain(|waiter| match waiter {
+                        Waiter::Count(countdown) => Arc::strong_count(countdown) > 1 && !countdown.is_done(),
+                        Waiter::Arrival(arrivals, _) => !arrivals.count.is_done(),
+                        Waiter::Dependent(_) | Waiter::Call(_) => true,
+                    });
                 }
                 all.push(waiter);
                 Waiters::Many(all)
@@ -54,11 +70,11 @@ impl Waiters {
         };
     }
 
-    pub(crate) fn notify(self, failed: bool) {
+    pub(crate) fn notify(self, how: Came) {
         match self {
             Waiters::None => {}
-            Waiters::One(waiter) => waiter.notify(failed),
-            Waiters::Many(all) => all.into_iter().for_each(|waiter| waiter.notify(failed)),
+            Waiters::One(waiter) => waiter.notify(how),
+            Waiters::Many(all) => all.into_iter().for_each(|waiter| waiter.notify(how)),
         }
     }
 }
@@ -135,5 +151,38 @@ impl Countdown {
         }
         *self.lock() = Sleeper::Thread(parker.clone());
         self.is_done()
+    }
+}
+
+/// What a `wait` counts. Where values are to be on this node, an object that is ready and lies in a store counts when its
+/// receiver says so, who hears of it.
+pub(crate) struct Arrivals {
+    pub(crate) count: Arc<Countdown>,
+    bring: bool,
+    /// Which of the refs became ready, and lie in a store.
+    stored: Mutex<Vec<u32>>,
+}
+
+impl Arrivals {
+    pub(crate) fn new(missing: u32, bring: bool) -> Arc<Arrivals> {
+        Arc::new(Arrivals { count: Countdown::new(missing, false), bring, stored: Mutex::default() })
+    }
+
+    fn stored(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
+        // Plain data under the lock.
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn came(&self, index: u32, how: Came) {
+        if how == Came::Stored && self.bring {
+            self.stored().push(index);
+            self.count.wake();
+        } else {
+            self.count.one_done(false);
+        }
+    }
+
+    pub(crate) fn take_stored(&self) -> Vec<u32> {
+        std::mem::take(&mut self.stored())
     }
 }

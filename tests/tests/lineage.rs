@@ -291,6 +291,38 @@ async fn what_waits_for_a_lost_argument_lends_its_cpu(cluster: TestCluster) -> a
     cluster.idle().await
 }
 
+#[actinic::remote]
+fn firsts(all: (Buffer, Buffer), one: Buffer, two: Buffer, three: Buffer) -> Vec<u8> {
+    vec![all.0.len() as u8, one[0], two[0], three[0]]
+}
+
+/// So it is while any of its arguments is made again: each that comes leaves the CPU to those that make the others.
+async fn what_waits_for_several_lost_arguments(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    let soft = Scheduling::NodeAffinity { node: node.id(), soft: true };
+    for _ in 0..3 {
+        let lost: Vec<_> = (1..4).map(|fill| make::options().scheduling(soft.clone()).remote(fill, &runs)).collect();
+        lose(&node, &lost.iter().collect::<Vec<_>>()).await?;
+        let small = (Buffer::default(), Buffer::default());
+        let here = firsts::options().scheduling(on(&node)).remote(small, &lost[0], &lost[1], &lost[2]);
+        assert_eq!(actinic::get(&here).timeout(Duration::from_secs(30)).await?, [0, 1, 2, 3]);
+    }
+    assert_eq!(runs.count().await?, 18);
+    drop(runs);
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 0)]
+async fn what_waits_for_several_lost_arguments_lends_its_cpu(cluster: TestCluster) -> actinic::Result<()> {
+    what_waits_for_several_lost_arguments(cluster).await
+}
+
+#[actinic::test(num_cpus = 0, workers = "processes")]
+async fn what_waits_for_several_lost_arguments_lends_its_cpu_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    what_waits_for_several_lost_arguments(cluster).await
+}
+
 /// So it is if an actor's call, which has no CPU to lend, missed the argument first.
 #[actinic::test(num_cpus = 1)]
 async fn what_waits_behind_a_call_lends_its_cpu(cluster: TestCluster) -> actinic::Result<()> {

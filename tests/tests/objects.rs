@@ -361,3 +361,103 @@ async fn a_lost_put_is_an_error(cluster: TestCluster) -> actinic::Result<()> {
     assert!(matches!(error, Error::ObjectLost { .. } | Error::ReconstructionFailed { .. }), "{error:?}");
     Ok(())
 }
+
+#[actinic::remote]
+fn length_of_both(one: Buffer, other: Buffer) -> usize {
+    one.len() + other.len()
+}
+
+pub struct Pair {
+    length: usize,
+}
+
+#[actinic::remote]
+impl Pair {
+    pub fn new(one: Buffer, other: Buffer) -> Self {
+        Pair { length: one.len() + other.len() }
+    }
+    pub fn length(&self) -> usize {
+        self.length
+    }
+    pub fn length_of_both(&self, one: Buffer, other: Buffer) -> usize {
+        one.len() + other.len()
+    }
+}
+
+/// A large object that lies on a node of its own, and cannot be made again.
+async fn made_on(node: &actinic::testing::Node) -> actinic::Result<ObjectRef<Buffer>> {
+    let made = make::options().max_retries(0).scheduling(Scheduling::on(node)).remote(1_000_000);
+    made.done().await?;
+    Ok(made)
+}
+
+/// DEP-03: of objects that are fetched together, the first that is lost is told at once, wherever it stands, though another
+/// does not come: to a `get`, and for the arguments of tasks, calls and constructors, here and on another node.
+#[actinic::test(num_cpus = 2)]
+async fn a_lost_object_is_told_before_a_slow_one_has_come(cluster: TestCluster) -> actinic::Result<()> {
+    let (silent, node) = (cluster.add_node().num_cpus(1).await?, cluster.add_node().num_cpus(2).await?);
+    let idle = Pair::options().scheduling(Scheduling::on(&node)).remote(Buffer::default(), Buffer::default());
+    let near = Pair::options().scheduling(Scheduling::on(cluster.head())).remote(Buffer::default(), Buffer::default());
+    assert_eq!((idle.length().await?, near.length().await?), (0, 0));
+    let (slow, lost) = (made_on(&silent).await?, made_on(&node).await?);
+    node.lose_objects().await?;
+    silent.pause().await?;
+    let told = |what: &str, begun: std::time::Instant, error: Error| {
+        let cause = error.root_cause();
+        assert!(matches!(cause, Error::ObjectLost { .. } | Error::ReconstructionFailed { .. }), "{what}: {error:?}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{what}: {:?}", begun.elapsed());
+    };
+    for [one, other] in [[&slow, &lost], [&lost, &slow]] {
+        let begun = std::time::Instant::now();
+        told("get", begun, actinic::get([one, other]).timeout(SOON).await.unwrap_err());
+        let refs = [one.clone(), other.clone()];
+        let got = tokio::task::spawn_blocking(move || actinic::get(&refs).timeout(SOON).blocking());
+        told("blocking get", begun, got.await.map_err(Error::other)?.unwrap_err());
+        for at in [&cluster.head(), &node] {
+            let begun = std::time::Instant::now();
+            let task = length_of_both::options().scheduling(Scheduling::on(at)).remote(one, other);
+            told("task", begun, actinic::get(&task).timeout(SOON).await.unwrap_err());
+        }
+        for actor in [&near, &idle] {
+            let begun = std::time::Instant::now();
+            let call = actor.length_of_both(one, other);
+            told("call", begun, actinic::get(&call).timeout(SOON).await.unwrap_err());
+        }
+        for at in [&cluster.head(), &node] {
+            let begun = std::time::Instant::now();
+            let actor = Pair::options().num_cpus(0).scheduling(Scheduling::on(at)).remote(one, other);
+            told("constructor", begun, actinic::get(&actor.length()).timeout(SOON).await.unwrap_err());
+        }
+    }
+    silent.resume().await?;
+    drop((slow, lost, idle, near));
+    let nothing = || [&cluster.head(), &silent, &node].iter().all(|node| node.objects().is_empty());
+    assert!(eventually(SOON, nothing).await, "what came too late stays");
+    cluster.idle().await
+}
+
+/// One ref twice, and several refs, come as they were given.
+#[actinic::test(num_cpus = 1)]
+async fn objects_that_come_together_keep_their_places(cluster: TestCluster) -> actinic::Result<()> {
+    let (one, other) = (cluster.add_node().num_cpus(1).await?, cluster.add_node().num_cpus(1).await?);
+    let mut refs = Vec::new();
+    for at in 0..40 {
+        let node = if at % 3 == 0 { &one } else { &other };
+        refs.push(make::options().scheduling(Scheduling::on(node)).remote(200_000 + at));
+    }
+    refs.push(refs[0].clone());
+    refs.push(actinic::put(&Buffer::from(vec![7u8; 5])).await?);
+    let lengths: Vec<usize> = actinic::get(&refs).timeout(SOON).await?.iter().map(|bytes| bytes.len()).collect();
+    assert_eq!(lengths, (200_000..200_040).chain([200_000, 5]).collect::<Vec<_>>());
+    for at in [&cluster.head(), &one] {
+        let twice = make::options().scheduling(Scheduling::on(&other)).remote(300_000);
+        let both = length_of_both::options().scheduling(Scheduling::on(at)).remote(&twice, &twice);
+        assert_eq!(actinic::get(&both).timeout(SOON).await?, 600_000);
+        let twice = make::options().scheduling(Scheduling::on(&other)).remote(300_000);
+        let pair = Pair::options().num_cpus(0).scheduling(Scheduling::on(at)).remote(&twice, &twice);
+        assert_eq!(pair.length_of_both(&twice, &twice).await?, 600_000);
+        assert_eq!(pair.length().await?, 600_000);
+    }
+    drop(refs);
+    cluster.idle().await
+}

@@ -494,3 +494,118 @@ fn a_sync_tests_task_that_waits_outside_of_actinic_is_told() {
 fn waits_for_stuck() -> actinic::Result<()> {
     stuck::remote().blocking()
 }
+
+#[actinic::remote(num_cpus = 0)]
+fn total_of_both(one: Vec<u8>, other: Vec<u8>) -> u64 {
+    total_of(&[one, other])
+}
+
+#[actinic::remote(num_cpus = 0)]
+fn total_inside(refs: Vec<ObjectRef<Vec<u8>>>) -> actinic::Result<u64> {
+    Ok(total_of(&actinic::get(&refs).blocking()?))
+}
+
+fn total_of(all: &[Vec<u8>]) -> u64 {
+    all.iter().flatten().map(|byte| u64::from(*byte)).sum()
+}
+
+struct Sum {
+    total: u64,
+}
+
+#[actinic::remote]
+impl Sum {
+    fn new(one: Vec<u8>, other: Vec<u8>) -> Sum {
+        Sum { total: total_of(&[one, other]) }
+    }
+    fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+/// Objects that lie on other nodes come at the same time: two from two nodes, and many from one, take about as long as one.
+#[actinic::test(sim, num_cpus = 1, seed = 15, timeout = 600)]
+async fn transfers_overlap(cluster: TestCluster) -> actinic::Result<()> {
+    const SIZE: usize = 200_000;
+    let sim = cluster.sim();
+    let nodes = [cluster.add_node().num_cpus(1).await?, cluster.add_node().num_cpus(1).await?];
+    let made = async |node: usize| {
+        let made = filled::options().scheduling(Scheduling::on(&nodes[node])).remote(1, SIZE);
+        made.done().await.map(|()| made)
+    };
+    // The connections stand, and know how much they may send.
+    for node in 0..2 {
+        for _ in 0..3 {
+            made(node).await?.await?;
+        }
+    }
+    sim.faults(LinkFaults { delay: ms(500), ..LinkFaults::default() });
+    let mut one = Duration::ZERO;
+    for node in 0..2 {
+        let object = made(node).await?;
+        let begun = sim.now();
+        object.await?;
+        one = one.max(sim.now() - begun);
+    }
+    assert!(one >= ms(1000), "there and back: {one:?}");
+    let took_one = |what: &str, begun: Duration| {
+        let took = sim.now() - begun;
+        assert!(took < one + one / 2, "{what}: {took:?}, and {one:?} for one");
+    };
+    let both = async || Ok::<_, Error>([made(0).await?, made(1).await?]);
+
+    let refs = both().await?;
+    let begun = sim.now();
+    assert_eq!(total_of(&actinic::get(&refs).await?), 2 * SIZE as u64);
+    took_one("get", begun);
+
+    let refs = both().await?;
+    let begun = sim.now();
+    assert_eq!(
+        total_inside::options().scheduling(Scheduling::on(cluster.head())).remote(&refs).await?,
+        2 * SIZE as u64
+    );
+    took_one("get on a thread", begun);
+
+    let [a, b] = both().await?;
+    let begun = sim.now();
+    let sum = total_of_both::options().scheduling(Scheduling::on(cluster.head())).remote(&a, &b);
+    assert_eq!(sum.await?, 2 * SIZE as u64);
+    took_one("arguments", begun);
+
+    let refs = both().await?;
+    let begun = sim.now();
+    assert_eq!(actinic::wait(&refs).num_returns(2).await?.0.len(), 2);
+    took_one("wait", begun);
+
+    let mut refs = Vec::new();
+    for _ in 0..10 {
+        refs.push(made(0).await?);
+    }
+    let begun = sim.now();
+    assert_eq!(total_of(&actinic::get(&refs).await?), 10 * SIZE as u64);
+    let took = sim.now() - begun;
+    assert!(took < 4 * one, "ten from one node: {took:?}, and {one:?} for one");
+
+    // On another node: as long as with one that lies elsewhere. Before the first, connections are made.
+    let far = Scheduling::on(&nodes[0]);
+    let own = async |size: usize| actinic::put(&vec![1u8; size]).await;
+    let mut task = Vec::new();
+    let mut constructor = Vec::new();
+    for (mine, theirs) in [(SIZE, true), (SIZE, false), (1, true), (SIZE, true)] {
+        let (a, b) = (own(mine).await?, if theirs { made(1).await? } else { own(1).await? });
+        let begun = sim.now();
+        let sum = total_of_both::options().scheduling(far.clone()).remote(&a, &b).await?;
+        task.push((sum, sim.now() - begun));
+        let (a, b) = (own(mine).await?, if theirs { made(1).await? } else { own(1).await? });
+        let begun = sim.now();
+        let actor = Sum::options().num_cpus(0).scheduling(far.clone()).remote(&a, &b);
+        constructor.push((actor.total().await?, sim.now() - begun));
+    }
+    for (what, rounds) in [("task", task), ("constructor", constructor)] {
+        let [_, (_, mine), (_, theirs), (sum, both)] = rounds[..] else { unreachable!("there were four") };
+        assert_eq!(sum, 2 * SIZE as u64);
+        assert!(both < mine.max(theirs) + ms(250), "{what}: {both:?}, and {mine:?} and {theirs:?} for one");
+    }
+    Ok(())
+}

@@ -276,3 +276,148 @@ async fn what_could_not_be_fetched_in_time_is_not_ready(cluster: TestCluster) ->
     assert_eq!(object.await?.len(), 1 << 20);
     Ok(())
 }
+
+/// So long one may wait, and does not.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What took long would take all of `LONG`.
+fn took_no_time(begun: Instant) {
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// A large object that lies on a node of its own.
+async fn megabyte_on(node: &actinic::testing::Node) -> actinic::Result<ObjectRef<Buffer>> {
+    let object = megabyte::options().scheduling(Scheduling::on(node)).remote();
+    object.done().await?;
+    Ok(object)
+}
+
+/// What is here counts before what would have to be brought, wherever it stands; both lists keep the order given.
+#[actinic::test(num_cpus = 0)]
+async fn wait_takes_what_is_here_before_what_is_elsewhere(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let away = megabyte_on(&node).await?;
+    node.pause().await?;
+    let (one, two) = (actinic::put(&Buffer::from(vec![1])).await?, actinic::put(&Buffer::from(vec![2])).await?);
+    let begun = Instant::now();
+    let (ready, rest) = actinic::wait([away.clone(), one.clone()]).timeout(LONG).await?;
+    assert_eq!((ready, rest), (vec![one.clone()], vec![away.clone()]));
+    let all = [two.clone(), away.clone(), one.clone()];
+    let (ready, rest) = actinic::wait(&all).num_returns(2).await?;
+    assert_eq!((ready, rest), (vec![two.clone(), one.clone()], vec![away.clone()]));
+    let split = tokio::task::spawn_blocking(move || actinic::wait(all).num_returns(2).timeout(LONG).blocking());
+    assert_eq!(split.await.map_err(Error::other)??, (vec![two, one], vec![away.clone()]));
+    took_no_time(begun);
+    node.resume().await?;
+    drop(away);
+    cluster.idle().await
+}
+
+/// One that cannot be brought keeps none back that lies on another node.
+#[actinic::test(num_cpus = 0)]
+async fn wait_takes_what_can_be_brought(cluster: TestCluster) -> actinic::Result<()> {
+    let (silent, node) = (cluster.add_node().num_cpus(1).await?, cluster.add_node().num_cpus(1).await?);
+    let away = [megabyte_on(&silent).await?, megabyte_on(&silent).await?];
+    let near = [megabyte_on(&node).await?, megabyte_on(&node).await?];
+    silent.pause().await?;
+    let begun = Instant::now();
+    let refs = [&away[..], &near[..1]].concat();
+    assert_eq!(actinic::wait(refs).timeout(LONG).await?, (near[..1].to_vec(), away.to_vec()));
+    assert!(cluster.head().objects().contains(&near[0].id()));
+    let refs = [&away[..], &near[1..]].concat();
+    let split = tokio::task::spawn_blocking(move || actinic::wait(refs).timeout(LONG).blocking());
+    assert_eq!(split.await.map_err(Error::other)??, (near[1..].to_vec(), away.to_vec()));
+    assert!(cluster.head().objects().contains(&near[1].id()));
+    took_no_time(begun);
+    silent.resume().await?;
+    drop((away, near));
+    cluster.idle().await
+}
+
+#[actinic::remote]
+fn megabyte_after(running: &str, gate: &str) -> Buffer {
+    count_up(running);
+    hold(gate);
+    Buffer::from(vec![7; 1 << 20])
+}
+
+/// What becomes ready while another is being brought counts: at once if it is small, and else when it was brought too.
+#[actinic::test(num_cpus = 0)]
+async fn wait_takes_what_becomes_ready_meanwhile(cluster: TestCluster) -> actinic::Result<()> {
+    let (silent, node) = (cluster.add_node().num_cpus(1).await?, cluster.add_node().num_cpus(1).await?);
+    let away = AnyRef::from(&megabyte_on(&silent).await?);
+    silent.pause().await?;
+    for (round, large, blocking) in [(0, false, false), (1, true, false), (2, false, true), (3, true, true)] {
+        let scratch = Scratch::new();
+        let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+        let late = if large {
+            AnyRef::from(&megabyte_after::options().scheduling(Scheduling::on(&node)).remote(&running, &gate))
+        } else {
+            AnyRef::from(&held::options().scheduling(Scheduling::on(&node)).remote(&running, &gate, round))
+        };
+        until_counted(&running, 1).await;
+        let wait = actinic::wait([away.clone(), late.clone()]).timeout(LONG);
+        let waits = match blocking {
+            true => tokio::task::spawn_blocking(move || wait.blocking()),
+            false => tokio::spawn(wait.into_future()),
+        };
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!waits.is_finished(), "nothing is here yet");
+        let begun = Instant::now();
+        open_gate(&gate);
+        assert_eq!(waits.await.map_err(Error::other)??, (vec![late.clone()], vec![away.clone()]));
+        assert_eq!(cluster.head().objects().contains(&late.id()), large, "it was brought");
+        took_no_time(begun);
+    }
+    silent.resume().await?;
+    drop(away);
+    cluster.idle().await
+}
+
+/// What lies elsewhere is brought while the rest is waited for, and counts at the timeout though that has not come.
+#[actinic::test(num_cpus = 0)]
+async fn wait_brings_while_it_waits(cluster: TestCluster) -> actinic::Result<()> {
+    let (node, busy) = (cluster.add_node().num_cpus(1).await?, cluster.add_node().num_cpus(1).await?);
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let away = AnyRef::from(&megabyte_on(&node).await?);
+    let held = AnyRef::from(&held::options().scheduling(Scheduling::on(&busy)).remote(&running, &gate, 1));
+    until_counted(&running, 1).await;
+    let late = AnyRef::from(&megabyte::options().scheduling(Scheduling::on(&node)).remote());
+    let refs = [held.clone(), late.clone(), away.clone()];
+    let (ready, rest) = actinic::wait(&refs).num_returns(3).timeout(Duration::from_secs(2)).await?;
+    assert_eq!((ready, rest), (vec![late, away], vec![held.clone()]));
+    open_gate(&gate);
+    Ok(())
+}
+
+/// A look without waiting finds what is here, and has brought what is not, so that a later look finds that.
+#[actinic::test(num_cpus = 0)]
+async fn a_look_has_what_is_elsewhere_brought(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let refs = [megabyte_on(&node).await?];
+    let look = async || actinic::wait(&refs).timeout(Duration::ZERO).await.map(|(ready, _)| ready.len());
+    assert_eq!(look().await?, 0);
+    assert!(eventually(SOON, async || look().await.is_ok_and(|count| count == 1)).await, "it was never brought");
+    for _ in 0..100 {
+        assert_eq!(look().await?, 1, "it is here");
+    }
+    assert_eq!(actinic::get(&refs[0]).timeout(Duration::ZERO).await?.len(), 1 << 20);
+    assert_eq!(actinic::get(&refs).timeout(Duration::ZERO).await?[0].len(), 1 << 20);
+    Ok(())
+}
+
+/// Whatever is returned as ready is here, also what becomes ready while the rest is looked through.
+#[actinic::test(num_cpus = 0)]
+async fn what_is_returned_as_ready_is_here(cluster: TestCluster) -> actinic::Result<()> {
+    let _nodes = (cluster.add_node().num_cpus(2).await?, cluster.add_node().num_cpus(2).await?);
+    let mut rest: Vec<_> = (0..60).map(|_| megabyte::remote()).collect();
+    while !rest.is_empty() {
+        let (ready, pending) = actinic::wait(&rest).num_returns(rest.len().min(3)).timeout(SOON).await?;
+        assert_eq!(ready.len(), rest.len().min(3));
+        let here = cluster.head().objects();
+        assert!(ready.iter().all(|one| here.contains(&one.id())), "{ready:?} / {here:?}");
+        rest = pending;
+    }
+    cluster.idle().await
+}

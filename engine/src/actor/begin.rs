@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use crate::actor::host::ActorHost;
 use crate::api::error::{Error, Result};
+use crate::api::get::values;
 use crate::ids::{ObjectId, WorkerId};
 use crate::process::Process;
 use crate::program::{ActorEntry, ActorState, LocalBoxFuture};
@@ -95,15 +96,21 @@ fn all_here(parts: &[Part]) -> Option<Vec<Value>> {
 }
 
 async fn fetch(process: &Arc<Process>, input: Part, dependencies: Vec<Part>) -> Result<(Value, Vec<Value>)> {
-    let mut values = Vec::with_capacity(dependencies.len() + 1);
+    let mut elsewhere = Vec::new();
+    let mut here = Vec::with_capacity(dependencies.len() + 1);
     for part in std::iter::once(input).chain(dependencies) {
-        values.push(match part {
-            Part::Here(value) => value,
-            Part::Elsewhere(id) => process.obtain(id).await?,
+        here.push(match part {
+            Part::Here(value) => Some(value),
+            Part::Elsewhere(id) => {
+                elsewhere.push(process.obtain(id)?);
+                None
+            }
         });
     }
-    let input = values.remove(0);
-    Ok((input, values))
+    let mut fetched = values(elsewhere).await?.into_iter();
+    let mut all: Vec<Value> = here.into_iter().filter_map(|part| part.or_else(|| fetched.next())).collect();
+    let input = all.remove(0);
+    Ok((input, all))
 }
 
 /// How a constructor ended.

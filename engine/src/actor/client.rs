@@ -427,7 +427,7 @@ impl Drop for Client {
 
 /// A waiter that runs `then` on the system's thread once the object is ready.
 pub(crate) fn when_ready(object: &RawRef, then: impl FnOnce() + Send + 'static) {
-    if let Err((waiter, failed)) = object.subscribe(Waiter::Call(Box::new(then))) {
-        waiter.notify(failed);
+    if let Err((waiter, how)) = object.subscribe(Waiter::Call(Box::new(then))) {
+        waiter.notify(how);
     }
 }

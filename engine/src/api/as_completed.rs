@@ -17,8 +17,8 @@ pub fn as_completed<L: WaitList>(refs: L) -> AsCompleted<L::Ref> {
     let shared = Arc::new(Finished::default());
     for (index, one) in refs.iter().enumerate() {
         let told = Arc::clone(&shared);
-        if let Err((waiter, failed)) = one.raw_ref().0.subscribe(Waiter::Call(Box::new(move || told.tell(index)))) {
-            waiter.notify(failed);
+        if let Err((waiter, how)) = one.raw_ref().0.subscribe(Waiter::Call(Box::new(move || told.tell(index)))) {
+            waiter.notify(how);
         }
     }
     AsCompleted { left: refs.len(), refs: refs.into_iter().map(Some).collect(), shared }

@@ -13,9 +13,12 @@ use serde::de::DeserializeOwned;
 use crate::api::error::{Error, Result};
 use crate::api::object_ref::ObjectRef;
 use crate::api::op::{block_on, check_is_simulated, check_may_block, wait_for};
+use crate::ids::ObjectId;
 use crate::object::{RawRef, Resolved, State, Target};
+use crate::object_manager::transfers::{Transfers, Wanted};
+use crate::process::Process;
 use crate::value::{self, Value};
-use crate::wait::{Countdown, Waiter};
+use crate::wait::{Came, Countdown, Waiter};
 use crate::worker::host::{self, Current, WaitsFor};
 
 /// One ref, or several of them, whose values `get` returns.
@@ -220,7 +223,7 @@ pub(super) fn check_cancelled() -> Result<()> {
 }
 
 /// One waiter for all refs that are not ready; `None` if none is missing. One failure ends it if `fail_fast`.
-pub(super) fn countdown_for<'a>(
+fn countdown_for<'a>(
     refs: impl ExactSizeIterator<Item = &'a RawRef>,
     needed: usize,
     fail_fast: bool,
@@ -230,7 +233,7 @@ pub(super) fn countdown_for<'a>(
     for object in refs {
         match object.slot().outcome() {
             None => pending.push(object),
-            Some(failed) if failed && fail_fast => return None,
+            Some(Came::Failed) if fail_fast => return None,
             Some(_) => {}
         }
     }
@@ -240,8 +243,8 @@ pub(super) fn countdown_for<'a>(
     }
     let countdown = Countdown::new((needed - ready) as u32, fail_fast);
     for object in pending {
-        if let Err((_, failed)) = object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
-            countdown.one_done(failed);
+        if let Err((waiter, how)) = object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
+            waiter.notify(how);
         }
     }
     Some(countdown)
@@ -281,46 +284,102 @@ fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
         .remedy("wait longer, or look at `actinic status` for what is missing")
 }
 
-/// How long a `get` or a `wait` may take, transfers included.
+/// How long a `get` may take, transfers included.
 #[derive(Clone, Copy)]
-pub(super) struct Bound {
+struct Bound {
     timeout: Option<Duration>,
     /// By the process's clock.
     until: Option<Duration>,
 }
 
 impl Bound {
-    pub(super) const NONE: Bound = Bound { timeout: None, until: None };
+    const NONE: Bound = Bound { timeout: None, until: None };
 
-    pub(super) fn new(refs: &[RawRef], timeout: Option<Duration>) -> Bound {
+    fn new(refs: &[RawRef], timeout: Option<Duration>) -> Bound {
         let now = || refs.first().map_or(Duration::ZERO, |object| object.process().env.now());
         Bound { timeout, until: timeout.map(|time| now().saturating_add(time)) }
     }
 }
 
-/// The values, fetched from where they lie.
+/// The values, fetched from where they lie; the first failure ends it.
 async fn fetch_values(refs: Vec<RawRef>, bound: Bound) -> Result<Vec<Value>> {
     let mut values = Vec::with_capacity(refs.len());
-    for object in &refs {
+    let mut away = Vec::new();
+    for (at, object) in refs.iter().enumerate() {
         values.push(match object.slot().get() {
-            Some(Resolved::Value(value)) => value,
+            Some(Resolved::Value(value)) => Some(value),
             Some(Resolved::Error(error)) => return Err(error),
-            Some(Resolved::Stored(stored)) => fetch_on_system(object, stored, bound).await?,
+            Some(Resolved::Stored(stored)) => {
+                let here = object.process().store.get_with_refs(&object.id(), &stored);
+                if here.is_none() {
+                    away.push(Wanted::of(at, object, stored));
+                }
+                here
+            }
             None => return Err(late(object, bound.timeout)),
         });
     }
-    Ok(values)
+    if let Some(first) = away.first() {
+        let process = Arc::clone(&first.process);
+        let (mut tell, hear) = tokio::sync::oneshot::channel();
+        // On the system's thread, whatever runtime asks for it: it has its time, and each transfer wakes nobody else.
+        process.clone().spawn(async move {
+            let done = tokio::select! {
+                biased;
+                () = tell.closed() => return,
+                done = collect(&process, away, values, bound) => done,
+            };
+            // Whoever waits may have gone.
+            let _ = tell.send(done);
+        });
+        values = hear.await.map_err(|_| Error::connection("the cluster was shut down"))??;
+    }
+    Ok(values.into_iter().flatten().collect())
+}
+
+/// Fills in the values that are away.
+async fn collect(
+    process: &Process,
+    away: Vec<Wanted>,
+    mut values: Vec<Option<Value>>,
+    bound: Bound,
+) -> Result<Vec<Option<Value>>> {
+    let asked: Vec<_> = away.iter().map(|one| (one.at, one.object, one.stored.size)).collect();
+    let mut transfers = Transfers::new(None);
+    away.into_iter().for_each(|one| transfers.begin(one));
+    loop {
+        let next = match bound.until {
+            None => transfers.next().await,
+            Some(until) => {
+                let left = until.saturating_sub(process.env.now());
+                let Ok(next) = tokio::time::timeout(left, transfers.next()).await else {
+                    let missing = asked.into_iter().find(|(at, ..)| values[*at].is_none());
+                    let (_, id, size) = missing.ok_or_else(|| Error::object_lost("no transfer is missing"))?;
+                    return Err(transfer_late(process, id, size, bound));
+                };
+                next
+            }
+        };
+        let Some((at, value)) = next else { return Ok(values) };
+        values[at] = Some(value?);
+    }
+}
+
+fn transfer_late(process: &Process, id: ObjectId, size: u64, bound: Bound) -> Error {
+    let time = bound.timeout.unwrap_or_default();
+    Error::get_timeout(format!("the {size} bytes of object {id} did not arrive within {time:?}"))
+        .at_node(process.id.node)
+        .remedy("wait longer: the transfer goes on")
 }
 
 /// The transfer runs on the system's thread, whatever runtime asks for it; it goes on when nobody waits for it any more, and
 /// has a ref of its own until then: what comes of an object that was freed meanwhile would stay for ever.
-pub(super) async fn fetch_on_system(
-    object: &RawRef,
-    stored: Arc<crate::object::Stored>,
-    bound: Bound,
-) -> Result<Value> {
-    let (tell, hear) = tokio::sync::oneshot::channel();
+async fn fetch_on_system(object: &RawRef, stored: Arc<crate::object::Stored>, bound: Bound) -> Result<Value> {
     let process = Arc::clone(object.process());
+    if let Some(here) = process.store.get_with_refs(&object.id(), &stored) {
+        return Ok(here);
+    }
+    let (tell, hear) = tokio::sync::oneshot::channel();
     let (id, size, wanted) = (object.id(), stored.size, object.clone());
     process.clone().spawn(async move {
         let fetching = tokio::task::spawn({
@@ -337,12 +396,7 @@ pub(super) async fn fetch_on_system(
                 let left = until.saturating_sub(process.env.now());
                 match tokio::time::timeout(left, fetching).await {
                     Ok(fetched) => fetched.ok(),
-                    Err(_) => {
-                        let time = bound.timeout.unwrap_or_default();
-                        let text = format!("the {size} bytes of object {id} did not arrive within {time:?}");
-                        let late = Error::get_timeout(text).at_node(process.id.node);
-                        Some(Err(late.remedy("wait longer: the transfer goes on")))
-                    }
+                    Err(_) => Some(Err(transfer_late(&process, id, size, bound))),
                 }
             }
         };
@@ -361,12 +415,12 @@ pub(crate) async fn resolved(object: &RawRef) {
 }
 
 /// A future that ends when a countdown is down.
-pub(super) struct Down {
+struct Down {
     countdown: Arc<Countdown>,
 }
 
 impl Down {
-    pub(super) fn new(countdown: Arc<Countdown>) -> Down {
+    fn new(countdown: Arc<Countdown>) -> Down {
         Down { countdown }
     }
 }
@@ -407,6 +461,11 @@ async fn get_values(refs: Vec<RawRef>, timeout: Option<Duration>) -> Result<(Vec
             Ok((refs, values))
         }
     }
+}
+
+/// The values of refs, for the engine itself.
+pub(crate) async fn values(refs: Vec<RawRef>) -> Result<Vec<Value>> {
+    get_values(refs, None).await.map(|(_, values)| values)
 }
 
 impl<V: Send + 'static> IntoFuture for Get<V> {
@@ -465,8 +524,8 @@ impl<T: DeserializeOwned> Future for GetFuture<T> {
                 }
                 None => {
                     let countdown = Countdown::new(1, false);
-                    if let Err((_, failed)) = self.object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
-                        countdown.one_done(failed);
+                    if let Err((waiter, how)) = self.object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
+                        waiter.notify(how);
                     }
                     self.countdown = Some(Down::new(countdown));
                 }

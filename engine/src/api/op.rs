@@ -106,14 +106,28 @@ impl Wake for ThreadWaker {
 /// # Errors
 ///
 /// `TaskCancelled` if the call that waits was cancelled, unless it waits for a word only.
-pub(crate) fn block_on<F: Future + Unpin>(mut future: F, waits_for: WaitsFor) -> Result<F::Output> {
+pub(crate) fn block_on<F: Future + Unpin>(future: F, waits_for: WaitsFor) -> Result<F::Output> {
+    // Without a time there is an output.
+    block_on_until(future, waits_for, || None)?.ok_or_else(|| Error::connection("the wait was given up"))
+}
+
+/// As [`block_on`], until no time is left; there is no output then.
+///
+/// # Errors
+///
+/// As those of [`block_on`].
+pub(crate) fn block_on_until<F: Future + Unpin>(
+    mut future: F,
+    waits_for: WaitsFor,
+    left: impl Fn() -> Option<Duration>,
+) -> Result<Option<F::Output>> {
     let wake = Arc::new(ThreadWaker { parker: Parker::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&wake));
     let mut cx = Context::from_waker(&waker);
     let mut blocked = None;
     loop {
         if let Poll::Ready(done) = Pin::new(&mut future).poll(&mut cx) {
-            return Ok(done);
+            return Ok(Some(done));
         }
         if blocked.is_none() {
             blocked = host::current().map(|current| current.block(waits_for));
@@ -122,7 +136,11 @@ pub(crate) fn block_on<F: Future + Unpin>(mut future: F, waits_for: WaitsFor) ->
             if waits_for != WaitsFor::Word {
                 check_cancelled()?;
             }
-            park(None);
+            let left = left();
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            park(left);
         }
     }
 }

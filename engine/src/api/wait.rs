@@ -5,20 +5,24 @@ mod unique;
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::api::error::{Error, Result};
-use crate::api::get::{Bound, Down, check_cancelled, countdown_for, fetch_on_system};
+use crate::api::get::check_cancelled;
 use crate::api::object_ref::Ref;
-use crate::api::op::{block_on, check_is_simulated, check_may_block, wait_for};
+use crate::api::op::{block_on_until, check_is_simulated, check_may_block};
 use crate::api::options::IntoCount;
 use crate::object::{RawRef, Resolved};
-use crate::wait::Countdown;
-use crate::worker::host::WaitsFor;
+use crate::object_manager::transfers::{Transfers, Wanted};
+use crate::wait::{Arrivals, Came, Waiter};
+use crate::worker::host::{self, WaitsFor};
 
 /// Splits refs into those that are ready and the rest, both in the order given.
 ///
-/// Refs that failed count as ready. At most `num_returns` (default 1) are returned as ready.
+/// Refs that failed count as ready. At most `num_returns` (default 1) are returned as ready: the first that are ready and
+/// whose values are on this node. If there are not so many, values of others are brought here, all at the same time; those
+/// that come first count, and the rest may still come.
 ///
 /// # Errors
 ///
@@ -143,25 +147,40 @@ impl<R: Ref> Wait<R> {
         }
     }
 
+    /// Whether a ref is ready, and its value where it should be.
+    fn is_here(&self, index: usize, object: &RawRef, came: &[bool]) -> bool {
+        match object.slot().outcome() {
+            None => false,
+            Some(Came::Stored) if self.fetch_local => {
+                came.get(index) == Some(&true) || object.process().store.has(&object.id())
+            }
+            Some(_) => true,
+        }
+    }
+
     /// Where the refs are that would be returned as ready, at most `num_returns`. Most loops take refs in the order in
     /// which they finish: what is needed is often at the front, and the rest is not looked at.
     ///
-    /// What could not be brought here in time is left out.
-    fn ready(&self, brought: &Brought) -> impl Iterator<Item = usize> {
-        let ready = |(index, one): (usize, &R)| {
-            let object = one.raw_ref().0;
-            (object.slot().is_ready() && !brought.late.contains(object)).then_some(index)
-        };
+    /// `came` says of which it was seen that their values are here: those may have gone again.
+    fn ready(&self, came: &[bool]) -> impl Iterator<Item = usize> {
+        let ready = |(index, one): (usize, &R)| self.is_here(index, one.raw_ref().0, came).then_some(index);
         self.refs.iter().enumerate().filter_map(ready).take(self.num_returns)
     }
 
-    /// Splits what is ready off, in order; the rest keeps its place.
-    fn split(mut self, brought: &Brought) -> (Vec<R>, Vec<R>) {
-        if self.num_returns == 1 {
-            let only = self.ready(brought).next();
-            return (Vec::from_iter(only.map(|index| self.refs.remove(index))), self.refs);
-        }
-        let taken: Vec<usize> = self.ready(brought).collect();
+    /// What would be returned as ready now.
+    fn take(&self, came: &[bool]) -> Taken {
+        let mut ready = self.ready(came);
+        if self.num_returns == 1 { Taken::One(ready.next()) } else { Taken::Many(ready.collect()) }
+    }
+
+    /// Splits what is taken off, in order; the rest keeps its place.
+    fn split(mut self, taken: Taken) -> (Vec<R>, Vec<R>) {
+        let taken = match taken {
+            Taken::One(only) => {
+                return (Vec::from_iter(only.map(|index| self.refs.remove(index))), self.refs);
+            }
+            Taken::Many(all) => all,
+        };
         let mut ready = Vec::with_capacity(taken.len());
         let mut pending = Vec::with_capacity(self.refs.len() - taken.len());
         let mut next = taken.into_iter().peekable();
@@ -175,39 +194,47 @@ impl<R: Ref> Wait<R> {
         (ready, pending)
     }
 
-    /// None if enough is ready.
-    fn countdown(&self) -> Option<Arc<Countdown>> {
-        if self.ready(&Brought::default()).count() >= self.num_returns {
-            return None;
-        }
-        countdown_for(self.refs.iter().map(|one| one.raw_ref().0), self.num_returns, false)
-    }
-
-    fn bound(&self) -> Bound {
-        match self.timeout {
-            None => Bound::NONE,
-            timeout => Bound::new(std::slice::from_ref(self.refs[0].raw_ref().0), timeout),
-        }
-    }
-
-    /// The refs that would be returned as ready and whose values are elsewhere.
-    fn away(&self, brought: &Brought) -> Vec<RawRef> {
-        if !self.fetch_local {
-            return Vec::new();
-        }
-        let objects = self.ready(brought).map(|index| self.refs[index].raw_ref().0);
-        objects.filter(|object| object.slot().is_stored() && !brought.here.contains(object)).cloned().collect()
-    }
-
-    /// What to wait for, and within what; none if there are no refs.
-    fn begin(&self) -> Result<Option<(Bound, Option<Arc<Countdown>>)>> {
+    /// What is returned if nothing has to be waited for, and else what is.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`.
+    fn begin(&self) -> Result<Begun<'_, R>> {
         self.check()?;
         if self.refs.is_empty() {
-            return Ok(None);
+            return Ok(Begun::Over(Taken::One(None)));
         }
         self.check_unique()?;
+        let taken = self.take(&[]);
         let only_looks = self.timeout == Some(Duration::ZERO);
-        Ok(Some((self.bound(), if only_looks { None } else { self.countdown() })))
+        if taken.count() >= self.num_returns || (only_looks && !self.fetch_local) {
+            return Ok(Begun::Over(taken));
+        }
+        let mut settling = self.settling(!only_looks);
+        if only_looks {
+            // What lies elsewhere is on its way for whoever looks again.
+            settling.go_on(&mut Context::from_waker(Waker::noop()));
+            return Ok(Begun::Over(taken));
+        }
+        Ok(Begun::Waits(settling))
+    }
+
+    fn settling(&self, waits: bool) -> Settling<'_, R> {
+        let arrivals = Arrivals::new(self.num_returns as u32, self.fetch_local);
+        let settling = Settling { refs: &self.refs, arrivals, transfers: None, came: Vec::new() };
+        for (index, one) in self.refs.iter().enumerate() {
+            let object = one.raw_ref().0;
+            let how = match object.slot().outcome() {
+                Some(how) => how,
+                None if !waits => continue,
+                None => match object.subscribe(settling.waiter(index)) {
+                    Ok(()) => continue,
+                    Err((_, how)) => how,
+                },
+            };
+            settling.arrivals.came(index as u32, how);
+        }
+        settling
     }
 
     /// Waits on the calling thread.
@@ -220,46 +247,126 @@ impl<R: Ref> Wait<R> {
         if let Some(one) = self.refs.first() {
             check_is_simulated(one.raw_ref().0.process())?;
         }
-        let Some((bound, countdown)) = self.begin()? else { return Ok((Vec::new(), Vec::new())) };
-        if let Some(countdown) = countdown {
-            let process = Arc::clone(self.refs[0].raw_ref().0.process());
-            wait_for(&countdown, self.timeout, || process.env.now());
+        let taken = match self.begin()? {
+            Begun::Over(taken) => taken,
+            Begun::Waits(mut settling) => {
+                let process = self.refs[0].raw_ref().0.process();
+                let until = self.timeout.map(|time| process.env.now().saturating_add(time));
+                let left = || until.map(|until| until.saturating_sub(process.env.now()));
+                block_on_until(&mut settling, WaitsFor::Ref, left)?;
+                settling.taken(&self)
+            }
+        };
+        check_cancelled()?;
+        Ok(self.split(taken))
+    }
+}
+
+/// Where the refs are that are returned as ready.
+enum Taken {
+    One(Option<usize>),
+    Many(Vec<usize>),
+}
+
+impl Taken {
+    fn count(&self) -> usize {
+        match self {
+            Taken::One(only) => usize::from(only.is_some()),
+            Taken::Many(all) => all.len(),
         }
-        let mut brought = Brought::default();
+    }
+}
+
+/// A `wait` that was begun.
+enum Begun<'a, R> {
+    /// There is nothing to be waited for.
+    Over(Taken),
+    Waits(Settling<'a, R>),
+}
+
+/// Ends when enough refs are here, and brings those that lie elsewhere.
+struct Settling<'a, R> {
+    refs: &'a [R],
+    arrivals: Arc<Arrivals>,
+    /// None until something lies elsewhere.
+    transfers: Option<Transfers>,
+    /// Of which ref it was seen that its value is here, or failed to come, which shows at `get`.
+    came: Vec<bool>,
+}
+
+impl<R: Ref> Settling<'_, R> {
+    fn waiter(&self, index: usize) -> Waiter {
+        Waiter::Arrival(Arc::clone(&self.arrivals), index as u32)
+    }
+
+    /// What is returned, now that it was waited for.
+    fn taken(self, wait: &Wait<R>) -> Taken {
+        wait.take(&self.came)
+    }
+
+    fn came(&mut self, index: usize) {
+        self.came.resize(self.refs.len(), false);
+        self.came[index] = true;
+        self.arrivals.count.one_done(false);
+    }
+
+    /// A ref is ready, and its value lies in a store.
+    fn bring(&mut self, index: usize) {
+        let object = self.refs[index].raw_ref().0;
+        match object.slot().get_unseen() {
+            Some(Resolved::Stored(stored)) if !object.process().store.has(&object.id()) => {
+                let transfers = self.transfers.get_or_insert_with(|| Transfers::new(None));
+                transfers.begin(Wanted::of(index, object, stored));
+            }
+            _ => self.came(index),
+        }
+    }
+
+    /// Begins transfers, and takes what came; whether anything did.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> bool {
+        let stored = self.arrivals.take_stored();
+        let mut any = !stored.is_empty();
+        for index in stored {
+            self.bring(index as usize);
+        }
+        while let Some(transfers) = &mut self.transfers
+            && let Poll::Ready(Some((index, _))) = transfers.poll_next(cx)
+        {
+            self.came(index);
+            any = true;
+        }
+        any
+    }
+}
+
+impl<R> Drop for Settling<'_, R> {
+    fn drop(&mut self) {
+        // Those that are still pending can forget it.
+        self.arrivals.count.finish();
+    }
+}
+
+impl<R: Ref> Future for Settling<'_, R> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let away = self.away(&brought);
-            if away.is_empty() {
+            if self.arrivals.count.poll(cx.waker()) {
+                return Poll::Ready(());
+            }
+            // After the waker is known, so that nothing is missed.
+            if !self.go_on(cx) {
                 break;
             }
-            brought = block_on(Box::pin(bring(away, bound, brought)), WaitsFor::Ref)?;
         }
-        check_cancelled()?;
-        Ok(self.split(&brought))
+        // An async task that waits for refs holds no worker.
+        host::with_current(|current| {
+            if let Some(current) = current {
+                current.park();
+            }
+        });
+        Poll::Pending
     }
-}
-
-/// The values that were to be brought to this node.
-#[derive(Default)]
-struct Brought {
-    /// They came, or failed, which shows at `get`.
-    here: Vec<RawRef>,
-    /// The time was over before.
-    late: Vec<RawRef>,
-}
-
-/// Fetches values so that they are on this node. Where one is late another takes its place, which may be elsewhere too.
-async fn bring(objects: Vec<RawRef>, bound: Bound, mut brought: Brought) -> Brought {
-    for object in objects {
-        let fetched = match object.slot().get() {
-            Some(Resolved::Stored(stored)) => fetch_on_system(&object, stored, bound).await.err(),
-            _ => None,
-        };
-        match fetched {
-            Some(Error::GetTimeout { .. }) => brought.late.push(object),
-            _ => brought.here.push(object),
-        }
-    }
-    brought
 }
 
 impl<R: Ref + Sync> IntoFuture for Wait<R> {
@@ -268,22 +375,18 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Some((bound, countdown)) = self.begin()? else { return Ok((Vec::new(), Vec::new())) };
-            if let Some(countdown) = countdown {
-                if let Some(time) = self.timeout {
-                    self.refs[0].raw_ref().0.process().wake_after(time, Arc::clone(&countdown));
+            let taken = match self.begin()? {
+                Begun::Over(taken) => taken,
+                Begun::Waits(mut settling) => {
+                    if let Some(time) = self.timeout {
+                        let count = Arc::clone(&settling.arrivals.count);
+                        self.refs[0].raw_ref().0.process().wake_after(time, count);
+                    }
+                    (&mut settling).await;
+                    settling.taken(&self)
                 }
-                Down::new(countdown).await;
-            }
-            let mut brought = Brought::default();
-            loop {
-                let away = self.away(&brought);
-                if away.is_empty() {
-                    break;
-                }
-                brought = bring(away, bound, brought).await;
-            }
-            Ok(self.split(&brought))
+            };
+            Ok(self.split(taken))
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::api::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::object::{RawRef, Resolved};
 use crate::object_manager::pull;
+use crate::object_manager::transfers::{Lends, Transfers, Wanted};
 use crate::process::Process;
 use crate::protocol::workers::Keep;
 use crate::protocol::{LeaseId, OBJECTS, ToRaylet};
@@ -162,12 +163,43 @@ impl Process {
     }
 
     /// Fetches the arguments that lie elsewhere, each of which then stays for the call.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, at once: nothing stays for the call then.
     pub(crate) async fn fetch_dependencies(self: &Arc<Self>, task: &Arc<Task>, lease: Option<LeaseId>) -> Result<()> {
+        let mut transfers = Transfers::new(lease.map(|lease| Lends::new(self, lease)));
+        // One that is given twice comes once, and is read twice.
+        let mut needed: Vec<(RawRef, usize)> = Vec::new();
         for dependency in task.input().dependencies {
-            while let Some(Resolved::Stored(stored)) = dependency.slot().get()
-                && !self.store.keep_for_call(&[dependency.id()])
-            {
-                self.fetch_for(dependency.id(), &stored, lease).await?;
+            match needed.iter_mut().find(|(one, _)| *one == dependency) {
+                Some((_, times)) => *times += 1,
+                None => needed.push((dependency, 1)),
+            }
+        }
+        let mut kept = Vec::new();
+        // What has come may have gone again before it was said to stay.
+        let keep = |(one, times): &(RawRef, usize), kept: &mut Vec<ObjectId>| {
+            let Some(Resolved::Stored(stored)) = one.slot().get() else { return None };
+            let all = vec![one.id(); *times];
+            if !self.store.keep_for_call(&all) {
+                return Some(stored);
+            }
+            kept.extend(all);
+            None
+        };
+        for (at, one) in needed.iter().enumerate() {
+            if let Some(stored) = keep(one, &mut kept) {
+                transfers.begin(Wanted::of(at, &one.0, stored));
+            }
+        }
+        while let Some((at, fetched)) = transfers.next().await {
+            if let Err(error) = fetched {
+                self.store.keep_no_more(&kept);
+                return Err(error);
+            }
+            if let Some(stored) = keep(&needed[at], &mut kept) {
+                transfers.begin(Wanted::of(at, &needed[at].0, stored));
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ pub(crate) mod budget;
 mod keeping;
 pub(crate) mod lost;
 pub(crate) mod store;
+pub(crate) mod transfers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,11 @@ use actinic_transport::{BulkAnswer, BulkError, BulkHandler, Peer, ProcessId};
 
 use crate::api::error::{Error, Result};
 use crate::ids::ObjectId;
-use crate::object::{Resolved, Stored};
+use crate::object::{RawRef, Resolved, Stored};
+use crate::object_manager::transfers::Lends;
 use crate::process::Process;
 use crate::protocol::calls::{Fetch, FetchHeader, aligned};
-use crate::protocol::{LeaseId, OwnerMessage, ToOwner, ToRaylet};
+use crate::protocol::{OwnerMessage, ToOwner};
 use crate::testing::Message as Lost;
 use crate::value::{Blob, Extras, Value};
 
@@ -35,7 +37,7 @@ impl Process {
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Arc<Stored>,
-        lease: Option<LeaseId>,
+        lends: Option<&Lends>,
     ) -> Result<Value> {
         let hear = {
             let mut kept = self.store.lock();
@@ -57,14 +59,14 @@ impl Process {
         };
         if let Some(hear) = hear {
             // Whoever asked first may have nothing to lend.
-            let heard = self.lending(lease, hear).await;
+            let heard = lending(lends, hear).await;
             return match heard {
                 Ok(done) => done.map(|value| with_refs(value, stored)),
                 Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
             };
         }
         let mut counts = true;
-        let fetched = match self.transfer_again(object, stored, lease).await {
+        let fetched = match self.transfer_again(object, stored, lends).await {
             Ok((value, counted_in)) => {
                 // What another process of this node keeps counts there.
                 counts = counted_in == 0 || counted_in != self.store.mark();
@@ -99,7 +101,7 @@ impl Process {
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Arc<Stored>,
-        lease: Option<LeaseId>,
+        lends: Option<&Lends>,
     ) -> Result<(Value, u128)> {
         let mut at = Arc::clone(stored);
         let mut tries = 0;
@@ -124,25 +126,12 @@ impl Process {
                 tokio::time::sleep(UNREACHED_AGAIN).await;
                 continue;
             }
-            match self.lending(lease, self.had_again(object, &at, error)).await? {
+            match lending(lends, self.had_again(object, &at, error)).await? {
                 Resolved::Value(value) => return Ok((value, 0)),
                 Resolved::Error(error) => return Err(error),
                 Resolved::Stored(now) => at = now,
             }
         }
-    }
-
-    /// Waits for what may take another task's run; the CPU of a lease is lent meanwhile.
-    async fn lending<R>(&self, lease: Option<LeaseId>, wait: impl Future<Output = R>) -> R {
-        let tell = |message: fn(LeaseId) -> ToRaylet| {
-            if let Some(lease) = lease {
-                self.tell_raylet(lease.node, message(lease));
-            }
-        };
-        tell(|lease| ToRaylet::Blocked { lease });
-        let done = wait.await;
-        tell(|lease| ToRaylet::Unblocked { lease });
-        done
     }
 
     /// And in whose budget it counts there; or, if nobody gave it, who is known to be without it, and the last reason.
@@ -188,6 +177,21 @@ impl Process {
             _ => None,
         }
     }
+
+    /// A ref to an object of an owner here.
+    pub(crate) fn own_object(&self, object: ObjectId) -> Option<RawRef> {
+        let owner = object.task.owner;
+        if owner.process != self.id {
+            return None;
+        }
+        self.owner_numbered(owner.number)?.find(object.task, object.index)
+    }
+}
+
+/// Waits for what may take another task's run; the CPU of a lease is lent meanwhile.
+async fn lending<R>(lends: Option<&Lends>, wait: impl Future<Output = R>) -> R {
+    let _lent = lends.map(Lends::lend);
+    wait.await
 }
 
 fn owner_gone(object: ObjectId) -> Error {

@@ -212,10 +212,18 @@ impl Store {
 
     /// What a call reads, for which it was kept.
     pub(crate) fn read_for_call(&self, object: &ObjectId, stored: &Stored) -> Option<Value> {
-        if let Some(copy) = self.lock().copies.get_mut(object) {
-            copy.needed = copy.needed.saturating_sub(1);
-        }
+        self.keep_no_more(std::slice::from_ref(object));
         self.get_with_refs(object, stored)
+    }
+
+    /// What was kept for a call may go as far as that one is concerned.
+    pub(crate) fn keep_no_more(&self, objects: &[ObjectId]) {
+        let mut kept = self.lock();
+        for object in objects {
+            if let Some(copy) = kept.copies.get_mut(object) {
+                copy.needed = copy.needed.saturating_sub(1);
+            }
+        }
     }
 
     fn dropped(&self, copy: Option<&Fetched>) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use super::{Leave, Process, ready};
 use crate::api::error::{Error, Result};
 use crate::ids::{ActorId, ObjectId, OwnerId};
-use crate::object::{Borrowed, RawRef, Resolved, Target};
+use crate::object::{Borrowed, RawRef, Target};
 use crate::owner::refs::HandOutId;
 use crate::protocol::{ActorNews, ActorRun, Gone, ToRaylet};
 
@@ -53,24 +53,13 @@ impl Process {
         Some(object)
     }
 
-    /// The value of an object, from whoever owns it.
-    pub(crate) async fn obtain(self: &Arc<Self>, id: ObjectId) -> Result<crate::value::Value> {
-        let object = if id.task.owner.process == self.id {
-            let owner = self.owner_numbered(id.task.owner.number);
-            owner.and_then(|owner| owner.find(id.task, id.index))
-        } else {
-            Some(self.borrowed(id).0)
-        };
-        let Some(object) = object else {
-            return Err(Error::object_freed(format!("object {id} is not known to its owner any more")));
-        };
-        ready(&object).await;
-        match object.slot().get() {
-            Some(Resolved::Value(value)) => Ok(value),
-            Some(Resolved::Stored(stored)) => self.fetch(id, &stored).await,
-            Some(Resolved::Error(error)) => Err(error),
-            None => Err(Error::connection("the cluster was shut down")),
+    /// A ref to an object, whoever owns it.
+    pub(crate) fn obtain(self: &Arc<Self>, id: ObjectId) -> Result<RawRef> {
+        if id.task.owner.process != self.id {
+            return Ok(self.borrowed(id).0);
         }
+        self.own_object(id)
+            .ok_or_else(|| Error::object_freed(format!("object {id} is not known to its owner any more")))
     }
 
     // ---- constructors

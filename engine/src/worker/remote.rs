@@ -10,6 +10,7 @@ use crate::api::error::{Error, Result};
 use crate::call::{INLINE_LIMIT, Returns};
 use crate::ids::{ObjectId, OwnerId, TaskId};
 use crate::object::Stored;
+use crate::object_manager::transfers::{Lends, Transfers, Wanted};
 use crate::process::Process;
 use crate::program::{FunctionEntry, FunctionId, MethodEntry, Outcome, program};
 use crate::protocol::calls::{
@@ -177,19 +178,32 @@ impl RemoteJob {
     }
 
     /// Fetches what lies elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, at once.
     pub(crate) async fn fetch(&self, process: &Arc<Process>) -> Result<()> {
-        let missing: Vec<(usize, ObjectId, Arc<Stored>)> = self
-            .given()
-            .iter()
-            .enumerate()
-            .filter_map(|(at, given)| match given {
-                Given::Stored { object, stored } => Some((at, *object, Arc::clone(stored))),
-                Given::Value(_) => None,
-            })
-            .collect();
-        for (at, object, stored) in missing {
-            let value = process.fetch_for(object, &stored, self.lease).await?;
-            self.given()[at] = Given::Value(value);
+        let mut missing: Vec<Wanted> = Vec::new();
+        for (at, given) in self.given().iter().enumerate() {
+            // One that is given twice comes once.
+            if let Given::Stored { object, stored } = given
+                && missing.iter().all(|wanted| wanted.object != *object)
+            {
+                let (process, stored) = (Arc::clone(process), Arc::clone(stored));
+                missing.push(Wanted { at, process, object: *object, stored, held: None });
+            }
+        }
+        let mut transfers = Transfers::new(self.lease.map(|lease| Lends::new(process, lease)));
+        missing.into_iter().for_each(|wanted| transfers.begin(wanted));
+        while let Some((at, fetched)) = transfers.next().await {
+            let value = fetched?;
+            let mut all = self.given();
+            let Given::Stored { object: came, .. } = all[at] else { continue };
+            for given in all.iter_mut() {
+                if matches!(given, Given::Stored { object, .. } if *object == came) {
+                    *given = Given::Value(value.clone());
+                }
+            }
         }
         Ok(())
     }
