@@ -161,9 +161,9 @@ impl Process {
             let pool = Pool::new(
                 env.clone(),
                 settings.width,
-                Box::new(move || {
+                Box::new(move |pool| {
                     if let Some(process) = alarm.upgrade() {
-                        process.pool_alarm();
+                        process.pool_alarm(Arc::clone(pool));
                     }
                 }),
             );
@@ -224,6 +224,9 @@ impl Process {
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.pool.close();
+        for actor in self.actors() {
+            actor.cut();
+        }
         self.local.close();
         let left = {
             let mut tables = self.lock();

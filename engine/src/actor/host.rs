@@ -198,6 +198,10 @@ impl ActorHost {
             Constructed::State(state) => {
                 let mode = self.mode_of(state);
                 *self.mode() = mode;
+                if self.pool.is_closed() {
+                    // Its process has ended meanwhile, when there was nothing to cut.
+                    self.cut();
+                }
                 self.lock().new = false;
                 if self.dead.load(Ordering::Acquire) {
                     // It was killed meanwhile, when there was no state to drop.
@@ -247,7 +251,7 @@ impl ActorHost {
             }
             ActorState::Shared(state) => {
                 let width = self.spec.max_concurrency.max(1) as usize;
-                Mode::Shared(state, Crew::new(self.host.process.env.clone(), width))
+                Mode::Shared(state, Crew::new(&self.host.process, width))
             }
             // It is where its constructor ran.
             ActorState::Actix(_) => Mode::None,
@@ -328,7 +332,7 @@ impl ActorHost {
         }
     }
 
-    /// Its process is dead from here on: no call begins any more.
+    /// Its process has ended, and its pool is closed: no call begins any more.
     pub(crate) fn cut(&self) {
         if let Mode::Shared(_, crew) = &*self.mode() {
             crew.close();

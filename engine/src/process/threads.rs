@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Process;
 use crate::actor::host::ActorHost;
 use crate::owner::Owner;
+use crate::worker::pool::Pool;
 use crate::worker::slot::TaskSlot;
 
 impl Process {
@@ -46,12 +47,12 @@ impl Process {
         runtime.spawn(future);
     }
 
-    pub(super) fn pool_alarm(self: &Arc<Self>) {
-        let process = Arc::clone(self);
+    /// Looks after a while whether something in a pool is overdue, and again as long as that may become so.
+    pub(crate) fn pool_alarm(&self, pool: Arc<Pool>) {
         self.spawn(async move {
             loop {
                 tokio::time::sleep(crate::worker::pool::OVERDUE).await;
-                if !process.pool.look() {
+                if !pool.look() {
                     break;
                 }
             }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::env::{Env, Parker, park};
+use crate::process::Process;
 
 /// How long an actor's runnable strand waits for a busy thread before it gets a new one.
 pub(crate) const OVERDUE: Duration = Duration::from_millis(2);
@@ -69,6 +70,8 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// Threads that quick work is spread over before anything is overdue.
     width: usize,
+    /// No more than so many threads.
+    most: usize,
     /// Threads that look for a strand, and will look into the list once more before they sleep; written under the lock.
     lookers: AtomicUsize,
     /// Something is in the list that one of them should take; written under the lock.
@@ -77,15 +80,23 @@ pub(crate) struct Pool {
     looks: bool,
     /// Whether somebody will call [`Pool::look`] soon.
     alarm: AtomicBool,
-    ask_alarm: Box<dyn Fn() + Send + Sync>,
+    ask_alarm: AskAlarm,
 }
+
+/// Makes somebody call [`Pool::look`] after [`OVERDUE`], and again as long as that wants it.
+type AskAlarm = Box<dyn Fn(&Arc<Pool>) + Send + Sync>;
 
 impl Pool {
     /// A pool that calls `ask_alarm` when it wants [`Pool::look`] to be called after [`OVERDUE`].
-    pub(crate) fn new(env: Env, width: usize, ask_alarm: Box<dyn Fn() + Send + Sync>) -> Arc<Pool> {
+    pub(crate) fn new(env: Env, width: usize, ask_alarm: AskAlarm) -> Arc<Pool> {
+        Pool::of_at_most(env, width, usize::MAX, ask_alarm)
+    }
+
+    fn of_at_most(env: Env, width: usize, most: usize, ask_alarm: AskAlarm) -> Arc<Pool> {
         Arc::new(Pool {
             state: Mutex::default(),
-            width: width.max(1),
+            width: width.max(1).min(most),
+            most,
             lookers: AtomicUsize::new(0),
             offered: AtomicBool::new(false),
             // As wide as the machine has cores.
@@ -121,7 +132,10 @@ impl Pool {
             return;
         }
         if state.running < self.width || strand.is_urgent() {
-            self.start_thread(&mut state, Some(strand));
+            if !self.start_thread(&mut state, strand) {
+                drop(state);
+                self.want_alarm();
+            }
             return;
         }
         state.runnable.push_back((self.env.now(), strand));
@@ -138,9 +152,9 @@ impl Pool {
         Some(strand)
     }
 
-    fn want_alarm(&self) {
+    fn want_alarm(self: &Arc<Self>) {
         if !self.alarm.swap(true, Ordering::AcqRel) {
-            (self.ask_alarm)();
+            (self.ask_alarm)(self);
         }
     }
 
@@ -149,25 +163,29 @@ impl Pool {
         let now = self.env.now();
         let mut state = self.lock();
         while let Some((since, _)) = state.runnable.front() {
-            if now.saturating_sub(*since) < OVERDUE {
+            if now.saturating_sub(*since) < OVERDUE || state.threads >= self.most {
                 break;
             }
             let Some(strand) = self.next(&mut state) else { break };
-            self.start_thread(&mut state, Some(strand));
+            if !self.start_thread(&mut state, strand) {
+                break;
+            }
         }
         let again = !state.runnable.is_empty();
         self.alarm.store(again, Ordering::Release);
         again
     }
 
-    fn start_thread(self: &Arc<Self>, state: &mut State, first: Option<Arc<dyn Strand>>) {
+    /// `false` if there can be no more threads now: the strand waits with the others.
+    fn start_thread(self: &Arc<Self>, state: &mut State, first: Arc<dyn Strand>) -> bool {
         state.threads += 1;
         state.running += 1;
         let pool = Arc::clone(self);
-        let given = Arc::new(Mutex::new(first));
+        let given = Arc::new(Mutex::new(Some(first)));
         let kept = Arc::clone(&given);
-        if let Err(error) = self.env.thread("actinic-exec", move || pool.run(given)) {
-            // The strand keeps its place; another thread takes it when it is free.
+        let started = self.env.thread("actinic-exec", move || pool.run(given));
+        if let Err(error) = &started {
+            // The strand keeps its place; another thread takes it when it is free, or the next that can be started.
             tracing::error!(%error, "no thread could be started for user code");
             state.threads -= 1;
             state.running -= 1;
@@ -175,6 +193,7 @@ impl Pool {
                 state.runnable.push_back((self.env.now(), strand));
             }
         }
+        started.is_ok()
     }
 
     fn run(self: Arc<Self>, given: Arc<Mutex<Option<Arc<dyn Strand>>>>) {
@@ -257,7 +276,10 @@ impl Pool {
         if state.running < self.width
             && let Some(strand) = self.next(&mut state)
         {
-            self.start_thread(&mut state, Some(strand));
+            if !self.start_thread(&mut state, strand) {
+                drop(state);
+                self.want_alarm();
+            }
         }
     }
 
@@ -266,6 +288,10 @@ impl Pool {
         if EXECUTES.get() == self.place() {
             self.lock().running += 1;
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Lets every thread end as soon as it is idle; nothing is scheduled any more.
@@ -287,9 +313,15 @@ impl Pool {
 pub(crate) struct Crew(Arc<Pool>);
 
 impl Crew {
-    pub(crate) fn new(env: Env, width: usize) -> Crew {
-        // No more is scheduled than there may be threads: nothing is overdue.
-        Crew(Pool::new(env, width, Box::new(|| {})))
+    /// So many threads at most; no more than quick work is spread over in `process`, unless some of it waits long.
+    pub(crate) fn new(process: &Arc<Process>, most: usize) -> Crew {
+        let weak = Arc::downgrade(process);
+        let alarm: AskAlarm = Box::new(move |pool| {
+            if let Some(process) = weak.upgrade() {
+                process.pool_alarm(Arc::clone(pool));
+            }
+        });
+        Crew(Pool::of_at_most(process.env.clone(), process.pool.width, most, alarm))
     }
 
     pub(crate) fn schedule(&self, strand: Arc<dyn Strand>) {
@@ -353,7 +385,39 @@ mod tests {
 
     /// A pool whose alarm never rings: what is left to a thread that looks must not need it.
     fn pool(width: usize) -> Arc<Pool> {
-        Pool::new(Env::real(), width, Box::new(|| {}))
+        Pool::new(Env::real(), width, Box::new(|_| {}))
+    }
+
+    /// Waits until others run too.
+    struct Meets(Arc<(AtomicUsize, usize)>);
+
+    impl Strand for Meets {
+        fn drain(self: Arc<Self>) -> bool {
+            let (came, all) = &*self.0;
+            came.fetch_add(1, Ordering::AcqRel);
+            until("all have come", || came.load(Ordering::Acquire) == *all);
+            false
+        }
+
+        fn is_urgent(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn what_waits_long_gets_threads_up_to_the_most() {
+        let pool = Pool::of_at_most(Env::real(), 1, 3, Box::new(|_| {}));
+        let met = Arc::new((AtomicUsize::new(0), 3));
+        (0..3).for_each(|_| pool.schedule(Arc::new(Meets(Arc::clone(&met)))));
+        // The alarm.
+        until("three are there", || {
+            pool.look();
+            met.0.load(Ordering::Acquire) == 3
+        });
+        assert_eq!(pool.lock().threads, 3);
+        pool.close();
+        assert!(pool.is_closed());
+        until("all threads end", || pool.lock().threads == 0);
     }
 
     #[test]
