@@ -57,6 +57,9 @@ pub(super) struct Inbox {
     pub(super) ended: bool,
 }
 
+/// What a constructor is given, as a call is.
+type Creation = (Value, Vec<Value>);
+
 /// Where the state is.
 pub(super) enum Mode {
     /// Not constructed.
@@ -79,7 +82,7 @@ pub(crate) struct ActorHost {
     pool: Arc<Pool>,
     inbox: Mutex<Inbox>,
     /// The constructor's arguments, until it runs.
-    creation: Mutex<Option<Box<(Value, Vec<Value>)>>>,
+    creation: Mutex<Option<Box<Creation>>>,
     /// What callers in other processes may have in flight.
     pub(super) credit: Mutex<Rarely<Credit>>,
     /// Calls that were taken out to run and are not answered, in order. Not the inbox's: callers lock that for each call,
@@ -102,7 +105,7 @@ impl ActorHost {
         run: ActorRun,
         spec: Arc<ActorSpec>,
         lease: LeaseId,
-        creation: (Value, Vec<Value>),
+        creation: Creation,
     ) -> Arc<ActorHost> {
         let pool = Arc::clone(&host.process.pool);
         // The host is this actor's alone.
@@ -183,7 +186,7 @@ impl ActorHost {
         local.construct(Arc::clone(self));
     }
 
-    pub(crate) fn take_creation(&self) -> Option<(Value, Vec<Value>)> {
+    pub(crate) fn take_creation(&self) -> Option<Creation> {
         self.creation.lock().unwrap_or_else(PoisonError::into_inner).take().map(|creation| *creation)
     }
 

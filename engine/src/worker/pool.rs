@@ -275,11 +275,10 @@ impl Pool {
         state.running = state.running.saturating_sub(1);
         if state.running < self.width
             && let Some(strand) = self.next(&mut state)
+            && !self.start_thread(&mut state, strand)
         {
-            if !self.start_thread(&mut state, strand) {
-                drop(state);
-                self.want_alarm();
-            }
+            drop(state);
+            self.want_alarm();
         }
     }
 
