@@ -116,6 +116,28 @@ fn a_late_test_names_what_is_pending() {
     open_gate(&gate);
 }
 
+#[actinic::remote]
+async fn held_by_a_task(running: &str, gate: &str) -> actinic::Result<()> {
+    held::remote(running, gate, 1).await.map(drop)
+}
+
+/// Whatever node it is pending on.
+#[test]
+fn a_late_test_names_what_is_pending_on_other_nodes() {
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let (args, options) = ((running, gate.clone()), TestOptions::new("here", 1).num_cpus(1).timeout(2.0));
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        run_test(options, |cluster| async move {
+            cluster.add_node().num_cpus(1).resource("a", 1).await?;
+            held_by_a_task::options().resource("a", 1).remote(&args.0, &args.1).await
+        })
+    }));
+    open_gate(&gate);
+    let text = *failed.unwrap_err().downcast::<String>().unwrap();
+    assert!(text.contains("task held (") && text.contains("task held_by_a_task ("), "{text}");
+}
+
 /// A paused node answers nobody, and nothing is lost when it goes on.
 #[actinic::test(num_cpus = 0)]
 async fn a_paused_node_goes_on(cluster: TestCluster) -> actinic::Result<()> {

@@ -10,6 +10,7 @@ use crate::api::scope;
 use crate::env::Env;
 use crate::owner::Owner;
 use crate::process::Process;
+use crate::testing::cluster::World;
 use crate::testing::{TestCluster, TestOptions, early, sim};
 
 /// A test that is late is given so long to end by itself once its refs have failed.
@@ -35,7 +36,7 @@ where
         return sim::run(seed, options, test);
     }
     let (cluster, timeout, place) = start(options);
-    let owner = Arc::clone(cluster.owner());
+    let (owner, world) = (Arc::clone(cluster.owner()), cluster.world());
     let blocking = Arc::clone(&owner);
     #[allow(clippy::disallowed_methods)] // the test's own, which is in real time here
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -48,11 +49,11 @@ where
         Err(error) => panic!("no tokio runtime could be started: {error}"),
     };
     let _entered = scope::enter(&owner);
-    let watch = Watch::start(&owner, timeout + GRACE, &place);
+    let watch = Watch::start(&owner, &world, timeout + GRACE, &place);
     // Kept until it is known what is pending: what it holds would end with it.
     let mut test = Box::pin(test(cluster));
     let done = runtime.block_on(async { tokio::time::timeout(timeout, &mut test).await });
-    let late = done.is_err().then(|| pending(&owner));
+    let late = done.is_err().then(|| pending_in(&world.processes()));
     // Blocking threads of the test that hang must not hang the harness.
     runtime.shutdown_background();
     drop(watch);
@@ -73,9 +74,9 @@ where
         return sim::run_sync(seed, options, test);
     }
     let (cluster, timeout, place) = start(options);
-    let owner = Arc::clone(cluster.owner());
+    let (owner, world) = (Arc::clone(cluster.owner()), cluster.world());
     let _entered = scope::enter(&owner);
-    let watch = Watch::start(&owner, timeout, &place);
+    let watch = Watch::start(&owner, &world, timeout, &place);
     let done = test(cluster);
     if let Some(late) = watch.end() {
         panic!("the test at {place} was not done within {timeout:?}; pending:\n{late}");
@@ -91,15 +92,16 @@ struct Watch {
 
 impl Watch {
     #[allow(clippy::disallowed_methods)] // a test that hangs does so in real time; simulations have a watch of their own
-    fn start(owner: &Arc<Owner>, timeout: Duration, place: &str) -> Watch {
+    fn start(owner: &Arc<Owner>, world: &Arc<World>, timeout: Duration, place: &str) -> Watch {
         let (done, hear) = channel();
         let late = Arc::new(std::sync::OnceLock::new());
-        let (owner, place, told) = (Arc::clone(owner), place.to_owned(), Arc::clone(&late));
+        let (owner, world, place) = (Arc::clone(owner), Arc::clone(world), place.to_owned());
+        let told = Arc::clone(&late);
         let started = Env::real().thread("actinic-test-watch", move || {
             if hear.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
-            let text = pending(&owner);
+            let text = pending_in(&world.processes());
             let error = format!("the test at {place} was not done within {timeout:?}; pending:\n{text}");
             // Set once, here.
             let _ = told.set(text);
@@ -120,11 +122,6 @@ impl Watch {
         drop(self.done.take());
         self.late.get().cloned()
     }
-}
-
-/// What of a job is not done, a line each.
-pub(super) fn pending(owner: &Arc<Owner>) -> String {
-    pending_in(&[Arc::clone(&owner.process)])
 }
 
 /// What the owners of these processes have not done, a line each.
