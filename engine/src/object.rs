@@ -317,10 +317,15 @@ impl RawRef {
     /// Leaves a waiter; a borrowed object's owner is asked if nobody asked before.
     pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, Came)> {
         self.slot().subscribe(waiter)?;
+        self.ask();
+        Ok(())
+    }
+
+    /// A borrowed object's owner is asked how it came out, if nobody asked before; whoever looks later finds the answer.
+    pub(crate) fn ask(&self) {
         if let Target::Borrowed(borrowed, _) = &self.0 {
             Process::ask_owner(borrowed);
         }
-        Ok(())
     }
 
     /// Refuses a ref of another cluster.

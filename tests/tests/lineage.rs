@@ -394,3 +394,40 @@ async fn lineage_makes_room(cluster: TestCluster) -> actinic::Result<()> {
 fn next_of(bytes: Buffer) -> Buffer {
     bytes[..bytes.len() / 5].iter().map(|byte| byte + 1).collect::<Vec<u8>>().into()
 }
+
+/// What cannot be made again now keeps nothing back that lay with it: neither what can, nor a failure.
+#[actinic::test(num_cpus = 1)]
+async fn what_waits_to_be_made_again_keeps_nothing_back(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    let mut stuck: Vec<_> = (0..20).map(|at| make::options().resource("there", 1).remote(at, &runs)).collect();
+    let soft = || Scheduling::NodeAffinity { node: node.id(), soft: true };
+    let again: Vec<_> = (30..33).map(|at| make::options().scheduling(soft()).remote(at, &runs)).collect();
+    let never = make::options().scheduling(on(&node)).max_retries(0).remote(40, &runs);
+    for object in stuck.iter().chain(&again).chain([&never]) {
+        object.done().await?;
+    }
+    node.kill().await?;
+    let begun = std::time::Instant::now();
+    let with = |last: &ObjectRef<Buffer>| [&stuck[..], std::slice::from_ref(last)].concat();
+    let (ready, _) = actinic::wait(with(&again[0])).timeout(SOON * 3).await?;
+    assert_eq!(ready, again[..1]);
+    let refs = with(&again[1]);
+    let split = tokio::task::spawn_blocking(move || actinic::wait(refs).timeout(SOON * 3).blocking());
+    assert_eq!(split.await.map_err(Error::other)??.0, again[1..2]);
+    let refs = with(&again[2]);
+    let looks = async || actinic::wait(&refs).timeout(Duration::ZERO).await.is_ok_and(|(ready, _)| ready == again[2..]);
+    assert!(actinic::testing::eventually(SOON, looks).await, "it was never looked for");
+    let error = actinic::get(&with(&never)).timeout(SOON * 3).await.unwrap_err();
+    assert!(matches!(error, Error::ObjectLost { .. }), "{error:?}");
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    for object in &stuck {
+        actinic::cancel(object).await?;
+    }
+    for object in stuck.drain(..) {
+        let error = actinic::get(&object).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+    }
+    drop((ready, again, never, refs, runs));
+    cluster.idle().await
+}

@@ -421,3 +421,54 @@ async fn what_is_returned_as_ready_is_here(cluster: TestCluster) -> actinic::Res
     }
     cluster.idle().await
 }
+
+/// A loop that only looks hears how refs come out that others own.
+#[actinic::remote]
+fn looks_until_ready(refs: Vec<ObjectRef<i64>>, fetch_local: bool) -> actinic::Result<Option<i64>> {
+    let begun = Instant::now();
+    while begun.elapsed() < SOON {
+        let (ready, _) = actinic::wait(&refs).timeout(Duration::ZERO).fetch_local(fetch_local).blocking()?;
+        if let Some(ready) = ready.first() {
+            return Ok(Some(ready.blocking()?));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(None)
+}
+
+modes! {
+    /// A look has the owner of a borrowed ref asked, so that a later look finds what it said.
+    2 CPUs, async fn looks_hear_of_what_others_own(cluster) {
+        let scratch = Scratch::new();
+        for (round, fetch_local) in [(0, true), (1, false)] {
+            let (running, gate) = (scratch.file(&format!("running{round}")), scratch.file(&format!("gate{round}")));
+            let late = held::remote(&running, &gate, 4);
+            until_counted(&running, 1).await;
+            let looks = looks_until_ready::remote(vec![late], fetch_local);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            open_gate(&gate);
+            assert_eq!(actinic::get(&looks).timeout(SOON + SOON).await?, Some(4));
+        }
+    }
+}
+
+/// Short waits and looks, however many, end behind what does not come, and what comes after them is brought.
+#[actinic::test(num_cpus = 0)]
+async fn short_waits_leave_nothing_behind(cluster: TestCluster) -> actinic::Result<()> {
+    let (silent, node) = (cluster.add_node().num_cpus(1).await?, cluster.add_node().num_cpus(1).await?);
+    let (away, near) = (megabyte_on(&silent).await?, megabyte_on(&node).await?);
+    silent.pause().await?;
+    let begun = Instant::now();
+    for round in 0..200 {
+        let time = Duration::from_millis(round % 3);
+        assert_eq!(actinic::wait([away.clone()]).timeout(time).await?.0.len(), 0);
+        let late = actinic::get(&away).timeout(time).await.unwrap_err();
+        assert!(matches!(late, Error::GetTimeout { .. }), "{late:?}");
+    }
+    let (ready, _) = actinic::wait([away.clone(), near.clone()]).timeout(LONG).await?;
+    assert_eq!(ready, [near]);
+    took_no_time(begun);
+    silent.resume().await?;
+    assert_eq!(actinic::get(&away).timeout(SOON).await?.len(), 1 << 20);
+    Ok(())
+}

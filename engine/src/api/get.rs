@@ -372,40 +372,32 @@ fn transfer_late(process: &Process, id: ObjectId, size: u64, bound: Bound) -> Er
         .remedy("wait longer: the transfer goes on")
 }
 
-/// The transfer runs on the system's thread, whatever runtime asks for it; it goes on when nobody waits for it any more, and
-/// has a ref of its own until then: what comes of an object that was freed meanwhile would stay for ever.
+/// The time is the system's thread's, whatever runtime asks for it.
 async fn fetch_on_system(object: &RawRef, stored: Arc<crate::object::Stored>, bound: Bound) -> Result<Value> {
     let process = Arc::clone(object.process());
     if let Some(here) = process.store.get_with_refs(&object.id(), &stored) {
         return Ok(here);
     }
+    let (id, size) = (object.id(), stored.size);
+    let mut transfers = Transfers::new(None);
+    transfers.begin(Wanted::of(0, object, stored));
+    let gone = || Error::connection("the cluster was shut down");
+    let Some(until) = bound.until else {
+        return transfers.next().await.ok_or_else(gone)?.1;
+    };
     let (tell, hear) = tokio::sync::oneshot::channel();
-    let (id, size, wanted) = (object.id(), stored.size, object.clone());
     process.clone().spawn(async move {
-        let fetching = tokio::task::spawn({
-            let process = Arc::clone(&process);
-            async move {
-                let fetched = process.fetch(id, &stored).await;
-                drop(wanted);
-                fetched
-            }
-        });
-        let fetched = match bound.until {
-            None => fetching.await.ok(),
-            Some(until) => {
-                let left = until.saturating_sub(process.env.now());
-                match tokio::time::timeout(left, fetching).await {
-                    Ok(fetched) => fetched.ok(),
-                    Err(_) => Some(Err(transfer_late(&process, id, size, bound))),
-                }
-            }
+        let left = until.saturating_sub(process.env.now());
+        let fetched = match tokio::time::timeout(left, transfers.next()).await {
+            Ok(next) => next.map(|(_, fetched)| fetched),
+            Err(_) => Some(Err(transfer_late(&process, id, size, bound))),
         };
         if let Some(fetched) = fetched {
             // Whoever waits may have gone.
             let _ = tell.send(fetched);
         }
     });
-    hear.await.map_err(|_| Error::connection("the cluster was shut down"))?
+    hear.await.map_err(|_| gone())?
 }
 
 /// Waits until a ref is ready, without fetching it.

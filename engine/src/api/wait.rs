@@ -207,26 +207,29 @@ impl<R: Ref> Wait<R> {
         self.check_unique()?;
         let taken = self.take(&[]);
         let only_looks = self.timeout == Some(Duration::ZERO);
-        if taken.count() >= self.num_returns || (only_looks && !self.fetch_local) {
+        if taken.count() >= self.num_returns {
             return Ok(Begun::Over(taken));
         }
-        let mut settling = self.settling(!only_looks);
+        let mut settling = self.settling(only_looks);
         if only_looks {
-            // What lies elsewhere is on its way for whoever looks again.
+            // What lies elsewhere is on its way for whoever looks again, and so is the word of what others own.
             settling.go_on(&mut Context::from_waker(Waker::noop()));
             return Ok(Begun::Over(taken));
         }
         Ok(Begun::Waits(settling))
     }
 
-    fn settling(&self, waits: bool) -> Settling<'_, R> {
+    fn settling(&self, only_looks: bool) -> Settling<'_, R> {
         let arrivals = Arrivals::new(self.num_returns as u32, self.fetch_local);
-        let settling = Settling { refs: &self.refs, arrivals, transfers: None, came: Vec::new() };
+        let settling = Settling { refs: &self.refs, only_looks, arrivals, transfers: None, came: Vec::new() };
         for (index, one) in self.refs.iter().enumerate() {
             let object = one.raw_ref().0;
             let how = match object.slot().outcome() {
                 Some(how) => how,
-                None if !waits => continue,
+                None if only_looks => {
+                    object.ask();
+                    continue;
+                }
                 None => match object.subscribe(settling.waiter(index)) {
                     Ok(()) => continue,
                     Err((_, how)) => how,
@@ -287,6 +290,7 @@ enum Begun<'a, R> {
 /// Ends when enough refs are here, and brings those that lie elsewhere.
 struct Settling<'a, R> {
     refs: &'a [R],
+    only_looks: bool,
     arrivals: Arc<Arrivals>,
     /// None until something lies elsewhere.
     transfers: Option<Transfers>,
@@ -316,7 +320,12 @@ impl<R: Ref> Settling<'_, R> {
         match object.slot().get_unseen() {
             Some(Resolved::Stored(stored)) if !object.process().store.has(&object.id()) => {
                 let transfers = self.transfers.get_or_insert_with(|| Transfers::new(None));
-                transfers.begin(Wanted::of(index, object, stored));
+                let wanted = Wanted::of(index, object, stored);
+                if self.only_looks {
+                    transfers.begin_new(wanted);
+                } else {
+                    transfers.begin(wanted);
+                }
             }
             _ => self.came(index),
         }

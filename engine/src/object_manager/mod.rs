@@ -18,7 +18,7 @@ use actinic_transport::{BulkAnswer, BulkError, BulkHandler, Peer, ProcessId};
 use crate::api::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::object::{RawRef, Resolved, Stored};
-use crate::object_manager::transfers::Lends;
+use crate::object_manager::transfers::{Lends, UnderWay};
 use crate::process::Process;
 use crate::protocol::calls::{Fetch, FetchHeader, aligned};
 use crate::protocol::{OwnerMessage, ToOwner};
@@ -27,46 +27,39 @@ use crate::value::{Blob, Extras, Value};
 
 impl Process {
     /// The value of an object that lies elsewhere: from this process's store, or fetched into it.
-    pub(crate) async fn fetch(self: &Arc<Self>, object: ObjectId, stored: &Arc<Stored>) -> Result<Value> {
-        self.fetch_for(object, stored, None).await
-    }
-
-    /// As [`Process::fetch`], for a task under a lease: if another's transfer is waited for, or the object has to be made
-    /// again, its CPU is lent meanwhile.
-    pub(crate) async fn fetch_for(
+    ///
+    /// If another's transfer is waited for, or the object has to be made again, what is lent is lent meanwhile. Its seat is
+    /// left while nothing comes.
+    pub(crate) async fn fetch(
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Arc<Stored>,
-        lends: Option<&Lends>,
+        under_way: &UnderWay,
     ) -> Result<Value> {
-        let hear = {
+        let joined = {
             let mut kept = self.store.lock();
             if let Some(value) = kept.value(&object) {
                 return Ok(with_refs(value.clone(), stored));
             }
-            match kept.fetching.get_mut(&object) {
-                None => {
-                    // This is the first to ask: it makes the transfer.
-                    kept.fetching.insert(object, Vec::new());
-                    None
-                }
-                Some(waiting) => {
-                    let (tell, hear) = tokio::sync::oneshot::channel();
-                    waiting.push(tell);
-                    Some(hear)
-                }
-            }
+            kept.join(object, under_way.seat())
         };
-        if let Some(hear) = hear {
-            // Whoever asked first may have nothing to lend.
-            let heard = lending(lends, hear).await;
+        if let Some((hear, rests)) = joined {
+            if rests {
+                under_way.seat().leave();
+            }
+            let heard = tokio::select! {
+                biased;
+                // Whoever asked first may have nothing to lend.
+                heard = lending(under_way.lends(), hear) => heard,
+                () = under_way.unheard() => return Err(Error::connection("nobody waits for the object any more")),
+            };
             return match heard {
                 Ok(done) => done.map(|value| with_refs(value, stored)),
                 Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
             };
         }
         let mut counts = true;
-        let fetched = match self.transfer_again(object, stored, lends).await {
+        let fetched = match self.transfer_again(object, stored, under_way).await {
             Ok((value, counted_in)) => {
                 // What another process of this node keeps counts there.
                 counts = counted_in == 0 || counted_in != self.store.mark();
@@ -80,11 +73,10 @@ impl Process {
             if let Ok(value) = &fetched {
                 kept.add_copy(object, value.clone(), counts);
             }
-            kept.fetching.remove(&object).unwrap_or_default()
+            kept.came(&object)
         };
-        for tell in waiting {
-            // One that waits no more needs no answer.
-            let _ = tell.send(fetched.clone());
+        for joined in waiting {
+            joined.tell(fetched.clone());
         }
         let owner = object.task.owner;
         if fetched.is_ok() && owner.process != self.id {
@@ -101,7 +93,7 @@ impl Process {
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Arc<Stored>,
-        lends: Option<&Lends>,
+        under_way: &UnderWay,
     ) -> Result<(Value, u128)> {
         let mut at = Arc::clone(stored);
         let mut tries = 0;
@@ -123,15 +115,25 @@ impl Process {
                 if tries > UNREACHED_MAX {
                     return Err(error);
                 }
-                tokio::time::sleep(UNREACHED_AGAIN).await;
+                self.resting(object, tokio::time::sleep(UNREACHED_AGAIN)).await;
                 continue;
             }
-            match lending(lends, self.had_again(object, &at, error)).await? {
+            let had_again = lending(under_way.lends(), self.had_again(object, &at, error));
+            match self.resting(object, had_again).await? {
                 Resolved::Value(value) => return Ok((value, 0)),
                 Resolved::Error(error) => return Err(error),
                 Resolved::Stored(now) => at = now,
             }
         }
+    }
+
+    /// Waits while nothing comes of an object that this process transfers: others that are waited for with it can come.
+    async fn resting<R>(&self, object: ObjectId, wait: impl Future<Output = R>) -> R {
+        let seats = self.store.lock().rests(&object);
+        seats.iter().for_each(|seat| seat.leave());
+        let waited = wait.await;
+        self.store.lock().pulls(&object);
+        waited
     }
 
     /// And in whose budget it counts there; or, if nobody gave it, who is known to be without it, and the last reason.

@@ -5,14 +5,18 @@
 //! store's map. What the node's processes keep together is bounded ([`budget`](super::budget)).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
 use crate::call::INLINE_LIMIT;
 use crate::ids::ObjectId;
 use crate::object::Stored;
 use crate::object_manager::budget::{Budget, Cells, Lent};
+use crate::object_manager::transfers::Seat;
 use crate::object_manager::with_refs;
 use crate::value::Value;
 
@@ -38,14 +42,88 @@ pub(super) struct Kept {
     copies: BTreeMap<ObjectId, Fetched>,
     /// Values on their way into the node's store.
     offered: BTreeMap<ObjectId, Value>,
-    /// Fetches under way, and who waits for each.
-    pub(super) fetching: BTreeMap<ObjectId, Vec<tokio::sync::oneshot::Sender<Result<Value>>>>,
+    fetching: BTreeMap<ObjectId, Fetching>,
+}
+
+/// A fetch under way.
+struct Fetching {
+    coming: Coming,
+    /// Of whoever asked first, who transfers it.
+    seat: Arc<Seat>,
+    /// Who else waits for it.
+    joined: Vec<Joined>,
+}
+
+/// How a fetch is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coming {
+    Pulls,
+    /// It waits, and brings nothing.
+    Rests,
+}
+
+/// Somebody who waits for another's fetch.
+pub(super) struct Joined {
+    tell: oneshot::Sender<Result<Value>>,
+    seat: Arc<Seat>,
+}
+
+impl Joined {
+    pub(super) fn tell(self, fetched: Result<Value>) {
+        // One that waits no more needs no answer.
+        let _ = self.tell.send(fetched);
+    }
 }
 
 impl Kept {
     /// A value to read: what this process keeps, or has fetched.
     pub(super) fn value(&self, object: &ObjectId) -> Option<&Value> {
         self.primary.get(object).or_else(|| self.copies.get(object).map(|copy| &copy.value))
+    }
+
+    /// Waits for a fetch that is under way, and whether that brings nothing now; none if there is none, for then this is the
+    /// first to ask, who makes the transfer.
+    pub(super) fn join(
+        &mut self,
+        object: ObjectId,
+        seat: &Arc<Seat>,
+    ) -> Option<(oneshot::Receiver<Result<Value>>, bool)> {
+        let seat = Arc::clone(seat);
+        match self.fetching.entry(object) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Fetching { coming: Coming::Pulls, seat, joined: Vec::new() });
+                None
+            }
+            Entry::Occupied(mut fetching) => {
+                let Fetching { coming, joined, .. } = fetching.get_mut();
+                // A poll loop over the same object leaves some that nobody waits for any more.
+                if joined.len() == joined.capacity() {
+                    joined.retain(|one| !one.tell.is_closed());
+                }
+                let (tell, hear) = oneshot::channel();
+                joined.push(Joined { tell, seat });
+                Some((hear, *coming == Coming::Rests))
+            }
+        }
+    }
+
+    /// A fetch brings nothing now; the seats of all who wait for it.
+    pub(super) fn rests(&mut self, object: &ObjectId) -> Vec<Arc<Seat>> {
+        let Some(fetching) = self.fetching.get_mut(object) else { return Vec::new() };
+        fetching.coming = Coming::Rests;
+        let all = std::iter::once(&fetching.seat).chain(fetching.joined.iter().map(|one| &one.seat));
+        all.cloned().collect()
+    }
+
+    pub(super) fn pulls(&mut self, object: &ObjectId) {
+        if let Some(fetching) = self.fetching.get_mut(object) {
+            fetching.coming = Coming::Pulls;
+        }
+    }
+
+    /// A fetch is over; who waits for it.
+    pub(super) fn came(&mut self, object: &ObjectId) -> Vec<Joined> {
+        self.fetching.remove(object).map(|fetching| fetching.joined).unwrap_or_default()
     }
 
     pub(super) fn add_copy(&mut self, object: ObjectId, value: Value, counts: bool) {
@@ -265,6 +343,11 @@ impl Store {
     pub(crate) fn has(&self, object: &ObjectId) -> bool {
         let kept = self.lock();
         kept.primary.contains_key(object) || kept.copies.contains_key(object)
+    }
+
+    /// How an object is on its way here, if it is.
+    pub(crate) fn is_coming(&self, object: &ObjectId) -> Option<Coming> {
+        self.lock().fetching.get(object).map(|fetching| fetching.coming)
     }
 
     pub(crate) fn get(&self, object: &ObjectId) -> Option<Value> {

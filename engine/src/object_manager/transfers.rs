@@ -3,9 +3,10 @@
 //! From one process come a few at a time, which share a connection; what other processes have does not wait for them. Each
 //! transfer runs on the system's thread, and goes on when nobody waits for it any more, since others may have begun to; it
 //! has a ref until then, for what comes of an object that was freed meanwhile would stay for ever. What has not begun then
-//! never does.
+//! never does, and what waits for another's transfer ends.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::api::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::object::{RawRef, Stored};
+use crate::object_manager::store::Coming;
 use crate::process::Process;
 use crate::protocol::{LeaseId, ToRaylet};
 use crate::value::Value;
@@ -40,28 +42,78 @@ impl Wanted {
         let process = Arc::clone(object.process());
         Wanted { at, process, object: object.id(), stored, held: Some(object.clone()) }
     }
+
+    fn from(&self) -> ProcessId {
+        self.stored.at.first().map_or(self.process.id, |at| at.id)
+    }
 }
 
-/// What came of one.
-struct Arrived {
-    at: usize,
+/// What a receiver hears.
+enum News {
+    /// One left its seat, and may come later.
+    Left(ProcessId, u64),
+    Came {
+        at: usize,
+        value: Result<Value>,
+        /// If it was in its seat until now.
+        left: Option<(ProcessId, u64)>,
+    },
+}
+
+/// A place among those that come from one process at a time. It is left once, and not taken again: not by one that is waited
+/// for and brings nothing, for that may last, and others can come.
+pub(super) struct Seat {
     from: ProcessId,
     size: u64,
-    value: Result<Value>,
+    left: AtomicBool,
+    tell: mpsc::UnboundedSender<News>,
 }
 
-/// Tells what came, also if the transfer's thread has ended.
-struct Teller {
-    came: Option<Arrived>,
-    tell: mpsc::UnboundedSender<Arrived>,
-}
+impl Seat {
+    fn take_leave(&self) -> Option<(ProcessId, u64)> {
+        (!self.left.swap(true, Ordering::AcqRel)).then_some((self.from, self.size))
+    }
 
-impl Drop for Teller {
-    fn drop(&mut self) {
-        if let Some(came) = self.came.take() {
+    pub(super) fn leave(&self) {
+        if let Some((from, size)) = self.take_leave() {
             // Whoever waited may have gone.
-            let _ = self.tell.send(came);
+            let _ = self.tell.send(News::Left(from, size));
         }
+    }
+}
+
+/// One that is under way. Tells what came, also if its thread has ended.
+pub(crate) struct UnderWay {
+    at: usize,
+    came: Option<Result<Value>>,
+    seat: Arc<Seat>,
+    lends: Option<Arc<Lends>>,
+}
+
+impl UnderWay {
+    fn came(&mut self, value: Result<Value>) {
+        self.came = Some(value);
+    }
+
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    pub(super) fn lends(&self) -> Option<&Lends> {
+        self.lends.as_deref()
+    }
+
+    /// Until nobody waits for it any more.
+    pub(super) async fn unheard(&self) {
+        self.seat.tell.closed().await;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let value = self.came.take().unwrap_or_else(|| Err(Error::connection("the cluster was shut down")));
+        // Whoever waited may have gone.
+        let _ = self.seat.tell.send(News::Came { at: self.at, value, left: self.seat.take_leave() });
     }
 }
 
@@ -86,9 +138,13 @@ impl<T> Lane<T> {
             return None;
         }
         let (size, next) = self.waiting.pop_front()?;
+        self.began(size);
+        Some(next)
+    }
+
+    fn began(&mut self, size: u64) {
         self.under_way += 1;
         self.bytes = self.bytes.saturating_add(size);
-        Some(next)
     }
 
     fn ended(&mut self, size: u64) {
@@ -102,57 +158,74 @@ pub(crate) struct Transfers {
     lends: Option<Arc<Lends>>,
     lanes: BTreeMap<ProcessId, Lane<Wanted>>,
     /// Those that wait for their turn included.
-    left: usize,
-    tell: mpsc::UnboundedSender<Arrived>,
-    hear: mpsc::UnboundedReceiver<Arrived>,
+    missing: usize,
+    tell: mpsc::UnboundedSender<News>,
+    hear: mpsc::UnboundedReceiver<News>,
 }
 
 impl Transfers {
     /// `lends` is what the receiver does without meanwhile, if it has a lease.
     pub(crate) fn new(lends: Option<Arc<Lends>>) -> Transfers {
         let (tell, hear) = mpsc::unbounded_channel();
-        Transfers { lends, lanes: BTreeMap::new(), left: 0, tell, hear }
+        Transfers { lends, lanes: BTreeMap::new(), missing: 0, tell, hear }
     }
 
     pub(crate) fn begin(&mut self, mut wanted: Wanted) {
         if wanted.held.is_none() {
             wanted.held = wanted.process.own_object(wanted.object);
         }
-        self.left += 1;
-        let from = wanted.stored.at.first().map_or(wanted.process.id, |at| at.id);
+        self.missing += 1;
+        let from = wanted.from();
         self.lanes.entry(from).or_default().waiting.push_back((wanted.stored.size, wanted));
         self.go_on(from);
+    }
+
+    /// As [`Transfers::begin`], for a receiver that only looks: what is on its way already needs nobody else, but takes its
+    /// place while it comes.
+    pub(crate) fn begin_new(&mut self, wanted: Wanted) {
+        match wanted.process.store.is_coming(&wanted.object) {
+            None => self.begin(wanted),
+            Some(Coming::Rests) => {}
+            Some(Coming::Pulls) => self.lanes.entry(wanted.from()).or_default().began(wanted.stored.size),
+        }
     }
 
     fn go_on(&mut self, from: ProcessId) {
         while let Some(wanted) = self.lanes.get_mut(&from).and_then(Lane::next) {
             let Wanted { at, process, object, stored, held } = wanted;
-            let gone = Error::connection("the cluster was shut down");
-            let came = Arrived { at, from, size: stored.size, value: Err(gone) };
-            let mut teller = Teller { came: Some(came), tell: self.tell.clone() };
-            let lends = self.lends.clone();
+            let seat = Seat { from, size: stored.size, left: AtomicBool::new(false), tell: self.tell.clone() };
+            let mut under_way = UnderWay { at, came: None, seat: Arc::new(seat), lends: self.lends.clone() };
             process.clone().spawn(async move {
-                let value = process.fetch_for(object, &stored, lends.as_deref()).await;
+                let value = process.fetch(object, &stored, &under_way).await;
                 drop(held);
-                if let Some(came) = &mut teller.came {
-                    came.value = value;
-                }
+                under_way.came(value);
             });
         }
     }
 
-    /// The next that came, or failed; none if nothing is to come.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Result<Value>)>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        let Some(Arrived { at, from, size, value }) = ready!(self.hear.poll_recv(cx)) else { return Poll::Ready(None) };
-        self.left -= 1;
+    fn left(&mut self, from: ProcessId, size: u64) {
         if let Some(lane) = self.lanes.get_mut(&from) {
             lane.ended(size);
         }
         self.go_on(from);
-        Poll::Ready(Some((at, value)))
+    }
+
+    /// The next that came, or failed; none if nothing is to come.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Result<Value>)>> {
+        while self.missing > 0 {
+            match ready!(self.hear.poll_recv(cx)) {
+                None => break,
+                Some(News::Left(from, size)) => self.left(from, size),
+                Some(News::Came { at, value, left }) => {
+                    self.missing -= 1;
+                    if let Some((from, size)) = left {
+                        self.left(from, size);
+                    }
+                    return Poll::Ready(Some((at, value)));
+                }
+            }
+        }
+        Poll::Ready(None)
     }
 
     pub(crate) async fn next(&mut self) -> Option<(usize, Result<Value>)> {
@@ -225,7 +298,11 @@ impl Drop for Lent<'_> {
 
 #[cfg(test)]
 mod tests {
+    use actinic_transport::{ClusterId, NodeId};
+
     use super::*;
+    use crate::ids::{OwnerId, TaskId};
+    use crate::object_manager::store::Store;
 
     fn lane(sizes: &[u64]) -> Lane<usize> {
         Lane { waiting: sizes.iter().copied().enumerate().map(|(at, size)| (size, at)).collect(), ..Lane::default() }
@@ -242,6 +319,82 @@ mod tests {
         lane.ended(1);
         lane.ended(1);
         assert_eq!(begun(&mut lane), [AT_A_TIME, AT_A_TIME + 1]);
+    }
+
+    fn process() -> ProcessId {
+        let uuid = uuid::Uuid::from_u128;
+        ProcessId { cluster: ClusterId(uuid(1)), node: NodeId(uuid(2)), incarnation: uuid(3) }
+    }
+
+    fn object() -> ObjectId {
+        ObjectId { task: TaskId { owner: OwnerId { process: process(), number: 0 }, seq: 1 }, index: 0 }
+    }
+
+    fn under_way(size: u64) -> (UnderWay, mpsc::UnboundedReceiver<News>) {
+        let (tell, hear) = mpsc::unbounded_channel();
+        let seat = Arc::new(Seat { from: process(), size, left: AtomicBool::new(false), tell });
+        (UnderWay { at: 7, came: None, seat, lends: None }, hear)
+    }
+
+    fn said(hear: &mut mpsc::UnboundedReceiver<News>) -> Vec<(Option<u64>, bool)> {
+        let said = |news| match news {
+            News::Left(_, size) => (Some(size), false),
+            News::Came { left, .. } => (left.map(|(_, size)| size), true),
+        };
+        std::iter::from_fn(|| hear.try_recv().ok()).map(said).collect()
+    }
+
+    #[test]
+    fn a_seat_is_left_once() {
+        let (one, mut hear) = under_way(3);
+        one.seat().leave();
+        one.seat().leave();
+        drop(one);
+        assert_eq!(said(&mut hear), [(Some(3), false), (None, true)]);
+        let (one, mut hear) = under_way(3);
+        drop(one);
+        assert_eq!(said(&mut hear), [(Some(3), true)]);
+    }
+
+    /// What rests keeps nobody's seat, whoever waits for it.
+    #[test]
+    fn all_who_wait_for_what_rests_leave_their_seats() {
+        let store = Store::new(0);
+        let (first, mut first_hears) = under_way(1);
+        let (second, mut second_hears) = under_way(2);
+        let (third, _) = under_way(3);
+        assert_eq!(store.is_coming(&object()), None);
+        assert!(store.lock().join(object(), first.seat()).is_none(), "it makes the transfer");
+        let joined = store.lock().join(object(), second.seat());
+        assert!(matches!(joined, Some((_, false))));
+        assert_eq!(store.is_coming(&object()), Some(Coming::Pulls));
+        store.lock().rests(&object()).iter().for_each(|seat| seat.leave());
+        assert_eq!(said(&mut first_hears), [(Some(1), false)]);
+        assert_eq!(said(&mut second_hears), [(Some(2), false)]);
+        assert_eq!(store.is_coming(&object()), Some(Coming::Rests));
+        assert!(matches!(store.lock().join(object(), third.seat()), Some((_, true))));
+        store.lock().pulls(&object());
+        assert_eq!(store.is_coming(&object()), Some(Coming::Pulls));
+        assert_eq!(store.lock().came(&object()).len(), 2);
+        assert_eq!(store.is_coming(&object()), None);
+    }
+
+    #[test]
+    fn those_who_wait_no_more_do_not_pile_up() {
+        let store = Store::new(0);
+        let (first, _) = under_way(1);
+        assert!(store.lock().join(object(), first.seat()).is_none());
+        let (patient, _) = under_way(1);
+        let stays = store.lock().join(object(), patient.seat());
+        for _ in 0..200 {
+            let (one, _) = under_way(1);
+            drop(store.lock().join(object(), one.seat()));
+        }
+        let left = store.lock().came(&object());
+        assert!(left.len() <= 8, "{}", left.len());
+        left.into_iter().for_each(|one| one.tell(Err(Error::object_lost("lost"))));
+        let (mut hear, _) = stays.unwrap();
+        assert!(matches!(hear.try_recv(), Ok(Err(Error::ObjectLost { .. }))));
     }
 
     #[test]
