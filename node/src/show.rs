@@ -126,7 +126,7 @@ pub(crate) fn list(base: &Path, list: &List) -> Result<()> {
             (&["id", "state", "head", "address", "hostname", "resources"], rows)
         }
         What::Actors => (
-            &["id", "class", "name", "state", "node", "restarts"],
+            &["id", "class", "name", "state", "node", "restarts", "waits_for"],
             rows(serde_json::to_value(tool.actors().map_err(told)?))?,
         ),
         What::Jobs => {

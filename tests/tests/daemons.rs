@@ -307,6 +307,8 @@ fn status_says_what_is_wanted() {
         serde_json::from_str(&machine.ok(&["list", "actors", "--format", "json"])).expect("JSON");
     assert_eq!(actors[0]["state"], "PENDING_CREATION", "{actors}");
     assert!(actors[0]["waits_for"].as_str().is_some_and(|text| text.contains("mirror: 3")), "{actors}");
+    let table = machine.ok(&["list", "actors"]);
+    assert!(table.contains("WAITS_FOR") && table.contains("mirror: 3"), "{table}");
     program.go_on();
     program.ends();
     eventually("nothing waits", LONG, || machine.ok(&["status"]).contains("none waits"));
