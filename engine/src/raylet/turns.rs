@@ -110,44 +110,24 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
-    use actinic_transport::{ClusterId, NodeId, ProcessId};
     use uuid::Uuid;
 
     use super::*;
-    use crate::gcs::core::Scheduling;
-    use crate::ids::{ActorId, OwnerId};
+    use crate::ids::ActorId;
     use crate::protocol::ActorTraits;
+    use crate::protocol::damage::samples::spec;
 
     fn actor(job: u128, number: u32) -> (ActorRun, Arc<ActorSpec>) {
         let id = ActorId(Uuid::from_u128(job << 32 | u128::from(number)));
-        let node = NodeId(Uuid::from_u128(1));
-        let process = ProcessId { cluster: ClusterId(node.0), node, incarnation: node.0 };
-        let spec = ActorSpec {
-            id,
-            lifeline: None,
-            creation: bytes::Bytes::new(),
-            traits: Arc::new(ActorTraits {
-                job: JobId(Uuid::from_u128(job)),
-                owner: OwnerId { process, number: 0 },
-                outlives_job: false,
-                class: String::new(),
-                name: None,
-                namespace: String::new(),
-                job_namespace: "".into(),
-                detached: false,
-                get_if_exists: false,
-                max_restarts: 0,
-                max_task_retries: 0,
-                max_pending_calls: -1,
-                task_events: true,
-                max_concurrency: 1,
-                shape: ResourceSet::new(),
-                hold: ResourceSet::new(),
-                scheduling: Scheduling::Default,
-                fails: false,
-                isolation: Isolation::Process,
-            }),
+        let other = spec();
+        let traits = ActorTraits {
+            job: JobId(Uuid::from_u128(job)),
+            shape: ResourceSet::new(),
+            hold: ResourceSet::new(),
+            isolation: Isolation::Process,
+            ..(*other.traits).clone()
         };
+        let spec = ActorSpec { id, traits: Arc::new(traits), ..(*other).clone() };
         (ActorRun { actor: id, incarnation: 0, attempt: 0 }, Arc::new(spec))
     }
 

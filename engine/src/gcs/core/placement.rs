@@ -192,8 +192,7 @@ impl GcsCore {
         let Some(actor) = self.actors.get(number).filter(|_| is_new || count <= TOLD_MAX) else { return };
         let text = self.why_waits(&actor.row.spec);
         if is_new {
-            let (job, actor, class) = (actor.row.spec.job, actor.row.spec.id, actor.row.spec.class.clone());
-            let warning = Warning::ActorsPending { job, actor, class, count, text: text.clone() };
+            let warning = pending_warning(&actor.row.spec, count, &text);
             self.out.push(Action::WarnOwners { to: vec![process], warning });
         }
         if count <= TOLD_MAX {
@@ -341,25 +340,19 @@ impl GcsCore {
         }
         due.sort_unstable();
         for (number, count) in due {
-            let Some(actor) = self.actors.get(number) else { continue };
-            let spec = &actor.row.spec;
-            let text = self.why_waits(spec);
-            let (job, actor, class) = (spec.job, spec.id, spec.class.clone());
-            let members = self.pending.get(&class_of(spec)).map(|pending| &pending.members);
-            let members: Vec<u64> = members.into_iter().flatten().copied().collect();
-            let owners = members.iter().filter_map(|number| self.actors.get(*number));
-            let owners: BTreeSet<ProcessId> = owners.map(|actor| actor.row.spec.owner.process).collect();
-            let shared: Arc<str> = text.as_str().into();
-            if let Some(pending) =
-                self.actors.get(number).and_then(|actor| self.pending.get_mut(&class_of(&actor.row.spec)))
-            {
-                pending.told.clone_from(&owners);
+            let Some(first) = self.actors.get(number) else { continue };
+            let text = self.why_waits(&first.row.spec);
+            let warning = pending_warning(&first.row.spec, count, &text);
+            let Some(pending) = self.pending.get_mut(&class_of(&first.row.spec)) else { continue };
+            let owner = |member: &u64| self.actors.get(*member).map(|actor| actor.row.spec.owner.process);
+            pending.told = pending.members.iter().filter_map(owner).collect();
+            let to = pending.told.iter().copied().collect();
+            let first_members: Vec<u64> = pending.members.iter().copied().take(TOLD_MAX).collect();
+            let text: Arc<str> = text.into();
+            for member in first_members {
+                self.set_waits(member, Some(Arc::clone(&text)));
             }
-            for member in members.into_iter().take(TOLD_MAX) {
-                self.set_waits(member, Some(shared.clone()));
-            }
-            let warning = Warning::ActorsPending { job, actor, class, count, text };
-            self.out.push(Action::WarnOwners { to: owners.into_iter().collect(), warning });
+            self.out.push(Action::WarnOwners { to, warning });
         }
     }
 
@@ -416,6 +409,12 @@ impl GcsCore {
         let total = total.collect::<Vec<_>>().join(", ");
         format!("no node can ever hold it: it needs {{{need}}}, and there is {total}; add a node, or ask for less")
     }
+}
+
+/// `count` actors, of which this is one, wait for the same.
+fn pending_warning(spec: &ActorSpec, count: usize, text: &str) -> Warning {
+    let (job, actor, class) = (spec.job, spec.id, spec.class.clone());
+    Warning::ActorsPending { job, actor, class, count, text: text.to_owned() }
 }
 
 fn why_never(id: NodeId, node: Option<&Node>, spec: &ActorSpec) -> String {
