@@ -99,6 +99,12 @@ impl Slot {
         self.holds.load(Ordering::Acquire)
     }
 
+    /// One ref more, in one step with the look whether there is any.
+    fn hold_again(&self) -> bool {
+        let more = |holds: u32| (holds > 0).then_some(holds + 1);
+        self.holds.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         matches!(*self.lock(), State::Ready(_))
     }
@@ -277,10 +283,9 @@ impl RawRef {
         RawRef(Target::Borrowed(borrowed, mark))
     }
 
-    /// Another ref to a borrowed object, while the table of borrowed objects is locked.
-    pub(crate) fn borrowed(borrowed: Arc<Borrowed>) -> RawRef {
-        borrowed.slot.holds.fetch_add(1, Ordering::Relaxed);
-        RawRef::adopt_borrowed(borrowed)
+    /// Another ref to a borrowed object that has one; none if the last is gone, for who dropped it frees the object.
+    pub(crate) fn borrowed(borrowed: Arc<Borrowed>) -> Option<RawRef> {
+        borrowed.slot.hold_again().then(|| RawRef::adopt_borrowed(borrowed))
     }
 
     pub(crate) fn target(&self) -> &Target {

@@ -21,7 +21,7 @@ use crate::object_manager::with_refs;
 use crate::value::Value;
 
 /// A value that was fetched for a reader here.
-pub(super) struct Fetched {
+pub(crate) struct Fetched {
     value: Value,
     /// Whether it counts: what lies on this node anyway does not, twice.
     counts: bool,
@@ -304,7 +304,8 @@ impl Store {
         }
     }
 
-    fn dropped(&self, copy: Option<&Fetched>) {
+    /// A copy is kept no more.
+    pub(crate) fn dropped(&self, copy: Option<&Fetched>) {
         if let Some(copy) = copy.filter(|copy| copy.counts) {
             self.discharge(copy.value.size());
         }
@@ -384,8 +385,12 @@ impl Store {
 
     /// A fetched copy is needed no more.
     pub(crate) fn drop_copy(&self, object: &ObjectId) {
-        let gone = self.lock().copies.remove(object);
-        self.dropped(gone.as_ref());
+        self.dropped(self.take_copy(object).as_ref());
+    }
+
+    /// As [`Store::drop_copy`], for somebody who holds a lock: what it gives is to be [dropped](Store::dropped) outside.
+    pub(crate) fn take_copy(&self, object: &ObjectId) -> Option<Fetched> {
+        self.lock().copies.remove(object)
     }
 
     /// Every object kept here, copies included.

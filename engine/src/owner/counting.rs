@@ -242,7 +242,6 @@ impl Process {
     pub(crate) fn released(borrowed: &Arc<Borrowed>) {
         let process = &borrowed.process;
         process.forget_borrowed(borrowed);
-        process.store.drop_copy(&borrowed.id);
         drop(borrowed.slot.clear());
         if let Some(first) = process.borrowing_owner() {
             first.count(|table, out| {

@@ -14,10 +14,8 @@ impl Process {
     /// The ref to an object of another process, new or known.
     pub(crate) fn borrowed(self: &Arc<Self>, id: ObjectId) -> (RawRef, bool) {
         let mut tables = self.lock();
-        if let Some(known) = tables.borrowed.get(&id).and_then(Weak::upgrade)
-            && known.slot.holds() > 0
-        {
-            return (RawRef::borrowed(known), false);
+        if let Some(held) = tables.borrowed.get(&id).and_then(Weak::upgrade).and_then(RawRef::borrowed) {
+            return (held, false);
         }
         let made = Arc::new(Borrowed {
             id,
@@ -121,12 +119,9 @@ impl Process {
 
     /// Another ref to a borrowed object that has one here.
     pub(crate) fn borrowed_again(&self, id: ObjectId) -> Option<RawRef> {
-        let tables = self.lock();
-        let known = tables.borrowed.get(&id).and_then(Weak::upgrade)?;
-        let held = (known.slot.holds() > 0).then(|| RawRef::borrowed(Arc::clone(&known)));
-        // It may be the last to know the object.
-        drop(tables);
-        held
+        let known = self.borrowed_if_known(id)?;
+        // Outside of the lock: this may be the last to know the object.
+        RawRef::borrowed(known)
     }
 
     /// The known borrowed object, for an answer that arrived.
@@ -134,13 +129,20 @@ impl Process {
         self.lock().borrowed.get(&id)?.upgrade()
     }
 
+    /// A borrowed object has no ref any more: it goes, and the copy of it, unless there is another by the same id, whose
+    /// copy that is.
     pub(crate) fn forget_borrowed(&self, borrowed: &Arc<Borrowed>) {
-        let mut tables = self.lock();
-        let same =
-            tables.borrowed.get(&borrowed.id).is_some_and(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(borrowed)));
-        if same && borrowed.slot.holds() == 0 {
-            tables.borrowed.remove(&borrowed.id);
-        }
+        let copy = {
+            let mut tables = self.lock();
+            let known = tables.borrowed.get(&borrowed.id);
+            let same = known.is_none_or(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(borrowed)));
+            if same {
+                tables.borrowed.remove(&borrowed.id);
+            }
+            // Under the lock, for the next to come by a ref may fetch its own.
+            same.then(|| self.store.take_copy(&borrowed.id)).flatten()
+        };
+        self.store.dropped(copy.as_ref());
     }
 
     /// A message with refs leaves when their owners know its receiver: now, if the word of it came first.
@@ -174,5 +176,48 @@ impl Process {
         if let Some(leave) = leave {
             leave();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::TaskId;
+    use crate::process::nowhere;
+
+    /// While one thread drops the last ref to an object of another process, another finds that ref: what it gets is
+    /// either the same, which then stays, or a new one.
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a race of real threads
+    fn a_borrowed_ref_that_is_found_while_the_last_is_dropped_stays_good() {
+        let owner = nowhere();
+        let process = &owner.process;
+        let mut theirs = process.id;
+        theirs.incarnation = Uuid::from_u128(1);
+        let id = ObjectId { task: TaskId { owner: OwnerId { process: theirs, number: 1 }, seq: 1 }, index: 0 };
+        let together = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    together.wait();
+                    for _ in 0..400_000 {
+                        let (object, _) = process.borrowed(id);
+                        for _ in 0..3 {
+                            std::hint::spin_loop();
+                            assert!(!object.slot().is_ready(), "somebody has freed an object that has a ref");
+                        }
+                        drop(object);
+                        if let Some(object) = process.borrowed_again(id) {
+                            assert!(!object.slot().is_ready(), "somebody has freed an object that has a ref");
+                        }
+                    }
+                });
+            }
+        });
+        assert!(process.borrowed_if_known(id).is_none(), "nothing is left of it");
     }
 }
