@@ -18,6 +18,8 @@ pub(crate) mod samples;
 mod table;
 mod tell;
 
+use std::sync::Arc;
+
 use actinic_transport::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +47,7 @@ pub(crate) struct TaskEvents {
 /// What was called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kind {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// Whose method it is, if it is one.
     pub(crate) actor: Option<ActorId>,
 }

@@ -301,7 +301,7 @@ impl Ear {
             let Some(calls) = decode::<WireCalls<'_>>(from, message.body) else { continue };
             // A burst is mostly for one actor.
             let fits =
-                |host: &Arc<ActorHost>| host.number() == calls.actor && host.run.incarnation == calls.incarnation;
+                |host: &Arc<ActorHost>| host.number() == calls.actor && host.run().incarnation == calls.incarnation;
             if !last.as_ref().is_some_and(fits) {
                 if let Some(before) = &last {
                     before.called_by(from.id(), std::mem::take(&mut count), std::mem::take(&mut bytes));
@@ -379,12 +379,13 @@ impl Ear {
                     drop(self.process.cancel_children(TaskId { owner, seq }));
                 }
                 ToWorker::CallerLeft { actor, incarnation } => {
-                    if let Some(actor) = self.process.actor(actor).filter(|host| host.run.incarnation == incarnation) {
+                    if let Some(actor) = self.process.actor(actor).filter(|host| host.run().incarnation == incarnation)
+                    {
                         actor.caller_left(from.id());
                     }
                 }
                 ToWorker::EndActor { run, kill } => match self.process.actor(crate::actor::host::number(run.actor)) {
-                    Some(actor) if actor.run == run => actor.ask_end(kill),
+                    Some(actor) if actor.run() == run => actor.ask_end(kill),
                     // It has ended, or comes behind its kill, by the ordered lane.
                     _ if !self.process.cancel_start(run) && kill => self.process.killed_runs.leave(run),
                     _ => {}

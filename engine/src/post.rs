@@ -1,8 +1,9 @@
 //! What is told to a component of this process: an address, and the messages that wait for its next turn.
 //!
 //! A mailbox keeps each message in a box and a node of its own. A component is told a hundred thousand things in one burst,
-//! say of as many actors, between which it makes what stays: the boxes' places would remain as holes. So they wait in one
-//! vector, and the mailbox gets one word when it becomes more than empty.
+//! say of as many actors, between which it makes what stays: the boxes' places would remain as holes. So they wait in
+//! batches, and the mailbox gets one word for each. After a full one the other components of the thread have their turn:
+//! what they would tell of it does not pile up behind this one.
 //!
 //! POST-1: what one thread tells a component, sends and asks it through its post, the component hears in that order.
 
@@ -10,7 +11,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::dev::Request;
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::fut::wrap_future;
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+
+/// So many messages are one turn of a component.
+const BATCH: usize = 256;
 
 /// Something waits: the component takes it all.
 #[derive(Message)]
@@ -39,10 +44,16 @@ impl<M> Mail<M> {
     }
 
     /// What one [`Look`] is of, in order.
-    pub(crate) fn take(&self) -> Vec<M> {
-        let mut waiting = self.lock();
-        waiting.sealed |= waiting.batches.len() <= 1;
-        waiting.batches.pop_front().unwrap_or_default()
+    pub(crate) fn take<A: Actor<Context = Context<A>>>(&self, ctx: &mut Context<A>) -> Vec<M> {
+        let batch = {
+            let mut waiting = self.lock();
+            waiting.sealed |= waiting.batches.len() <= 1;
+            waiting.batches.pop_front().unwrap_or_default()
+        };
+        if batch.len() >= BATCH {
+            ctx.wait(wrap_future(tokio::task::yield_now()));
+        }
+        batch
     }
 
     /// The component has ended.
@@ -85,7 +96,8 @@ where
             drop(mail);
             return drop(message);
         }
-        if std::mem::replace(&mut mail.sealed, false) {
+        let full = mail.batches.back().is_some_and(|batch| batch.len() >= BATCH);
+        if std::mem::replace(&mut mail.sealed, false) || full {
             mail.batches.push_back(vec![message]);
             // Under the lock, as all that goes to the mailbox: else what others tell from here on would wait for this
             // thread, and what they send would pass it.
@@ -145,8 +157,8 @@ mod tests {
     impl Handler<Look> for Hears {
         type Result = ();
 
-        fn handle(&mut self, _: Look, _: &mut Context<Self>) {
-            self.1.extend(self.0.take());
+        fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
+            self.1.extend(self.0.take(ctx));
         }
     }
 
@@ -161,7 +173,7 @@ mod tests {
             assert!(hear.await.is_err());
             let (tell, hear) = tokio::sync::oneshot::channel::<()>();
             post.tell(Some(tell));
-            assert!(hear.await.is_err() && mail.take().is_empty());
+            assert!(hear.await.is_err() && mail.lock().batches.is_empty());
         });
     }
 

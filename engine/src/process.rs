@@ -5,6 +5,7 @@
 
 mod borrowed;
 mod clients;
+mod memory;
 mod network;
 mod owners;
 mod threads;
@@ -114,6 +115,8 @@ pub(crate) struct Process {
     /// What this process has told its own owners and they have not heard.
     messages: Mutex<Vec<ToOwner>>,
     slot_alarm: AtomicBool,
+    /// Memory will be given back if nothing follows.
+    burst_over: AtomicBool,
     closing: AtomicBool,
     /// It ended as a power cut ends it: nobody is told.
     killed: AtomicBool,
@@ -193,6 +196,7 @@ impl Process {
                 tables: Mutex::default(),
                 messages: Mutex::default(),
                 slot_alarm: AtomicBool::new(false),
+                burst_over: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
                 killed: AtomicBool::new(false),
                 next_owner: AtomicU32::new(0),

@@ -169,7 +169,7 @@ impl From<TaskRow> for TaskInfo {
         TaskInfo {
             id: TaskId { owner: row.key.owner, seq: row.key.seq },
             attempt: row.key.attempt,
-            name: row.kind.name,
+            name: row.kind.name.to_string(),
             actor: row.kind.actor,
             job: row.job,
             state: row.state,

@@ -118,6 +118,19 @@ impl Task {
         depth: u32,
     ) -> Arc<Task> {
         let seq = owner.next_seq();
+        Task::numbered(owner, seq, what, meta, input, returns, depth)
+    }
+
+    /// As [`Task::new`], with a number that was kept for it.
+    pub(crate) fn numbered(
+        owner: Arc<Owner>,
+        seq: u64,
+        what: What,
+        meta: Arc<Meta>,
+        input: Input,
+        returns: u32,
+        depth: u32,
+    ) -> Arc<Task> {
         let (parent, outlives_job) = crate::worker::host::with_current(|current| {
             current.map_or((0, false), |current| (current.task_id().mark(), current.outlives_job()))
         });

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::opaque::Opaque;
 use crate::session::{Live, Session};
 use crate::stall::{self, Halt, Stalled};
 use crate::wire::STALL;
@@ -155,7 +156,7 @@ impl Drop for BulkWriter {
 #[derive(Debug)]
 pub struct BulkReader {
     session: Arc<Session>,
-    connection: quinn::Connection,
+    connection: Opaque<quinn::Connection>,
     stream: RecvStream,
     length: u64,
     got: u64,

@@ -10,6 +10,7 @@ use ring::{hkdf, hmac};
 
 use crate::bulk::BulkHandler;
 use crate::join::JoinServer;
+use crate::opaque::Opaque;
 use crate::peers::{Admission, Peers, Slot};
 use crate::receiver::Registry;
 use crate::session::{Dial, Live, Session, Unattached};
@@ -51,7 +52,7 @@ pub(crate) struct Inner {
     pub(crate) net: Net,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) quinn: quinn::Endpoint,
+    pub(crate) quinn: Opaque<quinn::Endpoint>,
     pub(crate) relayed: Arc<net::RelayPaths>,
     /// For diallers on this machine, and elsewhere.
     pub(crate) servers: [Arc<quinn::ServerConfig>; 2],
@@ -123,7 +124,7 @@ impl Endpoint {
             net: config.net,
             runtime,
             registry: Arc::default(),
-            quinn,
+            quinn: Opaque::new(quinn),
             relayed,
             servers,
             local,
@@ -136,7 +137,7 @@ impl Endpoint {
             joins: RwLock::default(),
         });
         relay::install(&inner);
-        inner.runtime.spawn(accept::run(Arc::downgrade(&inner), inner.quinn.clone()));
+        inner.runtime.spawn(accept::run(Arc::downgrade(&inner), (*inner.quinn).clone()));
         Ok(Endpoint { handle: Arc::new(Handle(inner)) })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::endpoint::Inner;
+use crate::opaque::Opaque;
 use crate::session::{Live, Session};
 use crate::wire::Close;
 use crate::{DialError, DownReason, PeerAddr, dial, net};
@@ -125,7 +126,7 @@ async fn dial_all(inner: &Arc<Inner>, session: &Arc<Session>, at: &PeerAddr) {
 }
 
 /// SES-4, and the end of the connection.
-fn finish(session: &Arc<Session>, last: Option<quinn::Connection>) {
+fn finish(session: &Arc<Session>, last: Option<Opaque<quinn::Connection>>) {
     let reason = session.ended().unwrap_or(DownReason::Closed);
     let code = if reason == DownReason::Closed { Close::Goodbye } else { Close::Ended };
     let standing = session.live();

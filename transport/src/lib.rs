@@ -31,6 +31,7 @@ mod join;
 mod keeper;
 mod lanes;
 mod net;
+mod opaque;
 mod outbox;
 mod parts;
 mod peer;

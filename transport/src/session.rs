@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::asks::Asks;
 use crate::endpoint::Inner;
+use crate::opaque::{Opaque, OpaqueWeak};
 use crate::outbox::Outbox;
 use crate::receiver::Registry;
 use crate::wire::Close;
@@ -24,7 +25,7 @@ use crate::{DownReason, Lane, Limits, PeerAddr, ProcessId};
 /// A connection that carries a session.
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
-    pub(crate) connection: quinn::Connection,
+    pub(crate) connection: Opaque<quinn::Connection>,
     /// Counts the connections that were attached to this session here.
     pub(crate) number: u64,
     pub(crate) dial: Dial,
@@ -69,7 +70,7 @@ pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) limits: Limits,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) endpoint: Weak<Inner>,
+    pub(crate) endpoint: OpaqueWeak<Inner>,
     pub(crate) runtime: tokio::runtime::Handle,
     lanes: [Mutex<Outbox>; 2],
     pub(crate) asks: Mutex<Asks>,
@@ -105,7 +106,7 @@ impl Session {
             own: inner.id,
             number,
             registry: inner.registry.clone(),
-            endpoint: Arc::downgrade(inner),
+            endpoint: OpaqueWeak::of(inner),
             runtime: inner.runtime.clone(),
             lanes: [lane(), lane()],
             asks: Mutex::default(),
@@ -223,7 +224,7 @@ impl Session {
             standing.connection.close(Close::Superseded.code(), b"superseded");
         }
         state.attached += 1;
-        let live = Live { connection, number: state.attached, dial };
+        let live = Live { connection: Opaque::new(connection), number: state.attached, dial };
         for lane in [Lane::Ordered, Lane::Urgent] {
             let attached = self.lane(lane).attach(live.number, received[lane as usize]);
             wake(attached.map_err(|fault| Unattached::Protocol(fault.into()))?);

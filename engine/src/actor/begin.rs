@@ -53,9 +53,8 @@ fn go(
     worker: WorkerId,
     args: (Value, Vec<Value>),
 ) {
-    let namespace = Arc::clone(&spec.job_namespace);
-    let host = Host::new(Arc::clone(process), worker, spec.job, namespace, Some((run.actor, run.incarnation)));
-    let actor = ActorHost::new(host, entry, run, spec, lease, args);
+    let host = Host::of_actor(Arc::clone(process), worker, run, Arc::clone(&spec), lease);
+    let actor = ActorHost::new(host, entry, spec, args);
     process.add_actor(&actor);
     actor.start();
 }

@@ -30,7 +30,7 @@ impl ActorHost {
     /// All that comes here comes on the endpoint's thread: grants go out in the order of what they are for.
     fn grant(&self, grant: Option<Grant>) {
         let (Some(Grant { to, window }), Ok(endpoint)) = (grant, self.host.process.endpoint()) else { return };
-        let message = ToOwner::Credit { actor: self.run.actor, incarnation: self.run.incarnation, window };
+        let message = ToOwner::Credit { actor: self.spec.id, incarnation: self.run().incarnation, window };
         for peer in to.into_iter().filter_map(|id| endpoint.known(id)) {
             // It passes the answers that wait. If the session is over, the caller is gone.
             let _ = peer.tell(Lane::Urgent, OWNER, &message);

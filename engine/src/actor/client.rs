@@ -20,7 +20,7 @@ mod found;
 mod news;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actinic_transport::{Lane, NodeId, Peer};
@@ -108,12 +108,8 @@ struct State {
     incarnation: u32,
     waiting: Queues,
     flying: Flight,
-    /// A call was sent that has not left: an owner elsewhere must hear of a ref in it first. It holds up the others.
-    /// 0 is none.
-    held: u64,
-    /// What the actor waits for, as the GCS says, while it is not alive.
-    waits: Option<Arc<str>>,
-    holds: u64,
+    /// What the actor waits for, as the GCS says, while it is not alive. Boxed, for few do.
+    waits: Option<Box<Arc<str>>>,
     /// The GCS has published something of it.
     heard: bool,
     state: ActorState,
@@ -144,6 +140,18 @@ struct Watchers {
     closed: Vec<OnClosed>,
 }
 
+/// What the handles and calls of a process hold.
+#[derive(Default)]
+enum Held {
+    /// There are none, or the actor is detached.
+    #[default]
+    Nothing,
+    /// The number that an owner of this process keeps for the lifeline, of which nobody elsewhere knows.
+    Reserved { owner: u32, seq: u64 },
+    /// The object whose last ref ends the actor.
+    Lifeline(RawRef),
+}
+
 /// One actor, as this process knows it.
 #[repr(C)]
 pub(crate) struct Client {
@@ -152,8 +160,6 @@ pub(crate) struct Client {
     pub(crate) name: Option<Arc<ActorName>>,
     pub(crate) entry: &'static ActorEntry,
     pub(crate) process: Arc<Process>,
-    /// Whether one call at a time runs, and an unready one holds up those behind it.
-    in_order: bool,
     pub(crate) limits: ClientLimits,
     /// The options of a call that says nothing of its own.
     pub(crate) plain_meta: Arc<Meta>,
@@ -161,16 +167,16 @@ pub(crate) struct Client {
     handles: AtomicU64,
     /// Unfinished calls by caller, counted only if there is a limit; together with the one that is probably meant.
     pending: Option<Arc<PendingCalls>>,
+    /// The client of the actor that is meant, once the GCS has said that it is another.
+    real: OnceLock<Arc<Client>>,
+    /// How many open ones have their calls wait here.
+    askers: AtomicU32,
+    /// It has a handle's share in the one that is meant.
+    holds_real: AtomicBool,
     /// `get_if_exists` asked for it, and the GCS has not said which actor it is.
     open: AtomicBool,
     /// This process makes it, and the GCS has not said that it knows of it.
     unborn: AtomicBool,
-    /// The client of the actor that is meant, once the GCS has said that it is another.
-    real: OnceLock<Arc<Client>>,
-    /// It has a handle's share in that one.
-    holds_real: AtomicBool,
-    /// How many open ones have their calls wait here.
-    askers: AtomicUsize,
     /// After the calls already made nothing more is called.
     stopping: AtomicBool,
     /// The GCS was told so.
@@ -178,9 +184,8 @@ pub(crate) struct Client {
     state: Mutex<State>,
     /// How many calls were made, which callers count.
     begun: AtomicU64,
-    /// The object whose last ref ends the actor, while there are handles or unfinished calls here. None for a detached
-    /// one.
-    lifeline: Mutex<Option<RawRef>>,
+    /// By what the actor is kept alive, while there are handles or unfinished calls here.
+    held: Mutex<Held>,
     watchers: Mutex<Rarely<Watchers>>,
     /// How many calls have ended, which those count that answer. It lies last: one count of both would take the cache
     /// line of all the above from the callers with each answer.
@@ -237,17 +242,16 @@ impl Client {
             name,
             entry,
             process,
-            in_order: limits.max_concurrency <= 1,
             limits,
             plain_meta: crate::api::calling::plain_meta(limits.max_task_retries, limits.task_events),
             handles: AtomicU64::new(0),
             pending: (limits.max_pending >= 0)
                 .then(|| probably.as_ref().and_then(|probably| probably.pending.clone()).unwrap_or_default()),
+            real: OnceLock::new(),
+            askers: AtomicU32::new(0),
+            holds_real: AtomicBool::new(false),
             open: AtomicBool::new(open),
             unborn: AtomicBool::new(false),
-            real: OnceLock::new(),
-            holds_real: AtomicBool::new(false),
-            askers: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             told_stop: AtomicBool::new(false),
             begun: AtomicU64::new(0),
@@ -257,17 +261,20 @@ impl Client {
                 incarnation: 0,
                 waiting: Queues::default(),
                 flying: Flight::default(),
-                held: 0,
                 waits: None,
-                holds: 0,
                 heard: false,
                 state: ActorState::PendingCreation,
                 node: None,
                 probably,
             }),
-            lifeline: Mutex::new(None),
+            held: Mutex::new(Held::Nothing),
             watchers: Mutex::default(),
         })
+    }
+
+    /// Whether one call at a time runs, and an unready one holds up those behind it.
+    fn in_order(&self) -> bool {
+        self.limits.max_concurrency <= 1
     }
 
     pub(crate) fn class(&self) -> &'static str {

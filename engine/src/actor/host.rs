@@ -18,7 +18,7 @@ use crate::api::error::Result;
 use crate::ids::TaskId;
 use crate::object::Resolved;
 use crate::program::{ActorEntry, ActorState, Constructor, Kept, SharedState};
-use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, ToRaylet};
+use crate::protocol::{ActorRun, ActorSpec, Gone, ToRaylet};
 use crate::rarely::Rarely;
 use crate::resources::Quantity;
 use crate::task::{Task, What};
@@ -49,8 +49,10 @@ pub(super) struct Unready {
 pub(super) struct Inbox {
     pub(super) calls: VecDeque<Job>,
     pub(super) unready: Rarely<Unready>,
+    /// The constructor's arguments, until it runs.
+    creation: Option<Box<Creation>>,
     /// Threads that drain, or will.
-    pub(super) active: usize,
+    pub(super) active: u32,
     /// The constructor has not finished.
     pub(super) new: bool,
     pub(super) ending: Ending,
@@ -77,12 +79,8 @@ pub(super) enum Mode {
 pub(crate) struct ActorHost {
     pub(crate) host: Arc<Host>,
     pub(crate) entry: &'static ActorEntry,
-    pub(crate) run: ActorRun,
     pub(crate) spec: Arc<ActorSpec>,
-    pool: Arc<Pool>,
     inbox: Mutex<Inbox>,
-    /// The constructor's arguments, until it runs.
-    creation: Mutex<Option<Box<Creation>>>,
     /// What callers in other processes may have in flight.
     pub(super) credit: Mutex<Rarely<Credit>>,
     /// Calls that were taken out to run and are not answered, in order. Not the inbox's: callers lock that for each call,
@@ -91,10 +89,10 @@ pub(crate) struct ActorHost {
     pub(super) mode: Mutex<Mode>,
     /// The state of a sync actor whose calls do not overlap: locked while one runs.
     pub(super) single: Mutex<Option<Kept<Box<dyn Any + Send>>>>,
-    pub(crate) dead: AtomicBool,
     /// Answers to other processes that are to be sent together.
-    pub(super) unsent: Mutex<Vec<remote::Reply>>,
-    /// Somebody will look soon whether any wait.
+    pub(super) unsent: Mutex<Rarely<Vec<remote::Reply>>>,
+    pub(crate) dead: AtomicBool,
+    /// Somebody will look soon whether any answers wait to be sent.
     pub(super) alarmed: AtomicBool,
 }
 
@@ -102,27 +100,20 @@ impl ActorHost {
     pub(crate) fn new(
         host: Arc<Host>,
         entry: &'static ActorEntry,
-        run: ActorRun,
         spec: Arc<ActorSpec>,
-        lease: LeaseId,
         creation: Creation,
     ) -> Arc<ActorHost> {
-        let pool = Arc::clone(&host.process.pool);
-        // The host is this actor's alone.
-        let _ = host.lease.set(lease);
         if spec.hold.cpu() > Quantity::ZERO {
             host.lending.holds_cpu();
         }
         Arc::new(ActorHost {
             host,
             entry,
-            run,
             spec,
-            pool,
-            creation: Mutex::new(Some(Box::new(creation))),
             inbox: Mutex::new(Inbox {
                 calls: VecDeque::new(),
                 unready: Rarely::new(),
+                creation: Some(Box::new(creation)),
                 active: 0,
                 new: true,
                 ending: Ending::No,
@@ -131,8 +122,8 @@ impl ActorHost {
             running: Mutex::default(),
             mode: Mutex::new(Mode::None),
             single: Mutex::new(None),
-            dead: AtomicBool::new(false),
             unsent: Mutex::default(),
+            dead: AtomicBool::new(false),
             alarmed: AtomicBool::new(false),
             credit: Mutex::default(),
         })
@@ -153,24 +144,33 @@ impl ActorHost {
 
     /// The actor's number in its process.
     pub(crate) fn number(&self) -> u64 {
-        number(self.run.actor)
+        number(self.spec.id)
+    }
+
+    pub(crate) fn run(&self) -> ActorRun {
+        // The host of an actor has one.
+        self.host.run().unwrap_or(ActorRun { actor: self.spec.id, incarnation: 0, attempt: 0 })
+    }
+
+    fn pool(&self) -> &Arc<Pool> {
+        &self.host.process.pool
     }
 
     /// Tells the raylet that its lease is of.
     fn tell_raylet(&self, message: ToRaylet) {
-        if let Some(lease) = self.host.lease.get() {
+        if let Some(lease) = self.host.lease() {
             self.host.process.tell_raylet(lease.node, message);
         }
     }
 
     pub(crate) fn describe(&self) -> String {
-        format!("actor {} ({})", self.entry.name(), self.run.actor)
+        format!("actor {} ({})", self.entry.name(), self.spec.id)
     }
 
     /// How many calls may overlap on threads.
-    fn width(&self) -> usize {
+    fn width(&self) -> u32 {
         match &*self.mode() {
-            Mode::Shared(..) => self.spec.max_concurrency.max(1) as usize,
+            Mode::Shared(..) => self.spec.max_concurrency.max(1),
             _ => 1,
         }
     }
@@ -179,7 +179,7 @@ impl ActorHost {
     pub(crate) fn start(self: &Arc<Self>) {
         self.lock().active = 1;
         if !self.entry.actix && matches!(self.entry.constructor, Constructor::Sync(_)) {
-            return self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
+            return self.pool().schedule(Arc::clone(self) as Arc<dyn Strand>);
         }
         let local = LocalActor::new();
         *self.mode() = Mode::Local(local.clone());
@@ -187,7 +187,7 @@ impl ActorHost {
     }
 
     pub(crate) fn take_creation(&self) -> Option<Creation> {
-        self.creation.lock().unwrap_or_else(PoisonError::into_inner).take().map(|creation| *creation)
+        self.lock().creation.take().map(|creation| *creation)
     }
 
     pub(crate) fn current_for_constructor(self: &Arc<Self>) -> Current {
@@ -201,7 +201,7 @@ impl ActorHost {
             Constructed::State(state) => {
                 let mode = self.mode_of(state);
                 *self.mode() = mode;
-                if self.pool.is_closed() {
+                if self.pool().is_closed() {
                     // Its process has ended meanwhile, when there was nothing to cut.
                     self.cut();
                 }
@@ -210,14 +210,14 @@ impl ActorHost {
                     // It was killed meanwhile, when there was no state to drop.
                     self.drop_state();
                 }
-                self.tell_raylet(ToRaylet::ActorUp { run: self.run });
+                self.tell_raylet(ToRaylet::ActorUp { run: self.run() });
                 true
             }
             Constructed::Failed(error) => {
                 let error = error.subject(format!("constructor of {}", self.describe()));
                 let text = error.to_string();
                 self.end();
-                self.tell_raylet(ToRaylet::ActorFailed { run: self.run, text, error });
+                self.tell_raylet(ToRaylet::ActorFailed { run: self.run(), text, error });
                 false
             }
             Constructed::Crashed => {
@@ -238,7 +238,7 @@ impl ActorHost {
             inbox.new = false;
             inbox.active = 0;
         }
-        self.tell_raylet(ToRaylet::ActorUp { run: self.run });
+        self.tell_raylet(ToRaylet::ActorUp { run: self.run() });
     }
 
     fn mode_of(self: &Arc<Self>, state: ActorState) -> Mode {
@@ -330,7 +330,7 @@ impl ActorHost {
             let mode = (width > 1).then(|| self.mode());
             match mode.as_deref() {
                 Some(Mode::Shared(_, crew)) => crew.schedule(strand),
-                _ => self.pool.schedule(strand),
+                _ => self.pool().schedule(strand),
             }
         }
     }
@@ -409,7 +409,7 @@ impl ActorHost {
     pub(crate) fn gone(self: &Arc<Self>, how: Gone, text: &str) {
         let calls = self.end();
         let owner = self.host.owner_if_any().map(|owner| owner.id);
-        let gone = ToRaylet::ActorGone { run: self.run, how, text: text.to_owned(), owner };
+        let gone = ToRaylet::ActorGone { run: self.run(), how, text: text.to_owned(), owner };
         self.tell_raylet(gone);
         self.lose(calls, text);
     }
@@ -455,7 +455,7 @@ impl ActorHost {
             return;
         }
         // Destructors are user code, and this may be the thread that answers the network.
-        self.pool.schedule(Arc::new(Garbage(Mutex::new(Some((single, shared))))));
+        self.pool().schedule(Arc::new(Garbage(Mutex::new(Some((single, shared))))));
     }
 
     /// Calls that this incarnation will not answer. Local ones wait at their clients for the word of the GCS;
@@ -472,7 +472,7 @@ impl ActorHost {
             _ => None,
         });
         if let Some(client) = client {
-            client.lost_here(self.run.incarnation, tasks, why);
+            client.lost_here(self.run().incarnation, tasks, why);
         }
     }
 

@@ -142,11 +142,15 @@ struct Sent {
     was_granted: bool,
     bytes: u64,
     calls: BTreeMap<(u32, u64), (Arc<Task>, u32)>,
+    /// How many were sent.
+    sent: u64,
+    /// The one that was sent and has not left: an owner elsewhere must hear of a ref in it first. It holds up the others.
+    held: Option<u64>,
 }
 
 impl Default for Sent {
     fn default() -> Sent {
-        Sent { window: FIRST, was_granted: false, bytes: 0, calls: BTreeMap::new() }
+        Sent { window: FIRST, was_granted: false, bytes: 0, calls: BTreeMap::new(), sent: 0, held: None }
     }
 }
 
@@ -178,10 +182,31 @@ impl Flight {
         self.0.get().is_none_or(|sent| sent.calls.is_empty())
     }
 
-    /// Whether one more may go: always, if none is there (CREDIT-2).
+    /// Whether one more may go: always, if none is there (CREDIT-2) and none is held up.
     pub(super) fn has_room(&self) -> bool {
-        let Some(Sent { window, bytes, calls, .. }) = self.0.get() else { return true };
+        let Some(Sent { window, bytes, calls, held, .. }) = self.0.get() else { return true };
+        if held.is_some() {
+            return false;
+        }
         calls.is_empty() || (calls.len() < window.calls as usize && *bytes < u64::from(window.bytes))
+    }
+
+    /// One is about to be sent; its number.
+    pub(super) fn send(&mut self) -> u64 {
+        let sent = self.0.make();
+        sent.sent += 1;
+        sent.sent
+    }
+
+    /// The one with that number has not left yet.
+    pub(super) fn hold(&mut self, number: u64) {
+        self.0.make().held = Some(number);
+    }
+
+    /// It has left; `false` if it held nothing up.
+    pub(super) fn left(&mut self, number: u64) -> bool {
+        let held = self.0.get_mut().map(|sent| &mut sent.held).filter(|held| **held == Some(number));
+        held.is_some_and(|held| held.take().is_some())
     }
 
     pub(super) fn insert(&mut self, task: Arc<Task>, bytes: usize) {
@@ -204,6 +229,7 @@ impl Flight {
     pub(super) fn take_all(&mut self) -> Vec<Arc<Task>> {
         let Some(sent) = self.0.get_mut() else { return Vec::new() };
         sent.bytes = 0;
+        sent.held = None;
         std::mem::take(&mut sent.calls).into_values().map(|(task, _)| task).collect()
     }
 }

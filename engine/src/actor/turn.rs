@@ -67,6 +67,7 @@ impl ActorHost {
     fn reply_soon(self: &Arc<Self>, reply: remote::Reply) -> usize {
         let waiting = {
             let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+            let unsent = unsent.make();
             unsent.push(reply);
             unsent.len()
         };
@@ -84,7 +85,7 @@ impl ActorHost {
 
     /// Sends the answers that wait.
     pub(super) fn send_answers(&self) {
-        let unsent = std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner));
+        let unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner).take();
         if !unsent.is_empty() {
             remote::send_replies(&self.host, unsent);
         }

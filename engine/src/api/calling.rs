@@ -48,7 +48,7 @@ impl RawHandle {
             args.error = plain.check().err().or_else(|| options.and_then(|options| options.check().err()));
         }
         let (depth, task) = host::with_current(|current| match current {
-            Some(current) if current.host.actor.is_none() => (current.job.depth() + 1, current.task_id().mark()),
+            Some(current) if current.host.actor().is_none() => (current.job.depth() + 1, current.task_id().mark()),
             Some(current) => (current.job.depth() + 1, 0),
             None => (0, 0),
         });

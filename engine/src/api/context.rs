@@ -120,7 +120,7 @@ impl Context {
 
     /// The actor; none in a driver or a task.
     pub fn actor_id(&self) -> Option<ActorId> {
-        self.current.as_ref().and_then(|current| current.host.actor)
+        self.current.as_ref().and_then(|current| current.host.actor())
     }
 
     /// A handle of the actor that runs this; none elsewhere, or if it is of another class.
@@ -141,13 +141,13 @@ impl Context {
 
     /// Whether the actor was made anew after its process or node died.
     pub fn was_reconstructed(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| current.host.actor.is_some() && current.host.restarts > 0)
+        self.current.as_ref().is_some_and(|current| current.host.run().is_some_and(|run| run.incarnation > 0))
     }
 
     /// The resources that the task asked for, or that the actor holds for life; empty in a driver.
     pub fn assigned_resources(&self) -> BTreeMap<String, f64> {
         let of_call = |current: &Current| {
-            let actor = current.host.actor.and_then(|id| self.owner.process.actor(crate::actor::host::number(id)));
+            let actor = current.host.actor().and_then(|id| self.owner.process.actor(crate::actor::host::number(id)));
             actor.map_or_else(|| current.job.resources(), |actor| actor.spec.hold.to_map())
         };
         self.current.as_ref().map(of_call).unwrap_or_default()

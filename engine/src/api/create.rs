@@ -11,6 +11,7 @@ use crate::api::options::{ActorOptions, Lifetime, OnInfeasible, Scheduling};
 use crate::api::scope;
 use crate::call::{Args, INLINE_LIMIT, INLINE_TOTAL};
 use crate::gcs::core as gcs;
+use crate::gcs::core::Lifeline;
 use crate::ids::ActorId;
 use crate::object::Resolved;
 use crate::owner::Owner;
@@ -19,7 +20,7 @@ use crate::protocol::calls::{WireCreation, WirePart, WireValue};
 use crate::protocol::{ActorSpec, ActorTraits, ToGcs};
 use crate::resources::ResourceSet;
 use crate::rt::RawHandle;
-use crate::task::{Input, What};
+use crate::task::Input;
 use crate::worker::host;
 
 /// Creates an actor; what goes wrong is the error of its calls.
@@ -133,16 +134,20 @@ fn prepare(
         fails: options.on_infeasible == Some(OnInfeasible::Fail),
         isolation,
     });
-    Ok(ActorSpec { id, lifeline: None, creation: Bytes::new(), traits })
+    Ok(ActorSpec { id, lifeline: Lifeline::None, creation: Bytes::new(), traits })
 }
 
 /// Asks the GCS for the actor, and gives it the constructor's arguments when they are ready.
 fn begin(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static ActorEntry, mut spec: ActorSpec, args: Args) {
     // What `get_if_exists` finds may not be detached, whatever is asked for.
     if !spec.detached || spec.get_if_exists {
-        let lifeline = owner.open_ref(What::Lifeline(client.id));
-        spec.lifeline = Some(lifeline.id());
-        client.set_lifeline(lifeline);
+        let lifeline = owner.reserve_lifeline(client.id);
+        spec.lifeline = Lifeline::OfOwner(lifeline.task.seq);
+        client.set_reserved(lifeline);
+        if spec.name.is_some() {
+            // Others may ask for it by the name.
+            client.lifeline();
+        }
     }
     let restarts = spec.max_restarts != 0;
     let input = owner.input(args).map_err(|error| not_made(client, error));
@@ -244,11 +249,9 @@ fn creation(
     });
     let creation = WireCreation { class: entry.id(), dependencies: parts.collect(), input: part };
     let creation = postcard::to_stdvec(&creation)
-        .map_err(|error| Error::serialization(format!("the actor's arguments: {error}")))?
-        // Kept as long as the actor: without spare room.
-        .into_boxed_slice();
+        .map_err(|error| Error::serialization(format!("the actor's arguments: {error}")))?;
     if !kept.is_empty() {
         owner.process.keep_creation(client.id, kept, restarts);
     }
-    Ok(creation.into())
+    Ok(owner.creation(creation))
 }

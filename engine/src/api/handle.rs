@@ -328,6 +328,12 @@ pub(crate) fn handle_here<A: Actor>(process: &Arc<Process>, id: ActorId) -> Opti
     }
     let spec = &actor.spec;
     // The caller of what runs now holds the actor until it is answered, and its owner hears of this handle before.
-    let lifeline = spec.lifeline.and_then(|id| process.ask_lifeline(id));
-    Some(Handle::new(handle_for(process, id, A::entry(), limits_of(spec), name_of(spec), lifeline, Some(spec.owner))))
+    let handle = handle_for(process, id, A::entry(), limits_of(spec), name_of(spec), None, Some(spec.owner));
+    let client = handle.client();
+    if !client.holds_actor()
+        && let Some(lifeline) = spec.lifeline().and_then(|id| process.ask_lifeline(id))
+    {
+        client.set_lifeline(lifeline);
+    }
+    Some(Handle::new(handle))
 }

@@ -81,7 +81,7 @@ impl<A: Actor> GetActor<A> {
                     .remedy(format!("get it as what it is: `get_actor::<{}>`", spec.class)));
                 }
                 let process = &owner.process;
-                let lifeline = match spec.lifeline {
+                let lifeline = match spec.lifeline() {
                     None => None,
                     Some(id) => match process.lifeline_of(id).await {
                         Some(lifeline) => Some(lifeline),

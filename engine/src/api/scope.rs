@@ -151,7 +151,7 @@ pub(crate) fn note(current: &Current) {
     if host.process.env.world().is_some() {
         return crate::env::sim::runs(|| current.job.describe());
     }
-    let here = (Arc::as_ptr(&host.process).addr(), host.job);
+    let here = (Arc::as_ptr(&host.process).addr(), host.job());
     if NOTED.get() == Some(here) {
         return;
     }
@@ -163,7 +163,7 @@ pub(crate) fn note(current: &Current) {
 
 /// What is spawned on a runtime is of the job of what runs there.
 pub(crate) fn note_runtime(host: &Host, runtime: &Handle) {
-    all().use_runtime(runtime.id(), &host.process, host.job, &host.namespace);
+    all().use_runtime(runtime.id(), &host.process, host.job(), host.namespace());
 }
 
 /// While it lives, what is spawned on the runtime of the calling thread, which is one actor's, belongs to the actor's job.
@@ -173,8 +173,8 @@ pub(crate) fn own_runtime(host: &Host) -> Option<OwnRuntime> {
         return None;
     }
     let runtime = Handle::try_current().ok()?.id();
-    NOTED.set(Some((Arc::as_ptr(&host.process).addr(), host.job)));
-    all().use_runtime(runtime, &host.process, host.job, &host.namespace);
+    NOTED.set(Some((Arc::as_ptr(&host.process).addr(), host.job())));
+    all().use_runtime(runtime, &host.process, host.job(), host.namespace());
     Some(OwnRuntime(runtime))
 }
 

@@ -9,6 +9,7 @@
 //! static").
 
 pub(crate) mod files;
+mod heap;
 mod machine;
 pub(crate) mod shared;
 pub(crate) mod sim;
@@ -195,6 +196,13 @@ impl Env {
         match &*self.inner {
             Inner::Real { .. } => thread(name, body),
             Inner::Sim(world) => world.thread(name, body),
+        }
+    }
+
+    /// Gives the pages of this program's heap back to the system that nothing lies in, where the C library can.
+    pub(crate) fn give_memory_back(&self) {
+        if let Inner::Real { .. } = &*self.inner {
+            heap::trim();
         }
     }
 

@@ -165,7 +165,12 @@ impl Recorder {
             Some((meta, known, kind)) if *known == code && Arc::ptr_eq(meta, &task.meta) => *kind,
             _ => {
                 let actor = if let What::Method(call) = &task.what { Some(call.client.real().id) } else { None };
-                let kind = push(&mut self.last.kinds, Kind { name: cut(&task.name(), NAME_MAX).to_owned(), actor });
+                let name = task.name();
+                let name = cut(&name, NAME_MAX);
+                // Mostly of one class or the other: the calls of many actors.
+                let known = self.last.kinds.last().filter(|last| *last.name == *name);
+                let name = known.map_or_else(|| name.into(), |last| Arc::clone(&last.name));
+                let kind = push(&mut self.last.kinds, Kind { name, actor });
                 self.kinds[at] = Some((Arc::clone(&task.meta), code, kind));
                 kind
             }

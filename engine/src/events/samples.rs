@@ -13,7 +13,7 @@ pub(crate) fn row() -> TaskRow {
     TaskRow {
         key: TaskKey { owner: OwnerId { process, number: 300 }, seq: 70_000, attempt: 1 },
         job: JobId(id),
-        kind: Kind { name: "name".to_owned(), actor: Some(ActorId(id)) },
+        kind: Kind { name: "name".into(), actor: Some(ActorId(id)) },
         state: TaskState::Running,
         place: Some(Place { node: NodeId(id), worker: Some(WorkerId(id)) }),
         since: 1 << 60,

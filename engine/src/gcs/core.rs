@@ -45,6 +45,7 @@ mod table;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actinic_transport::{NodeId, ProcessId};
@@ -54,8 +55,8 @@ pub(crate) use event::{Action, ActorEnd, EndHow, Event, Reply, ReplyId, StartFai
 pub(crate) use lookup::ActorFilter;
 pub(crate) use rows::bytes_field;
 pub(crate) use rows::{
-    ActorInfo, ActorRow, ActorRun, ActorSpec, ActorState, ActorTraits, Found, Isolation, JobRow, NodeRow, NodeState,
-    NodeView, Scheduling,
+    ActorInfo, ActorRow, ActorRun, ActorSpec, ActorState, ActorTraits, Found, Isolation, JobRow, Lifeline, NodeRow,
+    NodeState, NodeView, Scheduling, Seat,
 };
 
 use crate::ids::{ActorId, JobId, OwnerId};
@@ -120,6 +121,8 @@ pub(crate) struct GcsCore {
     dead_owners: Bounded<OwnerId>,
 
     actors: ActorTable,
+    /// Where an actor came to life last: the next does mostly there too.
+    last_seat: Option<Arc<Seat>>,
     /// Namespace, then name, to the actor's number.
     names: BTreeMap<String, BTreeMap<String, u64>>,
     /// What `get_if_exists` answered: the id that was asked for, to the one that exists.
@@ -172,6 +175,7 @@ impl GcsCore {
             dead_processes: Bounded::new(others),
             dead_owners: Bounded::new(others),
             actors: ActorTable::new(dead),
+            last_seat: None,
             names: BTreeMap::new(),
             aliases: BTreeMap::new(),
             aliases_order: Bounded::new(others),
@@ -244,7 +248,7 @@ impl GcsCore {
             Event::ActorArguments { actor, creation } => self.actor_arguments(actor, creation),
             Event::ActorNotMade { actor, text, error } => self.actor_not_made(actor, text, error),
             Event::ActorPlaced { run, node } => self.actor_placed(run, node),
-            Event::ActorReady { run, node, address, worker, pid } => self.actor_ready(run, node, address, worker, pid),
+            Event::ActorReady { run, node, seat } => self.actor_ready(run, node, seat),
             Event::ActorFailed { run, node, cause } => self.actor_failed(run, node, cause),
             Event::ActorDied { run, node, cause } => self.actor_died(run, node, cause),
             Event::KillActor { actor, no_restart, reply } => self.kill_actor(actor, no_restart, reply),

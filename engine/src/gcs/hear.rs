@@ -1,10 +1,10 @@
 //! What arrives at the GCS: from processes, from its probes, from sessions that end.
 
-use actinic_transport::{ActorNo, Address, NodeId, PeerAddr, ProcessId};
+use actinic_transport::{NodeId, PeerAddr, ProcessId};
 use actix::{Context, Handler};
 
 use crate::api::error::Error;
-use crate::gcs::core::{ActorEnd, ActorFilter, Event, NodeDeath, StartFailure};
+use crate::gcs::core::{ActorEnd, ActorFilter, Event, NodeDeath, Seat, StartFailure};
 use crate::gcs::messages::Dead;
 use crate::gcs::{Answer, Gcs, Heard, LocalRaylet, Pending};
 use crate::post::Look;
@@ -63,10 +63,9 @@ impl Gcs {
             }
             ToGcs::ActorPlaced { run, node } => self.event(Event::ActorPlaced { run, node }, ctx),
             ToGcs::ActorReady { run, node, process, worker, pid } => {
-                let actor = ActorNo(crate::actor::host::number(run.actor));
-                let address = Address { process: process.id, actor };
+                let seat = Seat { process: process.id, worker, pid };
                 self.peers.insert(process.id, process);
-                self.event(Event::ActorReady { run, node, address, worker, pid }, ctx);
+                self.event(Event::ActorReady { run, node, seat }, ctx);
             }
             ToGcs::ActorNotStarted { run, node, text, error, no_room } => {
                 let cause = match error {
@@ -183,7 +182,7 @@ impl Handler<Look> for Gcs {
     type Result = ();
 
     fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
-        for heard in self.mail.take() {
+        for heard in self.mail.take(ctx) {
             match heard {
                 Heard::Told(message) => self.told(message, ctx),
                 Heard::Asked(question, answer) => self.asked(question, answer, ctx),

@@ -34,7 +34,7 @@ impl Owner {
     /// A ref that comes back from elsewhere is found under the same lock; what is settled here stays so.
     pub(crate) fn settle(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
         let wanted = |index: u32| self.wants(task, index);
-        let (gone, cleared, let_go) = {
+        let (gone, cleared, let_go, drained) = {
             let mut core = self.lock();
             if wanted(index) {
                 return;
@@ -46,7 +46,7 @@ impl Owner {
             }
             let stays = if core.lineage.is_empty() { Stays::Nothing } else { core.lineage.stays(task.seq) };
             let last = || (0..task.returns()).all(|index| !wanted(index));
-            match stays {
+            let (gone, cleared, let_go) = match stays {
                 Stays::Values => return,
                 Stays::Record => (None, Some(task.slot(index).clear()), None),
                 Stays::Nothing if task.returns() == 1 => {
@@ -59,8 +59,12 @@ impl Owner {
                     let gone = if last { core.tasks.remove(task.seq) } else { None };
                     (gone, Some(cleared), if last { core.lineage.forget(task.seq) } else { None })
                 }
-            }
+            };
+            (gone, cleared, let_go, core.tasks.has_drained())
         };
+        if drained {
+            self.process.burst_ended();
+        }
         self.let_go(let_go);
         if let What::Lifeline(actor) = &task.what {
             if gone.is_some() {
@@ -180,9 +184,14 @@ impl Owner {
 
     /// A ref to an object of this owner, for somebody who knows its id.
     pub(crate) fn find(&self, id: TaskId, index: u32) -> Option<RawRef> {
-        let core = self.lock();
-        let task = core.tasks.get(id.seq)?;
-        task.has_slot(index).then(|| RawRef::owned(Arc::clone(task), index))
+        let reserved = {
+            let core = self.lock();
+            if let Some(task) = core.tasks.get(id.seq) {
+                return task.has_slot(index).then(|| RawRef::owned(Arc::clone(task), index));
+            }
+            *core.reserved.get(id.seq).filter(|_| index == 0)?
+        };
+        self.process.client(reserved)?.lifeline()
     }
 
     /// As [`Owner::find`], of an object that somebody has a ref to.
@@ -246,6 +255,6 @@ impl Owner {
     pub(crate) fn load(&self) -> (usize, usize, usize) {
         let core = self.lock();
         let (queued, flying) = core.dispatch.load();
-        (core.tasks.len(), queued, flying)
+        (core.tasks.len() + core.reserved.len(), queued, flying)
     }
 }

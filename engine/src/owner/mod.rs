@@ -5,6 +5,7 @@
 //! worker's inbox, a message) is carried out after the lock, by the same thread. So a task that finds an idle lease
 //! goes from its submitter straight into the worker's inbox.
 
+mod actors;
 mod cancelling;
 mod counting;
 pub(crate) mod dispatch;
@@ -33,7 +34,7 @@ use crate::owner::dispatch::{Act, Dispatch, KeyIx, LeaseIx};
 use crate::owner::lineage::Lineage;
 use crate::owner::table::Table;
 use crate::process::Process;
-use crate::protocol::{ActorTraits, LeaseId, RequestId};
+use crate::protocol::{LeaseId, RequestId};
 use crate::raylet::core::Scheduling;
 use crate::task::{Input, Meta, Task, What};
 use crate::value::Value;
@@ -87,6 +88,7 @@ pub(crate) enum Ran {
 
 struct Core {
     tasks: Table<Arc<Task>>,
+    reserved: actors::Reserved,
     dispatch: Dispatch<Arc<Task>, Link>,
     leases: HashMap<LeaseId, LeaseIx>,
     /// Async tasks that wait without holding their worker.
@@ -147,8 +149,7 @@ pub(crate) struct Owner {
     copies: Mutex<HashMap<(u64, u32), Vec<PeerAddr>>>,
     ticking: AtomicBool,
     events: events::Events,
-    /// Of the actor that was made last: the next is mostly like it.
-    traits: Mutex<Option<Arc<ActorTraits>>>,
+    last_actor: actors::Last,
     /// Held while the raylet is told what is wanted: what is said last must be what holds. Locked before the core.
     asking: Mutex<()>,
     seq: AtomicU64,
@@ -172,6 +173,7 @@ impl Owner {
             seq: AtomicU64::new(0),
             core: Mutex::new(Core {
                 tasks: Table::new(),
+                reserved: Table::new(),
                 dispatch: Dispatch::new(),
                 leases: HashMap::new(),
                 parked: BTreeMap::new(),
@@ -184,7 +186,7 @@ impl Owner {
             copies: Mutex::default(),
             ticking: AtomicBool::new(false),
             events: events::Events::default(),
-            traits: Mutex::default(),
+            last_actor: actors::Last::default(),
             asking: Mutex::new(()),
             dead: OnceLock::new(),
         })
@@ -195,17 +197,13 @@ impl Owner {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The traits of an actor, shared with the one made last if they are the same.
-    pub(crate) fn traits(&self, traits: ActorTraits) -> Arc<ActorTraits> {
-        let mut last = self.traits.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some(last) if **last == traits => Arc::clone(last),
-            _ => Arc::clone(last.insert(Arc::new(traits))),
-        }
-    }
-
     pub(crate) fn next_seq(&self) -> u64 {
         self.seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many numbers it has given to tasks, calls and objects.
+    pub(crate) fn submitted(&self) -> u64 {
+        self.seq.load(Ordering::Relaxed)
     }
 
     // ---- submitting

@@ -6,6 +6,8 @@ use std::ops::Range;
 const PAGE: usize = 256;
 /// A list of fewer pages is not shortened.
 const LONG: usize = 1024;
+/// So many pages are much: what stands in them takes megabytes.
+const MUCH: usize = 64;
 
 struct Page<T> {
     live: usize,
@@ -24,15 +26,34 @@ pub(crate) struct Table<T> {
     /// An empty one, for the next that is needed: one object at a time would make and free one each time.
     spare: Option<Box<Page<T>>>,
     len: usize,
+    /// As many pages as there were at a time, since it drained last.
+    most_pages: usize,
 }
 
 impl<T> Table<T> {
     pub(crate) fn new() -> Self {
-        Table { base: 0, pages: VecDeque::new(), live_pages: 0, old: BTreeMap::new(), spare: None, len: 0 }
+        Table {
+            base: 0,
+            pages: VecDeque::new(),
+            live_pages: 0,
+            old: BTreeMap::new(),
+            spare: None,
+            len: 0,
+            most_pages: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether there was much in it, and little is left; once.
+    pub(crate) fn has_drained(&mut self) -> bool {
+        let drained = self.most_pages >= MUCH && self.live_pages <= self.most_pages / 8;
+        if drained {
+            self.most_pages = self.live_pages;
+        }
+        drained
     }
 
     fn place(&self, seq: u64) -> Option<(usize, usize)> {
@@ -60,9 +81,10 @@ impl<T> Table<T> {
                 while self.pages.len() <= page {
                     self.pages.push_back(None);
                 }
-                let live_pages = &mut self.live_pages;
+                let (live_pages, most_pages) = (&mut self.live_pages, &mut self.most_pages);
                 self.pages[page].get_or_insert_with(|| {
                     *live_pages += 1;
+                    *most_pages = (*most_pages).max(*live_pages);
                     spare.take().unwrap_or_else(new)
                 })
             }
@@ -155,7 +177,26 @@ impl<T> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONG, Table};
+    use super::{LONG, MUCH, PAGE, Table};
+
+    #[test]
+    fn it_has_drained_once_when_much_of_it_is_gone() {
+        let mut table = Table::new();
+        let much = (MUCH * PAGE) as u64;
+        for round in 0..2 {
+            let numbers = round * much..(round + 1) * much;
+            numbers.clone().for_each(|seq| table.insert(seq, ()));
+            assert!(!table.has_drained());
+            let drained = numbers.filter(|seq| table.remove(*seq).is_some() && table.has_drained());
+            assert_eq!(drained.count(), 1);
+        }
+        for seq in 3 * much..3 * much + much / 2 {
+            table.insert(seq, ());
+        }
+        for seq in 3 * much..3 * much + much / 2 {
+            assert!(table.remove(seq).is_some() && !table.has_drained(), "that was not much");
+        }
+    }
 
     #[test]
     fn pages_come_and_go_with_their_entries() {

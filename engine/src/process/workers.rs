@@ -59,12 +59,12 @@ impl Process {
             return;
         }
         let why = Error::worker_crashed(format!("worker {} crashed", host.worker));
-        if let Some(id) = host.actor
+        if let Some(id) = host.actor()
             && let Some(actor) = self.actor(crate::actor::host::number(id))
         {
             actor.crashed();
         }
-        if let Some(slot) = host.slot.get().and_then(Weak::upgrade) {
+        if let Some(slot) = host.slot() {
             // The owners find the jobs in the flights of their leases.
             drop(slot.close());
         }

@@ -119,7 +119,7 @@ impl Raylet {
         };
         match self.workers.get(&worker) {
             Some((_, Worker::Thread { .. })) => match self.process.actor(crate::actor::host::number(run.actor)) {
-                Some(actor) if actor.run == run => actor.ask_end(kill),
+                Some(actor) if actor.run() == run => actor.ask_end(kill),
                 _ => {
                     self.process.end_start(run);
                     self.actor_gone(run, Gone::Ended, "it had ended", None, ctx);
@@ -144,7 +144,7 @@ impl Raylet {
     ) {
         let node = self.process.id.node;
         self.process.tell_gcs(ToGcs::ActorDied { run, node, how, text: text.to_owned(), owner });
-        if let Some((lease, _)) = self.running.remove(&run) {
+        if let Some(lease) = self.running.remove(&run) {
             self.event(Event::ReturnLease { lease, reusable: false }, ctx);
         }
     }
@@ -164,7 +164,7 @@ impl Raylet {
         let node = self.process.id.node;
         let error = Some(error);
         self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error, no_room: false });
-        if let Some((lease, _)) = self.running.remove(&run) {
+        if let Some(lease) = self.running.remove(&run) {
             self.event(Event::ReturnLease { lease, reusable: false }, ctx);
         }
     }

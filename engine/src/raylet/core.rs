@@ -276,8 +276,7 @@ impl RayletCore {
         self.leases.change(number, |lease| {
             if !lease.blocked {
                 lease.blocked = true;
-                lease.lent = lease.hold.cpu_part();
-                ledger.give(&lease.holder, &lease.lent);
+                ledger.give(&lease.holder, &lease.lends());
             }
         });
     }
@@ -287,9 +286,8 @@ impl RayletCore {
         let ledger = &mut self.ledger;
         self.leases.change(number, |lease| {
             if lease.blocked {
+                ledger.take(&lease.holder, &lease.lends());
                 lease.blocked = false;
-                let lent = std::mem::take(&mut lease.lent);
-                ledger.take(&lease.holder, &lent);
             }
         });
     }

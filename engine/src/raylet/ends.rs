@@ -11,8 +11,7 @@ use crate::raylet::{ChildEnded, ChildrenLeft, Died, EndWorker, ProcessGone, Rayl
 
 impl Raylet {
     fn worker_gone(&mut self, worker: WorkerId, text: &str, ctx: &mut Context<Self>) {
-        for run in self.running.at(worker) {
-            self.running.remove(&run);
+        for run in self.running.end(worker) {
             self.process.tell_gcs(ToGcs::ActorDied {
                 run,
                 node: self.process.id.node,

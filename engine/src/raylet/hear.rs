@@ -11,7 +11,7 @@ impl Handler<Look> for Raylet {
     type Result = ();
 
     fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
-        for message in self.mail.take() {
+        for message in self.mail.take(ctx) {
             self.hear(message, ctx);
         }
     }

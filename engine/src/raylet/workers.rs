@@ -73,7 +73,7 @@ impl Raylet {
             return;
         }
         let namespace = self.namespaces.get(&job).cloned().unwrap_or_else(|| Arc::from(""));
-        let host = Host::new(Arc::clone(&self.process), worker, job, namespace, None);
+        let host = Host::of_tasks(Arc::clone(&self.process), worker, job, namespace);
         let slot = TaskSlot::new(host, Arc::clone(&self.process.pool));
         self.process.add_slot(&slot);
         self.workers.insert(worker, (job, Worker::Thread { slot }));
@@ -155,7 +155,7 @@ impl Raylet {
     fn end_actors_of(&mut self, worker: WorkerId) {
         for run in self.running.at(worker) {
             match self.process.actor(crate::actor::host::number(run.actor)) {
-                Some(actor) if actor.run == run => actor.ask_end(true),
+                Some(actor) if actor.run() == run => actor.ask_end(true),
                 _ => {
                     self.process.cancel_start(run);
                 }

@@ -48,7 +48,7 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
         }
         let _ = process.on_crash.set(Box::new(|| crate::worker::entry::end_now()));
         // The first owner of a process stands for it as a borrower; it is also what its tasks submit with.
-        let host = Host::new(Arc::clone(&process), boot.worker, boot.job, Arc::from(boot.namespace.as_str()), None);
+        let host = Host::of_tasks(Arc::clone(&process), boot.worker, boot.job, Arc::from(boot.namespace.as_str()));
         // So does a thread that its tasks start.
         crate::api::scope::add(Arc::clone(host.owner()), Seat::of_worker(&boot.gcs));
         process.is_member(host.owner());

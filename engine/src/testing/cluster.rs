@@ -214,7 +214,7 @@ impl TestCluster {
                 return Err(Error::connection("the GCS answered something else"));
             };
             let row = rows.into_iter().find(|row| row.spec.id == id);
-            let Some(worker) = row.and_then(|row| row.worker) else {
+            let Some(worker) = row.and_then(|row| row.seat.map(|seat| seat.worker)) else {
                 return Err(Error::invalid_argument(format!("actor {id} lives in no worker now")));
             };
             if world.end_worker(worker).await {

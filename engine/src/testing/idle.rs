@@ -58,6 +58,12 @@ async fn of_process(process: &Arc<Process>, left: &mut Vec<String>) {
     let mut many = 0;
     for owner in process.owners() {
         owner.close_idle();
+        for actor in owner.actors_held_here() {
+            many += 1;
+            if many <= 20 {
+                left.push(format!("handles of actor {actor} live {at}"));
+            }
+        }
         for task in owner.tasks() {
             many += 1;
             if many > 20 {

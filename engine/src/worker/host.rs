@@ -11,7 +11,8 @@ use crate::events::Place;
 use crate::ids::{ActorId, JobId, TaskId, WorkerId};
 use crate::owner::Owner;
 use crate::process::Process;
-use crate::protocol::{LeaseId, ToRaylet};
+use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
+use crate::rarely::Rarely;
 use crate::worker::job::Job;
 use crate::worker::lending::{Lending, Turn};
 use crate::worker::progress::Progress;
@@ -21,42 +22,61 @@ use crate::worker::slot::TaskSlot;
 pub(crate) struct Host {
     pub(crate) process: Arc<Process>,
     pub(crate) worker: WorkerId,
-    pub(crate) job: JobId,
-    pub(crate) namespace: Arc<str>,
-    pub(crate) actor: Option<ActorId>,
-    /// Which incarnation of the actor it is.
-    pub(crate) restarts: u32,
-    /// The lease that an actor lives under.
-    pub(crate) lease: OnceLock<LeaseId>,
-    /// The slot, if it runs tasks.
-    pub(crate) slot: OnceLock<Weak<TaskSlot>>,
+    of: Of,
     /// Blocked calls of this worker: the raylet hears of the first and the last.
     pub(crate) blocked: AtomicU32,
     /// What the calls of an actor with async methods wait for.
     pub(crate) lending: Lending,
     /// The threads of those calls: a cancellation wakes them.
-    sleepers: Mutex<Vec<(TaskId, Parker)>>,
+    sleepers: Mutex<Rarely<Sleepers>>,
     pub(crate) dead: AtomicBool,
     owner: OnceLock<Arc<Owner>>,
 }
 
+type Sleepers = Vec<(TaskId, Parker)>;
+
+/// What a worker runs.
+enum Of {
+    Tasks(Box<OfTasks>),
+    /// One run of an actor, under a lease of this node with this number, for life.
+    Actor {
+        spec: Arc<ActorSpec>,
+        incarnation: u32,
+        attempt: u32,
+        lease: u64,
+    },
+}
+
+/// Tasks of a job.
+struct OfTasks {
+    job: JobId,
+    namespace: Arc<str>,
+    slot: OnceLock<Weak<TaskSlot>>,
+}
+
 impl Host {
-    pub(crate) fn new(
+    /// A worker that will run tasks.
+    pub(crate) fn of_tasks(process: Arc<Process>, worker: WorkerId, job: JobId, namespace: Arc<str>) -> Arc<Host> {
+        Host::new(process, worker, Of::Tasks(Box::new(OfTasks { job, namespace, slot: OnceLock::new() })))
+    }
+
+    /// A worker for a run of an actor, under a lease of this process's node.
+    pub(crate) fn of_actor(
         process: Arc<Process>,
         worker: WorkerId,
-        job: JobId,
-        namespace: Arc<str>,
-        actor: Option<(ActorId, u32)>,
+        run: ActorRun,
+        spec: Arc<ActorSpec>,
+        lease: LeaseId,
     ) -> Arc<Host> {
+        let ActorRun { incarnation, attempt, .. } = run;
+        Host::new(process, worker, Of::Actor { spec, incarnation, attempt, lease: lease.number })
+    }
+
+    fn new(process: Arc<Process>, worker: WorkerId, of: Of) -> Arc<Host> {
         Arc::new(Host {
             process,
             worker,
-            job,
-            namespace,
-            actor: actor.map(|(id, _)| id),
-            restarts: actor.map_or(0, |(_, restarts)| restarts),
-            lease: OnceLock::new(),
-            slot: OnceLock::new(),
+            of,
             blocked: AtomicU32::new(0),
             lending: Lending::default(),
             sleepers: Mutex::default(),
@@ -67,7 +87,59 @@ impl Host {
 
     /// The owner of what this worker submits, made at its first submission.
     pub(crate) fn owner(&self) -> &Arc<Owner> {
-        self.owner.get_or_init(|| self.process.new_owner(self.job, Arc::clone(&self.namespace)))
+        self.owner.get_or_init(|| self.process.new_owner(self.job(), Arc::clone(self.namespace())))
+    }
+
+    pub(crate) fn job(&self) -> JobId {
+        match &self.of {
+            Of::Tasks(of) => of.job,
+            Of::Actor { spec, .. } => spec.job,
+        }
+    }
+
+    /// Where names of actors live unless its code says otherwise.
+    pub(crate) fn namespace(&self) -> &Arc<str> {
+        match &self.of {
+            Of::Tasks(of) => &of.namespace,
+            Of::Actor { spec, .. } => &spec.job_namespace,
+        }
+    }
+
+    /// The run, if it is an actor.
+    pub(crate) fn run(&self) -> Option<ActorRun> {
+        match &self.of {
+            Of::Tasks(_) => None,
+            Of::Actor { spec, incarnation, attempt, .. } => {
+                Some(ActorRun { actor: spec.id, incarnation: *incarnation, attempt: *attempt })
+            }
+        }
+    }
+
+    pub(crate) fn actor(&self) -> Option<ActorId> {
+        self.run().map(|run| run.actor)
+    }
+
+    /// The lease that an actor lives under.
+    pub(crate) fn lease(&self) -> Option<LeaseId> {
+        match &self.of {
+            Of::Tasks(_) => None,
+            Of::Actor { lease, .. } => Some(LeaseId { node: self.process.id.node, number: *lease }),
+        }
+    }
+
+    /// Where its tasks wait, if it runs tasks.
+    pub(crate) fn slot(&self) -> Option<Arc<TaskSlot>> {
+        match &self.of {
+            Of::Tasks(of) => of.slot.get()?.upgrade(),
+            Of::Actor { .. } => None,
+        }
+    }
+
+    pub(super) fn set_slot(&self, slot: &Arc<TaskSlot>) {
+        if let Of::Tasks(of) = &self.of {
+            // A host has one slot at most, and this is where it gets it.
+            let _ = of.slot.set(Arc::downgrade(slot));
+        }
     }
 
     /// Where its code runs.
@@ -75,20 +147,20 @@ impl Host {
         Place { node: self.process.id.node, worker: Some(self.worker) }
     }
 
-    fn sleepers(&self) -> MutexGuard<'_, Vec<(TaskId, Parker)>> {
+    fn sleepers(&self) -> MutexGuard<'_, Rarely<Sleepers>> {
         self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call was cancelled: if it waits on its thread, it looks again.
     pub(crate) fn wake(&self, id: TaskId) {
-        for (_, parker) in self.sleepers().iter().filter(|(sleeper, _)| *sleeper == id) {
+        for (_, parker) in self.sleepers().get().into_iter().flatten().filter(|(sleeper, _)| *sleeper == id) {
             parker.unpark();
         }
     }
 
     /// The worker has ended: whoever waits on a thread of it looks again.
     pub(crate) fn wake_all(&self) {
-        for (_, parker) in self.sleepers().iter() {
+        for (_, parker) in self.sleepers().get().into_iter().flatten() {
             parker.unpark();
         }
     }
@@ -259,6 +331,7 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         {
             let mut sleepers = self.host.sleepers();
+            let sleepers = sleepers.make();
             if let Some(at) = sleepers.iter().rposition(|(id, parker)| *id == self.id && parker.is_current()) {
                 sleepers.swap_remove(at);
             }
@@ -293,7 +366,7 @@ impl Current {
     }
 
     fn lease(&self) -> Option<LeaseId> {
-        self.host.lease.get().copied().or_else(|| self.job.lease())
+        self.host.lease().or_else(|| self.job.lease())
     }
 
     /// The call is about to wait on this thread: what was lent to its worker goes to others, and its CPU if it waits for
@@ -317,12 +390,12 @@ impl Current {
                 }
             }
         }
-        if let Some(slot) = host.slot.get().and_then(Weak::upgrade) {
+        if let Some(slot) = host.slot() {
             slot.give_back();
         }
         host.process.pool.blocked();
         let id = self.job.id();
-        host.sleepers().push((id, Parker::current()));
+        host.sleepers().make().push((id, Parker::current()));
         Blocked { host, lends, lease, id }
     }
 
@@ -337,7 +410,7 @@ impl Current {
         if running.parked.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Some(slot) = self.host.slot.get().and_then(Weak::upgrade) else { return };
+        let Some(slot) = self.host.slot() else { return };
         match self.job.lease().filter(|_| self.job.keeps_lease()) {
             Some(lease) => {
                 if running.lends.set(lease).is_ok() {
@@ -355,7 +428,7 @@ impl Current {
 
     /// Whether what it submits shall go on when the job's driver ends.
     pub(crate) fn outlives_job(&self) -> bool {
-        let actor = self.host.actor.and_then(|id| self.host.process.actor(crate::actor::host::number(id)));
+        let actor = self.host.actor().and_then(|id| self.host.process.actor(crate::actor::host::number(id)));
         match actor {
             Some(actor) => actor.spec.detached || actor.spec.outlives_job,
             None => self.job.outlives_job(),

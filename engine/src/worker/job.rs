@@ -77,7 +77,7 @@ impl Job {
         match self {
             Job::Local { attempt, .. } => *attempt,
             Job::Remote(job) => job.attempt,
-            Job::Constructor(actor) => actor.run.incarnation,
+            Job::Constructor(actor) => actor.run().incarnation,
         }
     }
 
@@ -140,7 +140,7 @@ impl Job {
         match self {
             Job::Local { task, lease, .. } => task.owner.lease_of(*lease),
             Job::Remote(job) => job.lease,
-            Job::Constructor(actor) => actor.host.lease.get().copied(),
+            Job::Constructor(actor) => actor.host.lease(),
         }
     }
 

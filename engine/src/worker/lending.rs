@@ -56,7 +56,7 @@ impl Host {
         if std::mem::replace(&mut calls.lent, lends) == lends {
             return;
         }
-        if let Some(lease) = self.lease.get().copied() {
+        if let Some(lease) = self.lease() {
             let message = if lends { ToRaylet::Blocked { lease } } else { ToRaylet::Unblocked { lease } };
             // Under the lock, for what is told last must be what is so.
             self.process.tell_raylet(lease.node, message);

@@ -88,8 +88,7 @@ impl TaskSlot {
             stage: Apart::default(),
             report: Mutex::default(),
         });
-        // A host has one slot at most, and this is where it gets it.
-        let _ = slot.host.slot.set(Arc::downgrade(&slot));
+        slot.host.set_slot(&slot);
         slot
     }
 

@@ -1,12 +1,13 @@
 //! What keeps an actor alive from this process: handles, calls that have not ended, and what ends it by wish.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use actinic_transport::Lane;
 
-use super::{Caller, Client};
+use super::{Caller, Client, Held};
 use crate::api::error::{Error, Result};
+use crate::ids::{ObjectId, TaskId};
 use crate::object::RawRef;
 use crate::protocol::ToGcs;
 
@@ -36,27 +37,64 @@ impl Client {
         self.handles.load(Ordering::SeqCst) > 0 || self.has_calls()
     }
 
+    pub(super) fn held(&self) -> MutexGuard<'_, Held> {
+        // Plain data under the lock, and owners that keep a number.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the handles here keep alive; only while there is one.
     pub(crate) fn set_lifeline(&self, lifeline: RawRef) {
         let _surplus = {
-            let mut known = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.is_none() { known.replace(lifeline) } else { Some(lifeline) }
+            let mut held = self.held();
+            match &*held {
+                Held::Nothing => std::mem::replace(&mut *held, Held::Lifeline(lifeline)),
+                Held::Reserved { .. } | Held::Lifeline(_) => Held::Lifeline(lifeline),
+            }
         };
     }
 
+    /// The number that its owner, of this process, keeps for the lifeline.
+    pub(crate) fn set_reserved(&self, lifeline: ObjectId) {
+        let TaskId { owner, seq } = lifeline.task;
+        *self.held() = Held::Reserved { owner: owner.number, seq };
+    }
+
+    /// Whether its handles hold it.
+    pub(crate) fn holds_actor(&self) -> bool {
+        !matches!(*self.held(), Held::Nothing)
+    }
+
+    /// The object whose last ref ends the actor, made now if only its number was kept. None for a detached one.
     pub(crate) fn lifeline(&self) -> Option<RawRef> {
-        self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut held = self.held();
+        match &*held {
+            Held::Nothing => None,
+            Held::Lifeline(lifeline) => Some(lifeline.clone()),
+            Held::Reserved { owner, seq } => {
+                let lifeline = self.process.owner_numbered(*owner)?.open_lifeline(*seq, self.id);
+                *held = Held::Lifeline(lifeline.clone());
+                Some(lifeline)
+            }
+        }
     }
 
     fn unheld(&self) {
-        let _last = {
-            let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = {
+            let mut held = self.held();
             if self.is_used() {
                 // A handle has arrived meanwhile: what holds the actor for it, also the client that is meant, stays.
                 return;
             }
-            lifeline.take()
+            std::mem::take(&mut *held)
         };
+        match last {
+            Held::Reserved { owner, seq } => {
+                if let Some(owner) = self.process.owner_numbered(owner) {
+                    owner.end_reserved(seq, self.id);
+                }
+            }
+            Held::Nothing | Held::Lifeline(_) => drop(last),
+        }
         self.release_real();
     }
 

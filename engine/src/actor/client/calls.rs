@@ -62,7 +62,7 @@ impl Client {
                 return None;
             }
             let nothing_before = !state.waiting.has(call.caller);
-            let may_go = nothing_before || (!client.in_order && !client.has_open_calls(state, call.caller));
+            let may_go = nothing_before || (!client.in_order() && !client.has_open_calls(state, call.caller));
             if !(may_go && !client.is_open_call(task) && client.send(state, task)) {
                 call.queued.store(true, Ordering::Release);
                 state.waiting.push_back(call.caller, Arc::clone(task));
@@ -104,7 +104,7 @@ impl Client {
                 queue.push_front(task);
                 break;
             }
-            if !Client::call(&task).ready.load(Ordering::Acquire) && !self.in_order {
+            if !Client::call(&task).ready.load(Ordering::Acquire) && !self.in_order() {
                 passed.push(task);
                 continue;
             }
@@ -134,17 +134,14 @@ impl Client {
                 host.push(job).is_ok()
             }
             At::There { peer, incarnation, actor } => {
-                if state.held != 0 {
-                    return false;
-                }
                 if !state.flying.has_room() || (!state.flying.is_empty() && peer.backlog() >= BACKLOG_BYTES) {
                     return false;
                 }
                 let (peer, incarnation, actor) = (peer.clone(), *incarnation, *actor);
-                state.holds += 1;
-                let (left, bytes) = self.send_call(&peer, incarnation, actor, task, state.holds);
+                let number = state.flying.send();
+                let (left, bytes) = self.send_call(&peer, incarnation, actor, task, number);
                 if !left {
-                    state.held = state.holds;
+                    state.flying.hold(number);
                 }
                 state.flying.insert(Arc::clone(task), bytes);
                 true
@@ -215,8 +212,7 @@ impl Client {
     /// A call that was held has left: those behind it follow.
     fn left(self: &Arc<Self>, hold: u64) {
         let mut state = self.lock();
-        if state.held == hold {
-            state.held = 0;
+        if state.flying.left(hold) {
             self.pump_all(&mut state);
         }
     }

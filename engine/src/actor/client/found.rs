@@ -5,10 +5,10 @@
 //! Locks are taken in one order: first of the client that asked, then of the one that is (probably) meant, which never
 //! asks for another itself.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
-use super::{At, Caller, Client, ClientLimits, State, Watchers};
+use super::{At, Caller, Client, ClientLimits, Held, State, Watchers};
 use crate::actor::queues::Queue;
 use crate::api::error::Error;
 use crate::gcs::core::{ActorInfo, Found};
@@ -130,8 +130,11 @@ impl Client {
         }
         // What its handles hold here, until none is left.
         real.hold();
-        let lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let lifeline = lifeline.filter(|_| found.lifeline.is_some());
+        let lifeline = match std::mem::take(&mut *self.held()) {
+            Held::Lifeline(lifeline) => Some(lifeline).filter(|_| found.lifeline.is_some()),
+            // Only of what has no name, which nobody else finds.
+            Held::Nothing | Held::Reserved { .. } => None,
+        };
         let claim = lifeline.as_ref().map(RawRef::id);
         if let Some(lifeline) = lifeline {
             real.set_lifeline(lifeline);
@@ -218,10 +221,10 @@ impl Client {
         process.clone().spawn(async move {
             let Some(real) = process.lifeline_of(lifeline).await else { return };
             let _before = {
-                let mut known = client.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
-                match &*known {
-                    Some(own) if own.id() == claim => known.replace(real),
-                    _ => Some(real),
+                let mut held = client.held();
+                match &*held {
+                    Held::Lifeline(own) if own.id() == claim => std::mem::replace(&mut *held, Held::Lifeline(real)),
+                    _ => Held::Lifeline(real),
                 }
             };
         });

@@ -17,7 +17,7 @@ impl Client {
     pub(crate) fn news_by_answer(self: &Arc<Self>, news: &ActorNews) {
         let known = {
             let state = self.lock();
-            state.heard.then(|| state.waits.clone())
+            state.heard.then(|| state.waits.as_deref().cloned())
         };
         let mut news = news.clone();
         news.info.waits = known.unwrap_or(news.info.waits);
@@ -43,7 +43,7 @@ impl Client {
         }
         state.incarnation = info.incarnation;
         state.heard = true;
-        state.waits = info.waits.clone();
+        state.waits = info.waits.clone().map(Box::new);
         state.state = info.state;
         state.node = info.node.or(state.node);
         match info.state {
@@ -103,7 +103,6 @@ impl Client {
     /// Takes the calls in flight out; where they went is gone.
     fn leave(&self, state: &mut State) -> Vec<Arc<Task>> {
         state.at = At::Nowhere;
-        state.held = 0;
         state.flying.take_all()
     }
 

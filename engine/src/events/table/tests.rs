@@ -25,7 +25,7 @@ fn told(number: u32, events: Vec<(u64, u32, u64, Step)>) -> TaskEvents {
     TaskEvents {
         owner: owner(number),
         job: job(),
-        kinds: vec![Kind { name: "f".to_owned(), actor: None }],
+        kinds: vec![Kind { name: "f".into(), actor: None }],
         places: vec![place()],
         texts: vec!["why".to_owned()],
         events: events.into_iter().map(event).collect(),

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use actinic_transport::{Address, NodeId};
+use actinic_transport::NodeId;
 use bytes::Bytes;
 
 use super::table::{Actor, Waiting};
 use super::{
-    Action, ActorEnd, ActorRow, ActorRun, ActorSpec, ActorState, DeathReason, EndHow, GcsCore, Refusal, Reply, ReplyId,
-    StartFailure,
+    Action, ActorEnd, ActorRow, ActorRun, ActorSpec, ActorState, DeathReason, EndHow, GcsCore, Lifeline, Refusal,
+    Reply, ReplyId, Seat, StartFailure,
 };
-use crate::ids::{ActorId, WorkerId};
+use crate::ids::ActorId;
 
 /// What becomes of a request for an actor.
 enum Verdict {
@@ -47,9 +47,9 @@ impl GcsCore {
             }
             Verdict::Make => {
                 let mut spec = spec;
-                if spec.detached && spec.lifeline.is_some() {
+                if spec.detached && spec.lifeline != Lifeline::None {
                     // It was for the case that another's exists, which may not be detached.
-                    Arc::make_mut(&mut spec).lifeline = None;
+                    Arc::make_mut(&mut spec).lifeline = Lifeline::None;
                 }
                 if spec.detached {
                     self.keep_program(spec.job);
@@ -108,9 +108,7 @@ impl GcsCore {
             attempt: 0,
             restarts: 0,
             node: None,
-            worker: None,
-            pid: None,
-            address: None,
+            seat: None,
             waits: None,
             death: None,
             started: self.now,
@@ -190,7 +188,7 @@ impl GcsCore {
         }
     }
 
-    pub(super) fn actor_ready(&mut self, run: ActorRun, node: NodeId, address: Address, worker: WorkerId, pid: u32) {
+    pub(super) fn actor_ready(&mut self, run: ActorRun, node: NodeId, seat: Seat) {
         if !self.hear(node) {
             return;
         }
@@ -205,9 +203,10 @@ impl GcsCore {
             return;
         }
         actor.row.state = ActorState::Alive;
-        actor.row.address = Some(address);
-        actor.row.worker = Some(worker);
-        actor.row.pid = Some(pid);
+        actor.row.seat = Some(match &self.last_seat {
+            Some(last) if **last == seat => Arc::clone(last),
+            _ => Arc::clone(self.last_seat.insert(Arc::new(seat))),
+        });
         actor.refused_by.clear();
         actor.crashes = 0;
         let stopping = actor.stopping.is_some();
@@ -323,7 +322,7 @@ impl GcsCore {
 
     /// A request of `get_if_exists` that found an actor holds it.
     fn claim(&mut self, number: u64, spec: &ActorSpec) {
-        let (Some(lifeline), Some(actor)) = (spec.lifeline, self.actors.get_mut(number)) else { return };
+        let (Some(lifeline), Some(actor)) = (spec.lifeline(), self.actors.get_mut(number)) else { return };
         if !actor.row.spec.detached {
             actor.claims.make().push((spec.id, lifeline));
             self.claims.insert(spec.id, (number, spec.owner));
@@ -348,9 +347,9 @@ impl GcsCore {
             return;
         }
         match actor.claims.get().and_then(|claims| claims.first()) {
-            Some((_, lifeline)) if actor.row.spec.lifeline != Some(*lifeline) => {
+            Some((_, lifeline)) if actor.row.spec.lifeline() != Some(*lifeline) => {
                 let lifeline = *lifeline;
-                Arc::make_mut(&mut actor.row.spec).lifeline = Some(lifeline);
+                Arc::make_mut(&mut actor.row.spec).lifeline = Lifeline::Claimed(Box::new(lifeline));
             }
             Some(_) => {}
             None => {

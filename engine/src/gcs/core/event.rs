@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use actinic_transport::{Address, NodeId, ProcessId};
+use actinic_transport::{NodeId, ProcessId};
 use bytes::Bytes;
 
 use super::death::{DeathCause, NodeDeath, Refusal};
-use super::rows::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView};
-use crate::ids::{ActorId, JobId, OwnerId, WorkerId};
+use super::rows::{ActorInfo, ActorRun, ActorSpec, JobRow, NodeRow, NodeView, Seat};
+use crate::ids::{ActorId, JobId, OwnerId};
 
 /// Names a request, so that the shell can answer it: drawn by the shell, never interpreted here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,7 +51,7 @@ pub(crate) enum Event {
     /// A raylet has admitted a run: what it holds is counted there from its next report on.
     ActorPlaced { run: ActorRun, node: NodeId },
     /// A run's constructor has finished.
-    ActorReady { run: ActorRun, node: NodeId, address: Address, worker: WorkerId, pid: u32 },
+    ActorReady { run: ActorRun, node: NodeId, seat: Seat },
     /// A run did not come to life.
     ActorFailed { run: ActorRun, node: NodeId, cause: StartFailure },
     /// A run has ended, whether it came to life or not.

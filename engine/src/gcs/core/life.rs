@@ -37,9 +37,7 @@ impl GcsCore {
         row.restarts += 1;
         row.attempt = 0;
         row.node = None;
-        row.worker = None;
-        row.pid = None;
-        row.address = None;
+        row.seat = None;
         actor.refused_by.clear();
         if delay > Duration::ZERO {
             actor.waiting = Waiting::Until(now + delay);
@@ -103,7 +101,6 @@ impl GcsCore {
         row.state = ActorState::Dead;
         row.death = Some(cause);
         row.ended = Some(now);
-        row.address = None;
         if !row.spec.creation.is_empty() {
             Arc::make_mut(&mut row.spec).creation = Default::default();
         }

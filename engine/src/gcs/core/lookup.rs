@@ -172,8 +172,8 @@ impl GcsCore {
         };
         let spec = &actor.row.spec;
         let owns = actor.owner_watches && spec.owner.process == process;
-        if !dead && !owns && !actor.watchers.contains(&process) {
-            actor.watchers.push(process);
+        if !dead && !owns && !actor.is_watched_by(process) {
+            actor.watchers.make().push(process);
             self.watched.entry(process).or_default().insert(number);
         }
     }
@@ -184,7 +184,7 @@ impl GcsCore {
         for process in gone {
             for number in self.watched.remove(&process).unwrap_or_default() {
                 if let Some(actor) = self.actors.get_mut(number) {
-                    actor.watchers.retain(|watcher| *watcher != process);
+                    actor.watchers.make().retain(|watcher| *watcher != process);
                 }
             }
         }
@@ -237,7 +237,7 @@ impl GcsCore {
             let Some(actor) = self.actors.get_mut(number) else { continue };
             actor.changed = false;
             let info = actor.row.info();
-            for process in &actor.watchers {
+            for process in actor.watchers.get().into_iter().flatten() {
                 rows.entry(*process).or_default().push(info.clone());
             }
             let dead = info.state == ActorState::Dead;
@@ -246,7 +246,7 @@ impl GcsCore {
             }
             if dead {
                 actor.owner_watches = false;
-                for process in std::mem::take(&mut actor.watchers) {
+                for process in actor.watchers.take() {
                     if let Some(numbers) = self.watched.get_mut(&process) {
                         numbers.remove(&number);
                         if numbers.is_empty() {

@@ -380,7 +380,7 @@ impl GcsCore {
                 actor.crashes,
                 at.saturating_sub(self.now).as_secs_f64()
             )),
-            Waiting::No if actor.on_node && actor.row.address.is_none() => {
+            Waiting::No if actor.on_node && actor.row.address().is_none() => {
                 let node = actor.row.node?;
                 Some(format!("it waits for its resources on node {node}, or its constructor has not finished there"))
             }

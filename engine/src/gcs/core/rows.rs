@@ -9,12 +9,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::{Address, NodeId, ProcessId};
+use actinic_transport::{ActorNo, Address, NodeId, ProcessId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::death::{DeathCause, NodeDeath};
-use crate::ids::{ActorId, JobId, OwnerId, WorkerId};
+use crate::ids::{ActorId, JobId, ObjectId, OwnerId, TaskId, WorkerId};
 use crate::resources::ResourceSet;
 
 /// A node, as its raylet registered it, and what became of it.
@@ -136,12 +136,34 @@ pub(crate) struct ActorSpec {
     /// The actor.
     pub(crate) id: ActorId,
     /// What its handles hold; none if it is detached. Once its owner has let go, one of those by which others claim it.
-    pub(crate) lifeline: Option<crate::ids::ObjectId>,
+    pub(crate) lifeline: Lifeline,
     /// The encoded constructor call: empty until its arguments are ready, and when the actor is dead.
     #[serde(with = "bytes_field")]
     pub(crate) creation: Bytes,
     /// Shared with the actors made before that are like it: there may be a million.
     pub(crate) traits: Arc<ActorTraits>,
+}
+
+/// The object that an actor's handles hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Lifeline {
+    /// They hold nothing.
+    None,
+    /// The first return of the task with this number, of the actor's owner.
+    OfOwner(u64),
+    /// Another owner's. Boxed, for few actors have that.
+    Claimed(Box<ObjectId>),
+}
+
+impl ActorSpec {
+    /// The object that its handles hold, if it is not detached.
+    pub(crate) fn lifeline(&self) -> Option<ObjectId> {
+        match &self.lifeline {
+            Lifeline::None => None,
+            Lifeline::OfOwner(seq) => Some(ObjectId { task: TaskId { owner: self.owner, seq: *seq }, index: 0 }),
+            Lifeline::Claimed(object) => Some(**object),
+        }
+    }
 }
 
 impl Deref for ActorSpec {
@@ -243,6 +265,14 @@ impl fmt::Display for ActorState {
     }
 }
 
+/// Where an actor lives: its process, by its names, and its worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seat {
+    pub(crate) process: ProcessId,
+    pub(crate) worker: WorkerId,
+    pub(crate) pid: u32,
+}
+
 /// An actor: what it was asked to be, and where it is in its life.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ActorRow {
@@ -260,12 +290,8 @@ pub(crate) struct ActorRow {
     pub(crate) restarts: u32,
     /// The node that it is on or was sent to; of a dead one, where it died.
     pub(crate) node: Option<NodeId>,
-    /// Its worker, once it is alive.
-    pub(crate) worker: Option<WorkerId>,
-    /// Its process, once it is alive.
-    pub(crate) pid: Option<u32>,
-    /// Where its calls go, while it is alive.
-    pub(crate) address: Option<Address>,
+    /// Where it lives, or lived last, once it is alive. Shared with the actors that are there too.
+    pub(crate) seat: Option<Arc<Seat>>,
     /// What it waits for, in words, once people were told of it.
     pub(crate) waits: Option<Arc<str>>,
     /// Why it is dead.
@@ -283,7 +309,7 @@ impl ActorRow {
         let found = (known_as != spec.id).then(|| {
             Box::new(Found {
                 id: spec.id,
-                lifeline: spec.lifeline,
+                lifeline: spec.lifeline(),
                 max_concurrency: spec.max_concurrency,
                 max_pending_calls: spec.max_pending_calls,
                 task_events: spec.task_events,
@@ -301,11 +327,17 @@ impl ActorRow {
             incarnation: self.incarnation,
             restarts: self.restarts,
             node: self.node,
-            address: self.address,
+            address: self.address(),
             waits: self.waits.clone(),
             death: self.death.clone(),
             found: None,
         }
+    }
+
+    /// Where its calls go, while it is alive.
+    pub(crate) fn address(&self) -> Option<Address> {
+        let seat = self.seat.as_ref().filter(|_| self.state == ActorState::Alive)?;
+        Some(Address { process: seat.process, actor: ActorNo(crate::actor::host::number(self.spec.id)) })
     }
 
     /// The run that is going on.

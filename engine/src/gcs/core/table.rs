@@ -46,7 +46,7 @@ pub(super) struct Actor {
     /// Whether the owner's process is told of changes.
     pub(super) owner_watches: bool,
     /// Which other processes are.
-    pub(super) watchers: Vec<ProcessId>,
+    pub(super) watchers: Rarely<Vec<ProcessId>>,
     /// Whether its owner's lifeline holds it.
     pub(super) held: bool,
     /// What else holds it: the ids by which `get_if_exists` found it, and their lifelines.
@@ -78,13 +78,17 @@ impl Actor {
         self.refused_by.get().is_some_and(|nodes| nodes.contains(&(node, version)))
     }
 
+    pub(super) fn is_watched_by(&self, process: ProcessId) -> bool {
+        self.watchers.get().is_some_and(|watchers| watchers.contains(&process))
+    }
+
     pub(super) fn new(row: ActorRow) -> Actor {
         Actor {
             row,
             on_node: false,
             waiting: Waiting::No,
             owner_watches: true,
-            watchers: Vec::new(),
+            watchers: Rarely::new(),
             held: true,
             claims: Rarely::new(),
             stopping: None,

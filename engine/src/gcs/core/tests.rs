@@ -130,7 +130,7 @@ fn spec(n: u128) -> ActorSpec {
         isolation: Isolation::Process,
     };
     let (id, creation) = (actor_id(n), Bytes::from_static(b"args"));
-    ActorSpec { id, lifeline: None, creation, traits: Arc::new(traits) }
+    ActorSpec { id, lifeline: Lifeline::None, creation, traits: Arc::new(traits) }
 }
 
 /// A spec with a name.
@@ -213,9 +213,7 @@ impl World {
     }
 
     fn ready(&mut self, node: NodeId, run: ActorRun) -> &mut World {
-        let address = address(node, run);
-        let worker = WorkerId(Uuid::from_u128(9));
-        self.tell(Event::ActorReady { run, node, address, worker, pid: 77 })
+        self.tell(Event::ActorReady { run, node, seat: seat(node, run) })
     }
 
     fn fail(&mut self, node: NodeId, run: ActorRun, cause: StartFailure) -> &mut World {
@@ -293,7 +291,11 @@ fn address(node: NodeId, run: ActorRun) -> Address {
     let incarnation =
         Uuid::from_u128(run.actor.0.as_u128() ^ u128::from(run.incarnation) << 40 ^ u128::from(run.attempt) << 20);
     let process = ProcessId { cluster: ClusterId(Uuid::from_u128(1)), node, incarnation };
-    Address { process, actor: ActorNo(1) }
+    Address { process, actor: ActorNo(crate::actor::host::number(run.actor)) }
+}
+
+fn seat(node: NodeId, run: ActorRun) -> Seat {
+    Seat { process: address(node, run).process, worker: WorkerId(Uuid::from_u128(9)), pid: 77 }
 }
 
 /// Whether the tables agree with each other.
@@ -308,7 +310,7 @@ fn check(core: &GcsCore) {
         let row = &actor.row;
         let dead = row.state == ActorState::Dead;
         assert_eq!(dead, row.death.is_some());
-        assert_eq!(row.state == ActorState::Alive, row.address.is_some());
+        assert_eq!(row.state == ActorState::Alive, row.address().is_some());
         assert!(row.spec.max_restarts < 0 || i64::from(row.restarts) <= row.spec.max_restarts, "GCS-4");
         assert_eq!(row.restarts, row.incarnation);
         if actor.on_node {
@@ -323,7 +325,12 @@ fn check(core: &GcsCore) {
         assert_eq!(unready, !dead && row.spec.waits(), "GCS-13");
         let places = [actor.on_node, actor.waiting != Waiting::No, unready];
         assert_eq!(places.into_iter().filter(|is| *is).count(), usize::from(!dead), "exactly one place");
-        assert!(!dead || actor.watchers.is_empty() && !actor.owner_watches && row.spec.creation.is_empty());
+        assert!(
+            !dead
+                || actor.watchers.get().is_none_or(Vec::is_empty)
+                    && !actor.owner_watches
+                    && row.spec.creation.is_empty()
+        );
         assert!(dead || row.spec.detached && !unready || !core.is_owner_dead(row.spec.owner), "GCS-6");
     }
     for node in core.nodes.values() {

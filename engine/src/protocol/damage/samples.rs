@@ -115,7 +115,7 @@ fn outcomes() -> Vec<WireOutcome<'static>> {
 pub(crate) fn spec() -> Arc<ActorSpec> {
     Arc::new(ActorSpec {
         id: actor(),
-        lifeline: Some(object()),
+        lifeline: gcs::Lifeline::Claimed(Box::new(object())),
         creation: Bytes::from(postcard::to_stdvec(&creation()).unwrap()),
         traits: Arc::new(ActorTraits {
             job: job(),
@@ -235,9 +235,7 @@ fn actor_row() -> ActorRow {
         attempt: 1,
         restarts: 2,
         node: Some(node()),
-        worker: Some(worker()),
-        pid: Some(7),
-        address: info().address,
+        seat: Some(Arc::new(gcs::Seat { process: process(), worker: worker(), pid: 7 })),
         waits: info().waits,
         death: info().death,
         started: Duration::ZERO,

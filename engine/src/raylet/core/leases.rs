@@ -1,6 +1,7 @@
 //! The leases of a node, and which of them give their resources back by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::Holder;
@@ -12,15 +13,14 @@ use crate::resources::ResourceSet;
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
     pub(super) request: RequestId,
-    pub(super) holder: Holder,
+    /// Shared with the leases before it that are alike: a node may have a hundred thousand.
+    pub(super) holder: Arc<Holder>,
     pub(super) depth: u32,
     pub(super) kind: WorkerKind,
     pub(super) actor: Option<ActorId>,
     pub(super) outlives_job: bool,
     /// What it takes when it is not blocked.
     pub(super) hold: ResourceSet,
-    /// What it lends while it is: its CPU.
-    pub(super) lent: ResourceSet,
     pub(super) blocked: bool,
     /// None while one starts.
     pub(super) worker: Option<WorkerId>,
@@ -46,8 +46,13 @@ impl Lease {
     /// What would be free if it were returned.
     pub(super) fn gives(&self) -> ResourceSet {
         let mut gives = self.hold.clone();
-        gives.sub(&self.lent);
+        gives.sub(&self.lends());
         gives
+    }
+
+    /// What it lends: its CPU, while it is blocked.
+    pub(super) fn lends(&self) -> ResourceSet {
+        if self.blocked { self.hold.cpu_part() } else { ResourceSet::new() }
     }
 
     /// It runs a task, and will give everything back when that ends.
@@ -63,6 +68,8 @@ pub(super) struct Leases {
     all: BTreeMap<u64, Box<Lease>>,
     /// Those that [`Lease::returns`] is true of: a node may have a hundred thousand actors beside them.
     returning: BTreeSet<u64>,
+    /// Of the lease that was placed last.
+    holder: Option<Arc<Holder>>,
 }
 
 impl Leases {
@@ -77,6 +84,14 @@ impl Leases {
     /// Those that run a task which is not blocked.
     pub(super) fn returning(&self) -> impl Iterator<Item = (u64, &Lease)> {
         self.returning.iter().filter_map(|number| Some((*number, &**self.all.get(number)?)))
+    }
+
+    /// The holder as it is kept, the one placed last if it is the same.
+    pub(super) fn share(&mut self, holder: Holder) -> Arc<Holder> {
+        match &self.holder {
+            Some(last) if **last == holder => Arc::clone(last),
+            _ => Arc::clone(self.holder.insert(Arc::new(holder))),
+        }
     }
 
     pub(super) fn insert(&mut self, number: u64, lease: Lease) {

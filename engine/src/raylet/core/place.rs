@@ -277,12 +277,11 @@ impl RayletCore {
             },
             outlives_job: request.ask.outlives_job,
             hold: request.ask.hold().clone(),
-            lent: ResourceSet::new(),
             blocked: false,
             worker: None,
             since: self.now,
             recalled: Recalled::No,
-            holder,
+            holder: self.leases.share(holder),
         };
         self.ledger.open(&lease.holder, &lease.hold);
         self.join_class(&lease);

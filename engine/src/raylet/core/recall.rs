@@ -48,7 +48,7 @@ impl Wanting {
 
     /// Whether `lease` holds something of what is lacking. What it has in leases of this shape its owner uses anyway.
     fn helped_by(&self, lease: &Lease, lacks: &ResourceSet) -> bool {
-        let own = lease.holder == self.holder;
+        let own = *lease.holder == self.holder;
         lease.returns() && !own && lease.gives().iter().any(|(name, _)| lacks.get(name).steps() > 0)
     }
 

@@ -148,7 +148,7 @@ impl RayletCore {
             actor: lease.actor,
             worker: lease.worker,
             holds: lease.hold.clone(),
-            lends: lease.lent.clone(),
+            lends: lease.lends(),
             depth: lease.depth,
             since: lease.since,
         };

@@ -113,8 +113,8 @@ fn a_killed_actor_is_not_found_unless_it_restarts() {
 #[test]
 fn who_was_given_an_actor_holds_it() {
     let lifeline = |owner, seq| Some(ObjectId { task: TaskId { owner, seq }, index: 0 });
-    let get =
-        |n: u128, by: OwnerId| with!(named(n, "a"); get_if_exists: true, owner: by, lifeline: lifeline(by, n as u64));
+    let of_owner = |seq| Lifeline::OfOwner(seq);
+    let get = |n: u128, by: OwnerId| with!(named(n, "a"); get_if_exists: true, owner: by, lifeline: of_owner(n as u64));
     let gone = |n| Event::HandlesGone { actor: actor_id(n) };
     let mut world = World::new(1);
     let (node, run) = world.create_alive(get(1, owner(1, 1)));
@@ -124,11 +124,11 @@ fn who_was_given_an_actor_holds_it() {
     // The word of the first lifeline crosses the answers.
     world.tell(gone(1));
     assert!(world.ended().is_empty());
-    assert_eq!(world.row(1).spec.lifeline, lifeline(owner(1, 2), 2), "what its handles hold from now on");
+    assert_eq!(world.row(1).spec.lifeline(), lifeline(owner(1, 2), 2), "what its handles hold from now on");
     world.tell(gone(2)).tell(gone(2)).tell(gone(9));
     world.tell(Event::ProcessDied { process: process(1, 3) });
     assert!(world.ended().is_empty());
-    assert_eq!(world.row(1).spec.lifeline, lifeline(owner(1, 4), 4));
+    assert_eq!(world.row(1).spec.lifeline(), lifeline(owner(1, 4), 4));
     world.tell(gone(4));
     assert_eq!(world.ended(), [(node, run, EndHow::AfterCalls)]);
     // Its end has begun: who asks now gets another.
@@ -138,7 +138,7 @@ fn who_was_given_an_actor_holds_it() {
     // A detached one needs none, and takes none.
     let detached = with!(get(6, owner(1, 1)); detached: true);
     world.create_alive(with!(detached; name: Some("d".to_owned())));
-    assert_eq!(world.row(6).spec.lifeline, None);
+    assert_eq!(world.row(6).spec.lifeline(), None);
     world.create(with!(get(7, owner(1, 2)); name: Some("d".to_owned())));
     world.tell(gone(7)).tell(gone(6));
     assert!(world.ended().is_empty());

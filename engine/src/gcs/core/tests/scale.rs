@@ -33,13 +33,8 @@ fn a_creation_costs_the_same_however_many_there_are() {
     assert_eq!(runs.len() as u64, count);
     for batch in runs.chunks(256) {
         world.out.clear();
-        let events = batch.iter().map(|(node, run)| Event::ActorReady {
-            run: *run,
-            node: *node,
-            address: address(*node, *run),
-            worker: WorkerId(Uuid::nil()),
-            pid: 1,
-        });
+        let events =
+            batch.iter().map(|(node, run)| Event::ActorReady { run: *run, node: *node, seat: seat(*node, *run) });
         world.core.handle_all(world.now, events, &mut world.out);
     }
     let ready = begin.elapsed() - created;

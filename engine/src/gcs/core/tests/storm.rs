@@ -96,8 +96,7 @@ impl Raylet {
     fn come_alive(&mut self, node: NodeId, run: ActorRun) {
         if let Some(of_run) = self.runs.get_mut(&run) {
             of_run.0 = Phase::Alive;
-            let worker = WorkerId(Uuid::nil());
-            self.from.push_back(Event::ActorReady { run, node, address: address(node, run), worker, pid: 1 });
+            self.from.push_back(Event::ActorReady { run, node, seat: seat(node, run) });
         }
     }
 }

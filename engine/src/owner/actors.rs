@@ -1,0 +1,102 @@
+//! What an owner keeps of the actors that it makes. It may make a million: what they have in common is kept once.
+//!
+//! The handles of an actor hold an object of its owner, the lifeline; when nobody anywhere does any more, the actor ends.
+//! Most actors are never held outside of the process that made them. For those there is only a number, which is kept for the
+//! lifeline, and their client counts the handles. The object is made when a ref to it is to leave the process, or somebody
+//! asks for it ([`Owner::find`]).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::Owner;
+use crate::gcs::core::ActorTraits;
+use crate::ids::{ActorId, ObjectId, TaskId};
+use crate::object::{RawRef, Resolved};
+use crate::owner::table::Table;
+use crate::protocol::ToGcs;
+use crate::task::{Input, Task, What};
+
+/// Lifelines of which there is only the number: whose they would be.
+pub(super) type Reserved = Table<ActorId>;
+
+/// A call of more bytes is rarely made twice, and not kept for that.
+const ALIKE_MAX: usize = 4096;
+
+/// Of the actor that was made last: the next is mostly like it.
+#[derive(Default)]
+pub(super) struct Last(Mutex<LastMade>);
+
+#[derive(Default)]
+struct LastMade {
+    traits: Option<Arc<ActorTraits>>,
+    creation: Bytes,
+}
+
+impl Last {
+    fn lock(&self) -> MutexGuard<'_, LastMade> {
+        // Plain data under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owner {
+    /// The traits of an actor, shared with the one made last if they are the same.
+    pub(crate) fn traits(&self, traits: ActorTraits) -> Arc<ActorTraits> {
+        let mut last = self.last_actor.lock();
+        match &last.traits {
+            Some(last) if **last == traits => Arc::clone(last),
+            _ => Arc::clone(last.traits.insert(Arc::new(traits))),
+        }
+    }
+
+    /// The encoded call of a constructor, shared with the one made last if it is the same.
+    pub(crate) fn creation(&self, creation: Vec<u8>) -> Bytes {
+        let mut last = self.last_actor.lock();
+        if last.creation == creation {
+            return last.creation.clone();
+        }
+        // It stays as long as the actor: without spare room.
+        let creation = Bytes::from(creation.into_boxed_slice());
+        if creation.len() <= ALIKE_MAX {
+            last.creation = creation.clone();
+        }
+        creation
+    }
+
+    /// Keeps a number for the lifeline of an actor that this process makes.
+    pub(crate) fn reserve_lifeline(&self, actor: ActorId) -> ObjectId {
+        let seq = self.next_seq();
+        self.lock().reserved.insert(seq, actor);
+        ObjectId { task: TaskId { owner: self.id, seq }, index: 0 }
+    }
+
+    /// Makes the lifeline for which a number was kept.
+    pub(crate) fn open_lifeline(self: &Arc<Self>, seq: u64, actor: ActorId) -> RawRef {
+        let meta = Arc::clone(&self.process.put_meta);
+        let task = Task::numbered(Arc::clone(self), seq, What::Lifeline(actor), meta, Input::default(), 1, 0);
+        {
+            let mut core = self.lock();
+            core.tasks.insert(seq, Arc::clone(&task));
+            core.reserved.remove(seq);
+        }
+        if let Some(error) = self.dead.get() {
+            // It died with all that it owned, when this was not there.
+            Task::finish_all(&task, Resolved::Error(error.clone()));
+        }
+        RawRef::adopt(task, 0)
+    }
+
+    /// The last handle of an actor is gone whose lifeline was never made.
+    pub(crate) fn end_reserved(&self, seq: u64, actor: ActorId) {
+        let reserved = self.lock().reserved.remove(seq);
+        if reserved.is_some() {
+            self.process.tell_gcs(ToGcs::HandlesGone { actor });
+        }
+    }
+
+    /// Actors that handles of this process alone hold.
+    pub(crate) fn actors_held_here(&self) -> Vec<ActorId> {
+        self.lock().reserved.values().copied().collect()
+    }
+}
