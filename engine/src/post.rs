@@ -15,7 +15,7 @@ use actix::fut::wrap_future;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 
 /// So many messages are one turn of a component.
-const BATCH: usize = 256;
+const BATCH: usize = 4096;
 
 /// Something waits: the component takes it all.
 #[derive(Message)]

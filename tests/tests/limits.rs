@@ -128,3 +128,46 @@ modes! {
         assert_eq!(order.seen().await?, (0..100).collect::<Vec<_>>());
     }
 }
+
+/// Has had many objects at a time.
+pub struct Bursts {
+    kept: Vec<ObjectRef<u64>>,
+}
+
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[actinic::remote]
+impl Bursts {
+    pub fn new() -> Self {
+        Bursts { kept: Vec::new() }
+    }
+
+    /// Makes many objects and lets all go but the last, which lies above the others. The bytes of its process before, and
+    /// with all of them.
+    pub fn burst(&mut self) -> actinic::Result<(usize, usize)> {
+        let before = resident();
+        let mut refs = (0..100_000).map(|at| actinic::put(&at).blocking()).collect::<actinic::Result<Vec<_>>>()?;
+        let most = resident();
+        self.kept.extend(refs.pop());
+        Ok((before, most))
+    }
+
+    pub fn resident(&self) -> usize {
+        resident()
+    }
+}
+
+/// The memory of a burst goes back to the system when no other follows it.
+#[actinic::test(workers = "processes")]
+async fn the_memory_of_a_burst_goes_back(cluster: TestCluster) -> actinic::Result<()> {
+    let actor = Bursts::remote();
+    let (before, most) = actor.burst().await?;
+    assert!(most - before > 20 << 20, "{} bytes are no burst", most - before);
+    let given_back = async || actor.resident().await.is_ok_and(|now| now.saturating_sub(before) < (most - before) / 4);
+    assert!(actinic::testing::eventually(Duration::from_secs(20), given_back).await);
+    drop(actor);
+    cluster.idle().await
+}

@@ -100,3 +100,68 @@ impl Owner {
         self.lock().reserved.values().copied().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    #![allow(dead_code, reason = "an actor has more options than these tests set")]
+
+    use std::sync::Arc;
+
+    use crate::api::cluster::Cluster;
+    use crate::env::sim;
+    use crate::owner::Owner;
+    use crate::prelude::*;
+    use crate::start::{NodeOptions, Place};
+    use crate::task::What;
+
+    struct Idle;
+
+    #[actinic::remote]
+    impl Idle {
+        fn new() -> Idle {
+            Idle
+        }
+        fn touch(&self) {}
+    }
+
+    /// Actors of which there is the number of a lifeline, and the lifeline itself.
+    fn held(owner: &Arc<Owner>) -> (usize, usize) {
+        let made = owner.tasks().iter().filter(|task| matches!(task.what, What::Lifeline(_))).count();
+        (owner.actors_held_here().len(), made)
+    }
+
+    #[test]
+    fn a_lifeline_is_made_when_a_handle_leaves_its_process() {
+        sim::run(1, |env| async move {
+            let cluster = Cluster::embedded(env.clone(), NodeOptions::default(), None, Place::of(&env)).unwrap();
+            let owner = Arc::clone(cluster.owner());
+            let scoped = cluster.scope(async {
+                let stays = Idle::remote();
+                let leaves = Idle::remote();
+                actinic::get(&[stays.touch(), leaves.touch()]).await.unwrap();
+                assert_eq!(held(&owner), (2, 0));
+                let away = actinic::put(&leaves).await.unwrap();
+                assert_eq!(held(&owner), (1, 1));
+                // The handle that left holds the actor; whose handles all stayed here ends with the last.
+                drop(leaves);
+                let ended = Handle::closed(&stays);
+                drop(stays);
+                assert!(ended.await.unwrap().to_string().contains("handles"));
+                assert_eq!(held(&owner), (0, 1));
+                let back: Handle<Idle> = actinic::get(&away).await.unwrap();
+                back.touch().await.unwrap();
+                drop(away);
+                let ended = Handle::closed(&back);
+                drop(back);
+                assert!(ended.await.unwrap().to_string().contains("handles"));
+                assert_eq!(held(&owner), (0, 0));
+                let named = Idle::options().name("who else may ask for").remote();
+                assert_eq!(held(&owner), (0, 1));
+                drop(named);
+            });
+            scoped.await;
+            cluster.shutdown().await.unwrap();
+        });
+    }
+}
