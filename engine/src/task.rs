@@ -439,6 +439,9 @@ impl Task {
         if let What::Method(call) = &task.what {
             call.ended();
         }
+        if task.depends() {
+            task.owner.process.store.call_ended(task.id());
+        }
         for index in 0..task.returns() {
             if task.slot(index).holds() == 0 {
                 task.owner.settle(task, index);

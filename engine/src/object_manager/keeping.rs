@@ -159,7 +159,19 @@ impl Process {
             let is_stored = |one: &&RawRef| matches!(one.slot().get(), Some(Resolved::Stored(_)));
             input.dependencies.iter().filter(is_stored).map(RawRef::id).collect()
         });
-        stored.is_empty() || self.store.keep_for_call(&stored)
+        if stored.is_empty() {
+            return true;
+        }
+        let here = self.store.keep_for_call(task.id(), &stored);
+        self.keep_no_longer_than(task);
+        here
+    }
+
+    /// What stays for a task that has ended meanwhile does not.
+    fn keep_no_longer_than(&self, task: &Task) {
+        if task.is_over() {
+            self.store.call_ended(task.id());
+        }
     }
 
     /// Fetches the arguments that lie elsewhere, each of which then stays for the call.
@@ -177,31 +189,26 @@ impl Process {
                 None => needed.push((dependency, 1)),
             }
         }
-        let mut kept = Vec::new();
         // What has come may have gone again before it was said to stay.
-        let keep = |(one, times): &(RawRef, usize), kept: &mut Vec<ObjectId>| {
+        let keep = |(one, times): &(RawRef, usize)| {
             let Some(Resolved::Stored(stored)) = one.slot().get() else { return None };
-            let all = vec![one.id(); *times];
-            if !self.store.keep_for_call(&all) {
-                return Some(stored);
-            }
-            kept.extend(all);
-            None
+            (!self.store.keep_for_call(task.id(), &vec![one.id(); *times])).then_some(stored)
         };
         for (at, one) in needed.iter().enumerate() {
-            if let Some(stored) = keep(one, &mut kept) {
+            if let Some(stored) = keep(one) {
                 transfers.begin(Wanted::of(at, &one.0, stored));
             }
         }
         while let Some((at, fetched)) = transfers.next().await {
             if let Err(error) = fetched {
-                self.store.keep_no_more(&kept);
+                self.store.call_ended(task.id());
                 return Err(error);
             }
-            if let Some(stored) = keep(&needed[at], &mut kept) {
+            if let Some(stored) = keep(&needed[at]) {
                 transfers.begin(Wanted::of(at, &needed[at].0, stored));
             }
         }
+        self.keep_no_longer_than(task);
         Ok(())
     }
 }

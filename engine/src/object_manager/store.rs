@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
 use crate::call::INLINE_LIMIT;
-use crate::ids::ObjectId;
+use crate::ids::{ObjectId, TaskId};
 use crate::object::Stored;
 use crate::object_manager::budget::{Budget, Cells, Lent};
 use crate::object_manager::transfers::Seat;
@@ -25,7 +25,7 @@ pub(crate) struct Fetched {
     value: Value,
     /// Whether it counts: what lies on this node anyway does not, twice.
     counts: bool,
-    /// How many calls were given to their worker because it is here, and have not read it: it stays for them.
+    /// How often tasks that have not ended will read it, which were given to their worker because it is here.
     needed: u32,
 }
 
@@ -43,6 +43,8 @@ pub(super) struct Kept {
     /// Values on their way into the node's store.
     offered: BTreeMap<ObjectId, Value>,
     fetching: BTreeMap<ObjectId, Fetching>,
+    /// What stays for a task until it has read it, or has ended.
+    calls: BTreeMap<TaskId, Vec<ObjectId>>,
 }
 
 /// A fetch under way.
@@ -141,6 +143,8 @@ pub(crate) struct Store {
     /// The raylet's process lends it to the others.
     cells: OnceLock<Arc<Cells>>,
     kept: Mutex<Kept>,
+    /// For how many tasks something stays.
+    calls: AtomicUsize,
 }
 
 impl Store {
@@ -151,6 +155,7 @@ impl Store {
             shared: OnceLock::new(),
             cells: OnceLock::new(),
             kept: Mutex::default(),
+            calls: AtomicUsize::new(0),
         }
     }
 
@@ -274,34 +279,59 @@ impl Store {
         gone
     }
 
-    /// Keeps what a call will read, until it does ([`Store::read_for_call`]); `false` if not all of it is here.
-    pub(crate) fn keep_for_call(&self, objects: &[ObjectId]) -> bool {
+    /// Keeps what a task will read, until it does ([`Store::read_for_call`]) or has ended ([`Store::call_ended`]); `false` if
+    /// not all of it is here.
+    pub(crate) fn keep_for_call(&self, call: TaskId, objects: &[ObjectId]) -> bool {
         let mut kept = self.lock();
         if !objects.iter().all(|object| kept.value(object).is_some()) {
             return false;
         }
+        let Kept { copies, calls, .. } = &mut *kept;
         for object in objects {
-            if let Some(copy) = kept.copies.get_mut(object) {
+            // What others own and this process keeps stays anyway.
+            if let Some(copy) = copies.get_mut(object) {
                 copy.needed = copy.needed.saturating_add(1);
+                calls.entry(call).or_default().push(*object);
             }
         }
+        self.calls.store(calls.len(), Ordering::Release);
         true
     }
 
-    /// What a call reads, for which it was kept.
-    pub(crate) fn read_for_call(&self, object: &ObjectId, stored: &Stored) -> Option<Value> {
-        self.keep_no_more(std::slice::from_ref(object));
+    /// What a task reads, for which it was kept.
+    pub(crate) fn read_for_call(&self, call: TaskId, object: &ObjectId, stored: &Stored) -> Option<Value> {
+        {
+            let mut kept = self.lock();
+            let Kept { copies, calls, .. } = &mut *kept;
+            if let Entry::Occupied(mut entry) = calls.entry(call)
+                && let Some(at) = entry.get().iter().position(|one| one == object)
+            {
+                entry.get_mut().swap_remove(at);
+                if entry.get().is_empty() {
+                    entry.remove();
+                }
+                if let Some(copy) = copies.get_mut(object) {
+                    copy.needed = copy.needed.saturating_sub(1);
+                }
+            }
+            self.calls.store(calls.len(), Ordering::Release);
+        }
         self.get_with_refs(object, stored)
     }
 
-    /// What was kept for a call may go as far as that one is concerned.
-    pub(crate) fn keep_no_more(&self, objects: &[ObjectId]) {
+    /// A task has ended: what it did not read need not stay for it.
+    pub(crate) fn call_ended(&self, call: TaskId) {
+        if self.calls.load(Ordering::Acquire) == 0 {
+            return;
+        }
         let mut kept = self.lock();
-        for object in objects {
-            if let Some(copy) = kept.copies.get_mut(object) {
+        let Kept { copies, calls, .. } = &mut *kept;
+        for object in calls.remove(&call).unwrap_or_default() {
+            if let Some(copy) = copies.get_mut(&object) {
                 copy.needed = copy.needed.saturating_sub(1);
             }
         }
+        self.calls.store(calls.len(), Ordering::Release);
     }
 
     /// A copy is kept no more.
@@ -411,5 +441,53 @@ impl Store {
         for copy in copies.into_values() {
             self.dropped(Some(&copy));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use actinic_transport::{ClusterId, NodeId, ProcessId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::OwnerId;
+    use crate::value::{Blob, Extras};
+
+    const SIZE: usize = 600_000;
+
+    #[test]
+    fn a_copy_stays_for_a_task_until_it_has_read_it_or_ended() {
+        let process = ProcessId {
+            cluster: ClusterId(Uuid::from_u128(1)),
+            node: NodeId(Uuid::from_u128(2)),
+            incarnation: Uuid::from_u128(3),
+        };
+        let task = |seq| TaskId { owner: OwnerId { process, number: 0 }, seq };
+        let object = ObjectId { task: task(1), index: 0 };
+        let stored = Stored { size: SIZE as u64, at: Vec::new(), refs: Vec::new() };
+        let store = Store::new(1_000_000);
+        assert!(!store.keep_for_call(task(2), &[object]), "it is not here");
+        for ends in [false, true] {
+            store.charge(SIZE).unwrap();
+            store.lock().add_copy(object, Value::new(Blob::copy_of(&[0; SIZE]), Extras::default()), true);
+            // One that needs it twice, and one that needs it once.
+            assert!(store.keep_for_call(task(2), &[object, object]) && store.keep_for_call(task(3), &[object]));
+            assert!(store.read_for_call(task(2), &object, &stored).is_some());
+            assert!(store.read_for_call(task(3), &object, &stored).is_some());
+            assert!(store.charge(SIZE).is_err(), "it is to be read once more");
+            if ends {
+                store.call_ended(task(2));
+            } else {
+                assert!(store.read_for_call(task(2), &object, &stored).is_some());
+            }
+            store.charge(SIZE).unwrap();
+            assert!(!store.has(&object) && store.lock().calls.is_empty());
+            store.discharge(SIZE);
+        }
+        // Nothing stays for whoever has it counted no more.
+        store.call_ended(task(2));
+        assert_eq!(store.mine(), 0);
     }
 }

@@ -256,6 +256,7 @@ impl Owner {
     /// A task that ran again has finished: its lost and freed results are there, or will never be.
     pub(crate) fn rebuilt(self: &Arc<Self>, task: &Arc<Task>, outcomes: impl Iterator<Item = Resolved>) {
         let input = task.take_input();
+        self.process.store.call_ended(task.id());
         let lost = self.lock().rebuilding.get(&task.seq).map(|rebuild| rebuild.lost.clone()).unwrap_or_default();
         let mut stored = false;
         for (index, outcome) in outcomes.enumerate().take(task.returns() as usize) {

@@ -165,7 +165,7 @@ impl Job {
                     Some(Resolved::Value(value)) => Ok(value),
                     Some(Resolved::Error(error)) => Err(error.through_dependent(&task.describe())),
                     Some(Resolved::Stored(stored)) => {
-                        let here = dependency.process().store.read_for_call(&dependency.id(), &stored);
+                        let here = dependency.process().store.read_for_call(task.id(), &dependency.id(), &stored);
                         here.ok_or_else(|| {
                             Error::object_lost(format!(
                                 "argument {} of {} left this node",
