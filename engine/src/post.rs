@@ -17,7 +17,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 /// So many messages are one turn of a component.
 const BATCH: usize = 4096;
 
-/// Something waits: the component takes it all.
+/// A batch waits: the component takes it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Look;
@@ -145,7 +145,7 @@ impl<A: Actor, M> Clone for Post<A, M> {
 mod tests {
     use actix::{Actor, Context, Handler, Message};
 
-    use super::{Look, Mail, Post};
+    use super::{BATCH, Look, Mail, Post};
     use crate::env::sim;
 
     struct Hears(Mail<u32>, Vec<u32>);
@@ -199,6 +199,36 @@ mod tests {
         fn handle(&mut self, _: Forget, _: &mut Context<Self>) -> u32 {
             self.1.pop().unwrap()
         }
+    }
+
+    #[test]
+    fn batches_are_heard_in_order_and_others_have_their_turn_between_them() {
+        sim::run(1, |_| async {
+            let mail = Mail::new();
+            let post = Post::new(Hears(mail.clone(), Vec::new()).start(), mail);
+            let told: Vec<u32> = (0..3 * BATCH as u32 + 7).collect();
+            told.iter().for_each(|one| post.tell(*one));
+            let (mut turns, mut last) = (0, std::pin::pin!(post.send(Heard)));
+            let heard = loop {
+                tokio::select! {
+                    biased;
+                    heard = &mut last => break heard.unwrap(),
+                    () = tokio::task::yield_now() => turns += 1,
+                }
+            };
+            assert!(heard == told && turns >= 3, "{turns} turns between");
+            // Questions before, at and behind the end of a batch.
+            let mut all = told;
+            for length in [BATCH - 1, BATCH, BATCH + 1] {
+                let more: Vec<u32> = (0..length as u32).collect();
+                more.iter().for_each(|one| post.tell(*one));
+                let answer = post.send(Heard);
+                post.tell(u32::MAX);
+                all.extend(more);
+                assert!(answer.await.unwrap() == all, "{length} before the question");
+                all.push(u32::MAX);
+            }
+        });
     }
 
     #[test]

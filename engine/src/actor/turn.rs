@@ -85,7 +85,13 @@ impl ActorHost {
 
     /// Sends the answers that wait.
     pub(super) fn send_answers(&self) {
-        let unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unsent = self
+            .unsent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
         if !unsent.is_empty() {
             remote::send_replies(&self.host, unsent);
         }

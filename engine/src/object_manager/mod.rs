@@ -173,7 +173,8 @@ impl Process {
         if let Some(found) = self.store.get_primary_or_copy(object) {
             return Some(found);
         }
-        let owned = self.owner_numbered(object.task.owner.number)?.find(object.task, object.index)?;
+        // Its own only: the owners of other processes have the same numbers.
+        let owned = self.own_object(*object)?;
         match owned.slot().get() {
             Some(Resolved::Value(value)) => Some((value, true)),
             _ => None,

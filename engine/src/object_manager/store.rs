@@ -25,14 +25,6 @@ pub(crate) struct Fetched {
     value: Value,
     /// Whether it counts: what lies on this node anyway does not, twice.
     counts: bool,
-    /// How often tasks that have not ended will read it, which were given to their worker because it is here.
-    needed: u32,
-}
-
-impl Fetched {
-    fn may_go(&self) -> bool {
-        self.counts && self.needed == 0
-    }
 }
 
 #[derive(Default)]
@@ -45,6 +37,8 @@ pub(super) struct Kept {
     fetching: BTreeMap<ObjectId, Fetching>,
     /// What stays for a task until it has read it, or has ended.
     calls: BTreeMap<TaskId, Vec<ObjectId>>,
+    /// In how many places of those an object is. Not in its copy, which may have gone and come again.
+    needed: BTreeMap<ObjectId, u32>,
 }
 
 /// A fetch under way.
@@ -128,8 +122,23 @@ impl Kept {
         self.fetching.remove(object).map(|fetching| fetching.joined).unwrap_or_default()
     }
 
+    /// Whether a copy need not stay.
+    fn may_go(&self, object: &ObjectId, copy: &Fetched) -> bool {
+        copy.counts && !self.needed.contains_key(object)
+    }
+
+    /// One who needs an object less.
+    fn need_less(&mut self, object: &ObjectId) {
+        if let Some(needed) = self.needed.get_mut(object) {
+            *needed -= 1;
+            if *needed == 0 {
+                self.needed.remove(object);
+            }
+        }
+    }
+
     pub(super) fn add_copy(&mut self, object: ObjectId, value: Value, counts: bool) {
-        self.copies.insert(object, Fetched { value, counts, needed: 0 });
+        self.copies.insert(object, Fetched { value, counts });
     }
 }
 
@@ -258,7 +267,7 @@ impl Store {
     fn evict_one(&self) -> bool {
         let gone = {
             let mut kept = self.lock();
-            let any = kept.copies.iter().find(|(_, copy)| copy.may_go()).map(|(object, _)| *object);
+            let any = kept.copies.iter().find(|(object, copy)| kept.may_go(object, copy)).map(|(object, _)| *object);
             any.and_then(|any| kept.copies.remove(&any))
         };
         self.dropped(gone.as_ref());
@@ -270,7 +279,8 @@ impl Store {
     pub(super) fn evict_all(&self) -> Vec<Fetched> {
         let gone: Vec<Fetched> = {
             let mut kept = self.lock();
-            let (gone, stay) = std::mem::take(&mut kept.copies).into_iter().partition(|(_, copy)| copy.may_go());
+            let copies = std::mem::take(&mut kept.copies);
+            let (gone, stay) = copies.into_iter().partition(|(object, copy)| kept.may_go(object, copy));
             kept.copies = stay;
             let gone: BTreeMap<ObjectId, Fetched> = gone;
             gone.into_values().collect()
@@ -286,15 +296,13 @@ impl Store {
         if !objects.iter().all(|object| kept.value(object).is_some()) {
             return false;
         }
-        let Kept { copies, calls, .. } = &mut *kept;
-        for object in objects {
-            // What others own and this process keeps stays anyway.
-            if let Some(copy) = copies.get_mut(object) {
-                copy.needed = copy.needed.saturating_add(1);
-                calls.entry(call).or_default().push(*object);
-            }
+        let Kept { copies, calls, needed, .. } = &mut *kept;
+        // What others own and this process keeps stays anyway.
+        for object in objects.iter().filter(|object| copies.contains_key(object)) {
+            calls.entry(call).or_default().push(*object);
+            *needed.entry(*object).or_default() += 1;
         }
-        self.calls.store(calls.len(), Ordering::Release);
+        self.calls.store(calls.len(), Ordering::SeqCst);
         true
     }
 
@@ -302,36 +310,32 @@ impl Store {
     pub(crate) fn read_for_call(&self, call: TaskId, object: &ObjectId, stored: &Stored) -> Option<Value> {
         {
             let mut kept = self.lock();
-            let Kept { copies, calls, .. } = &mut *kept;
-            if let Entry::Occupied(mut entry) = calls.entry(call)
+            if let Entry::Occupied(mut entry) = kept.calls.entry(call)
                 && let Some(at) = entry.get().iter().position(|one| one == object)
             {
                 entry.get_mut().swap_remove(at);
                 if entry.get().is_empty() {
                     entry.remove();
                 }
-                if let Some(copy) = copies.get_mut(object) {
-                    copy.needed = copy.needed.saturating_sub(1);
-                }
+                kept.need_less(object);
             }
-            self.calls.store(calls.len(), Ordering::Release);
+            self.calls.store(kept.calls.len(), Ordering::SeqCst);
         }
         self.get_with_refs(object, stored)
     }
 
     /// A task has ended: what it did not read need not stay for it.
     pub(crate) fn call_ended(&self, call: TaskId) {
-        if self.calls.load(Ordering::Acquire) == 0 {
+        // Of this and who keeps something in the same moment one sees the other: each writes, then reads, in the one order of
+        // sequential consistency; the end of a task is written so too.
+        if self.calls.load(Ordering::SeqCst) == 0 {
             return;
         }
         let mut kept = self.lock();
-        let Kept { copies, calls, .. } = &mut *kept;
-        for object in calls.remove(&call).unwrap_or_default() {
-            if let Some(copy) = copies.get_mut(&object) {
-                copy.needed = copy.needed.saturating_sub(1);
-            }
+        for object in kept.calls.remove(&call).unwrap_or_default() {
+            kept.need_less(&object);
         }
-        self.calls.store(calls.len(), Ordering::Release);
+        self.calls.store(kept.calls.len(), Ordering::SeqCst);
     }
 
     /// A copy is kept no more.
@@ -486,8 +490,19 @@ mod tests {
             assert!(!store.has(&object) && store.lock().calls.is_empty());
             store.discharge(SIZE);
         }
-        // Nothing stays for whoever has it counted no more.
+        // A copy may go and come again while the task that it stayed for has not ended.
+        store.lock().add_copy(object, Value::default(), true);
+        assert!(store.keep_for_call(task(2), &[object]));
+        store.drop_copy(&object);
+        store.charge(SIZE).unwrap();
+        store.lock().add_copy(object, Value::new(Blob::copy_of(&[0; SIZE]), Extras::default()), true);
+        assert!(store.keep_for_call(task(3), &[object]));
         store.call_ended(task(2));
+        assert!(store.charge(SIZE).is_err(), "the other still needs it");
+        store.call_ended(task(3));
+        store.charge(SIZE).unwrap();
+        store.discharge(SIZE);
+        assert!(!store.has(&object) && store.lock().needed.is_empty());
         assert_eq!(store.mine(), 0);
     }
 }

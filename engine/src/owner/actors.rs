@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::Owner;
 use crate::gcs::core::ActorTraits;
 use crate::ids::{ActorId, ObjectId, TaskId};
-use crate::object::{RawRef, Resolved};
+use crate::object::{RawRef, Resolved, Target};
 use crate::owner::table::Table;
 use crate::protocol::ToGcs;
 use crate::task::{Input, Task, What};
@@ -80,11 +80,14 @@ impl Owner {
             core.tasks.insert(seq, Arc::clone(&task));
             core.reserved.remove(seq);
         }
-        if let Some(error) = self.dead.get() {
-            // It died with all that it owned, when this was not there.
-            Task::finish_all(&task, Resolved::Error(error.clone()));
-        }
         RawRef::adopt(task, 0)
+    }
+
+    /// A lifeline was made: if the owner has died, it has with all that it owned, when this was not there.
+    pub(crate) fn fail_if_dead(&self, lifeline: &RawRef) {
+        if let (Some(error), Target::Owned(task, ..)) = (self.dead.get(), lifeline.target()) {
+            Task::finish_all(task, Resolved::Error(error.clone()));
+        }
     }
 
     /// The last handle of an actor is gone whose lifeline was never made.

@@ -250,7 +250,7 @@ impl Owner {
         Ok(Input { inline, dependencies: dependencies? })
     }
 
-    /// A ref whose outcome comes from inside the engine: an actor's lifeline, its readiness.
+    /// A ref whose outcome comes from inside the engine: that an actor is ready.
     pub(crate) fn open_ref(self: &Arc<Self>, what: What) -> RawRef {
         let task = Task::new(Arc::clone(self), what, Arc::clone(&self.process.put_meta), Input::default(), 1, 0);
         self.lock().tasks.insert(task.seq, Arc::clone(&task));

@@ -49,9 +49,10 @@ impl<T> Table<T> {
 
     /// Whether there was much in it, and little is left; once.
     pub(crate) fn has_drained(&mut self) -> bool {
-        let drained = self.most_pages >= MUCH && self.live_pages <= self.most_pages / 8;
+        let pages = self.live_pages + self.old.len();
+        let drained = self.most_pages >= MUCH && pages <= self.most_pages / 8;
         if drained {
-            self.most_pages = self.live_pages;
+            self.most_pages = pages;
         }
         drained
     }
@@ -68,9 +69,14 @@ impl<T> Table<T> {
             self.pages.clear();
             self.base = number;
         }
-        while self.old.is_empty() && number < self.base {
+        // A number that was kept for long may be far from the others: those between are not made for it.
+        while self.old.is_empty() && number < self.base && self.base - number < LONG as u64 {
             self.pages.push_front(None);
             self.base -= 1;
+        }
+        if number >= self.base + (self.pages.len() + LONG) as u64 {
+            self.age(self.pages.len());
+            self.base = number;
         }
         let place = self.place(seq);
         let spare = &mut self.spare;
@@ -81,10 +87,10 @@ impl<T> Table<T> {
                 while self.pages.len() <= page {
                     self.pages.push_back(None);
                 }
-                let (live_pages, most_pages) = (&mut self.live_pages, &mut self.most_pages);
+                let (live_pages, most_pages, old) = (&mut self.live_pages, &mut self.most_pages, self.old.len());
                 self.pages[page].get_or_insert_with(|| {
                     *live_pages += 1;
-                    *most_pages = (*most_pages).max(*live_pages);
+                    *most_pages = (*most_pages).max(*live_pages + old);
                     spare.take().unwrap_or_else(new)
                 })
             }
@@ -94,14 +100,13 @@ impl<T> Table<T> {
             self.len += 1;
         }
         if self.pages.len() >= LONG && self.pages.len() > 4 * self.live_pages {
-            self.age();
+            self.age(self.pages.len() / 2);
         }
     }
 
-    /// Puts the older half of the pages aside, most of which are gone: or the list would grow for as long as one of them
-    /// lives.
-    fn age(&mut self) {
-        for _ in 0..self.pages.len() / 2 {
+    /// Puts the oldest pages aside, most of which are gone: or the list would grow for as long as one of them lives.
+    fn age(&mut self, pages: usize) {
+        for _ in 0..pages {
             if let Some(Some(page)) = self.pages.pop_front() {
                 self.live_pages -= 1;
                 self.old.insert(self.base, page);
@@ -196,6 +201,32 @@ mod tests {
         for seq in 3 * much..3 * much + much / 2 {
             assert!(table.remove(seq).is_some() && !table.has_drained(), "that was not much");
         }
+    }
+
+    #[test]
+    fn a_number_that_is_far_from_the_others_takes_one_page() {
+        let far = 100_000_000_000;
+        let mut table = Table::new();
+        table.insert(5, 5);
+        for seq in far..far + 1_000 {
+            table.insert(seq, seq);
+        }
+        table.insert(7, 7);
+        table.insert(far / 2, 0);
+        assert!(table.pages.len() < LONG && table.old.len() == 2);
+        assert_eq!((table.get(5), table.get(far / 2), table.get(far + 999)), (Some(&5), Some(&0), Some(&(far + 999))));
+        let numbers: Vec<u64> = table.range(0..far + 1).map(|(seq, _)| seq).collect();
+        assert_eq!(numbers, [5, 7, far / 2, far]);
+        for seq in [5, 7, far / 2].into_iter().chain(far..far + 1_000) {
+            assert!(table.remove(seq).is_some());
+        }
+        assert!(table.len() == 0 && table.old.is_empty() && table.pages.is_empty());
+        // The other way round: what is there is old beside what comes.
+        table.insert(far, 1);
+        table.insert(3, 2);
+        table.insert(far + 1, 3);
+        assert!(table.pages.len() < LONG && table.len() == 3);
+        assert_eq!(table.values().copied().collect::<Vec<_>>(), [2, 1, 3]);
     }
 
     #[test]

@@ -181,6 +181,8 @@ impl Process {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::sync::Barrier;
 
     use uuid::Uuid;
@@ -219,5 +221,17 @@ mod tests {
             }
         });
         assert!(process.borrowed_if_known(id).is_none(), "nothing is left of it");
+    }
+
+    /// What another process owns is not taken for what an owner of this one with the same number has made.
+    #[test]
+    fn another_owners_object_is_not_found_among_ours() {
+        let owner = nowhere();
+        let value = crate::value::encode(&7, "a number").unwrap();
+        let ours = owner.put(value).unwrap();
+        assert!(owner.process.local_value(&ours.id()).is_some());
+        let mut theirs = ours.id();
+        theirs.task.owner.process.incarnation = Uuid::from_u128(1);
+        assert!(owner.process.local_value(&theirs).is_none());
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Process;
+use crate::worker::job::nanoseconds;
 
 /// So long after a burst the next may follow, which would only have to ask for the pages again.
 const QUIET: Duration = Duration::from_millis(250);
@@ -31,13 +32,29 @@ impl Process {
                 let now = process.submitted();
                 if now.saturating_sub(std::mem::replace(&mut before, now)) < FEW {
                     process.burst_over.store(false, Ordering::Release);
-                    // It takes some milliseconds. If there is no thread for it, the pages stay.
-                    let env = process.env.clone();
-                    drop(process.env.aside("actinic-memory", move || env.give_memory_back()));
-                    return;
+                    return process.give_memory_back();
                 }
             }
         });
+    }
+
+    /// Whoever allocates from a heap waits while the library goes through it: some milliseconds, of a large program's perhaps
+    /// more. What that takes is at most a hundredth of the time.
+    fn give_memory_back(self: &Arc<Self>) {
+        let begun = self.env.now();
+        if nanoseconds(begun) < self.gives_back_after.load(Ordering::Acquire) {
+            return;
+        }
+        let (env, process) = (self.env.clone(), Arc::downgrade(self));
+        // If there is no thread for it, the pages stay.
+        drop(self.env.aside("actinic-memory", move || {
+            env.give_memory_back();
+            let ended = env.now();
+            if let Some(process) = process.upgrade() {
+                let next = ended + ended.saturating_sub(begun) * 100;
+                process.gives_back_after.store(nanoseconds(next), Ordering::Release);
+            }
+        }));
     }
 
     /// How much its owners have submitted so far.

@@ -20,8 +20,8 @@ pub(super) struct Runs {
 #[derive(Clone, Copy)]
 enum There {
     One(ActorRun),
-    /// There have been more: whoever wants to know them looks at all runs, of which they are most.
-    Many,
+    /// So many are left of more: whoever wants to know them looks at all runs, of which they are most.
+    Many(u32),
 }
 
 impl Runs {
@@ -32,14 +32,21 @@ impl Runs {
     /// A run under a lease of this node.
     pub(super) fn insert(&mut self, run: ActorRun, lease: LeaseId, worker: WorkerId) {
         self.all.insert(run, (lease.number, worker));
-        self.at.entry(worker).and_modify(|there| *there = There::Many).or_insert(There::One(run));
+        let more = |there: &mut There| match there {
+            There::One(_) => *there = There::Many(2),
+            There::Many(count) => *count += 1,
+        };
+        self.at.entry(worker).and_modify(more).or_insert(There::One(run));
     }
 
     /// The run is over; its lease.
     pub(super) fn remove(&mut self, run: &ActorRun) -> Option<LeaseId> {
         let (number, worker) = self.all.remove(run)?;
-        if let Some(There::One(_)) = self.at.get(&worker) {
-            self.at.remove(&worker);
+        match self.at.get_mut(&worker) {
+            Some(There::Many(count)) if *count > 1 => *count -= 1,
+            _ => {
+                self.at.remove(&worker);
+            }
         }
         Some(LeaseId { node: self.node, number })
     }
@@ -53,7 +60,7 @@ impl Runs {
         match self.at.get(&worker) {
             None => Vec::new(),
             Some(There::One(run)) => vec![*run],
-            Some(There::Many) => {
+            Some(There::Many(_)) => {
                 self.all.iter().filter(|(_, (_, other))| *other == worker).map(|(run, _)| *run).collect()
             }
         }
@@ -94,6 +101,9 @@ mod tests {
         assert_eq!(runs.end(worker(2)), [run(1), run(2)]);
         assert_eq!((runs.end(worker(2)), runs.end(worker(3))), (vec![], vec![run(3)]));
         assert!(runs.remove(&run(4)).is_some() && runs.remove(&run(5)).is_some());
+        runs.insert(run(7), LeaseId { node, number: 7 }, worker(7));
+        runs.insert(run(8), LeaseId { node, number: 8 }, worker(7));
+        assert!(runs.remove(&run(7)).is_some() && runs.at(worker(7)) == [run(8)] && runs.remove(&run(8)).is_some());
         assert!(runs.all.is_empty() && runs.at.is_empty());
     }
 }

@@ -38,7 +38,7 @@ impl Client {
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Held> {
-        // Plain data under the lock, and owners that keep a number.
+        // Plain data under the lock, and the table of the owner that keeps a number.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -66,16 +66,21 @@ impl Client {
 
     /// The object whose last ref ends the actor, made now if only its number was kept. None for a detached one.
     pub(crate) fn lifeline(&self) -> Option<RawRef> {
-        let mut held = self.held();
-        match &*held {
-            Held::Nothing => None,
-            Held::Lifeline(lifeline) => Some(lifeline.clone()),
-            Held::Reserved { owner, seq } => {
-                let lifeline = self.process.owner_numbered(*owner)?.open_lifeline(*seq, self.id);
-                *held = Held::Lifeline(lifeline.clone());
-                Some(lifeline)
+        let (owner, lifeline) = {
+            let mut held = self.held();
+            match &*held {
+                Held::Nothing => return None,
+                Held::Lifeline(lifeline) => return Some(lifeline.clone()),
+                Held::Reserved { owner, seq } => {
+                    let owner = self.process.owner_numbered(*owner)?;
+                    let lifeline = owner.open_lifeline(*seq, self.id);
+                    *held = Held::Lifeline(lifeline.clone());
+                    (owner, lifeline)
+                }
             }
-        }
+        };
+        owner.fail_if_dead(&lifeline);
+        Some(lifeline)
     }
 
     fn unheld(&self) {

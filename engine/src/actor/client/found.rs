@@ -130,7 +130,8 @@ impl Client {
         }
         // What its handles hold here, until none is left.
         real.hold();
-        let lifeline = match std::mem::take(&mut *self.held()) {
+        let held = std::mem::take(&mut *self.held());
+        let lifeline = match held {
             Held::Lifeline(lifeline) => Some(lifeline).filter(|_| found.lifeline.is_some()),
             // Only of what has no name, which nobody else finds.
             Held::Nothing | Held::Reserved { .. } => None,

@@ -311,6 +311,7 @@ fn check(core: &GcsCore) {
         let dead = row.state == ActorState::Dead;
         assert_eq!(dead, row.death.is_some());
         assert_eq!(row.state == ActorState::Alive, row.address().is_some());
+        assert!(row.seat.is_none() || matches!(row.state, ActorState::Alive | ActorState::Dead));
         assert!(row.spec.max_restarts < 0 || i64::from(row.restarts) <= row.spec.max_restarts, "GCS-4");
         assert_eq!(row.restarts, row.incarnation);
         if actor.on_node {

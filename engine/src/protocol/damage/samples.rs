@@ -112,6 +112,12 @@ fn outcomes() -> Vec<WireOutcome<'static>> {
     vec![WireOutcome::Value(value()), stored, WireOutcome::Error(error())]
 }
 
+/// The same, with each kind of lifeline.
+fn specs() -> [Arc<ActorSpec>; 3] {
+    let all = [gcs::Lifeline::None, gcs::Lifeline::OfOwner(300), spec().lifeline.clone()];
+    all.map(|lifeline| Arc::new(ActorSpec { lifeline, ..(*spec()).clone() }))
+}
+
 pub(crate) fn spec() -> Arc<ActorSpec> {
     Arc::new(ActorSpec {
         id: actor(),
@@ -351,6 +357,7 @@ fn to_raylet() -> Vec<ToRaylet> {
 
 fn to_gcs() -> Vec<ToGcs> {
     let (run, node) = (run(), node());
+    let [spec, of_owner, claimed] = specs();
     vec![
         ToGcs::RegisterNode { row: Box::new(node_row()), peer: peer() },
         ToGcs::Heartbeat { node },
@@ -361,7 +368,9 @@ fn to_gcs() -> Vec<ToGcs> {
         ToGcs::JobEnded { job: job() },
         ToGcs::ProcessDied { process: process() },
         ToGcs::OwnerDied { owner: owner() },
-        ToGcs::CreateActor { spec: spec(), from: peer() },
+        ToGcs::CreateActor { spec, from: peer() },
+        ToGcs::CreateActor { spec: of_owner, from: peer() },
+        ToGcs::CreateActor { spec: claimed, from: peer() },
         ToGcs::ActorPlaced { run, node },
         ToGcs::ActorReady { run, node, process: peer(), worker: worker(), pid: 7 },
         ToGcs::ActorNotStarted { run, node, text: text(), error: Some(error()), no_room: true },

@@ -33,6 +33,20 @@ fn subscribers_hear_every_change() {
     assert_eq!(states(&world.published(borrower)), [ActorState::Dead], "a dead one still says why");
 }
 
+/// Where actors are that share a process is kept once, and each has an address of its own there.
+#[test]
+fn actors_of_one_process_share_where_they_are() {
+    let mut world = World::new(1);
+    let (node, first) = world.create_alive(spec(1));
+    world.create(spec(2));
+    let (_, second) = world.placed()[0];
+    world.tell(Event::ActorReady { run: second, node, seat: seat(node, first) });
+    let [one, other] = [1, 2].map(|n| world.row(n).clone());
+    assert!(Arc::ptr_eq(one.seat.as_ref().unwrap(), other.seat.as_ref().unwrap()));
+    let (one, other) = (one.address().unwrap(), other.address().unwrap());
+    assert!(one.process == other.process && one.actor != other.actor);
+}
+
 /// Whoever has a handle of an actor that is killed before it is asked for hears so: it may never be.
 #[test]
 fn a_kill_before_the_creation_is_told_to_subscribers() {
