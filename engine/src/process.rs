@@ -13,7 +13,7 @@ mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -115,10 +115,8 @@ pub(crate) struct Process {
     /// What this process has told its own owners and they have not heard.
     messages: Mutex<Vec<ToOwner>>,
     slot_alarm: AtomicBool,
-    /// Memory will be given back if nothing follows.
-    burst_over: AtomicBool,
-    /// Not before then, in nanoseconds of the environment's time.
-    gives_back_after: AtomicU64,
+    /// How many bursts have ended whose memory was not given back.
+    bursts: AtomicU32,
     closing: AtomicBool,
     /// It ended as a power cut ends it: nobody is told.
     killed: AtomicBool,
@@ -198,8 +196,7 @@ impl Process {
                 tables: Mutex::default(),
                 messages: Mutex::default(),
                 slot_alarm: AtomicBool::new(false),
-                burst_over: AtomicBool::new(false),
-                gives_back_after: AtomicU64::new(0),
+                bursts: AtomicU32::new(0),
                 closing: AtomicBool::new(false),
                 killed: AtomicBool::new(false),
                 next_owner: AtomicU32::new(0),

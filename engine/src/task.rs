@@ -433,6 +433,8 @@ impl Task {
 
     /// All refs have their outcome.
     fn ended(task: &Arc<Task>) {
+        // It may begin again as soon as it has ended.
+        let attempt = task.attempt();
         if !task.life.end() {
             return;
         }
@@ -440,7 +442,7 @@ impl Task {
             call.ended();
         }
         if task.depends() {
-            task.owner.process.store.call_ended(task.id());
+            task.owner.process.store.call_ended((task.id(), attempt));
         }
         for index in 0..task.returns() {
             if task.slot(index).holds() == 0 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actinic_transport::{Peer, PeerAddr};
 
 use crate::api::error::{Error, Result};
-use crate::ids::ObjectId;
+use crate::ids::{ObjectId, TaskId};
 use crate::object::{RawRef, Resolved};
 use crate::object_manager::pull;
 use crate::object_manager::transfers::{Lends, Transfers, Wanted};
@@ -162,15 +162,16 @@ impl Process {
         if stored.is_empty() {
             return true;
         }
-        let here = self.store.keep_for_call(task.id(), &stored);
-        self.keep_no_longer_than(task);
+        let call = (task.id(), task.attempt());
+        let here = self.store.keep_for_call(call, &stored);
+        self.keep_no_longer_than(task, call);
         here
     }
 
-    /// What stays for a task that has ended meanwhile does not.
-    fn keep_no_longer_than(&self, task: &Task) {
+    /// What stays for an attempt at a task that has ended meanwhile does not.
+    fn keep_no_longer_than(&self, task: &Task, call: (TaskId, u32)) {
         if task.is_over() {
-            self.store.call_ended(task.id());
+            self.store.call_ended(call);
         }
     }
 
@@ -189,10 +190,11 @@ impl Process {
                 None => needed.push((dependency, 1)),
             }
         }
+        let call = (task.id(), task.attempt());
         // What has come may have gone again before it was said to stay.
         let keep = |(one, times): &(RawRef, usize)| {
             let Some(Resolved::Stored(stored)) = one.slot().get() else { return None };
-            (!self.store.keep_for_call(task.id(), &vec![one.id(); *times])).then_some(stored)
+            (!self.store.keep_for_call(call, &vec![one.id(); *times])).then_some(stored)
         };
         for (at, one) in needed.iter().enumerate() {
             if let Some(stored) = keep(one) {
@@ -201,14 +203,14 @@ impl Process {
         }
         while let Some((at, fetched)) = transfers.next().await {
             if let Err(error) = fetched {
-                self.store.call_ended(task.id());
+                self.store.call_ended(call);
                 return Err(error);
             }
             if let Some(stored) = keep(&needed[at]) {
                 transfers.begin(Wanted::of(at, &needed[at].0, stored));
             }
         }
-        self.keep_no_longer_than(task);
+        self.keep_no_longer_than(task, call);
         Ok(())
     }
 }

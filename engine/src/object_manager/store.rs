@@ -35,8 +35,8 @@ pub(super) struct Kept {
     /// Values on their way into the node's store.
     offered: BTreeMap<ObjectId, Value>,
     fetching: BTreeMap<ObjectId, Fetching>,
-    /// What stays for a task until it has read it, or has ended.
-    calls: BTreeMap<TaskId, Vec<ObjectId>>,
+    /// What stays for an attempt at a task until it has read it, or has ended.
+    calls: BTreeMap<(TaskId, u32), Vec<ObjectId>>,
     /// In how many places of those an object is. Not in its copy, which may have gone and come again.
     needed: BTreeMap<ObjectId, u32>,
 }
@@ -289,9 +289,9 @@ impl Store {
         gone
     }
 
-    /// Keeps what a task will read, until it does ([`Store::read_for_call`]) or has ended ([`Store::call_ended`]); `false` if
+    /// Keeps what an attempt at a task will read, until it does ([`Store::read_for_call`]) or has ended ([`Store::call_ended`]); `false` if
     /// not all of it is here.
-    pub(crate) fn keep_for_call(&self, call: TaskId, objects: &[ObjectId]) -> bool {
+    pub(crate) fn keep_for_call(&self, call: (TaskId, u32), objects: &[ObjectId]) -> bool {
         let mut kept = self.lock();
         if !objects.iter().all(|object| kept.value(object).is_some()) {
             return false;
@@ -306,8 +306,8 @@ impl Store {
         true
     }
 
-    /// What a task reads, for which it was kept.
-    pub(crate) fn read_for_call(&self, call: TaskId, object: &ObjectId, stored: &Stored) -> Option<Value> {
+    /// What an attempt at a task reads, for which it was kept.
+    pub(crate) fn read_for_call(&self, call: (TaskId, u32), object: &ObjectId, stored: &Stored) -> Option<Value> {
         {
             let mut kept = self.lock();
             if let Entry::Occupied(mut entry) = kept.calls.entry(call)
@@ -324,16 +324,18 @@ impl Store {
         self.get_with_refs(object, stored)
     }
 
-    /// A task has ended: what it did not read need not stay for it.
-    pub(crate) fn call_ended(&self, call: TaskId) {
+    /// An attempt at a task has ended, and all before it: what they did not read need not stay for them.
+    pub(crate) fn call_ended(&self, (task, attempt): (TaskId, u32)) {
         // Of this and who keeps something in the same moment one sees the other: each writes, then reads, in the one order of
         // sequential consistency; the end of a task is written so too.
         if self.calls.load(Ordering::SeqCst) == 0 {
             return;
         }
         let mut kept = self.lock();
-        for object in kept.calls.remove(&call).unwrap_or_default() {
-            kept.need_less(&object);
+        while let Some(call) = kept.calls.range((task, 0)..=(task, attempt)).next().map(|(call, _)| *call) {
+            for object in kept.calls.remove(&call).unwrap_or_default() {
+                kept.need_less(&object);
+            }
         }
         self.calls.store(kept.calls.len(), Ordering::SeqCst);
     }
@@ -472,19 +474,21 @@ mod tests {
         let object = ObjectId { task: task(1), index: 0 };
         let stored = Stored { size: SIZE as u64, at: Vec::new(), refs: Vec::new() };
         let store = Store::new(1_000_000);
-        assert!(!store.keep_for_call(task(2), &[object]), "it is not here");
+        assert!(!store.keep_for_call((task(2), 1), &[object]), "it is not here");
         for ends in [false, true] {
             store.charge(SIZE).unwrap();
             store.lock().add_copy(object, Value::new(Blob::copy_of(&[0; SIZE]), Extras::default()), true);
             // One that needs it twice, and one that needs it once.
-            assert!(store.keep_for_call(task(2), &[object, object]) && store.keep_for_call(task(3), &[object]));
-            assert!(store.read_for_call(task(2), &object, &stored).is_some());
-            assert!(store.read_for_call(task(3), &object, &stored).is_some());
+            assert!(
+                store.keep_for_call((task(2), 1), &[object, object]) && store.keep_for_call((task(3), 0), &[object])
+            );
+            assert!(store.read_for_call((task(2), 1), &object, &stored).is_some());
+            assert!(store.read_for_call((task(3), 0), &object, &stored).is_some());
             assert!(store.charge(SIZE).is_err(), "it is to be read once more");
             if ends {
-                store.call_ended(task(2));
+                store.call_ended((task(2), 1));
             } else {
-                assert!(store.read_for_call(task(2), &object, &stored).is_some());
+                assert!(store.read_for_call((task(2), 1), &object, &stored).is_some());
             }
             store.charge(SIZE).unwrap();
             assert!(!store.has(&object) && store.lock().calls.is_empty());
@@ -492,14 +496,16 @@ mod tests {
         }
         // A copy may go and come again while the task that it stayed for has not ended.
         store.lock().add_copy(object, Value::default(), true);
-        assert!(store.keep_for_call(task(2), &[object]));
+        assert!(store.keep_for_call((task(2), 1), &[object]));
         store.drop_copy(&object);
         store.charge(SIZE).unwrap();
         store.lock().add_copy(object, Value::new(Blob::copy_of(&[0; SIZE]), Extras::default()), true);
-        assert!(store.keep_for_call(task(3), &[object]));
-        store.call_ended(task(2));
-        assert!(store.charge(SIZE).is_err(), "the other still needs it");
-        store.call_ended(task(3));
+        assert!(store.keep_for_call((task(3), 0), &[object]));
+        assert!(store.keep_for_call((task(3), 1), &[object]));
+        store.call_ended((task(2), 1));
+        store.call_ended((task(3), 0));
+        assert!(store.charge(SIZE).is_err(), "the next attempt at the other still needs it");
+        store.call_ended((task(3), 1));
         store.charge(SIZE).unwrap();
         store.discharge(SIZE);
         assert!(!store.has(&object) && store.lock().needed.is_empty());

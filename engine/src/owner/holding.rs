@@ -184,6 +184,9 @@ impl Owner {
 
     /// A ref to an object of this owner, for somebody who knows its id.
     pub(crate) fn find(&self, id: TaskId, index: u32) -> Option<RawRef> {
+        if id.owner != self.id {
+            return None;
+        }
         let reserved = {
             let core = self.lock();
             if let Some(task) = core.tasks.get(id.seq) {

@@ -255,7 +255,7 @@ impl Owner {
 
     /// A task that ran again has finished: its lost and freed results are there, or will never be.
     pub(crate) fn rebuilt(self: &Arc<Self>, task: &Arc<Task>, outcomes: impl Iterator<Item = Resolved>) {
-        let input = task.take_input();
+        let (input, attempt) = (task.take_input(), task.attempt());
         let lost = self.lock().rebuilding.get(&task.seq).map(|rebuild| rebuild.lost.clone()).unwrap_or_default();
         let mut stored = false;
         for (index, outcome) in outcomes.enumerate().take(task.returns() as usize) {
@@ -271,8 +271,8 @@ impl Owner {
             let opened = task.slots().any(|slot| !slot.is_ready());
             (core.rebuilding.remove(&task.seq).unwrap_or_default(), opened)
         };
-        // In this order: what is kept from now on, whoever keeps it sees that it has ended.
-        self.process.store.call_ended(task.id());
+        // In this order: whoever keeps something for it from now on sees that it has ended, or does it for the next attempt.
+        self.process.store.call_ended((task.id(), attempt));
         for tell in rebuild.waiting {
             // Who waits no more need not hear.
             let _ = tell.send(());

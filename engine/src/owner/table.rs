@@ -26,7 +26,7 @@ pub(crate) struct Table<T> {
     /// An empty one, for the next that is needed: one object at a time would make and free one each time.
     spare: Option<Box<Page<T>>>,
     len: usize,
-    /// As many pages as there were at a time, since it drained last.
+    /// As many pages as there were at a time, since much of it went last.
     most_pages: usize,
 }
 
@@ -47,10 +47,10 @@ impl<T> Table<T> {
         self.len
     }
 
-    /// Whether there was much in it, and little is left; once.
+    /// Whether much of it has gone; once, whatever stays.
     pub(crate) fn has_drained(&mut self) -> bool {
         let pages = self.live_pages + self.old.len();
-        let drained = self.most_pages >= MUCH && pages <= self.most_pages / 8;
+        let drained = self.most_pages.saturating_sub(pages) >= MUCH;
         if drained {
             self.most_pages = pages;
         }
@@ -87,10 +87,9 @@ impl<T> Table<T> {
                 while self.pages.len() <= page {
                     self.pages.push_back(None);
                 }
-                let (live_pages, most_pages, old) = (&mut self.live_pages, &mut self.most_pages, self.old.len());
+                let live_pages = &mut self.live_pages;
                 self.pages[page].get_or_insert_with(|| {
                     *live_pages += 1;
-                    *most_pages = (*most_pages).max(*live_pages + old);
                     spare.take().unwrap_or_else(new)
                 })
             }
@@ -99,6 +98,7 @@ impl<T> Table<T> {
             page.live += 1;
             self.len += 1;
         }
+        self.most_pages = self.most_pages.max(self.live_pages + self.old.len());
         if self.pages.len() >= LONG && self.pages.len() > 4 * self.live_pages {
             self.age(self.pages.len() / 2);
         }
@@ -200,6 +200,14 @@ mod tests {
         }
         for seq in 3 * much..3 * much + much / 2 {
             assert!(table.remove(seq).is_some() && !table.has_drained(), "that was not much");
+        }
+        // However much stays.
+        (4 * much..8 * much).for_each(|seq| table.insert(seq, ()));
+        for round in 8..11 {
+            let numbers = round * much..(round + 1) * much;
+            numbers.clone().for_each(|seq| table.insert(seq, ()));
+            let drained = numbers.filter(|seq| table.remove(*seq).is_some() && table.has_drained());
+            assert_eq!(drained.count(), 1);
         }
     }
 

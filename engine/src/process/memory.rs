@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Process;
-use crate::worker::job::nanoseconds;
 
 /// So long after a burst the next may follow, which would only have to ask for the pages again.
 const QUIET: Duration = Duration::from_millis(250);
@@ -17,44 +16,36 @@ const QUIET: Duration = Duration::from_millis(250);
 const FEW: u64 = 1_000;
 
 impl Process {
-    /// Most of the tasks, calls and objects that an owner had at a time are gone, and they were many.
+    /// Many of the tasks, calls and objects that an owner had are gone.
     pub(crate) fn burst_ended(self: &Arc<Self>) {
         // All processes of a simulation share one heap, and what time it takes is no time there.
-        if self.env.world().is_some() || self.burst_over.swap(true, Ordering::AcqRel) {
+        if self.env.world().is_some() || self.bursts.fetch_add(1, Ordering::AcqRel) > 0 {
             return;
         }
-        let process = Arc::downgrade(self);
-        let mut before = self.submitted();
+        let (process, env) = (Arc::downgrade(self), self.env.clone());
+        let so_far = move || process.upgrade().map(|process| (process.submitted(), process));
         self.spawn(async move {
-            loop {
+            while let Some((before, process)) = so_far() {
+                let seen = process.bursts.load(Ordering::Acquire);
+                drop(process);
                 tokio::time::sleep(QUIET).await;
-                let Some(process) = process.upgrade() else { return };
-                let now = process.submitted();
-                if now.saturating_sub(std::mem::replace(&mut before, now)) < FEW {
-                    process.burst_over.store(false, Ordering::Release);
-                    return process.give_memory_back();
+                if so_far().is_none_or(|(now, _)| now.saturating_sub(before) >= FEW) {
+                    continue;
+                }
+                let (begun, trims) = (env.now(), env.clone());
+                // If there is no thread for it, the pages stay.
+                let _ = env.aside("actinic-memory", move || trims.give_memory_back()).await;
+                // Whoever allocates from a heap waits while the library goes through it: some milliseconds, of a large
+                // program's perhaps more. It shall not take more than a hundredth of the time.
+                tokio::time::sleep(env.now().saturating_sub(begun) * 100).await;
+                let none_more = |process: &Process| {
+                    process.bursts.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+                };
+                if so_far().is_none_or(|(_, process)| none_more(&process)) {
+                    return;
                 }
             }
         });
-    }
-
-    /// Whoever allocates from a heap waits while the library goes through it: some milliseconds, of a large program's perhaps
-    /// more. What that takes is at most a hundredth of the time.
-    fn give_memory_back(self: &Arc<Self>) {
-        let begun = self.env.now();
-        if nanoseconds(begun) < self.gives_back_after.load(Ordering::Acquire) {
-            return;
-        }
-        let (env, process) = (self.env.clone(), Arc::downgrade(self));
-        // If there is no thread for it, the pages stay.
-        drop(self.env.aside("actinic-memory", move || {
-            env.give_memory_back();
-            let ended = env.now();
-            if let Some(process) = process.upgrade() {
-                let next = ended + ended.saturating_sub(begun) * 100;
-                process.gives_back_after.store(nanoseconds(next), Ordering::Release);
-            }
-        }));
     }
 
     /// How much its owners have submitted so far.

@@ -160,12 +160,13 @@ impl Job {
     /// The error of an argument that has none, or whose value is not on this node.
     pub(crate) fn input(&self) -> Result<(Value, Vec<Value>)> {
         match self {
-            Job::Local { task, .. } => task.with_input(|input| {
+            Job::Local { task, attempt, .. } => task.with_input(|input| {
                 let dependencies = input.dependencies.iter().map(|dependency| match dependency.slot().get() {
                     Some(Resolved::Value(value)) => Ok(value),
                     Some(Resolved::Error(error)) => Err(error.through_dependent(&task.describe())),
                     Some(Resolved::Stored(stored)) => {
-                        let here = dependency.process().store.read_for_call(task.id(), &dependency.id(), &stored);
+                        let here =
+                            dependency.process().store.read_for_call((task.id(), *attempt), &dependency.id(), &stored);
                         here.ok_or_else(|| {
                             Error::object_lost(format!(
                                 "argument {} of {} left this node",

@@ -130,17 +130,14 @@ impl Client {
         }
         // What its handles hold here, until none is left.
         real.hold();
-        let held = std::mem::take(&mut *self.held());
-        let lifeline = match held {
-            Held::Lifeline(lifeline) => Some(lifeline).filter(|_| found.lifeline.is_some()),
-            // Only of what has no name, which nobody else finds.
-            Held::Nothing | Held::Reserved { .. } => None,
-        };
+        let lifeline = self.lifeline().filter(|_| found.lifeline.is_some());
         let claim = lifeline.as_ref().map(RawRef::id);
         if let Some(lifeline) = lifeline {
             real.set_lifeline(lifeline);
         }
         self.hand_over(&real);
+        // Not before: a handle that leaves meanwhile takes a ref to it along.
+        let _own = std::mem::take(&mut *self.held());
         self.holds_real.store(true, Ordering::Release);
         if !self.is_used() {
             self.release_real();
