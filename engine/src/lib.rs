@@ -23,6 +23,7 @@ extern crate self as actinic;
 pub mod __private;
 mod actor;
 mod alarm;
+mod alike;
 mod answers;
 mod api;
 mod call;

@@ -109,20 +109,8 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// A task with a number that its owner gave out for it.
     pub(crate) fn new(
-        owner: Arc<Owner>,
-        what: What,
-        meta: Arc<Meta>,
-        input: Input,
-        returns: u32,
-        depth: u32,
-    ) -> Arc<Task> {
-        let seq = owner.next_seq();
-        Task::numbered(owner, seq, what, meta, input, returns, depth)
-    }
-
-    /// As [`Task::new`], with a number that was kept for it.
-    pub(crate) fn numbered(
         owner: Arc<Owner>,
         seq: u64,
         what: What,

@@ -146,7 +146,7 @@ enum Held {
     /// There are none, or the actor is detached.
     #[default]
     Nothing,
-    /// The number that an owner of this process keeps for the lifeline, of which nobody elsewhere knows.
+    /// The number that an owner of this process keeps for the lifeline, which nobody elsewhere holds.
     Reserved { owner: u32, seq: u64 },
     /// The object whose last ref ends the actor.
     Lifeline(RawRef),

@@ -148,8 +148,10 @@ impl ActorHost {
     }
 
     pub(crate) fn run(&self) -> ActorRun {
-        // The host of an actor has one.
-        self.host.run().unwrap_or(ActorRun { actor: self.spec.id, incarnation: 0, attempt: 0 })
+        let Some(run) = self.host.run() else {
+            unreachable!("its host was made of a run, where it was itself (`begin::go`)")
+        };
+        run
     }
 
     fn pool(&self) -> &Arc<Pool> {

@@ -45,7 +45,6 @@ mod table;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use actinic_transport::{NodeId, ProcessId};
@@ -59,6 +58,7 @@ pub(crate) use rows::{
     NodeState, NodeView, Scheduling, Seat,
 };
 
+use crate::alike::Alike;
 use crate::ids::{ActorId, JobId, OwnerId};
 use nodes::Node;
 use placement::{ClassKey, PendingClass};
@@ -121,8 +121,8 @@ pub(crate) struct GcsCore {
     dead_owners: Bounded<OwnerId>,
 
     actors: ActorTable,
-    /// Where an actor came to life last: the next does mostly there too.
-    last_seat: Option<Arc<Seat>>,
+    /// Where actors live.
+    seats: Alike<Seat>,
     /// Namespace, then name, to the actor's number.
     names: BTreeMap<String, BTreeMap<String, u64>>,
     /// What `get_if_exists` answered: the id that was asked for, to the one that exists.
@@ -175,7 +175,7 @@ impl GcsCore {
             dead_processes: Bounded::new(others),
             dead_owners: Bounded::new(others),
             actors: ActorTable::new(dead),
-            last_seat: None,
+            seats: Alike::default(),
             names: BTreeMap::new(),
             aliases: BTreeMap::new(),
             aliases_order: Bounded::new(others),

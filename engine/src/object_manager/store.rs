@@ -289,8 +289,8 @@ impl Store {
         gone
     }
 
-    /// Keeps what an attempt at a task will read, until it does ([`Store::read_for_call`]) or has ended ([`Store::call_ended`]); `false` if
-    /// not all of it is here.
+    /// Keeps what an attempt at a task will read, until it does ([`Store::read_for_call`]) or has ended
+    /// ([`Store::call_ended`]); `false` if not all of it is here.
     pub(crate) fn keep_for_call(&self, call: (TaskId, u32), objects: &[ObjectId]) -> bool {
         let mut kept = self.lock();
         if !objects.iter().all(|object| kept.value(object).is_some()) {

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::Owner;
+use crate::alike::Alike;
 use crate::gcs::core::ActorTraits;
 use crate::ids::{ActorId, ObjectId, TaskId};
 use crate::object::{RawRef, Resolved, Target};
 use crate::owner::table::Table;
 use crate::protocol::ToGcs;
-use crate::task::{Input, Task, What};
+use crate::task::{Task, What};
 
 /// Lifelines of which there is only the number: whose they would be.
 pub(super) type Reserved = Table<ActorId>;
@@ -29,7 +30,7 @@ pub(super) struct Last(Mutex<LastMade>);
 
 #[derive(Default)]
 struct LastMade {
-    traits: Option<Arc<ActorTraits>>,
+    traits: Alike<ActorTraits>,
     creation: Bytes,
 }
 
@@ -43,11 +44,7 @@ impl Last {
 impl Owner {
     /// The traits of an actor, shared with the one made last if they are the same.
     pub(crate) fn traits(&self, traits: ActorTraits) -> Arc<ActorTraits> {
-        let mut last = self.last_actor.lock();
-        match &last.traits {
-            Some(last) if **last == traits => Arc::clone(last),
-            _ => Arc::clone(last.traits.insert(Arc::new(traits))),
-        }
+        self.last_actor.lock().traits.share(traits)
     }
 
     /// The encoded call of a constructor, shared with the one made last if it is the same.
@@ -73,13 +70,10 @@ impl Owner {
 
     /// Makes the lifeline for which a number was kept.
     pub(crate) fn open_lifeline(self: &Arc<Self>, seq: u64, actor: ActorId) -> RawRef {
-        let meta = Arc::clone(&self.process.put_meta);
-        let task = Task::numbered(Arc::clone(self), seq, What::Lifeline(actor), meta, Input::default(), 1, 0);
-        {
-            let mut core = self.lock();
-            core.tasks.insert(seq, Arc::clone(&task));
-            core.reserved.remove(seq);
-        }
+        let task = self.open_task(seq, What::Lifeline(actor));
+        let mut core = self.lock();
+        core.tasks.insert(seq, Arc::clone(&task));
+        core.reserved.remove(seq);
         RawRef::adopt(task, 0)
     }
 

@@ -221,7 +221,8 @@ impl Owner {
             Ok(input) => input,
             Err(error) => return self.submit_failed(what, meta, error, returns),
         };
-        let task = Task::new(self, what, meta, input, returns, depth);
+        let seq = self.next_seq();
+        let task = Task::new(self, seq, what, meta, input, returns, depth);
         let owner = &task.owner;
         owner.events_are_due();
         if !task.depends() && matches!(task.what, What::Function(_)) {
@@ -250,9 +251,13 @@ impl Owner {
         Ok(Input { inline, dependencies: dependencies? })
     }
 
+    fn open_task(self: &Arc<Self>, seq: u64, what: What) -> Arc<Task> {
+        Task::new(Arc::clone(self), seq, what, Arc::clone(&self.process.put_meta), Input::default(), 1, 0)
+    }
+
     /// A ref whose outcome comes from inside the engine: that an actor is ready.
     pub(crate) fn open_ref(self: &Arc<Self>, what: What) -> RawRef {
-        let task = Task::new(Arc::clone(self), what, Arc::clone(&self.process.put_meta), Input::default(), 1, 0);
+        let task = self.open_task(self.next_seq(), what);
         self.lock().tasks.insert(task.seq, Arc::clone(&task));
         RawRef::adopt(task, 0)
     }

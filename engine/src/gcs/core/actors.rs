@@ -203,10 +203,7 @@ impl GcsCore {
             return;
         }
         actor.row.state = ActorState::Alive;
-        actor.row.seat = Some(match &self.last_seat {
-            Some(last) if **last == seat => Arc::clone(last),
-            _ => Arc::clone(self.last_seat.insert(Arc::new(seat))),
-        });
+        actor.row.seat = Some(self.seats.share(seat));
         actor.refused_by.clear();
         actor.crashes = 0;
         let stopping = actor.stopping.is_some();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ledger::Holder;
 use super::messages::{RequestId, RequestKey, WorkerKind};
+use crate::alike::Alike;
 use crate::ids::{ActorId, WorkerId};
 use crate::resources::ResourceSet;
 
@@ -68,8 +69,7 @@ pub(super) struct Leases {
     all: BTreeMap<u64, Box<Lease>>,
     /// Those that [`Lease::returns`] is true of: a node may have a hundred thousand actors beside them.
     returning: BTreeSet<u64>,
-    /// Of the lease that was placed last.
-    holder: Option<Arc<Holder>>,
+    pub(super) holders: Alike<Holder>,
 }
 
 impl Leases {
@@ -84,14 +84,6 @@ impl Leases {
     /// Those that run a task which is not blocked.
     pub(super) fn returning(&self) -> impl Iterator<Item = (u64, &Lease)> {
         self.returning.iter().filter_map(|number| Some((*number, &**self.all.get(number)?)))
-    }
-
-    /// The holder as it is kept, the one placed last if it is the same.
-    pub(super) fn share(&mut self, holder: Holder) -> Arc<Holder> {
-        match &self.holder {
-            Some(last) if **last == holder => Arc::clone(last),
-            _ => Arc::clone(self.holder.insert(Arc::new(holder))),
-        }
     }
 
     pub(super) fn insert(&mut self, number: u64, lease: Lease) {

@@ -281,7 +281,7 @@ impl RayletCore {
             worker: None,
             since: self.now,
             recalled: Recalled::No,
-            holder: self.leases.share(holder),
+            holder: self.leases.holders.share(holder),
         };
         self.ledger.open(&lease.holder, &lease.hold);
         self.join_class(&lease);
