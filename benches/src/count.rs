@@ -21,8 +21,9 @@ use actinic::prelude::*;
 use crate::args::Options;
 use crate::groups::this_program;
 use crate::measure::check;
-use crate::rows::actors::{Echo, calls};
+use crate::rows::actors::{Caller, Echo, calls, calls_of_each};
 use crate::rows::small::wait_round;
+use crate::rows::tasks::{Client, submit};
 use crate::rows::{burst, single};
 use crate::{Result, machine};
 
@@ -41,6 +42,8 @@ const PATHS: &[(&str, i64)] = &[
     ("task, worker process, sync", 5_000),
     ("actor call, in process, 10k in flight", 200_000),
     ("actor call, in process, sync", 5_000),
+    ("calls of two actors by two, in process, 40k in flight", 400_000),
+    ("tasks of two actors, embedded, 20k in flight", 400_000),
     ("actor call, over QUIC, 10k in flight", 200_000),
     ("actor call, over QUIC, sync", 5_000),
     ("put and get, small", 200_000),
@@ -52,6 +55,9 @@ const PATHS: &[(&str, i64)] = &[
 enum Work {
     Tasks,
     Calls(Handle<Echo>),
+    /// Each of the one calls each of the other.
+    CallsOfEach(Vec<Handle<Caller>>, Vec<Handle<Echo>>),
+    TasksOfEach(Vec<Handle<Client>>),
     PutAndGet,
     Get(ObjectRef<Buffer>),
     Wait,
@@ -61,6 +67,10 @@ impl Work {
     async fn of(name: &str) -> Result<Work> {
         Ok(match name.split([' ', ',']).next() {
             Some("actor") => Work::Calls(Echo::remote()),
+            Some("calls") => {
+                Work::CallsOfEach((0..2).map(|_| Caller::remote()).collect(), (0..2).map(|_| Echo::remote()).collect())
+            }
+            Some("tasks") => Work::TasksOfEach((0..2).map(|_| Client::remote()).collect()),
             Some("put") => Work::PutAndGet,
             Some("get") => Work::Get(actinic::put(&Buffer::from(vec![7u8; LARGE])).await?),
             Some("wait") => Work::Wait,
@@ -76,6 +86,8 @@ impl Work {
             match self {
                 Work::Calls(actor) if some == 1 => check(actor.echo(done).await? == done, "an actor's answer")?,
                 Work::Calls(actor) => calls(actor, some).await?,
+                Work::CallsOfEach(callers, servers) => calls_of_each(callers, servers, some / 4).await?,
+                Work::TasksOfEach(clients) => submit(clients, some / 2).await?,
                 Work::Tasks if some == 1 => single(done).await?,
                 Work::Tasks => burst(some).await?,
                 Work::PutAndGet => {
@@ -94,6 +106,8 @@ impl Work {
 fn in_flight(name: &str) -> i64 {
     match name {
         _ if name.ends_with("10k in flight") => IN_FLIGHT,
+        _ if name.ends_with("20k in flight") => 2 * IN_FLIGHT,
+        _ if name.ends_with("40k in flight") => 4 * IN_FLIGHT,
         _ if name.starts_with("wait") => WAITED,
         _ => 1,
     }

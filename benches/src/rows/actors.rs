@@ -83,6 +83,13 @@ pub(crate) async fn calls(actor: &Handle<Echo>, count: i64) -> Result<()> {
     check(actinic::get(&refs).await?.into_iter().eq(0..count), "echo")
 }
 
+/// Callers that each call each of the servers so often, all in flight together.
+pub(crate) async fn calls_of_each(callers: &[Handle<Caller>], servers: &[Handle<Echo>], count: i64) -> Result<()> {
+    let sums: Vec<ObjectRef<i64>> = callers.iter().map(|caller| caller.calls(servers.to_vec(), count)).collect();
+    let right = servers.len() as i64 * count * (count - 1) / 2;
+    check(actinic::get(&sums).await?.into_iter().all(|sum| sum == right), "the sum of a caller's calls")
+}
+
 /// Calls of many actors, each in its turn, that are all in flight together.
 async fn in_turn(actors: &[Handle<Echo>], count: i64) -> Result<()> {
     let refs: Vec<ObjectRef<i64>> = actors.iter().cycle().zip(0..count).map(|(actor, x)| actor.echo(x)).collect();
@@ -98,7 +105,7 @@ pub(crate) async fn in_process(bench: &Bench<'_>) -> Result<()> {
     let mailbox = Mailbox::start()?;
     let cluster = embedded().await?;
     let (count, singles, span) = (bench.size(10_000, 500), bench.size(500, 50), bench.span());
-    let (calls_each, size) = (count, count as usize);
+    let size = count as usize;
     let actor = Echo::remote();
     calls(&actor, count).await?;
     let [mut raw, mut two_wakes, mut many, mut p50] = [const { Samples::new() }; 4];
@@ -135,12 +142,7 @@ pub(crate) async fn in_process(bench: &Bench<'_>) -> Result<()> {
     let servers: Vec<Handle<Echo>> = (0..2).map(|_| Echo::remote()).collect();
     let callers: Vec<Handle<Caller>> = (0..2).map(|_| Caller::remote()).collect();
     let one = Echo::remote();
-    let all = async || {
-        let sums: Vec<ObjectRef<i64>> =
-            callers.iter().map(|caller| caller.calls(servers.clone(), calls_each)).collect();
-        let right = calls_each * (calls_each - 1);
-        check(actinic::get(&sums).await?.into_iter().all(|sum| sum == right), "the sum of a caller's calls")
-    };
+    let all = async || calls_of_each(&callers, &servers, count).await;
     all().await?;
     calls(&one, count).await?;
     let [mut both, mut times] = [const { Samples::new() }; 2];

@@ -6,7 +6,7 @@ pub(crate) mod daemons;
 mod growth;
 pub(crate) mod small;
 mod start;
-mod tasks;
+pub(crate) mod tasks;
 
 use actinic::prelude::*;
 

@@ -143,7 +143,8 @@ impl Client {
     }
 }
 
-async fn submit(clients: &[Handle<Client>], count: i64) -> Result<()> {
+/// Actors that each submit so many tasks and get them.
+pub(crate) async fn submit(clients: &[Handle<Client>], count: i64) -> Result<()> {
     let sums: Vec<ObjectRef<i64>> = clients.iter().map(|client| client.tasks(count)).collect();
     let sums = actinic::get(&sums).await?;
     check(sums.into_iter().all(|sum| sum == count * (count - 1) / 2), "the sum of the tasks of a client")
