@@ -3,6 +3,7 @@
 use std::fmt;
 
 use actinic_transport::ClusterId;
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use crate::api::error::{Error, Result};
 use crate::api::into_arg::IntoArg;
 use crate::object::RawRef;
 use crate::program::Outcome;
+use crate::rarely::Rarely;
 use crate::value::{self, Blob, BlobWriter, Extras, Value};
 use crate::worker::job::{Broke, caught};
 
@@ -35,7 +37,7 @@ pub(crate) enum Dependency {
 #[derive(Default)]
 pub struct Args {
     pub(crate) body: BlobWriter,
-    pub(crate) extras: Extras,
+    pub(crate) extras: Rarely<Extras>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) error: Option<Error>,
 }
@@ -71,16 +73,17 @@ impl Args {
 
     fn encode_value<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
         let start = self.body.len();
-        let before = self.extras.mark();
+        let before = self.extras.get().map_or([0; 3], Extras::mark);
         self.body.push(HERE);
         if let Err(error) = value::encode_into(value, &mut self.body, &mut self.extras) {
             let error = value::not_encoded(value, &format!("argument `{name}`"), error);
             self.error.get_or_insert(error);
             return;
         }
-        let beside: usize = self.extras.buffers[before[0]..].iter().map(|buffer| buffer.len()).sum();
-        let total: usize = self.body.len() + self.extras.buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
-        if self.body.len() - start + beside > INLINE_LIMIT || total > INLINE_TOTAL {
+        let buffers = self.extras.get().map_or(&[][..], |extras| &extras.buffers);
+        let bytes = |buffers: &[Bytes]| buffers.iter().map(Bytes::len).sum::<usize>();
+        let alone = self.body.len() - start + bytes(&buffers[before[0]..]);
+        if alone > INLINE_LIMIT || self.body.len() + bytes(buffers) > INLINE_TOTAL {
             self.set_apart(name, value, start, before);
         }
     }
@@ -89,10 +92,10 @@ impl Args {
     fn set_apart<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T, start: usize, before: [usize; 3]) {
         let apart = if before == [0; 3] {
             let body = Blob::copy_of(&self.body.as_slice()[start + 1..]);
-            Ok(Value::new(body, std::mem::take(&mut self.extras)))
+            Ok(Value::new(body, self.extras.take()))
         } else {
             // Its extras are numbered after those of earlier arguments: it is encoded again by itself.
-            self.extras.truncate(before);
+            self.extras.make().truncate(before);
             value::encode(value, name)
         };
         self.body.truncate(start);

@@ -71,6 +71,8 @@ pub use api::into_arg::IntoArg;
 pub use api::kill::{Kill, exit_actor, kill};
 pub use api::messages::RemoteHandler;
 pub use api::named::{GetActor, ListNamedActors, get_actor, list_named_actors};
+#[doc(hidden)]
+pub use api::object_ref::Listed;
 pub use api::object_ref::{AnyRef, ObjectRef, Ref};
 pub use api::op::Op;
 pub use api::options::{

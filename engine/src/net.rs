@@ -421,7 +421,9 @@ impl Ear {
         if !told && !slots.iter().any(|slot| slot.runs(id)) {
             self.process.tombstones.leave(id);
         } else if force && slots.iter().any(|slot| slot.runs_sync(id)) {
-            self.process.crash_for("a task was cancelled by force");
+            if self.process.may_crash_for(id) {
+                self.process.crash_for("a task was cancelled by force");
+            }
         } else if force {
             self.process.end_async_by_force(id);
         }

@@ -77,6 +77,7 @@ struct Tables {
     starting: BTreeSet<ActorRun>,
     raylets: BTreeMap<NodeId, PeerAddr>,
     dead: BTreeSet<ProcessId>,
+    dead_nodes: BTreeSet<NodeId>,
     /// What is said to processes that are looked for.
     reaching: BTreeMap<ProcessId, Vec<ToOwner>>,
     /// What each node has, and what of it is free.

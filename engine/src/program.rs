@@ -338,6 +338,11 @@ impl ActorEntry {
         self.has_async && self.methods.iter().any(is_sync)
     }
 
+    /// Whether calls of it overlap unless it says otherwise: async ones of `&self` do, and messages of an `actix::Actor`.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.actix || self.methods.iter().any(|method| matches!(method.call, MethodCall::AsyncRef(_)))
+    }
+
     /// The methods in their order, then the messages.
     fn known(&self) -> &[KnownMethod] {
         self.methods_known.get_or_init(|| {

@@ -92,6 +92,8 @@ pub(crate) struct Task {
     shared: AtomicBool,
     /// Whether it was submitted with refs as arguments.
     depends: bool,
+    /// Its arguments are a few bytes in its record, and hold nothing.
+    plain: bool,
     /// A detached actor is at the root of its submission, so the end of the job does not matter.
     pub(crate) outlives_job: bool,
     /// The bytes that pushing it moves.
@@ -126,6 +128,7 @@ impl Task {
             // An argument in the body is at most the inline limit.
             bytes: input.inline.size() as u32,
             depends: !input.dependencies.is_empty(),
+            plain: input.dependencies.is_empty() && input.inline.is_plain(),
             owner,
             seq,
             what,
@@ -148,6 +151,7 @@ impl Task {
         Arc::new(Task {
             bytes: 0,
             depends: false,
+            plain: true,
             owner,
             seq,
             what,
@@ -292,14 +296,16 @@ impl Task {
         if let What::Method(call) = &task.what {
             call.client.submitted(task);
         }
-        if task.depends {
-            let dependencies = task.with_input(|input| input.dependencies.clone());
-            task.life.waits_for(dependencies.len() as u32);
-            for dependency in &dependencies {
-                if dependency.subscribe(Waiter::Dependent(Arc::clone(task))).is_err() {
-                    // Not the last: the submission is not complete.
-                    task.life.one_less();
-                }
+        if !task.depends {
+            task.life.waits_for_nothing();
+            return Task::go(task);
+        }
+        let dependencies = task.with_input(|input| input.dependencies.clone());
+        task.life.waits_for(dependencies.len() as u32);
+        for dependency in &dependencies {
+            if dependency.subscribe(Waiter::Dependent(Arc::clone(task))).is_err() {
+                // Not the last: the submission is not complete.
+                task.life.one_less();
             }
         }
         Task::dependency_done(task);
@@ -322,6 +328,13 @@ impl Task {
             );
             return;
         }
+        if !task.is_over() {
+            Task::go(task);
+        }
+    }
+
+    /// It is ready.
+    fn go(task: &Arc<Task>) {
         match &task.what {
             What::Put | What::Lifeline(_) | What::Ready(_) => {}
             What::Function(_) => task.owner.ready(task),
@@ -353,13 +366,13 @@ impl Task {
     /// Ends the task: every ref gets its outcome, of a run of its code or of none. Nothing happens if it has ended before.
     pub(crate) fn finish(task: &Arc<Task>, mut outcomes: impl Iterator<Item = Resolved>, run: Option<&Run>) {
         match task.life.outcome() {
-            Outcome::First => {}
+            Outcome::First if task.returns() == 1 || task.life.begins_end() => {}
             Outcome::Again => {
                 let outcomes: Vec<Resolved> = outcomes.take(task.returns() as usize).collect();
                 task.owner.note_end(task, task.attempt(), run, outcomes.iter().find_map(Resolved::error));
                 return task.owner.rebuilt(task, outcomes.into_iter());
             }
-            Outcome::Late => {
+            Outcome::First | Outcome::Late => {
                 for (index, outcome) in outcomes.enumerate() {
                     task.owner.give_up(task, index as u32, &outcome);
                 }
@@ -395,6 +408,9 @@ impl Task {
     /// Lets go of the arguments, or keeps them as lineage if a result lies in a store: before anybody hears of the result, so
     /// that whoever has it finds them gone.
     fn leave_input(task: &Arc<Task>, stored: bool) {
+        if task.plain && !stored {
+            return;
+        }
         let input = task.take_input();
         if stored && !task.is_cancelled() {
             task.owner.keep_lineage(task, &input);

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::api::error::{Error, Result};
 use crate::ids::ActorId;
 use crate::object::RawRef;
+use crate::rarely::Rarely;
 
 /// Bodies up to this length need no allocation.
 const INLINE: usize = 38;
@@ -72,7 +73,12 @@ impl BlobWriter {
     }
 
     pub(crate) fn push(&mut self, byte: u8) {
-        self.extend(&[byte]);
+        if self.len < INLINE {
+            self.inline[self.len] = byte;
+            self.len += 1;
+        } else {
+            self.extend(&[byte]);
+        }
     }
 
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
@@ -181,6 +187,11 @@ impl Value {
         self.body.as_slice().len() + beside
     }
 
+    /// Whether there is nothing to it but a few bytes.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.body, Blob::Inline(..)) && self.extras.is_none()
+    }
+
     pub(crate) fn buffers(&self) -> &[Bytes] {
         self.extras.as_ref().map_or(&[], |extras| &extras.buffers)
     }
@@ -196,6 +207,12 @@ impl Value {
 
     pub(crate) fn new(body: Blob, extras: Extras) -> Value {
         Value { body, extras: (!extras.is_empty()).then(|| Arc::new(extras)) }
+    }
+
+    /// Of what was encoded.
+    pub(crate) fn written(body: BlobWriter, mut extras: Rarely<Extras>) -> Value {
+        let extras = extras.get_mut().map(std::mem::take).filter(|extras| !extras.is_empty());
+        Value { body: body.finish(), extras: extras.map(Arc::new) }
     }
 
     /// Refuses refs and handles of another cluster, at any depth: nobody here could ask their owner.
@@ -237,35 +254,35 @@ thread_local! {
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     body: &mut BlobWriter,
-    extras: &mut Extras,
+    extras: &mut Rarely<Extras>,
 ) -> Result<(), postcard::Error> {
     CONTEXT.with(|context| {
         let outer = context.encoding.replace(true);
-        let held = if outer { Some(std::mem::take(&mut *context.collected.borrow_mut())) } else { None };
+        // What another value has collected, in whose `Serialize` this one is encoded.
+        let held = if outer { Some(Box::new(std::mem::take(&mut *context.collected.borrow_mut()))) } else { None };
         // A user's `Serialize` may panic: the context must not stay open.
-        struct Close<'a>(&'a Context, bool, Option<Extras>);
+        struct Close<'a>(&'a Context, Option<Box<Extras>>);
         impl Drop for Close<'_> {
             fn drop(&mut self) {
-                self.0.encoding.set(self.1);
-                if let Some(held) = self.2.take() {
-                    *self.0.collected.borrow_mut() = held;
+                self.0.encoding.set(self.1.is_some());
+                if let Some(held) = self.1.take() {
+                    self.0.collected.replace(*held);
                 } else if std::thread::panicking() {
-                    self.0.collected.borrow_mut().clear_all();
+                    self.0.collected.take();
                 }
             }
         }
-        if !extras.is_empty() {
-            std::mem::swap(&mut *context.collected.borrow_mut(), extras);
+        if let Some(before) = extras.get_mut() {
+            std::mem::swap(&mut *context.collected.borrow_mut(), before);
         }
-        let close = Close(context, outer, held);
+        let close = Close(context, held);
         let start = body.len();
         let done = postcard::serialize_with_flavor(value, &mut *body);
-        {
-            let mut collected = context.collected.borrow_mut();
-            if !collected.is_empty() {
-                std::mem::swap(&mut *collected, extras);
-            }
+        let mut collected = context.collected.borrow_mut();
+        if !collected.is_empty() {
+            std::mem::swap(&mut *collected, extras.make());
         }
+        drop(collected);
         if done.is_err() {
             body.truncate(start);
         }
@@ -274,18 +291,14 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     })
 }
 
-impl Extras {
-    fn clear_all(&mut self) {
-        *self = Extras::default();
-    }
-}
-
 /// Encodes a value; `what` names it in the error.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, what: &str) -> Result<Value> {
     let mut body = BlobWriter::default();
-    let mut extras = Extras::default();
-    encode_into(value, &mut body, &mut extras).map_err(|error| not_encoded(value, what, error))?;
-    Ok(Value::new(body.finish(), extras))
+    let mut extras = Rarely::new();
+    match encode_into(value, &mut body, &mut extras) {
+        Ok(()) => Ok(Value::written(body, extras)),
+        Err(error) => Err(not_encoded(value, what, error)),
+    }
 }
 
 /// What to do about types that ask the encoding what comes next, which ours does not say.
@@ -447,7 +460,7 @@ mod tests {
         }
         let mut body = BlobWriter::default();
         body.push(9);
-        assert!(encode_into(&Bad, &mut body, &mut Extras::default()).is_err());
+        assert!(encode_into(&Bad, &mut body, &mut Rarely::new()).is_err());
         assert_eq!(body.as_slice(), &[9]);
         let error = encode(&Bad, "argument `x`").err().unwrap();
         assert!(error.to_string().contains("Bad"), "{error}");

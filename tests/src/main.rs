@@ -201,11 +201,18 @@ async fn linger() -> actinic::Result<()> {
     let actor = Place::remote();
     actor.call(vec![]).await?;
     let _kept = actinic::put(&Buffer::from(vec![1u8; 8 << 20])).await?;
+    let result = large::remote(16 << 20);
+    result.done().await?;
     let refs: Vec<ObjectRef<String>> = (0..4).map(|_| nap::remote(600_000)).collect();
     actinic::wait(&refs).timeout(Duration::from_millis(300)).await?;
     say("running");
     tokio::time::sleep(Duration::from_secs(600)).await;
     Ok(())
+}
+
+#[actinic::remote]
+fn large(bytes: usize) -> Buffer {
+    Buffer::from(vec![1u8; bytes])
 }
 
 /// Leaves a process behind that nobody waits for.

@@ -269,3 +269,75 @@ modes! {
         assert_eq!(counted(&started), 1);
     }
 }
+
+#[actinic::remote]
+fn gives_a_ref(started: &str, gate: &str) -> ObjectRef<i64> {
+    held::remote(started, gate, 7)
+}
+
+pub struct Giver;
+
+#[actinic::remote]
+impl Giver {
+    pub fn new() -> Self {
+        Giver
+    }
+    pub fn gives_a_ref(&self, started: &str, gate: &str) -> ObjectRef<i64> {
+        held::remote(started, gate, 7)
+    }
+}
+
+modes! {
+    /// CAN-12: what has ended stays as it is, and what it submitted goes on.
+    2 CPUs, async fn what_has_ended_is_not_cancelled_and_nor_is_what_it_submitted(cluster) {
+        let (scratch, giver) = (Scratch::new(), Giver::remote());
+        let (started, gate) = (scratch.file("started"), scratch.file("gate"));
+        for call in [gives_a_ref::remote(&started, &gate), giver.gives_a_ref(&started, &gate)] {
+            let inner = call.clone().await?;
+            until_counted(&started, 1).await;
+            actinic::cancel(&call).await?;
+            open_gate(&gate);
+            assert_eq!(actinic::get(&inner).timeout(SOON).await?, 7);
+        }
+    }
+
+    /// DEP-11: what is cancelled while it waits for its argument asks for nothing when that comes.
+    2 CPUs, async fn what_was_cancelled_asks_for_nothing_when_its_argument_comes(cluster) {
+        let scratch = Scratch::new();
+        let (started, gate) = (scratch.file("started"), scratch.file("gate"));
+        let late = held::remote(&started, &gate, 1);
+        let task = add::options().resource("absent", 1).remote(&late, 1);
+        actinic::cancel(&task).await?;
+        assert!(matches!(task.await.unwrap_err(), Error::TaskCancelled { .. }));
+        open_gate(&gate);
+        assert_eq!(late.await?, 1);
+        assert_eq!(cluster.usage().await?.waiting, 0);
+    }
+}
+
+#[actinic::remote(max_retries = 0)]
+async fn awaits(began: String, object: Vec<ObjectRef<i64>>) -> actinic::Result<i64> {
+    count_up(&began);
+    object[0].clone().await
+}
+
+/// A process in which others have begun, and wait, is not ended for the sake of one: force is refused.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn force_does_not_end_what_waits_beside(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (began, gate) = (scratch.file("began"), scratch.file("gate"));
+    let node = cluster.add_node().num_cpus(1).resource("other", 1).await?;
+    let there = Scheduling::on(&node);
+    let slow = held::options().scheduling(there).remote(scratch.file("slow"), scratch.file("slow-gate"), 9);
+    let waits = awaits::options().scheduling(Scheduling::on(&cluster.head())).remote(&began, vec![slow.clone()]);
+    until_counted(&began, 1).await;
+    let held = held::options().scheduling(Scheduling::on(&cluster.head())).remote(scratch.file("held"), &gate, 1);
+    until_counted(&scratch.file("held"), 1).await;
+    let error = actinic::cancel(&held).force(true).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+    open_gate(&gate);
+    open_gate(&scratch.file("slow-gate"));
+    assert_eq!((held.await?, waits.await?), (1, 9));
+    drop(slow);
+    cluster.idle().await
+}

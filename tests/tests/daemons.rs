@@ -435,13 +435,16 @@ fn the_work_of_a_killed_driver_ends() {
     let mut program = machine.start("linger");
     program.until("running");
     let status = machine.ok(&["status"]);
-    assert!(status.contains("2 of 2 CPU") && status.contains("  8.0 MiB of "), "what it put counts too: {status}");
+    assert!(
+        status.contains("2 of 2 CPU") && status.contains(" 24.0 MiB of "),
+        "what it put counts too, and what its task has made: {status}"
+    );
     let workers = machine.pids()[1..].to_vec();
     assert!(workers.len() >= 2, "{workers:?}");
     kill(program.child.id());
     let after = eventually("its workers end", LONG, || !workers.iter().any(|pid| runs(*pid)));
-    let all_free = |status: String| status.contains("0 of 2 CPU") && !status.contains("  8.0 MiB of ");
-    eventually("its CPUs and what it put are free", LONG, || all_free(machine.ok(&["status"])));
+    let all_free = |status: String| status.contains("0 of 2 CPU") && !status.contains("MiB of ");
+    eventually("its CPUs, what it put and what its task has made are free", LONG, || all_free(machine.ok(&["status"])));
     println!("workers were gone after {after:?}");
     let jobs = machine.ok(&["list", "jobs"]);
     assert!(jobs.contains("ENDED") && !jobs.contains("RUNNING"), "{jobs}");

@@ -502,3 +502,47 @@ async fn a_waiting_async_task_survives_its_worker(cluster: TestCluster) -> actin
     assert_eq!(waiting.await?, 7);
     cluster.idle().await
 }
+
+#[actinic::remote(max_retries = 2)]
+async fn aborts_between_polls(runs: String) {
+    count_up(&runs);
+    // What it awaits ends its process, while it is not polled.
+    let (tell, hear) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        drop(tell);
+        std::process::abort()
+    });
+    let _ = hear.await;
+    std::future::pending::<()>().await;
+}
+
+/// FAI-01: a process that dies while an async task in it waits has died of that task, as often as its retries allow.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn an_async_task_that_ends_its_process_is_not_tried_for_ever(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let runs = scratch.file("runs");
+    let error = actinic::get(&aborts_between_polls::remote(&runs)).timeout(SOON).await.unwrap_err();
+    assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+    assert_eq!(counted(&runs), 3);
+    assert_eq!(echo::remote(1).await?, 1);
+    cluster.idle().await
+}
+
+/// Refs to what a worker has submitted fail with the cluster that would have made it.
+#[actinic::test(num_cpus = 1)]
+async fn what_a_worker_has_submitted_fails_with_its_cluster(cluster: TestCluster) -> actinic::Result<()> {
+    let own = actinic::init().num_cpus(1).separate().await?;
+    let inner = own.scope(async { submits_what_fits_nowhere::remote().await }).await?;
+    let waits = std::thread::spawn(move || inner.blocking());
+    own.shutdown().await?;
+    assert!(eventually(SOON, || waits.is_finished()).await, "it waits for ever");
+    let error = waits.join().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Connection { .. } | Error::OwnerDied { .. }), "{error:?}");
+    cluster.idle().await
+}
+
+#[actinic::remote]
+fn submits_what_fits_nowhere() -> ObjectRef<i64> {
+    echo::options().resource("absent", 1).remote(1)
+}

@@ -123,3 +123,21 @@ async fn returns_nothing(cluster: TestCluster) -> actinic::Result<()> {
     drop(pair);
     cluster.idle().await
 }
+
+#[actinic::remote(num_returns = _)]
+fn give_large(count: usize) -> Vec<Buffer> {
+    vec![Buffer::from(vec![7; 1 << 20]); count]
+}
+
+modes! {
+    /// Large values that there are no refs for stay nowhere.
+    1 CPUs, async fn large_values_of_a_wrong_count_are_freed(cluster) {
+        for (declared, given) in [(2u32, 3usize), (3, 2)] {
+            for one in give_large::options().num_returns(declared).remote(given) {
+                assert!(matches!(one.await.unwrap_err(), Error::Task { .. }));
+            }
+        }
+        let freed = async || cluster.usage().await.is_ok_and(|usage| usage.stored < 1 << 20);
+        assert!(actinic::testing::eventually(SOON, freed).await, "{:?}", cluster.usage().await);
+    }
+}

@@ -31,7 +31,7 @@ pub(crate) enum NumReturns {
 #[derive(Clone)]
 pub(crate) enum Retry {
     No,
-    All(Span),
+    All,
     If(Box<Expr>),
 }
 
@@ -189,7 +189,7 @@ impl Options {
         if !matches!(self.retry, Retry::No) {
             return Err(Error::new(at, "`retry_errors` and `retry_if` exclude each other"));
         }
-        self.retry = Retry::All(at);
+        self.retry = Retry::All;
         // The call marks the errors it returns; the option speaks of panics too.
         self.setters.extend(quote!(.retry_errors(true)));
         Ok(())

@@ -12,7 +12,7 @@ use syn::{Error, FnArg, GenericParam, Result, ReturnType, Signature, Type};
 
 pub(crate) use output::{Output, into_error};
 pub(crate) use params::{Param, encode, owned_reads, params};
-pub(crate) use types::{ends_in, plain};
+pub(crate) use types::{ends_in, hides_lifetime, plain};
 
 use crate::errors::Errors;
 
@@ -83,6 +83,17 @@ pub(crate) fn without_self(signature: &Signature, self_ty: &Type) -> Signature {
                 return;
             }
             syn::visit_mut::visit_type_mut(self, ty);
+        }
+
+        /// `[T; Self::LEN]`
+        fn visit_expr_path_mut(&mut self, path: &mut syn::ExprPath) {
+            if path.qself.is_none() && path.path.segments.len() > 1 && path.path.segments[0].ident == "Self" {
+                let self_ty = self.0;
+                let rest = path.path.segments.iter().skip(1);
+                if let Ok(replaced) = syn::parse2(quote!(<#self_ty>::#(#rest)::*)) {
+                    *path = replaced;
+                }
+            }
         }
     }
     let mut signature = signature.clone();

@@ -73,7 +73,8 @@ pub(crate) struct ActorCall {
 impl ActorCall {
     /// The call has an outcome: whoever hears of it may make the next.
     pub(crate) fn makes_room(&self) {
-        if self.counted.swap(false, Ordering::AcqRel) {
+        // Most actors have no limit: that costs a look.
+        if self.counted.load(Ordering::Relaxed) && self.counted.swap(false, Ordering::AcqRel) {
             self.client.uncount(self.caller);
         }
     }
@@ -404,14 +405,21 @@ impl Client {
 
     /// Calls `tell` when the actor is dead for good.
     pub(crate) fn on_closed(&self, tell: OnClosed) {
+        self.watchers().make().closed.push(tell);
+        // Whoever sets it tells those that came before.
         let dead = match &self.lock().at {
             At::Dead(error) => Some(error.clone()),
             _ => None,
         };
-        match dead {
-            Some(error) => tell(error),
-            None => self.watchers().make().closed.push(tell),
+        if let Some(error) = dead {
+            self.closed(&error);
         }
+    }
+
+    /// Tells whoever waits for the end.
+    fn closed(&self, error: &Error) {
+        let waiting = self.watchers().get_mut().map(|watchers| std::mem::take(&mut watchers.closed));
+        waiting.into_iter().flatten().for_each(|tell| tell(error.clone()));
     }
 }
 

@@ -59,6 +59,9 @@ pub(super) struct Inbox {
     pub(super) ended: bool,
 }
 
+/// The state of a sync actor whose calls do not overlap.
+pub(super) type SingleState = Kept<Box<dyn Any + Send>>;
+
 /// What a constructor is given, as a call is.
 type Creation = (Value, Vec<Value>);
 
@@ -87,8 +90,8 @@ pub(crate) struct ActorHost {
     /// and this is locked for each answer. A call moves here under both locks, the inbox's first.
     running: Mutex<VecDeque<Job>>,
     pub(super) mode: Mutex<Mode>,
-    /// The state of a sync actor whose calls do not overlap: locked while one runs.
-    pub(super) single: Mutex<Option<Kept<Box<dyn Any + Send>>>>,
+    /// Locked while calls run.
+    pub(super) single: Mutex<Option<SingleState>>,
     /// Answers to other processes that are to be sent together.
     pub(super) unsent: Mutex<Rarely<Vec<remote::Reply>>>,
     pub(crate) dead: AtomicBool,
@@ -443,7 +446,7 @@ impl ActorHost {
     }
 
     /// Drops the state of an actor that has ended, where no call runs on it; else the thread that runs the call does.
-    fn drop_state(&self) {
+    pub(super) fn drop_state(&self) {
         let shared = {
             let mut mode = self.mode();
             match &*mode {
@@ -480,7 +483,7 @@ impl ActorHost {
 
     /// Cancels a call: one that waits is never run, an async one is dropped at its next await. `false` if it is not
     /// here.
-    pub(crate) fn cancel(&self, id: TaskId) -> bool {
+    pub(crate) fn cancel(self: &Arc<Self>, id: TaskId) -> bool {
         let (waited, runs) = {
             let mut inbox = self.lock();
             let waited = inbox.calls.iter().position(|call| call.id() == id);
@@ -491,19 +494,26 @@ impl ActorHost {
             if let Some(Job::Remote(job)) = runs {
                 job.cancel();
             }
-            (waited.is_some(), runs.is_some())
+            (waited, runs.is_some())
         };
         self.host.wake(id);
         // It may wait for room beside others.
         if let Mode::Local(local) = &*self.mode() {
             local.wake();
         }
-        self.host.process.cancel_async(id) || waited || runs
+        let was_waiting = waited.is_some();
+        drop(waited);
+        if was_waiting && !self.entry.is_local() {
+            // What it held up may begin; if nothing is left, nobody else looks whether the actor is to end.
+            self.wake(self.lock());
+            self.end_if_asked();
+        }
+        self.host.process.cancel_async(id) || was_waiting || runs
     }
 }
 
 /// What is left of an actor that has ended: the state of a strand's, and how others were run.
-type Remains = (Option<Kept<Box<dyn Any + Send>>>, Option<Mode>);
+type Remains = (Option<SingleState>, Option<Mode>);
 
 /// The state of an actor that has ended, to be dropped where user code may run.
 struct Garbage(Mutex<Option<Remains>>);

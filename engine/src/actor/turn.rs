@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::actor::begin::construct;
-use crate::actor::host::{ActorHost, Inbox, Mode, Unready};
+use crate::actor::host::{ActorHost, Inbox, Mode, SingleState, Unready};
 use crate::api::error::Error;
 use crate::call::TaskArgs;
 use crate::events::Run;
@@ -17,6 +17,7 @@ use crate::protocol::Gone;
 use crate::task::What;
 use crate::worker::host::{Current, Runs, enter};
 use crate::worker::job::{Ended, Job, guarded, nanoseconds};
+use crate::worker::lending::Turn;
 use crate::worker::pool::Strand;
 use crate::worker::remote;
 /// A strand is drained for this long, or for this many calls, before others have their turn.
@@ -100,13 +101,17 @@ impl ActorHost {
     /// Whether the actor was killed while a call ran, which was given up then: that, or that it is answered, is decided
     /// here. If it is to be answered, it does not count as running any more.
     fn was_given_up(&self, job: &Job, answers: bool) -> bool {
-        let id = job.id();
         let mut running = self.running();
-        let Some(at) = running.iter().position(|other| other.id() == id) else {
+        // Where calls do not overlap it is the first.
+        let Some(at) = running.iter().position(|other| other.is(job)) else {
             drop(running);
             return self.lock().ended;
         };
-        let known = if answers { running.remove(at) } else { None };
+        let known = match at {
+            _ if !answers => None,
+            0 => running.pop_front(),
+            at => running.remove(at),
+        };
         drop(running);
         // The last to know of a call drops its arguments: not under the lock.
         drop(known);
@@ -135,30 +140,32 @@ impl ActorHost {
         !taken.is_empty()
     }
 
-    /// Runs a call, and gives it back.
-    fn call(self: &Arc<Self>, job: Job) -> (Ended, Job) {
-        let Some(method) = job.method() else {
-            let unknown = if let Job::Remote(job) = &job { job.unknown().cloned() } else { None };
-            return (Ended::Answered(Err(unknown.unwrap_or_else(|| Error::task("a task reached an actor")))), job);
-        };
-        if job.is_cancelled() {
-            return (Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began"))), job);
+    /// What the calls of a turn run on.
+    fn stage(&self) -> Stage<'_> {
+        match &*self.mode() {
+            Mode::Shared(state, _) => Stage::Shared(Arc::clone(state)),
+            // One thread at a time runs a strand: the lock is never waited for, and a panic inside is caught inside.
+            _ => Stage::Single(self.single.lock().unwrap_or_else(PoisonError::into_inner)),
         }
-        let current = Current { host: Arc::clone(&self.host), job, runs: Runs::Alone };
-        let ended = enter(&current, || self.call_method(method, &current.job));
-        (ended, current.job)
     }
 
-    fn call_method(self: &Arc<Self>, method: &'static MethodEntry, job: &Job) -> Ended {
-        let shared = match &*self.mode() {
-            Mode::Shared(state, _) => Some(Arc::clone(state)),
-            _ => None,
+    /// Runs a call.
+    fn call(self: &Arc<Self>, stage: &mut Stage<'_>, current: &Current) -> Ended {
+        let job = &current.job;
+        let Some(method) = job.method() else {
+            let unknown = if let Job::Remote(job) = job { job.unknown().cloned() } else { None };
+            return Ended::Answered(Err(unknown.unwrap_or_else(|| Error::task("a task reached an actor"))));
         };
-        if let Some(state) = shared {
-            return call_shared(&*state, method, job);
+        if job.is_cancelled() {
+            return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
         }
-        // One thread at a time runs a strand: the lock is never waited for, and a panic inside is caught inside.
-        let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
+        enter(current, || match stage {
+            Stage::Shared(state) => call_shared(&**state, method, job),
+            Stage::Single(single) => self.call_single(single, method, job),
+        })
+    }
+
+    fn call_single(&self, single: &mut Option<SingleState>, method: &MethodEntry, job: &Job) -> Ended {
         let ended = match (single.as_mut(), method.call) {
             (Some(state), MethodCall::SyncMut(call)) => with_input(job, |args| call(&mut ***state, args)),
             (Some(state), MethodCall::SyncRef(call)) => with_input(job, |args| call(&***state, args)),
@@ -173,6 +180,12 @@ impl ActorHost {
         }
         ended
     }
+}
+
+/// What the calls of a turn run on.
+enum Stage<'a> {
+    Shared(Arc<dyn SharedState>),
+    Single(MutexGuard<'a, Option<SingleState>>),
 }
 
 impl Strand for ActorHost {
@@ -193,12 +206,22 @@ impl Strand for ActorHost {
         let mut began = start;
         let mut calls = 0;
         let mut taken = VecDeque::new();
+        let mut stage = self.stage();
+        let mut host = Arc::clone(&self.host);
+        let overlaps = self.spec.max_concurrency > 1;
         let more = 'turn: loop {
             if !self.take_calls(&mut taken) {
                 break false;
             }
             while let Some(job) = taken.pop_front() {
-                let (ended, job) = self.call(job);
+                // Those that overlap lend their CPU together.
+                let turn = if overlaps { Turn::begin(&self.host) } else { None };
+                let runs = if overlaps { Runs::Beside } else { Runs::Alone };
+                let current = Current { host, job, runs };
+                let ended = self.call(&mut stage, &current);
+                drop(turn);
+                let job = current.job;
+                host = current.host;
                 let now = self.host.process.env.now();
                 let ns = nanoseconds(now.saturating_sub(began));
                 began = now;
@@ -218,6 +241,11 @@ impl Strand for ActorHost {
                 break true;
             }
         };
+        drop(stage);
+        if self.dead.load(Ordering::Acquire) {
+            // Whoever ended it found the state in use.
+            self.drop_state();
+        }
         self.send_answers();
         if !more {
             self.end_if_asked();

@@ -32,7 +32,7 @@ pub(crate) fn create(entry: &'static ActorEntry, options: Option<ActorOptions>, 
     };
     let process = &owner.process;
     let id = ActorId(process.env.uuid());
-    let max_concurrency = options.max_concurrency.unwrap_or(if entry.is_local() { 1000 } else { 1 });
+    let max_concurrency = options.max_concurrency.unwrap_or(if entry.overlaps() { 1000 } else { 1 });
     let limits = ClientLimits {
         max_concurrency,
         max_pending: options.max_pending_calls.unwrap_or(-1),

@@ -277,7 +277,9 @@ fn take_values(refs: &[RawRef], timeout: Option<Duration>) -> Result<Option<Vec<
 fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
     let waits = match object.target() {
         Target::Owned(task, ..) => task.explain(),
-        Target::Borrowed(object, _) => format!("its owner {} has not answered", object.id.task.owner),
+        Target::Borrowed(object, _) => {
+            format!("its owner {} has not said that it is there: what makes it runs, or waits", object.id.task.owner)
+        }
     };
     Error::get_timeout(format!("{} was not ready within {:?}: {waits}", object.describe(), timeout.unwrap_or_default()))
         .at_node(object.process().id.node)
@@ -440,7 +442,7 @@ async fn get_values(refs: Vec<RawRef>, timeout: Option<Duration>) -> Result<(Vec
         match timeout {
             Some(Duration::ZERO) => {}
             Some(time) => {
-                refs[0].process().wake_after(time, Arc::clone(&countdown));
+                let _alarm = refs[0].process().wake_after(time, Arc::clone(&countdown));
                 Down::new(countdown).await;
             }
             None => Down::new(countdown).await,

@@ -228,9 +228,52 @@ impl fmt::Display for AnyRef {
     message = "`{Self}` is no ref",
     note = "an `ObjectRef` is what tasks, actor calls and `put` return; `wait` and `cancel` take nothing else"
 )]
-pub trait Ref: Clone + Send + 'static {
+pub trait Ref: Listed<Ref = Self> + Clone + Send + 'static {
     #[doc(hidden)]
     fn raw_ref(&self) -> RawRefView<'_>;
+}
+
+/// A ref in a list, itself or by reference.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no ref",
+    note = "an `ObjectRef` is what tasks, actor calls and `put` return; `wait` and `cancel` take nothing else"
+)]
+pub trait Listed {
+    /// What the list is of.
+    type Ref: Ref;
+    fn to_ref(&self) -> Self::Ref;
+    fn into_ref(self) -> Self::Ref;
+}
+
+impl<R: Listed> Listed for &R {
+    type Ref = R::Ref;
+    fn to_ref(&self) -> R::Ref {
+        (**self).to_ref()
+    }
+    fn into_ref(self) -> R::Ref {
+        self.to_ref()
+    }
+}
+
+impl<T: 'static> Listed for ObjectRef<T> {
+    type Ref = ObjectRef<T>;
+    fn to_ref(&self) -> ObjectRef<T> {
+        self.clone()
+    }
+    fn into_ref(self) -> ObjectRef<T> {
+        self
+    }
+}
+
+impl Listed for AnyRef {
+    type Ref = AnyRef;
+    fn to_ref(&self) -> AnyRef {
+        self.clone()
+    }
+    fn into_ref(self) -> AnyRef {
+        self
+    }
 }
 
 /// A ref inside [`Ref`]; opaque.

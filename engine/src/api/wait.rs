@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::api::error::{Error, Result};
 use crate::api::get::check_cancelled;
-use crate::api::object_ref::Ref;
+use crate::api::object_ref::{Listed, Ref};
 use crate::api::op::{block_on_until, check_is_simulated, check_may_block};
 use crate::api::options::IntoCount;
 use crate::object::{RawRef, Resolved};
@@ -43,38 +43,48 @@ pub trait WaitList {
     fn into_list(self) -> Vec<Self::Ref>;
 }
 
-impl<R: Ref> WaitList for Vec<R> {
-    type Ref = R;
-    fn into_list(self) -> Vec<R> {
-        self
+impl<R: Listed> WaitList for Vec<R> {
+    type Ref = R::Ref;
+    fn into_list(self) -> Vec<R::Ref> {
+        self.into_iter().map(Listed::into_ref).collect()
     }
 }
 
-impl<R: Ref> WaitList for &Vec<R> {
-    type Ref = R;
-    fn into_list(self) -> Vec<R> {
-        self.clone()
+impl<R: Listed> WaitList for &Vec<R> {
+    type Ref = R::Ref;
+    fn into_list(self) -> Vec<R::Ref> {
+        self.as_slice().into_list()
     }
 }
 
-impl<R: Ref> WaitList for &[R] {
-    type Ref = R;
-    fn into_list(self) -> Vec<R> {
-        self.to_vec()
+impl<R: Listed> WaitList for &[R] {
+    type Ref = R::Ref;
+    fn into_list(self) -> Vec<R::Ref> {
+        self.iter().map(Listed::to_ref).collect()
     }
 }
 
-impl<R: Ref, const N: usize> WaitList for [R; N] {
-    type Ref = R;
-    fn into_list(self) -> Vec<R> {
-        self.into()
+impl<R: Listed, const N: usize> WaitList for [R; N] {
+    type Ref = R::Ref;
+    fn into_list(self) -> Vec<R::Ref> {
+        self.into_iter().map(Listed::into_ref).collect()
     }
 }
 
-impl<R: Ref, const N: usize> WaitList for &[R; N] {
-    type Ref = R;
-    fn into_list(self) -> Vec<R> {
-        self.to_vec()
+impl<R: Listed, const N: usize> WaitList for &[R; N] {
+    type Ref = R::Ref;
+    fn into_list(self) -> Vec<R::Ref> {
+        self.as_slice().into_list()
+    }
+}
+
+impl<'a, L: ?Sized> WaitList for &&'a L
+where
+    &'a L: WaitList,
+{
+    type Ref = <&'a L as WaitList>::Ref;
+    fn into_list(self) -> Vec<Self::Ref> {
+        (*self).into_list()
     }
 }
 
@@ -387,10 +397,10 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
             let taken = match self.begin()? {
                 Begun::Over(taken) => taken,
                 Begun::Waits(mut settling) => {
-                    if let Some(time) = self.timeout {
+                    let _alarm = self.timeout.map(|time| {
                         let count = Arc::clone(&settling.arrivals.count);
-                        self.refs[0].raw_ref().0.process().wake_after(time, count);
-                    }
+                        self.refs[0].raw_ref().0.process().wake_after(time, count)
+                    });
                     (&mut settling).await;
                     settling.taken(&self)
                 }

@@ -134,7 +134,13 @@ impl Process {
             other => Err(lost(format!("it has {other} bytes, and was said to have {size}"))),
         });
         match pulled {
-            Ok(value) => self.store.insert(object, value),
+            Ok(value) => {
+                self.store.insert(object, value);
+                if self.is_known_dead(object.task.owner) {
+                    // It died while the value was on its way: nobody frees it.
+                    self.store.remove(&object);
+                }
+            }
             Err(error) => {
                 self.store.discharge(size);
                 return Err(error);

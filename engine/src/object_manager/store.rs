@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
 use crate::call::INLINE_LIMIT;
-use crate::ids::{ObjectId, TaskId};
+use crate::ids::{ObjectId, OwnerId, TaskId};
 use crate::object::Stored;
 use crate::object_manager::budget::{Budget, Cells, Lent};
 use crate::object_manager::transfers::Seat;
@@ -433,6 +433,24 @@ impl Store {
     pub(crate) fn all_objects(&self) -> Vec<ObjectId> {
         let kept = self.lock();
         kept.primary.keys().chain(kept.copies.keys()).copied().collect()
+    }
+
+    /// Lets go of what owners made that are gone: nobody can ask for it.
+    pub(crate) fn drop_owned(&self, gone: impl Fn(OwnerId) -> bool) {
+        let (primary, copies) = {
+            let mut kept = self.lock();
+            let primary: Vec<Value> =
+                kept.primary.extract_if(.., |id, _| gone(id.task.owner)).map(|(_, value)| value).collect();
+            let copies: Vec<Fetched> =
+                kept.copies.extract_if(.., |id, _| gone(id.task.owner)).map(|(_, copy)| copy).collect();
+            (primary, copies)
+        };
+        for value in primary {
+            self.discharge(value.size());
+        }
+        for copy in copies {
+            self.dropped(Some(&copy));
+        }
     }
 
     /// Loses every object kept for others, as a crash of the node would.

@@ -24,8 +24,13 @@ impl Owner {
     }
 
     /// Cancels a task and, if `recursive`, what it submitted.
+    ///
+    /// What has ended stays as it is, and so does what it submitted.
     pub(crate) fn cancel_all(self: &Arc<Self>, task: &Arc<Task>, force: bool, recursive: bool) -> Vec<Cancelling> {
         let mut cancelling = Vec::new();
+        if task.is_over() {
+            return cancelling;
+        }
         if recursive {
             cancelling.extend(self.process.cancel_children(task.id()));
             cancelling.extend(self.cancel_children_away(task));
@@ -71,11 +76,15 @@ impl Owner {
         }
         task.set_cancelled();
         let mut cancelling = None;
-        let key = task.key.load(Ordering::Relaxed);
+        let found = || {
+            let mut core = self.lock();
+            // Under the lock: from now on it is not put into a queue.
+            let key = task.key.load(Ordering::Relaxed);
+            (key != KeyIx::MAX).then(|| (key, core.dispatch.cancel(task.seq, key)))
+        };
         if let What::Method(call) = &task.what {
             cancelling = call.client.cancel(task);
-        } else if key != KeyIx::MAX {
-            let found = self.lock().dispatch.cancel(task.seq, key);
+        } else if let Some((key, found)) = found() {
             match found {
                 Found::Queued(_) => self.change(|core, out| core.dispatch.left(key, out)),
                 Found::InFlight(lease, Link::Local(link)) => {

@@ -65,7 +65,9 @@ impl Owner {
         if drained {
             self.process.burst_ended();
         }
-        self.let_go(let_go);
+        if let_go.is_some() {
+            self.let_go(let_go);
+        }
         if let What::Lifeline(actor) = &task.what {
             if gone.is_some() {
                 self.process.tell_gcs(ToGcs::HandlesGone { actor: *actor });

@@ -238,6 +238,10 @@ impl Owner {
         if let Some(key) = again {
             self.ask_again(key);
         }
+        if self.process.is_dead_node(node) {
+            // Who sent it on had not heard of that.
+            self.node_lost(node, &Error::node_died(format!("node {node} died")));
+        }
     }
 
     pub(crate) fn lease_ix(&self, lease: LeaseId) -> Option<LeaseIx> {
@@ -263,12 +267,24 @@ impl Owner {
 
     /// Why a task has not begun, in words: for `GetTimeout` and `state`.
     pub(crate) fn explain(&self, task: &Task) -> String {
-        let core = self.lock();
         let key = task.key.load(std::sync::atomic::Ordering::Relaxed);
         if key == KeyIx::MAX {
             return "it waits for its arguments".to_owned();
         }
-        core.why_not(key).cloned().unwrap_or_else(|| format!("it runs, or waits for {}", task.meta.shape.resources()))
+        {
+            let mut core = self.lock();
+            if let Some(why_not) = core.why_not(key) {
+                return why_not.clone();
+            }
+            if let Some(link) = core.dispatch.locate(task.seq, key) {
+                return format!("it runs, or is about to, at worker {} of node {}", link.worker(), link.lease().node);
+            }
+            if let Some((_, link)) = core.parked.get(&task.seq) {
+                return format!("it has begun, and waits for a ref itself, on node {}", link.lease().node);
+            }
+        }
+        let wanted = task.meta.shape.resources();
+        format!("it waits for {wanted}: {}", self.process.free_of(wanted))
     }
 }
 

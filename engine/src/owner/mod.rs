@@ -244,8 +244,11 @@ impl Owner {
         if let Some(error) = error.or_else(|| self.dead.get().cloned()) {
             return Err(error);
         }
-        let inline = Value::new(body.finish(), extras);
+        let inline = Value::written(body, extras);
         inline.check_cluster(self.process.id.cluster)?;
+        if dependencies.is_empty() {
+            return Ok(Input { inline, dependencies: Vec::new() });
+        }
         let dependencies: Result<Vec<RawRef>> =
             dependencies.into_iter().map(|dependency| self.dependency(dependency)).collect();
         Ok(Input { inline, dependencies: dependencies? })
@@ -310,6 +313,10 @@ impl Owner {
     }
 
     fn enqueue(core: &mut Core, task: &Arc<Task>, out: &mut Acts) {
+        if task.is_cancelled() {
+            // Whoever cancels it looks under the same lock where it is, which is nowhere.
+            return;
+        }
         let mut key = task.key.load(Ordering::Relaxed);
         if key == KeyIx::MAX {
             key = core.key(&task.meta);

@@ -114,7 +114,8 @@ impl Owner {
         }
     }
 
-    /// An answer that nobody waits for (after a cancellation, of a stale attempt): what it brought is given up.
+    /// An answer that nobody waits for (after a cancellation, of a stale attempt, of too many values): what it brought is
+    /// given up.
     #[cold]
     fn unwanted(self: &Arc<Self>, from: &Peer, reply: &WireReply<'_>) {
         for (index, outcome) in reply.outcomes.iter().enumerate() {
@@ -168,17 +169,23 @@ impl Owner {
             };
             return self.answered(task, reply.attempt, Ok(returns), run);
         }
-        let outcomes: Vec<Resolved> =
-            reply.outcomes.iter().map(|outcome| self.process.read_outcome(from, outcome)).collect();
-        let declared = task.meta.returns.unwrap_or(task.returns());
-        if outcomes.len() as u32 != declared {
-            let text = format!("{} returned {} values, but num_returns is {declared}", task.describe(), outcomes.len());
-            Task::fail(task, Error::task(text), run);
-        } else {
+        let (returned, declared) = (reply.outcomes.len(), task.meta.returns.unwrap_or(task.returns()));
+        if returned as u32 == declared {
+            let outcomes: Vec<Resolved> =
+                reply.outcomes.iter().map(|outcome| self.process.read_outcome(from, outcome)).collect();
             Task::finish(task, outcomes.into_iter(), Some(run));
+        } else {
+            Task::fail(task, wrong_count(task, returned, declared), run);
+            self.unwanted(from, reply);
         }
         false
     }
+}
+
+/// The error of a task that returned more or fewer values than there are refs.
+pub(super) fn wrong_count(task: &Task, returned: usize, declared: u32) -> Error {
+    Error::task(format!("{} returned {returned} values, but num_returns is {declared}", task.describe()))
+        .remedy("return as many values as the attribute or the call's options say")
 }
 
 fn not_sent(why: &impl std::fmt::Display) -> Error {

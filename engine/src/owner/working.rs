@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actinic_transport::NodeId;
 
+use super::remote::wrong_count;
 use super::{Link, Owner, Ran, crashed, nested};
 use crate::api::error::Error;
 use crate::call::Returns;
@@ -156,13 +157,7 @@ impl Owner {
                 };
                 let declared = task.meta.returns.unwrap_or(task.returns());
                 if values.len() as u32 != declared {
-                    let error = Error::task(format!(
-                        "{} returned {} values, but num_returns is {declared}",
-                        task.describe(),
-                        values.len()
-                    ))
-                    .remedy("return as many values as the attribute or the call's options say");
-                    Task::fail(task, error, run);
+                    Task::fail(task, wrong_count(task, values.len(), declared), run);
                 } else {
                     let outcomes: Vec<Resolved> = values.into_iter().map(|value| self.result(task, value.0)).collect();
                     Task::finish(task, outcomes.into_iter(), Some(run));

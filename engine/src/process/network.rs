@@ -14,6 +14,7 @@ use crate::ids::ObjectId;
 use crate::object::Borrowed;
 use crate::protocol::{NodeResources, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::RayletLink;
+use crate::resources::ResourceSet;
 use crate::testing::Message as Lost;
 use crate::worker::slot::TaskSlot;
 
@@ -158,6 +159,8 @@ impl Process {
         for owner in self.owners() {
             owner.die_of(Error::node_died(error.clone()).remedy("start the node again, and connect again"));
         }
+        // It hears of no other process any more either.
+        self.borrowed_from(|_| true, &error);
     }
 
     /// A worker's code is to be ended by force.
@@ -178,6 +181,17 @@ impl Process {
             free.add(available);
         }
         (total.to_map(), free.to_map_of(&total))
+    }
+
+    /// How much there is of each thing that is wanted, and how much of that is free, in words.
+    pub(crate) fn free_of(&self, wanted: &ResourceSet) -> String {
+        let (total, free) = self.cluster_resources();
+        let of = |all: &BTreeMap<String, f64>, name: &str| all.get(name).copied().unwrap_or(0.0);
+        let each = wanted
+            .to_map()
+            .into_keys()
+            .map(|name| format!("of {} {name} in the cluster {} are free", of(&total, &name), of(&free, &name)));
+        each.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn set_resources(
@@ -265,6 +279,11 @@ impl Process {
         if let Ok(endpoint) = self.endpoint() {
             endpoint.close().await;
         }
+        // Whoever still waits for something hears that it will not come.
+        for owner in self.owners() {
+            owner.die_of(Error::connection("the cluster was shut down"));
+        }
+        self.borrowed_from(|_| true, "the cluster was shut down");
         self.close();
     }
 }

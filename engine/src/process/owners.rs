@@ -7,7 +7,7 @@ use actinic_transport::{NodeId, ProcessId};
 
 use super::Process;
 use crate::api::error::{Error, Result};
-use crate::ids::{JobId, ObjectId, OwnerId};
+use crate::ids::{JobId, OwnerId};
 use crate::owner::Owner;
 use crate::protocol::{LeaseId, ToGcs, ToOwner, ToRaylet};
 
@@ -160,7 +160,7 @@ impl Process {
         for owner in self.owners() {
             owner.process_lost(process, &error);
         }
-        self.borrowed_from(|id| id.task.owner.process == process, &format!("its process is gone: {why}"));
+        self.borrowed_from(|owner| owner.process == process, &format!("its process is gone: {why}"));
         for client in self.clients() {
             client.process_lost(process);
         }
@@ -169,17 +169,22 @@ impl Process {
 
     /// An owner is dead, whose process may live.
     pub(crate) fn owner_gone(&self, owner: OwnerId) {
-        self.borrowed_from(|id| id.task.owner == owner, "the owner has ended");
+        self.borrowed_from(|one| one == owner, "the owner has ended");
     }
 
-    /// What is borrowed from an owner that is dead has no value any more, here neither.
-    pub(super) fn borrowed_from(&self, dead: impl Fn(ObjectId) -> bool, why: &str) {
+    /// What is borrowed from an owner that is dead has no value any more, and what is kept for it goes.
+    pub(super) fn borrowed_from(&self, dead: impl Fn(OwnerId) -> bool, why: &str) {
+        self.store.drop_owned(&dead);
         let mut lost = self.asking.objects();
         lost.extend(self.lock().borrowed.keys().copied());
-        for id in lost.into_iter().filter(|id| dead(*id)) {
-            self.store.drop_copy(&id);
+        for id in lost.into_iter().filter(|id| dead(id.task.owner)) {
             self.borrowed_lost(id, why);
         }
+    }
+
+    /// Whether an owner of another process is known to be gone with it.
+    pub(crate) fn is_known_dead(&self, owner: OwnerId) -> bool {
+        self.lock().dead.contains(&owner.process)
     }
 
     /// A node is gone, and every process on it.
@@ -187,6 +192,8 @@ impl Process {
         if node == self.id.node {
             return;
         }
+        // First: who asks something of it from now on looks whether it is dead.
+        self.lock().dead_nodes.insert(node);
         if let Ok(endpoint) = self.endpoint() {
             endpoint.revoke(node);
         }
@@ -194,6 +201,12 @@ impl Process {
         for owner in self.owners() {
             owner.node_lost(node, &error);
         }
+        self.store.drop_owned(|owner| owner.process.node == node);
+    }
+
+    /// Whether a node is known to be gone.
+    pub(crate) fn is_dead_node(&self, node: NodeId) -> bool {
+        self.lock().dead_nodes.contains(&node)
     }
 
     // ---- leases

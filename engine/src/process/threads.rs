@@ -111,15 +111,23 @@ impl Process {
         });
     }
 
-    /// Wakes `countdown`'s sleeper at a deadline.
-    pub(crate) fn wake_after(&self, time: Duration, countdown: Arc<crate::wait::Countdown>) {
+    /// Wakes `countdown`'s sleeper at a deadline, unless the alarm is dropped before.
+    #[must_use = "dropped, it wakes nobody"]
+    pub(crate) fn wake_after(&self, time: Duration, countdown: Arc<crate::wait::Countdown>) -> Alarm {
+        let (alarm, dropped) = tokio::sync::oneshot::channel::<()>();
         self.spawn(async move {
-            tokio::time::sleep(time).await;
-            countdown.finish();
+            if tokio::time::timeout(time, dropped).await.is_err() {
+                countdown.finish();
+            }
         });
+        Alarm(alarm)
     }
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 }
+
+/// Somebody is woken at a deadline, while this lives. Whoever waits again and again, each time for less than that, leaves
+/// nothing that waits for it.
+pub(crate) struct Alarm(#[allow(dead_code, reason = "its end is what counts")] tokio::sync::oneshot::Sender<()>);

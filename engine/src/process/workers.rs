@@ -103,14 +103,20 @@ impl Process {
         self.spawn(async move {
             tokio::time::sleep(FORCE_AFTER).await;
             let still_runs = process.lock().running.contains_key(&id);
-            if still_runs {
+            if still_runs && process.may_crash_for(id) {
                 process.crash_for("an async task was cancelled by force and did not end");
             }
         });
     }
 
-    /// Whether force ends a task here: not one of sync code that runs on a thread beside others.
+    /// Whether force ends a task here: not one of sync code that runs on a thread of the cluster's process, or in a process
+    /// where async tasks have begun that wait.
     pub(crate) fn force_ends(&self, id: TaskId) -> bool {
-        self.on_crash.get().is_some() || !self.slots().iter().any(|slot| slot.runs_sync(id))
+        self.may_crash_for(id) || !self.slots().iter().any(|slot| slot.runs_sync(id))
+    }
+
+    /// Whether the process may be ended for the sake of a task.
+    pub(crate) fn may_crash_for(&self, id: TaskId) -> bool {
+        self.on_crash.get().is_some() && self.lock().running.keys().all(|other| *other == id)
     }
 }

@@ -1,9 +1,10 @@
 //! The actors of a node: leases for them, which the raylet asks of itself, and how they begin and end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actinic_transport::Lane;
-use actix::Context;
+use actix::{AsyncContext, Context};
 
 use crate::api::error::Error;
 use crate::gcs::core::Isolation;
@@ -12,6 +13,9 @@ use crate::protocol::workers::ToWorker;
 use crate::protocol::{ActorRun, ActorSpec, Gone, LeaseId, LeaseRequest, RequestId, ToGcs, WORKER};
 use crate::raylet::core::{Event, Host, Purpose, Scheduling};
 use crate::raylet::{Raylet, Worker};
+
+/// How long a process that hears nothing keeps an actor that was killed.
+const KILLED_WITHIN: Duration = Duration::from_secs(1);
 
 impl Raylet {
     /// The owner that stands for the raylet when it asks itself for an actor's lease.
@@ -128,6 +132,15 @@ impl Raylet {
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
                 if let Ok(endpoint) = self.process.endpoint() {
                     let _ = endpoint.peer(peer).tell(Lane::Urgent, WORKER, &ToWorker::EndActor { run, kill });
+                }
+                if kill {
+                    // A process that is stopped hears nothing.
+                    ctx.run_later(KILLED_WITHIN, move |raylet, _| {
+                        let alone = raylet.running.at(worker) == [run];
+                        if let (true, Some(spawner)) = (alone, &mut raylet.spawner) {
+                            spawner.kill(worker);
+                        }
+                    });
                 }
             }
             _ => {}

@@ -7,7 +7,9 @@ use crate::ids::WorkerId;
 use crate::protocol::{Gone, ToGcs};
 use crate::raylet::core::Event;
 use crate::raylet::spawn::Spawner;
-use crate::raylet::{ChildEnded, ChildrenLeft, Died, EndWorker, ProcessGone, Raylet, Shutdown, Worker, WorkerCrashed};
+use crate::raylet::{
+    ChildEnded, ChildrenLeft, Died, EndDeaf, EndWorker, ProcessGone, Raylet, Shutdown, Worker, WorkerCrashed,
+};
 
 impl Raylet {
     fn worker_gone(&mut self, worker: WorkerId, text: &str, ctx: &mut Context<Self>) {
@@ -66,6 +68,19 @@ impl Handler<ChildEnded> for Raylet {
             self.worker_gone(worker, &text, ctx);
         } else if let Some(process) = self.stopping.remove(&worker) {
             self.process_gone(process, ctx);
+        }
+        if let Some(spawner) = &mut self.spawner {
+            spawner.forget(worker);
+        }
+    }
+}
+
+impl Handler<EndDeaf> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, message: EndDeaf, _ctx: &mut Context<Self>) {
+        if let Some(spawner) = &mut self.spawner {
+            spawner.kill(message.0);
         }
     }
 }

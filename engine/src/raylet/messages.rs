@@ -55,6 +55,11 @@ pub(crate) struct ProcessGone(pub(crate) ProcessId, pub(crate) String);
 #[rtype(result = "()")]
 pub(crate) struct ChildEnded(pub(crate) WorkerId, pub(crate) String);
 
+/// A worker's process was told to end, and should have by now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct EndDeaf(pub(crate) WorkerId);
+
 /// The program that workers of jobs without one of their own are started from: the embedded cluster's own.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -31,8 +31,8 @@ use actinic_transport::{NodeId, PeerAddr, ProcessId};
 use actix::{Actor, AsyncContext, Context};
 
 pub(crate) use messages::{
-    AskState, Attach, ChildEnded, ChildrenLeft, DefaultProgram, EndWorker, FindProcess, Found, ProcessGone, RayletLink,
-    RayletPost, RayletState, Shutdown, WorkerCrashed,
+    AskState, Attach, ChildEnded, ChildrenLeft, DefaultProgram, EndDeaf, EndWorker, FindProcess, Found, ProcessGone,
+    RayletLink, RayletPost, RayletState, Shutdown, WorkerCrashed,
 };
 pub(crate) use shape::Shape;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use actinic_transport::{NodeAuthority, PeerAddr};
 
@@ -17,7 +18,7 @@ use crate::object_manager::budget::Lent;
 use crate::process::Process;
 use crate::protocol::JobRow;
 use crate::raylet::core::WorkerKind;
-use crate::raylet::{ChildEnded, Raylet};
+use crate::raylet::{ChildEnded, EndDeaf, Raylet};
 use crate::start::NodeOptions;
 use crate::start::program_file::{JobProgram, ProgramFile};
 use crate::worker::entry::{BOOT, Boot};
@@ -25,6 +26,9 @@ use crate::worker::progress::Progress;
 
 /// Names its node in a worker's environment, so that what it starts can be found when the node is gone.
 pub(crate) const NODE: &str = "ACTINIC_NODE_ID";
+
+/// How long a worker that was asked to end may take.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts the worker processes of one node.
 pub(crate) struct Spawner {
@@ -219,11 +223,23 @@ impl Spawner {
         Some(self.children.get(&worker)?.progress.as_ref()?.running())
     }
 
-    /// Asks a worker to end; it does when its pipe closes.
+    /// Asks a worker to end; it does when its pipe closes. One that does not, for it is stopped or hangs in what it runs at
+    /// its end, is ended after [`END_WITHIN`].
     pub(crate) fn stop(&mut self, worker: WorkerId) {
-        if let Some(running) = self.children.remove(&worker) {
-            drop(running.stdin);
-        }
+        let Some(running) = self.children.get_mut(&worker) else { return };
+        drop(running.stdin.take());
+        let raylet = Arc::clone(&self.raylet);
+        self.process.spawn(async move {
+            tokio::time::sleep(END_WITHIN).await;
+            if let Some(raylet) = raylet.get() {
+                raylet.do_send(EndDeaf(worker));
+            }
+        });
+    }
+
+    /// A worker has ended, and what was to be known of it is.
+    pub(crate) fn forget(&mut self, worker: WorkerId) {
+        self.children.remove(&worker);
     }
 
     /// Ends a worker at once.

@@ -22,6 +22,8 @@ pub(crate) struct Life {
     missing: AtomicU32,
     attempt: AtomicU32,
     done: AtomicBool,
+    /// Somebody is setting its first outcome, which is of several values.
+    ending: AtomicBool,
     /// It runs again, after it was done, for results of it were lost.
     again: AtomicBool,
     cancelled: AtomicBool,
@@ -53,6 +55,7 @@ impl Life {
             missing: AtomicU32::new(missing),
             attempt: AtomicU32::new(0),
             done: AtomicBool::new(done),
+            ending: AtomicBool::new(done),
             again: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
         }
@@ -63,6 +66,11 @@ impl Life {
     /// It waits for so many things more; before its submission is complete.
     pub(crate) fn waits_for(&self, things: u32) {
         self.missing.fetch_add(things, Ordering::AcqRel);
+    }
+
+    /// It waits for nothing, and its submission is complete: it is ready. Nobody else knows of it.
+    pub(crate) fn waits_for_nothing(&self) {
+        self.missing.store(0, Ordering::Release);
     }
 
     /// One thing less is missing, or its submission is complete; `true` if it is ready now.
@@ -120,6 +128,12 @@ impl Life {
             (true, false) => Outcome::Again,
             (true, true) => Outcome::Late,
         }
+    }
+
+    /// Whether nobody else sets its first outcome, of several values: one of each would be set otherwise where two come
+    /// together. (One value is set in one step.)
+    pub(crate) fn begins_end(&self) -> bool {
+        !self.ending.swap(true, Ordering::AcqRel)
     }
 
     /// Its refs have an outcome; `true` the first time.

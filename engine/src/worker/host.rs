@@ -222,7 +222,7 @@ pub(crate) struct Current {
 pub(crate) enum Runs {
     /// From beginning to end on its thread; or as a constructor.
     Alone,
-    /// The same, but beside async calls of its actor: it lends its CPU together with them.
+    /// The same, but beside other calls of its actor: it lends its CPU together with them.
     Beside,
     /// As a future.
     Async(Arc<Running>),
@@ -249,7 +249,8 @@ pub(crate) fn enter<R>(current: &Current, body: impl FnOnce() -> R) -> R {
         }
     }
     crate::api::scope::note(current);
-    let _ends = current.note().map(Ends);
+    // A future is not at its end when it has been polled.
+    let _ends = current.note().filter(|_| !matches!(current.runs, Runs::Async(_))).map(Ends);
     CURRENT.set(current, body)
 }
 
@@ -283,6 +284,9 @@ impl<F: Future + Unpin> Future for Entered<F> {
             }
             polled
         });
+        if polled.is_ready() {
+            this.current.note_end();
+        }
         match &mut this.turn {
             Some(turn) if polled.is_pending() => turn.pause(),
             _ => this.turn = None,
@@ -295,6 +299,7 @@ impl<F> Drop for Entered<F> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
             enter(&self.current, || drop(future));
+            self.current.note_end();
         }
     }
 }
@@ -352,12 +357,29 @@ impl Drop for Blocked {
 }
 
 impl Current {
-    /// Notes that the call runs, where a raylet looks for what a dead process ran; its end is noted there too.
-    fn note(&self) -> Option<&Progress> {
+    /// Where its raylet looks for what a dead process ran, and what is noted there of this call. Not of one that waits without
+    /// its worker: what runs in its place is noted, and its owner knows of it.
+    fn noted(&self) -> Option<(&Progress, LeaseId, u64)> {
         let Job::Remote(job) = &self.job else { return None };
         let (lease, progress) = (job.lease?, self.host.process.progress.get()?);
-        progress.begin(lease.number, job.id.seq);
+        match &self.runs {
+            Runs::Async(running) if running.left.load(Ordering::Acquire) => None,
+            _ => Some((progress, lease, job.id.seq)),
+        }
+    }
+
+    /// Notes that the call runs; its end is noted too.
+    fn note(&self) -> Option<&Progress> {
+        let (progress, lease, seq) = self.noted()?;
+        progress.begin(lease.number, seq);
         Some(progress)
+    }
+
+    /// A future has ended, or goes on without its worker.
+    fn note_end(&self) {
+        if let Some((progress, ..)) = self.noted() {
+            progress.end();
+        }
     }
 
     /// Whether the call is to wait for nothing any more: it was cancelled, or its actor has ended.
@@ -419,6 +441,7 @@ impl Current {
                 slot.give_back();
             }
             None => {
+                self.note_end();
                 running.left.store(true, Ordering::Release);
                 self.job.tell_parked(&self.host);
                 slot.resume();
@@ -428,10 +451,9 @@ impl Current {
 
     /// Whether what it submits shall go on when the job's driver ends.
     pub(crate) fn outlives_job(&self) -> bool {
-        let actor = self.host.actor().and_then(|id| self.host.process.actor(crate::actor::host::number(id)));
-        match actor {
-            Some(actor) => actor.spec.detached || actor.spec.outlives_job,
-            None => self.job.outlives_job(),
+        match &self.host.of {
+            Of::Actor { spec, .. } => spec.detached || spec.outlives_job,
+            Of::Tasks(_) => self.job.outlives_job(),
         }
     }
 

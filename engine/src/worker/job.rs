@@ -44,6 +44,16 @@ impl Job {
         }
     }
 
+    /// Whether it is the same call, as it was given.
+    pub(crate) fn is(&self, other: &Job) -> bool {
+        match (self, other) {
+            (Job::Local { task, .. }, Job::Local { task: other, .. }) => Arc::ptr_eq(task, other),
+            (Job::Remote(job), Job::Remote(other)) => Arc::ptr_eq(job, other),
+            (Job::Constructor(actor), Job::Constructor(other)) => Arc::ptr_eq(actor, other),
+            _ => false,
+        }
+    }
+
     pub(crate) fn name(&self) -> String {
         match self {
             Job::Local { task, .. } => task.name(),
@@ -160,6 +170,9 @@ impl Job {
     /// The error of an argument that has none, or whose value is not on this node.
     pub(crate) fn input(&self) -> Result<(Value, Vec<Value>)> {
         match self {
+            Job::Local { task, .. } if !task.depends() => {
+                Ok((task.with_input(|input| input.inline.clone()), Vec::new()))
+            }
             Job::Local { task, attempt, .. } => task.with_input(|input| {
                 let dependencies = input.dependencies.iter().map(|dependency| match dependency.slot().get() {
                     Some(Resolved::Value(value)) => Ok(value),

@@ -49,7 +49,7 @@ fn no_vec() -> (i64, i64) {
     (1, 2)
 }
 
-#[actinic::remote(retry_errors)]
+#[actinic::remote(retry_if = retry)]
 fn no_result() -> i64 {
     1
 }

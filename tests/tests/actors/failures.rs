@@ -322,6 +322,22 @@ both! {
         assert!(log.lines().await?.is_empty());
     }
 
+    /// The same where the actor is known to live: what the cancelled call held up goes on at once.
+    async fn a_cancelled_call_holds_nothing_up(cluster) {
+        let gate = Gate::new();
+        let (slow, counter) = (Counter::remote(7).wait_for(gate.path()), Counter::remote(0));
+        assert_eq!(counter.get().await?, 0);
+        let late = counter.add(&slow);
+        let behind = counter.add(1);
+        actinic::cancel(&late).await?;
+        assert!(matches!(late.await.unwrap_err(), Error::TaskCancelled { .. }));
+        assert_eq!(actinic::get(&behind).timeout(SOON).await?, 1);
+        assert_eq!(actinic::get(&counter.add(1)).timeout(SOON).await?, 2);
+        gate.open();
+        slow.await?;
+        assert_eq!(counter.get().await?, 2);
+    }
+
     /// CAN-17, CAN-19: a call that is queued behind a running one never runs; that one is unaffected.
     async fn a_queued_call_never_runs_once_cancelled(cluster) {
         let (counter, gate) = (Counter::remote(0), Gate::new());

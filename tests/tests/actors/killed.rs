@@ -79,6 +79,36 @@ both! {
         late.await?;
     }
 
+    /// A call of an actor that is dead fails whatever its argument comes to.
+    async fn a_call_of_a_dead_actor_does_not_wait_for_its_argument(cluster) {
+        let gate = Gate::new();
+        let (late, counter) = (Counter::remote(7).wait_for(gate.path()), Counter::remote(0));
+        counter.get().await?;
+        actinic::kill(&counter).await?;
+        assert!(matches!(counter.get().await.unwrap_err(), Error::ActorDied { .. }));
+        let error = actinic::get(&counter.add(&late)).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+        gate.open();
+        late.await?;
+    }
+
+    /// RES-14: one that waits for what no node has, or has free, ends with its last handle.
+    async fn what_waits_for_a_place_ends_with_its_last_handle(cluster) {
+        let busy = Counter::options().num_cpus(4).remote(0);
+        busy.get().await?;
+        let (never, next) = (Counter::options().resource("absent", 1), Counter::options().num_cpus(4));
+        for pending in [never.name("never").remote(1), next.name("next").remote(2)] {
+            assert_eq!(Handle::state(&pending), ActorState::PendingCreation);
+            let stopped = pending.clone();
+            drop(pending);
+            Handle::stop(&stopped).await?;
+        }
+        assert!(forgotten("never").await && forgotten("next").await);
+        assert_eq!(cluster.usage().await?.waiting, 0);
+        drop(busy);
+        assert_eq!(actinic::get(&Counter::options().num_cpus(4).remote(3).get()).timeout(SOON).await?, 3);
+    }
+
     /// What a killed actor keeps is let go although a call has it to itself, and waits.
     async fn kill_drops_what_a_waiting_call_keeps(cluster) {
         let kept = Counter::options().name("kept").remote(1);
@@ -92,4 +122,18 @@ both! {
         drop(waiter);
         assert!(forgotten("kept").await);
     }
+}
+
+/// An actor's process that hears nothing is ended all the same when the actor is killed.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn kill_ends_a_process_that_hears_nothing(cluster: TestCluster) -> actinic::Result<()> {
+    let counter = Counter::options().num_cpus(1).remote(0);
+    let pid = counter.pid().await?.to_string();
+    assert!(std::process::Command::new("kill").args(["-STOP", &pid]).status()?.success());
+    actinic::kill(&counter).await?;
+    let proc = std::path::Path::new("/proc").join(&pid);
+    assert!(eventually(SOON, || !proc.exists()).await, "process {pid} is still there");
+    assert_eq!(actinic::get(&Counter::options().num_cpus(1).remote(1).get()).timeout(SOON).await?, 1);
+    drop(counter);
+    cluster.idle().await
 }

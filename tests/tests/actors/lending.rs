@@ -42,6 +42,25 @@ impl Boss {
     }
 }
 
+/// Its sync calls overlap.
+pub struct Crowd;
+
+#[actinic::remote(num_cpus = 1, max_concurrency = 3)]
+impl Crowd {
+    pub fn new() -> Self {
+        Crowd
+    }
+
+    pub fn computes(&self, began: &str, gate: &str) {
+        count_up(began);
+        crate::support::hold(gate);
+    }
+
+    pub fn asks(&self, x: i64) -> actinic::Result<i64> {
+        identity::remote(x).blocking()
+    }
+}
+
 /// Has sync methods too.
 pub struct Foreman;
 
@@ -201,5 +220,22 @@ modes! {
         assert_eq!(asks.await?, 3);
         drop(foreman);
         assert_eq!(beside.await?, 4);
+    }
+
+    /// So does one whose sync calls overlap, on threads: it lends when all that have begun wait for refs.
+    1 CPUs, async fn an_actor_on_threads_keeps_its_cpu_while_a_call_of_it_computes(cluster) {
+        let scratch = Scratch::new();
+        let (began, gate) = (scratch.file("began"), scratch.file("gate"));
+        let crowd = Crowd::remote();
+        let computes = crowd.computes(&began, &gate);
+        until_counted(&began, 1).await;
+        let asks = crowd.asks(3);
+        let (ready, _) = actinic::wait(std::slice::from_ref(&asks)).timeout(Duration::from_millis(300)).await?;
+        assert!(ready.is_empty(), "two ran on one CPU");
+        open_gate(&gate);
+        computes.await?;
+        assert_eq!(actinic::get(&asks).timeout(SOON).await?, 3);
+        let many: Vec<_> = (0..20).map(|x| crowd.asks(x)).collect();
+        assert_eq!(actinic::get(&many).timeout(SOON).await?, (0..20).collect::<Vec<_>>());
     }
 }

@@ -392,3 +392,77 @@ async fn the_last_handle_ends_the_actor(cluster: TestCluster) -> actinic::Result
     assert!(actinic::testing::eventually(SOON, || cluster.available_resources()["CPU"] == 4.0).await);
     cluster.idle().await
 }
+
+pub struct Grid {
+    rows: std::sync::Mutex<Vec<[i64; 2]>>,
+}
+
+/// Signatures say what the type's constants say, and helpers return guards.
+#[actinic::remote]
+impl Grid {
+    const WIDTH: usize = 2;
+
+    pub fn new(first: [i64; Self::WIDTH]) -> Self {
+        Grid { rows: std::sync::Mutex::new(vec![first]) }
+    }
+
+    pub fn add(&self, row: [i64; Self::WIDTH]) -> [usize; Self::WIDTH - 1] {
+        self.rows().push(row);
+        [self.rows().len()]
+    }
+
+    pub fn sum(&self) -> [i64; Grid::WIDTH] {
+        self.rows().iter().fold([0; 2], |sum, row| [sum[0] + row[0], sum[1] + row[1]])
+    }
+
+    #[allow(mismatched_lifetime_syntaxes, elided_lifetimes_in_paths)]
+    fn rows(&self) -> std::sync::MutexGuard<Vec<[i64; 2]>> {
+        self.rows.lock().unwrap()
+    }
+}
+
+#[actinic::test(num_cpus = 1)]
+async fn a_signature_may_name_constants_of_its_type() -> actinic::Result<()> {
+    let grid = Grid::remote([1, 2]);
+    assert_eq!(grid.add([3, 4]).await?, [2]);
+    assert_eq!(grid.sum().await?, [4, 6]);
+    Ok(())
+}
+
+/// All its async methods have it to themselves.
+#[derive(Default)]
+pub struct Diary {
+    days: Vec<i64>,
+}
+
+#[actinic::remote]
+impl Diary {
+    pub fn new() -> Self {
+        Diary::default()
+    }
+
+    pub async fn write(&mut self, day: i64) {
+        tokio::task::yield_now().await;
+        self.days.push(day);
+    }
+
+    pub fn days(&self) -> Vec<i64> {
+        self.days.clone()
+    }
+}
+
+/// Nothing of it overlaps: a call whose argument is late holds up those behind it, as in an actor without async methods.
+#[actinic::test(num_cpus = 1)]
+async fn async_methods_that_exclude_each_other_keep_their_order() -> actinic::Result<()> {
+    let (diary, scratch) = (Diary::remote(), crate::support::Scratch::new());
+    diary.write(0).await?;
+    let gate = scratch.file("gate");
+    let late = crate::support::held::remote(scratch.file("late"), &gate, 1);
+    let (_first, second) = (diary.write(&late), diary.write(2));
+    let (ready, _) = actinic::wait([&second]).timeout(Duration::from_millis(100)).await?;
+    assert!(ready.is_empty(), "it overtook");
+    crate::support::open_gate(&gate);
+    second.await?;
+    assert_eq!(diary.days().await?, [0, 1, 2]);
+    Ok(())
+}

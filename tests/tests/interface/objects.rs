@@ -247,3 +247,30 @@ async fn buffers_and_arrays_are_slices() -> actinic::Result<()> {
     is_shared(&made);
     Ok(())
 }
+
+/// What `get` takes, `wait` and `as_completed` take too.
+#[actinic::test(num_cpus = 1)]
+async fn refs_in_a_list_may_be_borrowed() -> actinic::Result<()> {
+    let (a, b) = (echo::remote(1), echo::remote(2));
+    let both = vec![a.clone(), b.clone()];
+    let borrowed = &both;
+    for (ready, pending) in [
+        actinic::wait(&[&a, &b]).num_returns(2).await?,
+        actinic::wait([&a, &b]).num_returns(2).await?,
+        actinic::wait(vec![&a, &b]).num_returns(2).await?,
+        actinic::wait(&vec![&a, &b]).num_returns(2).await?,
+        actinic::wait(&borrowed).num_returns(2).await?,
+        actinic::wait(&borrowed.as_slice()).num_returns(2).await?,
+    ] {
+        assert_eq!((ready, pending), (both.clone(), vec![]));
+    }
+    let mut done = actinic::as_completed([&a, &b]);
+    let mut sum = 0;
+    while let Some(one) = done.next().await {
+        sum += one.await?;
+    }
+    assert_eq!(sum, 3);
+    let any = [AnyRef::from(&a), AnyRef::from(&b)];
+    assert_eq!(actinic::wait(&[&any[0], &any[1]]).num_returns(2).await?.0, any);
+    Ok(())
+}

@@ -462,3 +462,18 @@ async fn what_is_wrong_is_the_error_of_the_ref() -> actinic::Result<()> {
     assert!(matches!(error, Error::Infeasible { .. }), "{error:?}");
     Ok(())
 }
+
+#[actinic::remote(retry_errors, max_retries = 2)]
+fn panics_once(file: String) -> u64 {
+    let runs = crate::support::count_up(&file);
+    assert!(runs > 1, "on purpose");
+    runs
+}
+
+/// What returns no `Result` may panic, and be tried again for that.
+#[actinic::test(num_cpus = 1)]
+async fn panics_are_errors_that_may_be_retried() -> actinic::Result<()> {
+    let scratch = crate::support::Scratch::new();
+    assert_eq!(panics_once::remote(scratch.file("runs")).await?, 2);
+    Ok(())
+}

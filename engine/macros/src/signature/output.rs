@@ -63,14 +63,10 @@ impl Output {
             (ty.to_token_stream(), Some(ty), None)
         };
         let written = written.map(|ty| plain(&ty).clone());
-        let retry_at = match retry {
-            Retry::No => None,
-            Retry::All(span) => Some(*span),
-            Retry::If(path) => Some(path.span()),
-        };
-        if let (Some(at), None) = (retry_at, &result) {
+        // What returns no `Result` may panic, which `retry_errors` retries too.
+        if let (Retry::If(path), None) = (retry, &result) {
             return Err(Error::new(
-                at,
+                path.span(),
                 format!("this asks to retry errors, but the {what} does not return a `Result`"),
             ));
         }
@@ -196,7 +192,7 @@ impl Output {
         let error = into_error(rt);
         match &self.retry {
             Retry::No => error,
-            Retry::All(_) => quote!(#rt::retryable(#error, true)),
+            Retry::All => quote!(#rt::retryable(#error, true)),
             Retry::If(path) => {
                 let asked = quote_spanned!(at(path.span())=> (#path)(&__error));
                 quote! {{

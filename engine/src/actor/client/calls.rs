@@ -44,7 +44,17 @@ impl Client {
         }
         let call = Client::call(task);
         call.queued.store(true, Ordering::Release);
-        self.placed(|_, state| state.waiting.push_back(call.caller, Arc::clone(task)));
+        let dead = self.placed(|_, state| {
+            if let At::Dead(error) = &state.at {
+                return Some(error.clone());
+            }
+            state.waiting.push_back(call.caller, Arc::clone(task));
+            None
+        });
+        if let Some(error) = dead {
+            // Whatever its arguments come to.
+            Task::finish_all(task, Resolved::Error(error.subject(task.describe())));
+        }
     }
 
     /// A call's arguments are ready.
@@ -252,7 +262,11 @@ impl Client {
             let flew = state.flying.remove(task);
             let mut cancelling = None;
             match &state.at {
-                At::Here(host) => return (Some(Arc::clone(host)), None),
+                At::Here(host) => {
+                    let host = Arc::clone(host);
+                    client.pump_all(state);
+                    return (Some(host), None);
+                }
                 At::There { peer, actor, .. } if flew => {
                     let message = ToWorker::CancelCall { owner: task.owner.id.number, seq: task.seq, actor: *actor };
                     cancelling = Some(peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN));

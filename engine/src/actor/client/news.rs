@@ -192,10 +192,7 @@ impl Client {
             Task::finish_all(&task, Resolved::Error(error.clone().subject(task.describe())));
         }
         // Not who waits for its beginning, and came since the above: that one looks again itself.
-        let told = self.watchers().get_mut().map(|watchers| std::mem::take(&mut watchers.closed)).unwrap_or_default();
-        for tell in told {
-            tell(error.clone());
-        }
+        self.closed(&error);
     }
 
     /// The process where it lives is gone; what that means, the GCS will say.

@@ -349,6 +349,11 @@ impl GcsCore {
                 Arc::make_mut(&mut actor.row.spec).lifeline = Lifeline::Claimed(Box::new(lifeline));
             }
             Some(_) => {}
+            None if !actor.on_node => {
+                // Nobody waits for an answer of it, or there would be something that holds it.
+                let reason = actor.stopping.take().map_or(DeathReason::OutOfScope, |reason| *reason);
+                self.finish(number, reason);
+            }
             None => {
                 let id = actor.row.spec.id;
                 self.stop_actor(id, DeathReason::OutOfScope);
