@@ -60,7 +60,10 @@ type Leave = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Tables {
-    owners: Vec<Option<Arc<Owner>>>,
+    /// By their numbers in this process.
+    owners: BTreeMap<u32, Arc<Owner>>,
+    /// When there are so many owners it is looked which of them are over.
+    owners_sweep: usize,
     borrowed: BTreeMap<ObjectId, Weak<Borrowed>>,
     slots: BTreeMap<crate::ids::WorkerId, Weak<TaskSlot>>,
     /// By their numbers in this process.

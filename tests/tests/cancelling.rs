@@ -329,9 +329,9 @@ async fn force_does_not_end_what_waits_beside(cluster: TestCluster) -> actinic::
     let node = cluster.add_node().num_cpus(1).resource("other", 1).await?;
     let there = Scheduling::on(&node);
     let slow = held::options().scheduling(there).remote(scratch.file("slow"), scratch.file("slow-gate"), 9);
-    let waits = awaits::options().scheduling(Scheduling::on(&cluster.head())).remote(&began, vec![slow.clone()]);
+    let waits = awaits::options().scheduling(Scheduling::on(cluster.head())).remote(&began, vec![slow.clone()]);
     until_counted(&began, 1).await;
-    let held = held::options().scheduling(Scheduling::on(&cluster.head())).remote(scratch.file("held"), &gate, 1);
+    let held = held::options().scheduling(Scheduling::on(cluster.head())).remote(scratch.file("held"), &gate, 1);
     until_counted(&scratch.file("held"), 1).await;
     let error = actinic::cancel(&held).force(true).await.unwrap_err();
     assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");

@@ -41,8 +41,9 @@ pub trait Actor: Sized + 'static {
 /// handle anywhere is dropped, an actor that is not detached ends after the calls already made.
 ///
 /// One that `get_if_exists` made does not know yet which actor it is of, and holds that one all the same. Until it is
-/// [ready](Handle::ready) its id is one of its own, so it may be unequal to another handle of the same actor; from then on
-/// handles of one actor have one id and are equal. The hash is of the name, for an actor that has one, and never changes.
+/// [ready](Handle::ready) its id is that of the actor which this process knows by the name, or one of its own, so it may be
+/// unequal to a handle of the same actor that came from elsewhere; from then on handles of one actor have one id and are
+/// equal. The hash is of the name, for an actor that has one, and never changes.
 pub struct Handle<A: Actor> {
     raw: RawHandle,
     methods: A::Methods,
@@ -55,7 +56,7 @@ impl<A: Actor> Handle<A> {
 
     /// The actor's id: for sure once the handle is [ready](Handle::ready), if `get_if_exists` made it.
     pub fn id(this: &Self) -> ActorId {
-        this.raw.client().id
+        this.raw.client().likely_id()
     }
 
     /// A ref that is ready when the actor was made, and fails with the reason if it cannot be.
@@ -112,7 +113,7 @@ impl<A: Actor> Clone for Handle<A> {
 
 impl<A: Actor> PartialEq for Handle<A> {
     fn eq(&self, other: &Self) -> bool {
-        self.raw.client().id == other.raw.client().id
+        Handle::id(self) == Handle::id(other)
     }
 }
 

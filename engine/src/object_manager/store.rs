@@ -439,16 +439,18 @@ impl Store {
     pub(crate) fn drop_owned(&self, gone: impl Fn(OwnerId) -> bool) {
         let (primary, copies) = {
             let mut kept = self.lock();
-            let primary: Vec<Value> =
-                kept.primary.extract_if(.., |id, _| gone(id.task.owner)).map(|(_, value)| value).collect();
-            let copies: Vec<Fetched> =
-                kept.copies.extract_if(.., |id, _| gone(id.task.owner)).map(|(_, copy)| copy).collect();
+            let mine = |id: &ObjectId| gone(id.task.owner);
+            let (primary, copies) = (std::mem::take(&mut kept.primary), std::mem::take(&mut kept.copies));
+            let (primary, stay): (BTreeMap<_, _>, _) = primary.into_iter().partition(|(id, _)| mine(id));
+            kept.primary = stay;
+            let (copies, stay): (BTreeMap<_, _>, _) = copies.into_iter().partition(|(id, _)| mine(id));
+            kept.copies = stay;
             (primary, copies)
         };
-        for value in primary {
+        for value in primary.into_values() {
             self.discharge(value.size());
         }
-        for copy in copies {
+        for copy in copies.into_values() {
             self.dropped(Some(&copy));
         }
     }

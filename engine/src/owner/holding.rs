@@ -256,6 +256,15 @@ impl Owner {
         self.lock().tasks.values().cloned().collect()
     }
 
+    /// Whether it owns nothing, and has nothing to tell. Of one that is in use now, not: it is asked under another lock.
+    pub(crate) fn is_empty(&self) -> bool {
+        let owns_nothing = match self.core.try_lock() {
+            Ok(core) => core.tasks.len() + core.reserved.len() + core.leases.len() == 0 && core.requests.is_empty(),
+            Err(_) => false,
+        };
+        owns_nothing && self.held_events() == 0
+    }
+
     /// How many tasks and objects are known, wait in queues, and are in flight.
     pub(crate) fn load(&self) -> (usize, usize, usize) {
         let core = self.lock();

@@ -28,6 +28,10 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     fn draw(&mut self) -> RequestId {
         self.next += 1;
         RequestId(self.next)

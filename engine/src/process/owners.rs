@@ -1,27 +1,44 @@
 //! The owners of a process, and what they hear.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use actinic_transport::{NodeId, ProcessId};
 
-use super::Process;
+use super::{Process, Tables};
 use crate::api::error::{Error, Result};
 use crate::ids::{JobId, OwnerId};
 use crate::owner::Owner;
 use crate::protocol::{LeaseId, ToGcs, ToOwner, ToRaylet};
+
+/// Fewer owners than this are not looked through.
+const OWNERS_FEW: usize = 64;
+
+impl Tables {
+    /// Takes out the owners that nobody submits with any more, and that own nothing: each actor that ever submitted has
+    /// one. (What holds an owner otherwise: who submits, each task and object of it, each thing that it waits for.)
+    fn owners_over(&mut self) -> BTreeMap<u32, Arc<Owner>> {
+        let is_over = |owner: &Arc<Owner>| Arc::strong_count(owner) == 1 && owner.is_empty();
+        let (over, stay) = std::mem::take(&mut self.owners).into_iter().partition(|(_, owner)| is_over(owner));
+        self.owners = stay;
+        self.owners_sweep = OWNERS_FEW.max(2 * self.owners.len());
+        over
+    }
+}
 
 impl Process {
     pub(crate) fn new_owner(self: &Arc<Self>, job: JobId, namespace: Arc<str>) -> Arc<Owner> {
         let number = self.next_owner.fetch_add(1, Ordering::Relaxed);
         let id = OwnerId { process: self.id, number };
         let owner = Owner::new(id, Arc::clone(self), job, namespace);
-        let mut tables = self.lock();
-        let at = number as usize;
-        if tables.owners.len() <= at {
-            tables.owners.resize(at + 1, None);
-        }
-        tables.owners[at] = Some(Arc::clone(&owner));
+        let over = {
+            let mut tables = self.lock();
+            let over = if tables.owners.len() >= tables.owners_sweep { tables.owners_over() } else { BTreeMap::new() };
+            tables.owners.insert(number, Arc::clone(&owner));
+            over
+        };
+        drop(over);
         owner
     }
 
@@ -53,11 +70,11 @@ impl Process {
     }
 
     pub(crate) fn owner_numbered(&self, number: u32) -> Option<Arc<Owner>> {
-        self.lock().owners.get(number as usize)?.clone()
+        self.lock().owners.get(&number).cloned()
     }
 
     pub(crate) fn owners(&self) -> Vec<Arc<Owner>> {
-        self.lock().owners.iter().flatten().cloned().collect()
+        self.lock().owners.values().cloned().collect()
     }
 
     /// Whether something runs in this process, or it owns a task or an object that somebody may ask for.
@@ -213,5 +230,30 @@ impl Process {
 
     pub(crate) fn return_lease(&self, lease: LeaseId, reusable: bool) {
         self.tell_raylet(lease.node, ToRaylet::Return { lease, reusable });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::object::RawRef;
+    use crate::process::nowhere;
+    use crate::value;
+
+    #[test]
+    fn owners_that_own_nothing_and_that_nobody_has_are_forgotten() {
+        let process = Arc::clone(&nowhere().process);
+        let job = JobId(process.env.uuid());
+        let new = || process.new_owner(job, Arc::from(""));
+        let in_use = new();
+        let kept: RawRef = new().put(value::encode(&7, "a number").unwrap()).unwrap();
+        for _ in 0..20 * OWNERS_FEW {
+            drop(new().put(value::encode(&8, "a number").unwrap()).unwrap());
+        }
+        assert!(process.owners().len() <= OWNERS_FEW + 1, "{}", process.owners().len());
+        assert!(process.owner_numbered(in_use.id.number).is_some());
+        assert!(process.local_value(&kept.id()).is_some(), "its owner is still there");
     }
 }

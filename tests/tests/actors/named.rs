@@ -93,6 +93,16 @@ async fn the_second_handle_holds() -> actinic::Result<()> {
 }
 
 both! {
+    /// Two that ask one after the other have one actor, as far as can be known before the answer: with one id, and equal.
+    async fn handles_of_one_name_are_equal_from_the_start(cluster) {
+        let (a, b) = (get("both"), get("both"));
+        assert_eq!((Handle::id(&a), &a, hash(&a)), (Handle::id(&b), &b, hash(&b)));
+        assert_ne!(a, get("other"));
+        let early = Handle::id(&a);
+        actinic::get(&[Handle::ready(&a), Handle::ready(&b)]).await?;
+        assert_eq!((Handle::id(&a), Handle::id(&b)), (early, early));
+    }
+
     /// A handle of `get_if_exists` holds its actor before it knows which one that is.
     async fn a_handle_of_get_if_exists_holds_from_the_start(cluster) {
         for _ in 0..20 {

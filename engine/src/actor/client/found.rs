@@ -12,7 +12,7 @@ use super::{At, Caller, Client, ClientLimits, Held, State, Watchers};
 use crate::actor::queues::Queue;
 use crate::api::error::Error;
 use crate::gcs::core::{ActorInfo, Found};
-use crate::ids::ObjectId;
+use crate::ids::{ActorId, ObjectId};
 use crate::object::{RawRef, Resolved};
 use crate::protocol::ActorNews;
 use crate::task::Task;
@@ -42,6 +42,11 @@ impl Client {
     pub(crate) fn root(self: &Arc<Self>) -> Arc<Client> {
         let probably = self.lock().probably.clone();
         Arc::clone(probably.as_ref().unwrap_or(self).real())
+    }
+
+    /// The id of the actor that is meant, or probably is until the GCS has said.
+    pub(crate) fn likely_id(self: &Arc<Self>) -> ActorId {
+        if self.is_open() { self.root().id } else { self.id }
     }
 
     /// Whether a call that waits here must not be sent yet: it is of a client that is not known to mean this actor.
