@@ -46,6 +46,7 @@ mod protocol;
 mod rarely;
 mod raylet;
 mod reach;
+mod recent;
 mod resources;
 use __private as rt;
 mod start;

@@ -66,6 +66,8 @@ pub(crate) fn listen(process: &Arc<Process>, endpoint: &Endpoint, components: &C
                 gcs.tell(Heard::SessionLost(id, certain));
             }
             if components.home == Some(id) {
+                // Of a node that is its head; of a worker or a driver, its node.
+                let why = if components.raylet.is_some() { format!("its head is gone: {why}") } else { why };
                 process.home_lost(&why);
             }
         }

@@ -97,6 +97,12 @@ impl Node {
     /// token; `VersionMismatch` for a cluster of another wire revision; `InvalidArgument` for resources that are none.
     pub fn start(settings: &Settings, claim: local::Claim) -> Result<Node> {
         let env = Env::real();
+        if let Some(ip) = settings.ip.filter(IpAddr::is_unspecified) {
+            return Err(Error::invalid_argument(format!(
+                "{ip} is no address that other machines can reach this one at"
+            ))
+            .remedy("name one with --node-ip-address, or leave it out: then it is the default route's"));
+        }
         let options = NodeOptions {
             num_cpus: settings.resources.num_cpus,
             num_gpus: settings.resources.num_gpus,
@@ -112,7 +118,7 @@ impl Node {
         let cache = claim.dir.join("programs");
         let running = match &settings.role {
             Role::Head { token, port } => {
-                let ip = settings.ip.or_else(|| start::join::near(None)).unwrap_or(Ipv4Addr::LOCALHOST.into());
+                let ip = settings.ip.or_else(start::join::own_address).unwrap_or(Ipv4Addr::LOCALHOST.into());
                 let place = Place { net: Net::Udp, listen: SocketAddr::new(ip, *port) };
                 let admits = token.as_deref().map(|token| known_authority(&settings.base, token)).transpose()?;
                 let running = start::head(env, options, place, admits, Some(cache))?;
@@ -150,6 +156,11 @@ impl Node {
         &self.entry
     }
 
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.claim.dir
+    }
+
     /// The token that admits other machines.
     pub fn token(&self) -> Option<String> {
         self.running.token.as_ref().map(ToString::to_string)
@@ -183,6 +194,11 @@ fn known_authority(base: &Path, token: &str) -> Result<(Authority, Vec<Token>)> 
         None => Err(Error::unauthorized("the token was not made for a head of this machine")
             .remedy("make one with `actinic token create` and the same --state-dir, or start without --token")),
     }
+}
+
+/// Whether a head that is started here can be entered with a token: one that [`prepare_token`] made.
+pub fn is_prepared(base: &Path, token: &str) -> bool {
+    known_authority(base, token).is_ok()
 }
 
 /// Makes a token for a head that will be started here later.

@@ -32,6 +32,7 @@ use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
 use crate::protocol::{ActorRun, ToOwner};
 use crate::raylet::{RayletLink, Shape};
+use crate::recent::Recent;
 use crate::start::admission::Admission;
 use crate::start::program_file::Programs;
 use crate::task::Meta;
@@ -79,8 +80,9 @@ struct Tables {
     /// Runs of actors that fetch their arguments.
     starting: BTreeSet<ActorRun>,
     raylets: BTreeMap<NodeId, PeerAddr>,
-    dead: BTreeSet<ProcessId>,
-    dead_nodes: BTreeSet<NodeId>,
+    /// Of what died long ago its node says that there is no such process.
+    dead: Recent<ProcessId>,
+    dead_nodes: Recent<NodeId>,
     /// What is said to processes that are looked for.
     reaching: BTreeMap<ProcessId, Vec<ToOwner>>,
     /// What each node has, and what of it is free.

@@ -1,13 +1,14 @@
 //! The daemon: a node in a session of its own, told what to be by a pipe and ended by a signal.
 
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use actinic::node::{Node, Settings, local};
 
+use crate::left::end_processes;
 use crate::start::{Report, begin};
 use crate::{Result, told};
 
@@ -50,6 +51,38 @@ pub(crate) fn watch(node: &Node, signals: Signals) -> String {
     node.wait()
 }
 
+/// Ends a node in good order, and what its tasks have started: nobody else would know whose it is.
+pub(crate) fn end(node: Node, base: &Path) {
+    let (dir, entry) = (node.dir().to_path_buf(), node.entry().clone());
+    node.stop();
+    let left = end_processes(base, &[local::Found { dir, alive: false, entry: Some(entry) }], false);
+    if left > 0 {
+        tracing::warn!(target: "actinic", "{left} process(es) that tasks of the node had left were killed");
+    }
+    local::tidy(base);
+}
+
+/// What a node says goes to the standard error, which is a daemon's log.
+pub(crate) fn log() {
+    let filter = std::env::var("ACTINIC_LOG").unwrap_or_else(|_| "actinic=info,warn".to_owned());
+    let terminal = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt().with_ansi(terminal).with_env_filter(filter).with_writer(std::io::stderr);
+    // This process has no other.
+    let _ = subscriber.try_init();
+}
+
+/// Lets this process, and those that it starts, have as many files open as it may: each worker is a few.
+pub(crate) fn raise_open_files() {
+    // SAFETY: the limits are initialised by the first call before the second reads them.
+    unsafe {
+        let mut limits: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limits) == 0 && limits.rlim_cur < limits.rlim_max {
+            limits.rlim_cur = limits.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limits);
+        }
+    }
+}
+
 /// The hidden command that `start` runs.
 pub(crate) fn run() -> Result<()> {
     let signals = Signals::block();
@@ -60,13 +93,16 @@ pub(crate) fn run() -> Result<()> {
     match serve(&settings) {
         Ok((node, log)) => {
             let entry = node.entry().clone();
-            tell(&mut report, &Report::Started { entry, token: node.token(), log });
+            tell(&mut report, &Report::Started { entry, token: node.token(), log: log.clone() });
             // `start` has heard all that it waits for.
             drop(report);
             let why = watch(&node, signals);
             tracing::info!(target: "actinic", why, "the node ends");
-            node.stop();
-            local::tidy(&settings.base);
+            if !why.starts_with(SIGNAL) {
+                // Who looks for the reason finds it there.
+                local::keep_log(&settings.base, Path::new(&log).parent().unwrap_or(Path::new("")));
+            }
+            end(node, &settings.base);
         }
         Err(text) => tell(&mut report, &Report::Failed(text)),
     }
@@ -96,10 +132,7 @@ fn serve(settings: &Settings) -> Result<(Node, String)> {
     let claim = local::claim(&settings.base).map_err(told)?;
     let log = claim.dir.join("log");
     redirect(&log)?;
-    let filter = std::env::var("ACTINIC_LOG").unwrap_or_else(|_| "actinic=info,warn".to_owned());
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_env_filter(filter).with_writer(std::io::stderr);
-    // This process has no other.
-    let _ = subscriber.try_init();
+    self::log();
     let node = begin(settings, claim)?;
     Ok((node, log.display().to_string()))
 }

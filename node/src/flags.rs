@@ -42,8 +42,8 @@ pub(crate) struct Start {
     /// Join the cluster whose head listens there
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) address: Option<String>,
-    /// The cluster's token; for a head, one that `actinic token create` made before
-    #[arg(long, env = "ACTINIC_TOKEN", hide_env_values = true, value_name = "T")]
+    /// The cluster's token; for a head, one that `actinic token create` made before [default: $ACTINIC_TOKEN]
+    #[arg(long, value_name = "T")]
     pub(crate) token: Option<String>,
     /// Where to listen [default: 6379 for a head, else any]
     #[arg(long)]

@@ -25,7 +25,7 @@ pub(crate) fn signal(pid: u32, signal: i32) {
 }
 
 /// The pid in the name of a node's directory.
-fn pid_of(dir: &Path) -> Option<u32> {
+pub(crate) fn pid_of(dir: &Path) -> Option<u32> {
     dir.file_name()?.to_str()?.strip_prefix("node-")?.split('-').next()?.parse().ok()
 }
 

@@ -11,20 +11,26 @@ use crate::{Result, told};
 
 /// Connects to the cluster that is meant.
 fn connect(base: &Path, to: &To) -> Result<Tool> {
+    local::verify(base).map_err(told)?;
     let set = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
     let address = to.address.clone().or_else(|| set("ACTINIC_ADDRESS")).unwrap_or_else(|| "auto".to_owned());
-    let token = to.token.clone().or_else(|| set("ACTINIC_TOKEN"));
     let nodes = local::nodes(base).into_iter().filter(|found| found.alive).filter_map(|found| found.entry);
     let mut here: Vec<local::Entry> = nodes.collect();
     here.sort_by_key(|entry| !entry.head);
     let known = here.into_iter().find(|entry| address == "auto" || entry.address.to_string() == address);
+    // One in the environment may be of another cluster: a node of this machine has its own.
+    let token = to.token.clone().or_else(|| set("ACTINIC_TOKEN").filter(|_| known.is_none()));
     match (known, token) {
         (Some(entry), None) => Tool::join(&entry.address.to_string(), &entry.token).map_err(told),
         (Some(entry), Some(token)) => Tool::join(&entry.address.to_string(), &token).map_err(told),
-        (None, _) if address == "auto" => Err(format!(
-            "no node runs on this machine ({}): start one with `actinic start --head`, or name one with --address",
-            base.display()
-        )),
+        (None, _) if address == "auto" => {
+            let log = Some(local::last_log(base)).filter(|log| log.exists());
+            let log = log.map(|log| format!("; the log of the last is {}", log.display())).unwrap_or_default();
+            Err(format!(
+                "no node runs on this machine ({}){log}: start one with `actinic start --head`, or name one with --address",
+                base.display()
+            ))
+        }
         (None, Some(token)) => Tool::join(&address, &token).map_err(told),
         (None, None) => Err(format!("there is no token for the cluster at {address}: give --token or ACTINIC_TOKEN")),
     }

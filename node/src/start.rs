@@ -26,6 +26,7 @@ pub(crate) fn run(base: &Path, flags: Box<Start>) -> Result<()> {
         eprintln!("actinic: {notice}");
     }
     local::prepare(base).map_err(told)?;
+    daemon::raise_open_files();
     clean(base);
     let block = flags.block;
     let settings = settings(base, *flags)?;
@@ -38,6 +39,9 @@ fn clean(base: &Path) {
     let left = end_processes(base, &dead, false);
     if left > 0 {
         eprintln!("actinic: {left} process(es) that dead nodes had left were killed");
+    }
+    if let Some(log) = dead.iter().find_map(|found| local::keep_log(base, &found.dir)) {
+        eprintln!("actinic: a node had ended without a word; its log is kept as {}", log.display());
     }
     local::clean(base, &dead);
 }
@@ -60,13 +64,18 @@ fn notices(flags: &Start) -> Vec<String> {
 }
 
 fn settings(base: &Path, flags: Start) -> Result<Settings> {
+    let set = || std::env::var("ACTINIC_TOKEN").ok().filter(|token| !token.is_empty());
     let role = match flags.address {
-        None => Role::Head { token: flags.token, port: flags.port.unwrap_or(PORT) },
+        None => {
+            // One in the environment is of another cluster, unless it was made for this one.
+            let prepared = || set().filter(|token| actinic::node::is_prepared(base, token));
+            Role::Head { token: flags.token.or_else(prepared), port: flags.port.unwrap_or(PORT) }
+        }
         Some(address) => {
             let here = |found: local::Found| found.entry.filter(|entry| entry.address.to_string() == address);
             // On the head's own machine its token need not be said.
             let known = || local::nodes(base).into_iter().find_map(here).and_then(|entry| head_token(&entry));
-            let token = flags.token.or_else(known).ok_or(
+            let token = flags.token.or_else(set).or_else(known).ok_or(
                 "a node joins with a token: --token T, as `actinic token show` prints it on the head's machine",
             )?;
             Role::Join { address, token, port: flags.port.unwrap_or(0) }
@@ -91,13 +100,14 @@ fn head_token(entry: &local::Entry) -> Option<String> {
 
 fn blocking(settings: &Settings) -> Result<()> {
     let signals = daemon::Signals::block();
+    daemon::log();
     let claim = local::claim(&settings.base).map_err(told)?;
     let node = begin(settings, claim)?;
     print(settings, node.entry(), node.token().as_deref(), None);
     println!("The node runs in the foreground; Ctrl-C ends it.");
     let why = daemon::watch(&node, signals);
-    node.stop();
-    local::tidy(&settings.base);
+    tracing::info!(target: "actinic", why, "the node ends");
+    daemon::end(node, &settings.base);
     match why.strip_prefix(daemon::SIGNAL) {
         Some(_) => Ok(()),
         None => Err(format!("the node ended: {why}")),

@@ -5,36 +5,38 @@ use std::time::{Duration, Instant};
 
 use actinic::node::local;
 
-use crate::Result;
-use crate::left::{KILLED, STEP, end_processes, runs, signal};
+use crate::left::{KILLED, STEP, end_processes, pid_of, runs, signal};
+use crate::{Result, told};
 
 /// How long a node may take to end in good order before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
+    local::verify(base).map_err(told)?;
     let nodes = local::nodes(base);
     let alive: Vec<&local::Found> = nodes.iter().filter(|found| found.alive).collect();
     let (mut stopped, mut killed) = (0, 0);
     for found in &alive {
-        if let Some(entry) = &found.entry {
-            signal(entry.pid, if force { libc::SIGKILL } else { libc::SIGTERM });
+        if let Some(pid) = pid(found) {
+            signal(pid, if force { libc::SIGKILL } else { libc::SIGTERM });
         }
     }
     for found in &alive {
-        let Some(entry) = &found.entry else { continue };
+        let Some(pid) = pid(found) else { continue };
         if gone(base, found, if force { KILLED } else { PATIENCE }) {
             stopped += 1;
             continue;
         }
-        signal(entry.pid, libc::SIGKILL);
+        signal(pid, libc::SIGKILL);
         killed += 1;
         if !gone(base, found, KILLED) {
-            return Err(format!("node {} (pid {}) cannot be ended", entry.node, entry.pid));
+            return Err(format!("the node in {} (pid {pid}) cannot be ended", found.dir.display()));
         }
     }
     let left = end_processes(base, &nodes, force);
     let cleaned = nodes.len() - alive.len();
     local::clean(base, &nodes);
+    local::forget_log(base);
     local::tidy(base);
     if alive.is_empty() && cleaned == 0 {
         println!("No node runs on this machine ({}).", base.display());
@@ -54,12 +56,17 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// A node's process: as it says itself, or, while it starts, as its directory is called.
+fn pid(found: &local::Found) -> Option<u32> {
+    found.entry.as_ref().map(|entry| entry.pid).or_else(|| pid_of(&found.dir))
+}
+
 /// Waits until a node's lock is free, or its directory gone, and then its process too.
 fn gone(base: &Path, found: &local::Found, patience: Duration) -> bool {
     let end = Instant::now() + patience;
     loop {
         if !local::nodes(base).iter().any(|other| other.dir == found.dir && other.alive)
-            && found.entry.as_ref().is_none_or(|entry| !runs(entry.pid))
+            && pid(found).is_none_or(|pid| !runs(pid))
         {
             return true;
         }

@@ -109,7 +109,7 @@ impl Init {
         self
     }
 
-    /// Bytes of memory to schedule by; default what is available, less the object store.
+    /// Bytes of memory to schedule by; default 60 % of what is available.
     pub fn memory(mut self, bytes: impl Into<f64>) -> Self {
         self.options.memory = Some(bytes.into());
         self.shape("memory");
@@ -164,8 +164,9 @@ impl Init {
         self
     }
 
-    /// How much of what Actinic says of itself goes to the error stream, in workers too: `"off"`, `"error"`, `"warn"` (the
-    /// default), `"info"`, `"debug"` or `"trace"`. A program that has installed a `tracing` subscriber decides itself.
+    /// How much of what Actinic says of itself goes to the error stream: `"off"`, `"error"`, `"warn"` (the default),
+    /// `"info"`, `"debug"` or `"trace"`; in workers too, unless they are a started cluster's, whose nodes say it. A program
+    /// that has installed a `tracing` subscriber decides itself.
     pub fn log_level(mut self, level: impl Into<String>) -> Self {
         match crate::log::level(&level.into()) {
             Ok(level) => self.log_level = Some(level),
@@ -174,7 +175,7 @@ impl Init {
         self
     }
 
-    /// Where a started node serves its dashboard; an embedded cluster has none.
+    /// Where the dashboard is served: there is none yet, and this has no effect.
     pub fn dashboard(mut self, address: impl Into<String>) -> Self {
         let address = address.into();
         let wrong = crate::start::join::check(&address).is_err();

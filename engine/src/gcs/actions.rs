@@ -154,7 +154,7 @@ impl Gcs {
 
     /// A process is dead: whoever waits for it anywhere is told.
     pub(super) fn spread_death(&self, process: ProcessId) {
-        for node in self.raylets.keys() {
+        for node in self.raylets.keys().filter(|node| self.core.is_up(**node)) {
             self.tell_raylet(*node, ToRaylet::Dead { process });
         }
     }

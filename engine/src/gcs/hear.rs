@@ -8,7 +8,7 @@ use crate::gcs::core::{ActorEnd, ActorFilter, Event, NodeDeath, Seat, StartFailu
 use crate::gcs::messages::Dead;
 use crate::gcs::{Answer, Gcs, Heard, LocalRaylet, Pending};
 use crate::post::Look;
-use crate::protocol::{AskGcs, GcsAnswer, Gone, ToGcs, ToRaylet};
+use crate::protocol::{AskGcs, GcsAnswer, Gone, ToGcs, ToRaylet, TokenWish};
 
 /// How many attempts at tasks are listed in one answer.
 const TASKS_PAGE: usize = 2_000;
@@ -22,6 +22,13 @@ impl Gcs {
                     self.process.watch(&peer);
                 }
                 self.peers.insert(peer.id, peer);
+                if let Some(tokens) =
+                    self.process.admission.get().and_then(|admission| admission.wish(TokenWish::Show).ok())
+                    && row.id != self.process.id.node
+                {
+                    // Whoever has one may be admitted there too; it came with one of them.
+                    self.tell_raylet(row.id, ToRaylet::Tokens(tokens));
+                }
                 self.event(Event::RegisterNode { row }, ctx);
             }
             ToGcs::Heartbeat { node } => self.event(Event::Heartbeat { node }, ctx),
@@ -41,12 +48,13 @@ impl Gcs {
             }
             ToGcs::ProcessDied { process } => {
                 self.spread_death(process);
+                self.peers.remove(&process);
                 self.tasks.process_ended(process, self.wall());
                 self.event(Event::ProcessDied { process }, ctx);
             }
             ToGcs::OwnerDied { owner } => {
                 self.tasks.owner_ended(owner, self.wall());
-                for node in self.raylets.keys() {
+                for node in self.raylets.keys().filter(|node| self.core.is_up(**node)) {
                     self.tell_raylet(*node, ToRaylet::OwnerGone { owner });
                 }
                 self.event(Event::OwnerDied { owner }, ctx);

@@ -136,7 +136,7 @@ impl Process {
         match pulled {
             Ok(value) => {
                 self.store.insert(object, value);
-                if self.is_known_dead(object.task.owner) {
+                if self.is_dead(object.task.owner.process) {
                     // It died while the value was on its way: nobody frees it.
                     self.store.remove(&object);
                 }

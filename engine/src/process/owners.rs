@@ -199,11 +199,6 @@ impl Process {
         }
     }
 
-    /// Whether an owner of another process is known to be gone with it.
-    pub(crate) fn is_known_dead(&self, owner: OwnerId) -> bool {
-        self.lock().dead.contains(&owner.process)
-    }
-
     /// A node is gone, and every process on it.
     pub(crate) fn node_dead(self: &Arc<Self>, node: NodeId, text: &str) {
         if node == self.id.node {

@@ -24,6 +24,7 @@ pub(crate) fn find(env: &Env, address: &str, token: Option<String>) -> Result<(S
     let token = token.or_else(|| env.var("ACTINIC_TOKEN")).filter(|token| !token.is_empty());
     let base = local::base(None);
     if address == "auto" {
+        local::verify(&base)?;
         return match local::auto(&base) {
             Some(entry) => Ok((entry.address.to_string(), entry.token)),
             None => Err(Error::connection(format!(

@@ -72,7 +72,7 @@ pub(crate) fn join_cluster(env: Env, address: String, token: String, kind: JoinK
     let inner = env.clone();
     on_thread(&env, "actinic-driver", async move || {
         let (at, token, joined) = join::enter(&inner, &address, &token, kind).await?;
-        let listen = SocketAddr::new(join::near(Some(at)).unwrap_or(Ipv4Addr::LOCALHOST.into()), 0);
+        let listen = SocketAddr::new(join::near(at).unwrap_or(Ipv4Addr::LOCALHOST.into()), 0);
         let place = Place { net: Net::Udp, listen };
         let process = attached(&inner, &place, joined.identity, &joined.host)?;
         let gcs = match kind {

@@ -27,20 +27,20 @@ pub(crate) fn check(address: &str) -> Result<()> {
     }
 }
 
-/// `host:port`, looked up if it is a name.
-async fn resolve(env: &Env, address: &str) -> Result<SocketAddr> {
+/// `host:port`, looked up if it is a name, which may have several addresses.
+async fn resolve(env: &Env, address: &str) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = address.parse() {
-        return Ok(address);
+        return Ok(vec![address]);
     }
     check(address)?;
     let wrong = |why: &str| wrong(address, why);
     let name = address.to_owned();
     #[allow(clippy::disallowed_methods, reason = "the one place where names are looked up, on a thread of its own")]
-    let found = env.aside("actinic-resolve", move || name.to_socket_addrs().map(|mut all| all.next()));
+    let found = env.aside("actinic-resolve", move || name.to_socket_addrs().map(Vec::from_iter));
     match tokio::time::timeout(DEADLINE, found).await {
-        Ok(Ok(Ok(Some(found)))) => Ok(found),
+        Ok(Ok(Ok(found))) if found.is_empty() => Err(wrong("the name has no address")),
+        Ok(Ok(Ok(found))) => Ok(found),
         Ok(Ok(Err(error)) | Err(error)) => Err(wrong(&error.to_string())),
-        Ok(Ok(Ok(None))) => Err(wrong("the name has no address")),
         Err(_) => Err(wrong("the name was not looked up in time")),
     }
 }
@@ -61,12 +61,21 @@ pub(crate) async fn enter(
     kind: JoinKind,
 ) -> Result<(SocketAddr, Token, Joined)> {
     let begun = tokio::time::Instant::now();
-    let at = resolve(env, address).await?;
+    let all = resolve(env, address).await?;
     let token = self::token(token)?;
-    // In whole milliseconds, because an error may tell it.
-    let spent = Duration::from_millis(begun.elapsed().as_millis() as u64);
-    let joined = admit(at, &token, kind, DEADLINE.saturating_sub(spent)).await?;
-    Ok((at, token, joined))
+    let mut failed = wrong(address, "the name has no address");
+    for (tried, at) in all.iter().enumerate() {
+        // In whole milliseconds, because an error may tell it.
+        let spent = Duration::from_millis(begun.elapsed().as_millis() as u64);
+        let each = DEADLINE.saturating_sub(spent) / (all.len() - tried) as u32;
+        match admit(*at, &token, kind, each).await {
+            Ok(joined) => return Ok((*at, token, joined)),
+            // Whoever refuses is who was meant.
+            Err(error @ (Error::Unauthorized { .. } | Error::VersionMismatch { .. })) => return Err(error),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// Asks the cluster at an address to be admitted.
@@ -84,10 +93,16 @@ async fn admit(at: SocketAddr, token: &Token, kind: JoinKind, within: Duration) 
     })
 }
 
-/// This machine's address as that one sees it; of nobody in particular, the default route's. Nothing is sent.
+/// This machine's address on its default route.
+pub(crate) fn own_address() -> Option<IpAddr> {
+    // Addresses of nobody, kept for documents.
+    let far = [SocketAddr::from(([192, 0, 2, 1], 9)), SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9))];
+    far.into_iter().find_map(near)
+}
+
+/// This machine's address as that one sees it. Nothing is sent.
 #[allow(clippy::disallowed_methods)] // it asks the routing table, and hears nothing
-pub(crate) fn near(other: Option<SocketAddr>) -> Option<IpAddr> {
-    let far = other.unwrap_or(SocketAddr::from(([192, 0, 2, 1], 9)));
+pub(crate) fn near(far: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = if far.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect(far).ok()?;

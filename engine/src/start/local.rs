@@ -5,6 +5,7 @@
 //!                             outlives the session that started it, and another session of the user finds it,
 //!                             whatever its variables; in /run/user, $XDG_RUNTIME_DIR, neither would hold
 //!   lock                      held while directories are made and cleaned
+//!   last.log                  of the node that ended last without being asked to, until the next `actinic stop`
 //!   authority.pem             only if `actinic token create` made one before there was a cluster
 //!   node-<pid>-<random>/      mode 0700; locked itself, so that what clears old files from /tmp leaves it alone
 //!     lock                    held by the daemon as long as it lives: a free one says that it is dead
@@ -110,14 +111,32 @@ fn check(base: &Path) -> Result<()> {
         .remedy("its mode must be 0700 and its owner you; or name another with `--state-dir`"))
 }
 
-/// Every node's directory under `base`, alive or not. One that is not a private directory of this user has none.
+/// Refuses a directory that is there and that others could write to: what it says of nodes, or that there are none, would
+/// mean nothing.
+///
+/// # Errors
+///
+/// `Connection` if it is another user's, or open to others.
+pub fn verify(base: &Path) -> Result<()> {
+    if files().symlink_metadata(base).is_err() { Ok(()) } else { check(base) }
+}
+
+/// Every node's directory under `base`, alive or not, the newest first. One that is not a private directory of this user
+/// has none.
 pub fn nodes(base: &Path) -> Vec<Found> {
     if check(base).is_err() {
         return Vec::new();
     }
     let is_node = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("node-"));
     let dirs = files().list(base).unwrap_or_default();
-    dirs.iter().filter(|path| is_node(path)).map(|path| look(path)).collect()
+    let mut found: Vec<Found> = dirs.iter().filter(|path| is_node(path)).map(|path| look(path)).collect();
+    // What a node says of itself is written once, when it runs.
+    let since = |found: &Found| {
+        let said = files().symlink_metadata(&found.dir.join("node.json")).ok();
+        std::cmp::Reverse(said.map(|said| (said.mtime(), said.mtime_nsec())))
+    };
+    found.sort_by_cached_key(since);
+    found
 }
 
 fn look(dir: &Path) -> Found {
@@ -135,6 +154,24 @@ pub fn clean(base: &Path, ended: &[Found]) -> Vec<PathBuf> {
     dirs.filter(|dir| !look(dir).alive && files().remove_dir_all(dir).is_ok()).cloned().collect()
 }
 
+/// Where the log of a node is kept that ended without being asked to.
+pub fn last_log(base: &Path) -> PathBuf {
+    base.join("last.log")
+}
+
+/// Keeps the log of a node that ends, or has ended, without being asked to: its directory goes, and who looks for the
+/// reason comes later.
+pub fn keep_log(base: &Path, dir: &Path) -> Option<PathBuf> {
+    let kept = last_log(base);
+    files().rename(&dir.join("log"), &kept).ok().map(|()| kept)
+}
+
+/// Removes a log that was kept.
+pub fn forget_log(base: &Path) {
+    // Mostly there is none.
+    let _ = files().remove_file(&last_log(base));
+}
+
 /// Removes the base itself if nothing is in it but its lock.
 pub fn tidy(base: &Path) {
     let lock = base.join("lock");
@@ -145,12 +182,27 @@ pub fn tidy(base: &Path) {
     }
 }
 
+/// How often a directory is made that others remove.
+const CLAIMS_MAX: u32 = 10;
+
 /// Makes a directory for the node that this process becomes.
 ///
 /// # Errors
 ///
 /// `Connection` if the directory cannot be made.
 pub fn claim(base: &Path) -> Result<Claim> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match claim_once(base) {
+            // Another command may just have removed what was empty.
+            Err(_) if tries < CLAIMS_MAX && files().symlink_metadata(base).is_err() => {}
+            claimed => return claimed,
+        }
+    }
+}
+
+fn claim_once(base: &Path) -> Result<Claim> {
     prepare(base)?;
     let _guard = files().lock(&base.join("lock")).map_err(|error| failed("cannot lock", base, &error))?;
     let env = Env::current();
@@ -184,7 +236,7 @@ impl Claim {
     }
 }
 
-/// The node that programs on this machine connect to: a head if there is one.
+/// The node that programs on this machine connect to: a head if there is one; of several, that which was started last.
 pub(crate) fn auto(base: &Path) -> Option<Entry> {
     let mut entries: Vec<Entry> =
         nodes(base).into_iter().filter(|found| found.alive).filter_map(|found| found.entry).collect();

@@ -120,7 +120,7 @@ pub(crate) fn join_node(
             joined.authority.ok_or_else(|| Error::connection(format!("{at} did not admit this machine as a node")))?;
         let place = place.unwrap_or_else(|| Place {
             net: Net::Udp,
-            listen: SocketAddr::new(join::near(Some(at)).unwrap_or(Ipv4Addr::LOCALHOST.into()), port),
+            listen: SocketAddr::new(join::near(at).unwrap_or(Ipv4Addr::LOCALHOST.into()), port),
         });
         // Programs on this machine are admitted by a token that the head does not know.
         let local = Token::like(&token).map_err(security)?;
@@ -150,6 +150,10 @@ fn make_node(
     let raylet = start_raylet(&process, options, place, false, &node_authority, gcs.clone())?;
     let components = Components { raylet: Some(raylet.clone()), gcs: None, home };
     listen(&process, &endpoint, &components);
+    if home.is_some() {
+        // A head that is killed says no goodbye.
+        process.watch(&gcs);
+    }
     let token = tokens.first().cloned();
     if token.is_some() {
         let node = node_authority.clone();

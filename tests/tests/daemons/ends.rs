@@ -115,3 +115,44 @@ fn a_node_that_a_task_started_is_no_leftover() {
     assert!(text(&said.stdout).contains("Stopped 3 nodes."), "{said:?}");
     node.ends();
 }
+
+/// A node whose head is killed ends soon, and keeps its log, which says why: until somebody has cleaned up.
+#[test]
+fn a_node_whose_head_is_killed_ends_soon_and_keeps_its_log() {
+    let (machine, other) = (Machine::new("beheaded-head"), Machine::new("beheaded"));
+    let head = machine.head();
+    other.join(&head, &machine.token());
+    let node = other.entry("pid").parse().expect("a pid");
+    kill(machine.entry("pid").parse().expect("a pid"));
+    eventually("the node ends", Duration::from_secs(20), || !runs(node));
+    let log = other.dir.join("last.log");
+    eventually("its directory goes", LONG, || other.nodes().is_empty());
+    let said = std::fs::read_to_string(&log).expect("the log is kept");
+    assert!(said.contains("the node ends") && said.contains("head"), "{said}");
+    let said = other.fails(&["status"]);
+    assert!(said.contains(&log.display().to_string()), "{said}");
+    // What was killed has said nothing; the next keeps its log for it.
+    machine.head();
+    assert!(machine.dir.join("last.log").exists());
+    for machine in [&machine, &other] {
+        machine.ok(&["stop"]);
+        assert!(!machine.dir.exists(), "something is left in {}", machine.dir.display());
+    }
+}
+
+/// A daemon that is ended by a signal ends what its tasks have started too, like `stop`.
+#[test]
+fn a_signal_ends_whatever_runs_on_a_node() {
+    let machine = Machine::new("signalled");
+    machine.head();
+    let mut program = machine.start("leaves_and_ends");
+    program.until("connected");
+    let left: u32 = program.line().parse().expect("a pid");
+    program.ends();
+    assert!(runs(left), "{left} has ended");
+    let node: u32 = machine.entry("pid").parse().expect("a pid");
+    assert!(Command::new("kill").arg(node.to_string()).status().expect("kill runs").success());
+    eventually("the node ends", LONG, || !runs(node));
+    assert!(!runs(left), "{left} runs, and nobody knows whose it is");
+    assert!(!machine.dir.exists());
+}

@@ -104,3 +104,44 @@ fn a_wrong_address_is_known_in_time() {
     assert!(machine.ok(&["status"]).contains("1 alive"));
     machine.start("one").ends();
 }
+
+/// An address that others cannot use is refused; a token in the environment that is of another cluster does no harm on the
+/// machine of a node; and a state directory that others may enter is named, not passed over.
+#[test]
+fn what_cannot_be_meant_is_said() {
+    let (machine, other) = (Machine::new("meant"), Machine::new("meant-other"));
+    let said = machine.fails(&["start", "--head", "--node-ip-address", "0.0.0.0", "--port", "0"]);
+    assert!(said.contains("0.0.0.0") && said.contains("--node-ip-address"), "{said}");
+    other.head();
+    let foreign = other.token();
+    let with = |args: &[&str]| {
+        let said = machine.command(actinic(), args).env("ACTINIC_TOKEN", &foreign).output().expect("the command runs");
+        assert!(said.status.success(), "{args:?}: {}", text(&said.stderr));
+        text(&said.stdout)
+    };
+    let said = with(&["start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0"]);
+    assert!(!said.contains(&foreign), "{said}");
+    with(&["status"]);
+    let open = |mode: &str| Command::new("chmod").arg(mode).arg(&machine.dir).status().expect("chmod runs").success();
+    assert!(open("755"));
+    for command in ["status", "stop"] {
+        let said = machine.fails(&[command]);
+        assert!(said.contains("others may enter it") && said.contains("0700"), "{said}");
+    }
+    assert!(open("700"));
+    assert!(machine.ok(&["stop"]).contains("Stopped 1 node."));
+}
+
+/// A node in the foreground says what a daemon says in its log.
+#[test]
+fn a_node_in_the_foreground_says_what_happens() {
+    let machine = Machine::new("says");
+    let args = ["start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0", "--block"];
+    let mut command = machine.command(actinic(), &args);
+    command.env("ACTINIC_LOG", "actinic=info").stdout(Stdio::null()).stderr(Stdio::piped());
+    let node = command.spawn().expect("the command runs");
+    eventually("it runs", LONG, || !machine.nodes().is_empty());
+    assert!(Command::new("kill").arg(node.id().to_string()).status().expect("kill runs").success());
+    let said = node.wait_with_output().expect("it ends");
+    assert!(text(&said.stderr).contains("the node ends"), "{}", text(&said.stderr));
+}

@@ -150,7 +150,7 @@ impl GcsCore {
         self.nodes.values().find(|node| node.row.head && node.row.state.is_up()).map(|node| node.row.id)
     }
 
-    fn is_up(&self, id: NodeId) -> bool {
+    pub(crate) fn is_up(&self, id: NodeId) -> bool {
         self.nodes.get(&id).is_some_and(|node| node.row.state.is_up())
     }
 }

@@ -101,7 +101,12 @@ impl Pool {
         if let Some(idle) = self.idle.get_mut(&(job, kind)) {
             let fits = |id: &WorkerId| !ends || self.workers.get(id).is_some_and(|worker| !worker.used);
             if let Some(at) = idle.iter().rposition(fits) {
-                return Some(idle.remove(at));
+                let worker = idle.remove(at);
+                if idle.is_empty() {
+                    // Jobs come and go.
+                    self.idle.remove(&(job, kind));
+                }
+                return Some(worker);
             }
         }
         let host = self.hosts.get(&job).filter(|_| kind == WorkerKind::SharedHost)?;
