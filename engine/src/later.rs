@@ -18,14 +18,15 @@ thread_local! {
 /// the outermost of them runs.
 pub(crate) fn step<T>(what: T, now: impl FnOnce(T), later: impl FnOnce(T) -> Step) {
     let depth = DEPTH.get();
-    if depth >= DEPTH_MAX {
+    // At the end of a thread what waits on it is gone before the refs that its user keeps there are dropped.
+    if depth >= DEPTH_MAX && WAITING.try_with(|_| ()).is_ok() {
         WAITING.with_borrow_mut(|waiting| waiting.push_back(later(what)));
         return;
     }
     DEPTH.set(depth + 1);
     now(what);
     if depth == 0 {
-        while let Some(step) = WAITING.with_borrow_mut(VecDeque::pop_front) {
+        while let Ok(Some(step)) = WAITING.try_with(|waiting| waiting.borrow_mut().pop_front()) {
             step();
         }
     }

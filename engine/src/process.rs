@@ -67,6 +67,8 @@ struct Tables {
     owners_sweep: usize,
     borrowed: BTreeMap<ObjectId, Weak<Borrowed>>,
     slots: BTreeMap<crate::ids::WorkerId, Weak<TaskSlot>>,
+    /// When there are so many it is looked which of them are gone.
+    slots_sweep: usize,
     /// By their numbers in this process.
     actors: BTreeMap<u64, Arc<ActorHost>>,
     /// Messages that wait for an owner's word; or the word that came before its message waited.

@@ -231,12 +231,16 @@ async fn leaves() -> actinic::Result<()> {
 /// Waits for a task while the test kills the node, and says which errors it gets.
 async fn is_told() -> actinic::Result<()> {
     pid::remote().await?;
+    let place = Place::remote();
+    place.call(vec![]).await?;
     let pending = nap::remote(600_000);
     actinic::wait(std::slice::from_ref(&pending)).timeout(Duration::from_millis(300)).await?;
     say("running");
     let kind = |said: Result<String, Error>| said.map_or_else(|error| error.kind(), |_| "nothing");
     say(&format!("pending {}", kind(pending.await)));
     say(&format!("later {}", kind(nap::remote(0).await)));
+    let cause = Handle::closed(&place).await?;
+    say(&format!("closed {}", cause.error().kind()));
     Ok(())
 }
 

@@ -467,6 +467,7 @@ fn a_driver_whose_node_dies_is_told_so() {
     program.until("pending NodeDied");
     let later = program.line();
     assert!(["later NodeDied", "later Connection"].contains(&later.as_str()), "{later}");
+    program.until("closed NodeDied");
     assert!(killed.elapsed() < LONG, "{:?}", killed.elapsed());
     eventually("the workers end with their node", LONG, || !workers.iter().any(|pid| runs(*pid)));
 }

@@ -213,6 +213,9 @@ impl ActorHost {
                 self.lock().new = false;
                 if self.dead.load(Ordering::Acquire) {
                     // It was killed meanwhile, when there was no state to drop.
+                    if let Mode::Local(local) = &*self.mode() {
+                        local.end();
+                    }
                     self.drop_state();
                 }
                 self.tell_raylet(ToRaylet::ActorUp { run: self.run() });

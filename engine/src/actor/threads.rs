@@ -94,11 +94,14 @@ impl LocalThreads {
             let (send, receive) = mpsc::unbounded_channel();
             if let Err(error) = self.env.thread("actinic-local", move || run_shared(receive)) {
                 tracing::error!(%error, "no thread could be started for async actors");
+                break;
             }
             threads.push(send);
         }
-        // A thread that could not be started has dropped its receiver, and the actor ends with its start.
-        let _ = threads[at].send(start);
+        // Those that there are have more to do then; without any the actor ends with its start.
+        if let Some(thread) = threads.get(at).or(threads.last()) {
+            let _ = thread.send(start);
+        }
     }
 
     /// Gives the start back if there may be no further thread, or is none to be had.

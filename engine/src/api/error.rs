@@ -1,12 +1,13 @@
 //! The one error type of the public interface.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::api::error_kind::{self, Decoded, ErrorType};
 
 /// What every fallible operation of Actinic returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -74,7 +75,7 @@ struct Typed {
     type_name: String,
     bytes: Vec<u8>,
     #[serde(skip)]
-    value: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
+    value: OnceLock<Option<Decoded>>,
 }
 
 macro_rules! errors {
@@ -236,8 +237,9 @@ impl Error {
     /// A remote function that returns a `Result` with such an error does the same.
     pub fn typed<E>(error: E) -> Error
     where
-        E: std::error::Error + Serialize + DeserializeOwned + 'static,
+        E: std::error::Error + Serialize + DeserializeOwned + Send + Sync + 'static,
     {
+        error_kind::remember(ErrorType::of::<E>());
         let mut made = Error::from_std(&error);
         // An error that cannot be encoded still arrives as its text.
         if let Ok(bytes) = postcard::to_stdvec(&error) {
@@ -262,12 +264,14 @@ impl Error {
         self
     }
 
-    /// The first error of type `E` in the chain, if `E` is serde.
+    /// The first error of type `E` in the chain.
     ///
-    /// An error type that is not serde arrives as the text of its `Display` chain, in [`Detail::chain`].
+    /// Of errors that have arrived from elsewhere those are found that are serde, and of a type that a remote function or
+    /// method of this program returns (or that this process has [made](Error::typed) one of itself). Any other is found
+    /// where it was made; elsewhere it is the text of its `Display` chain, in [`Detail::chain`].
     pub fn downcast_ref<E>(&self) -> Option<&E>
     where
-        E: std::error::Error + DeserializeOwned + Send + Sync + 'static,
+        E: std::error::Error + 'static,
     {
         let mut at = Some(self);
         while let Some(error) = at {
@@ -403,14 +407,11 @@ impl Error {
 }
 
 impl Typed {
-    fn get<E: DeserializeOwned + Send + Sync + 'static>(&self) -> Option<&E> {
+    fn get<E: 'static>(&self) -> Option<&E> {
         if self.type_name != std::any::type_name::<E>() {
             return None;
         }
-        let value = self.value.get_or_init(|| {
-            let decoded: E = postcard::from_bytes(&self.bytes).ok()?;
-            Some(Arc::new(decoded))
-        });
+        let value = self.value.get_or_init(|| error_kind::decode(&self.type_name, &self.bytes));
         value.as_ref()?.downcast_ref::<E>()
     }
 }

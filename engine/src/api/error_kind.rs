@@ -4,8 +4,12 @@
 //! takes the first that applies, at the outermost reference: Actinic's own error keeps its kind (in a `Box<dyn Error>` too), an error that is
 //! serde arrives typed, others arrive as the text of their chain, as what they display, or as what they debug-print.
 
+use std::any::Any;
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::fmt::{Debug, Display};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -88,7 +92,7 @@ boxed!(Box<dyn std::error::Error>, Box<dyn std::error::Error + Send>, Box<dyn st
 
 kinds! {
     /// An error that is serde.
-    TypedKind<E: [std::error::Error + Serialize + DeserializeOwned + 'static]> for &&&&ErrorOf<E> => |error| {
+    TypedKind<E: [std::error::Error + Serialize + DeserializeOwned + Send + Sync + 'static]> for &&&&ErrorOf<E> => |error| {
         returned(Error::typed(error).sent())
     };
     /// Any other error, `anyhow::Error`, `String` and `&str`.
@@ -105,6 +109,116 @@ kinds! {
         let text = format!("an error of type `{}`, which cannot be printed", std::any::type_name::<E>());
         returned(Error::from_display(&text))
     };
+}
+
+// ---- how errors that arrive are read
+
+/// A decoded error.
+pub(crate) type Decoded = Arc<dyn Any + Send + Sync>;
+type Decode = fn(&[u8]) -> Option<Decoded>;
+
+/// An error type that is serde: what [`Error::typed`] calls it, and how it is read.
+#[derive(Clone, Copy)]
+pub struct ErrorType {
+    name: &'static str,
+    decode: Decode,
+}
+
+impl Debug for ErrorType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl ErrorType {
+    pub(crate) fn of<E: DeserializeOwned + Send + Sync + 'static>() -> ErrorType {
+        fn decode<E: DeserializeOwned + Send + Sync + 'static>(bytes: &[u8]) -> Option<Decoded> {
+            let decoded: E = postcard::from_bytes(bytes).ok()?;
+            Some(Arc::new(decoded))
+        }
+        ErrorType { name: std::any::type_name::<E>(), decode: decode::<E> }
+    }
+}
+
+/// The error type of a remote signature, if it is serde.
+#[derive(Debug)]
+pub struct ErrorEntry(fn() -> Option<ErrorType>);
+
+impl ErrorEntry {
+    /// What the macro found.
+    pub const fn new(known: fn() -> Option<ErrorType>) -> ErrorEntry {
+        ErrorEntry(known)
+    }
+}
+
+/// The error types of the program's remote signatures that the linker found.
+#[linkme::distributed_slice]
+pub static ERRORS: [ErrorEntry];
+
+/// Stands for a type; as with [`ErrorOf`], the compiler takes the first trait that applies to two references of it.
+pub struct TypeOf<E>(PhantomData<fn() -> E>);
+
+impl<E> Default for TypeOf<E> {
+    fn default() -> Self {
+        TypeOf::new()
+    }
+}
+
+impl<E> Debug for TypeOf<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TypeOf")
+    }
+}
+
+impl<E> TypeOf<E> {
+    /// Of a type.
+    pub const fn new() -> Self {
+        TypeOf(PhantomData)
+    }
+}
+
+/// Of an error that arrives typed.
+pub trait KnownType {
+    /// How it is read.
+    fn known(&self) -> Option<ErrorType>;
+}
+
+impl<E: std::error::Error + Serialize + DeserializeOwned + Send + Sync + 'static> KnownType for &TypeOf<E> {
+    fn known(&self) -> Option<ErrorType> {
+        Some(ErrorType::of::<E>())
+    }
+}
+
+/// Of any other.
+pub trait OtherType {
+    /// Nothing reads it.
+    fn known(&self) -> Option<ErrorType>;
+}
+
+impl<E> OtherType for TypeOf<E> {
+    fn known(&self) -> Option<ErrorType> {
+        None
+    }
+}
+
+fn types() -> &'static Mutex<HashMap<&'static str, Decode>> {
+    static TYPES: OnceLock<Mutex<HashMap<&'static str, Decode>>> = OnceLock::new();
+    TYPES.get_or_init(|| {
+        let known = ERRORS.iter().filter_map(|entry| (entry.0)());
+        Mutex::new(known.map(|known| (known.name, known.decode)).collect())
+    })
+}
+
+/// One of this type may arrive, or come back.
+pub(crate) fn remember(known: ErrorType) {
+    types().lock().unwrap_or_else(PoisonError::into_inner).entry(known.name).or_insert(known.decode);
+}
+
+/// Reads an error of a type that some signature names, or that was made in this process.
+pub(crate) fn decode(type_name: &str, bytes: &[u8]) -> Option<Decoded> {
+    let decode = types().lock().unwrap_or_else(PoisonError::into_inner).get(type_name).copied()?;
+    // Its `Deserialize` is the user's: not under the lock.
+    decode(bytes)
 }
 
 #[cfg(test)]

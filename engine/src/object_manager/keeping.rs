@@ -109,7 +109,7 @@ impl Process {
         let size = value.size();
         let Some(store) = self.store_peer() else {
             self.charge_patiently(size).await?;
-            self.store.insert(object, value);
+            self.keep_for_owner(object, value);
             return Ok(self.address());
         };
         self.store.offer(object, value);
@@ -119,6 +119,15 @@ impl Process {
         match answer {
             Ok(kept) => kept,
             Err(error) => Err(Error::object_lost(format!("the node's store did not take object {object}: {error}"))),
+        }
+    }
+
+    /// Keeps what there is room for; not for an owner that has died meanwhile, for nobody would free it.
+    fn keep_for_owner(&self, object: ObjectId, value: Value) {
+        self.store.insert(object, value);
+        let owner = object.task.owner.process;
+        if self.is_dead(owner) || self.is_dead_node(owner.node) {
+            self.store.remove(&object);
         }
     }
 
@@ -134,13 +143,7 @@ impl Process {
             other => Err(lost(format!("it has {other} bytes, and was said to have {size}"))),
         });
         match pulled {
-            Ok(value) => {
-                self.store.insert(object, value);
-                if self.is_dead(object.task.owner.process) {
-                    // It died while the value was on its way: nobody frees it.
-                    self.store.remove(&object);
-                }
-            }
+            Ok(value) => self.keep_for_owner(object, value),
             Err(error) => {
                 self.store.discharge(size);
                 return Err(error);

@@ -13,10 +13,10 @@ use super::Owner;
 use crate::alike::Alike;
 use crate::gcs::core::ActorTraits;
 use crate::ids::{ActorId, ObjectId, TaskId};
-use crate::object::{RawRef, Resolved, Target};
+use crate::object::{RawRef, Target};
 use crate::owner::table::Table;
 use crate::protocol::ToGcs;
-use crate::task::{Task, What};
+use crate::task::What;
 
 /// Lifelines of which there is only the number: whose they would be.
 pub(super) type Reserved = Table<ActorId>;
@@ -79,8 +79,8 @@ impl Owner {
 
     /// A lifeline was made: if the owner has died, it has with all that it owned, when this was not there.
     pub(crate) fn fail_if_dead(&self, lifeline: &RawRef) {
-        if let (Some(error), Target::Owned(task, ..)) = (self.dead.get(), lifeline.target()) {
-            Task::finish_all(task, Resolved::Error(error.clone()));
+        if let Target::Owned(task, ..) = lifeline.target() {
+            self.fail_late(task);
         }
     }
 

@@ -390,7 +390,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         let Some(task) = self.land(ix, seq) else { return };
         out.push(Act::Gone(task));
         if let Some(lease) = self.lease(ix) {
-            lease.parked += 1;
+            lease.parked = lease.parked.saturating_add(1);
             if lease.parked == PARKED_MAX && !lease.yielding {
                 lease.yielding = true;
                 if !lease.flight.is_empty() {

@@ -144,7 +144,7 @@ impl Owner {
     pub(super) fn free_value(&self, task: &Task, index: u32, size: usize) {
         self.process.store.discharge(size);
         // One that was lost as a large one may have been made again as a small one.
-        if size > crate::call::INLINE_LIMIT || task.attempt() > 0 {
+        if size > crate::call::INLINE_LIMIT || task.attempt() > 0 || self.small_copies.load(Ordering::Acquire) {
             let copies = self.copies().remove(&(task.seq, index)).unwrap_or_default();
             self.process.free_stored(ObjectId { task: task.id(), index }, &copies);
         }
@@ -162,7 +162,10 @@ impl Owner {
                 None => None,
                 Some(task) => {
                     let before = match &mut *task.slot(index).lock() {
-                        State::Ready(Resolved::Value(_)) => {
+                        State::Ready(Resolved::Value(value)) => {
+                            if value.size() <= crate::call::INLINE_LIMIT {
+                                self.small_copies.store(true, Ordering::Release);
+                            }
                             self.copies().entry((seq, index)).or_default().push(at.clone());
                             Some(None)
                         }

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actinic_transport::{NodeId, Peer, PeerAddr};
 
+use crate::actor::client::Client;
 use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency};
 use crate::ids::{JobId, OwnerId, WorkerId};
@@ -147,6 +148,8 @@ pub(crate) struct Owner {
     counts: counting::Counts,
     /// Where copies lie of the large values that this process itself holds.
     copies: Mutex<HashMap<(u64, u32), Vec<PeerAddr>>>,
+    /// Whether there may be copies of small ones too, which were arguments beside many others.
+    small_copies: AtomicBool,
     ticking: AtomicBool,
     events: events::Events,
     last_actor: actors::Last,
@@ -184,6 +187,7 @@ impl Owner {
             }),
             counts: counting::Counts::default(),
             copies: Mutex::default(),
+            small_copies: AtomicBool::new(false),
             ticking: AtomicBool::new(false),
             events: events::Events::default(),
             last_actor: actors::Last::default(),
@@ -231,11 +235,21 @@ impl Owner {
                 core.tasks.insert(task.seq, Arc::clone(&task));
                 Self::enqueue(core, &task, out);
             });
+            owner.fail_late(&task);
             return task;
         }
         owner.lock().tasks.insert(task.seq, Arc::clone(&task));
         Task::start(&task);
+        owner.fail_late(&task);
         task
+    }
+
+    /// Whoever dies fails all that is known then: what comes in that moment fails here.
+    fn fail_late(&self, task: &Arc<Task>) {
+        if let Some(error) = self.dead.get() {
+            Task::finish_all(task, Resolved::Error(error.clone()));
+            Client::forget([task]);
+        }
     }
 
     /// The arguments as a task keeps them; large ones become objects.
@@ -456,14 +470,15 @@ impl Owner {
         };
         self.let_go(lineage);
         self.perform(&mut out);
-        for task in tasks {
+        for task in &tasks {
             for (index, slot) in task.slots().enumerate() {
                 if let Some(before) = slot.replace(Resolved::Error(error.clone())) {
-                    self.free(&task, index as u32, &before);
+                    self.free(task, index as u32, &before);
                 }
             }
-            Task::finish_all(&task, Resolved::Error(error.clone()));
+            Task::finish_all(task, Resolved::Error(error.clone()));
         }
+        Client::forget(&tasks);
     }
 
     /// A step of idle time; `true` while another is wanted.

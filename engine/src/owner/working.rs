@@ -208,7 +208,13 @@ impl Owner {
 
     /// Lent tasks that a worker gives back.
     pub(crate) fn given_back(self: &Arc<Self>, lease: LeaseIx, seqs: &[u64]) {
-        self.change(|core, out| core.dispatch.returned(lease, seqs, out));
+        self.change(|core, out| {
+            // Whoever cancelled one found it with its worker, which does not have it any more.
+            let is_cancelled = |seq: &u64| core.tasks.get(*seq).is_none_or(|task| task.is_cancelled());
+            let (cancelled, wanted): (Vec<u64>, Vec<u64>) = seqs.iter().partition(|seq| is_cancelled(seq));
+            core.dispatch.returned(lease, &wanted, out);
+            core.dispatch.completed(lease, cancelled.into_iter().map(|seq| (seq, 0)), out);
+        });
     }
 
     /// A task awaits without holding its worker.

@@ -159,8 +159,11 @@ impl Process {
         for owner in self.owners() {
             owner.die_of(Error::node_died(error.clone()).remedy("start the node again, and connect again"));
         }
-        // It hears of no other process any more either.
+        // It hears of no other process any more either, and of no actor.
         self.borrowed_from(|_| true, &error);
+        for client in self.clients() {
+            client.die(Error::node_died(error.clone()).remedy("start the node again, and connect again"));
+        }
     }
 
     /// A worker's code is to be ended by force.
@@ -284,6 +287,9 @@ impl Process {
             owner.die_of(Error::connection("the cluster was shut down"));
         }
         self.borrowed_from(|_| true, "the cluster was shut down");
+        for client in self.clients() {
+            client.die(Error::connection("the cluster was shut down"));
+        }
         self.close();
     }
 }

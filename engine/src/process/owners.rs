@@ -19,8 +19,10 @@ impl Tables {
     /// Takes out the owners that nobody submits with any more, and that own nothing: each actor that ever submitted has
     /// one. (What holds an owner otherwise: who submits, each task and object of it, each thing that it waits for.)
     fn owners_over(&mut self) -> BTreeMap<u32, Arc<Owner>> {
-        let is_over = |owner: &Arc<Owner>| Arc::strong_count(owner) == 1 && owner.is_empty();
-        let (over, stay) = std::mem::take(&mut self.owners).into_iter().partition(|(_, owner)| is_over(owner));
+        // The first stands for the process as a borrower.
+        let is_over = |number: u32, owner: &Arc<Owner>| number > 0 && Arc::strong_count(owner) == 1 && owner.is_empty();
+        let (over, stay) =
+            std::mem::take(&mut self.owners).into_iter().partition(|(number, owner)| is_over(*number, owner));
         self.owners = stay;
         self.owners_sweep = OWNERS_FEW.max(2 * self.owners.len());
         over
@@ -242,6 +244,7 @@ mod tests {
         let process = Arc::clone(&nowhere().process);
         let job = JobId(process.env.uuid());
         let new = || process.new_owner(job, Arc::from(""));
+        let first = process.owners()[0].id.number;
         let in_use = new();
         let kept: RawRef = new().put(value::encode(&7, "a number").unwrap()).unwrap();
         for _ in 0..20 * OWNERS_FEW {
@@ -249,6 +252,7 @@ mod tests {
         }
         assert!(process.owners().len() <= OWNERS_FEW + 1, "{}", process.owners().len());
         assert!(process.owner_numbered(in_use.id.number).is_some());
+        assert!(first == 0 && process.owner_numbered(0).is_some(), "it counts what this process borrows");
         assert!(process.local_value(&kept.id()).is_some(), "its owner is still there");
     }
 }

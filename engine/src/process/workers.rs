@@ -12,9 +12,18 @@ use crate::raylet::RayletLink;
 use crate::worker::host::{Host, Running};
 use crate::worker::slot::TaskSlot;
 
+/// Fewer slots than this are not looked through.
+const SLOTS_FEW: usize = 64;
+
 impl Process {
     pub(crate) fn add_slot(&self, slot: &Arc<TaskSlot>) {
-        self.lock().slots.insert(slot.host.worker, Arc::downgrade(slot));
+        let mut tables = self.lock();
+        if tables.slots.len() >= tables.slots_sweep {
+            // Each actor on threads may have had one.
+            tables.slots.retain(|_, slot| slot.strong_count() > 0);
+            tables.slots_sweep = SLOTS_FEW.max(2 * tables.slots.len());
+        }
+        tables.slots.insert(slot.host.worker, Arc::downgrade(slot));
     }
 
     pub(crate) fn slot(&self, worker: crate::ids::WorkerId) -> Option<Arc<TaskSlot>> {

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actinic_transport::{NodeAuthority, PeerAddr};
@@ -48,7 +48,8 @@ pub(crate) struct Spawner {
 }
 
 struct Running {
-    pid: u32,
+    /// None from when it has ended: another process may have its pid then.
+    pid: Arc<Mutex<Option<u32>>>,
     /// Closing it asks the worker to end.
     stdin: Option<ChildStdin>,
     progress: Option<Progress>,
@@ -165,8 +166,9 @@ impl Spawner {
             // A child that died at once is seen by its watcher.
             let _ = pipe.write_all(&length).and_then(|()| pipe.write_all(&boot)).and_then(|()| pipe.flush());
         }
-        self.children.insert(worker, Running { pid, stdin, progress });
-        self.watch(worker, child, budget)?;
+        let alive = Arc::new(Mutex::new(Some(pid)));
+        self.watch(worker, child, Arc::clone(&alive), budget)?;
+        self.children.insert(worker, Running { pid: alive, stdin, progress });
         Ok(pid)
     }
 
@@ -199,11 +201,18 @@ impl Spawner {
     }
 
     /// A thread that waits for the child, takes back what it was lent, and says how it ended.
-    fn watch(&self, worker: WorkerId, mut child: Child, budget: Option<Lent>) -> Result<()> {
+    fn watch(&self, worker: WorkerId, child: Child, pid: Arc<Mutex<Option<u32>>>, budget: Option<Lent>) -> Result<()> {
         let raylet = Arc::clone(&self.raylet);
         let alive = Arc::clone(&self.alive);
         alive.fetch_add(1, Ordering::AcqRel);
+        // A thread that does not start drops its body.
+        let kept = Arc::new(Mutex::new(Some(child)));
+        let given = Arc::clone(&kept);
+        let take = |child: &Mutex<Option<Child>>| child.lock().unwrap_or_else(PoisonError::into_inner).take();
         let watched = self.process.env.thread("actinic-child", move || {
+            let Some(mut child) = take(&given) else { return };
+            until_ended(child.id());
+            *pid.lock().unwrap_or_else(PoisonError::into_inner) = None;
             let text = match child.wait() {
                 Ok(status) => status.to_string(),
                 Err(error) => error.to_string(),
@@ -215,7 +224,14 @@ impl Spawner {
             // Whoever sees that no child is left finds their ends in the raylet's mailbox.
             alive.fetch_sub(1, Ordering::AcqRel);
         });
-        watched.map_err(|error| Error::runtime_env_setup(format!("no thread to watch a worker: {error}")))
+        watched.map_err(|error| {
+            if let Some(mut child) = take(&kept) {
+                // Nobody would hear of its end.
+                let _ = child.kill().and_then(|()| child.wait());
+            }
+            self.alive.fetch_sub(1, Ordering::AcqRel);
+            Error::runtime_env_setup(format!("no thread to watch a worker: {error}"))
+        })
     }
 
     /// What a worker that has ended ran then; the outer is none if nobody can tell.
@@ -244,11 +260,12 @@ impl Spawner {
 
     /// Ends a worker at once.
     pub(crate) fn kill(&mut self, worker: WorkerId) {
-        if let Some(running) = self.children.get(&worker) {
-            // SAFETY: the pid is a child's whose end has not been reported here; a signal to one that has just ended
-            // fails without effect, since its watcher has not let the pid go before the report.
+        let Some(running) = self.children.get(&worker) else { return };
+        let pid = running.pid.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pid) = *pid {
+            // SAFETY: the pid is a child's that has not been reaped: its watcher clears it first, under this lock.
             unsafe {
-                libc::kill(running.pid as libc::pid_t, libc::SIGKILL);
+                libc::kill(pid as libc::pid_t, libc::SIGKILL);
             }
         }
     }
@@ -262,6 +279,17 @@ impl Spawner {
     pub(crate) fn stop_all(&mut self) {
         self.children.clear();
     }
+}
+
+/// Waits until a child has ended, and leaves it to be reaped.
+fn until_ended(pid: u32) {
+    // SAFETY: the information is written to a variable of this frame, and the pid is a child's that nobody else reaps.
+    let wait = || unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT)
+    };
+    // A signal may interrupt it.
+    while wait() < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted {}
 }
 
 impl Drop for Spawner {

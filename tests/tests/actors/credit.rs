@@ -85,3 +85,42 @@ async fn many_callers_cannot_fill_an_actors_process(cluster: TestCluster) -> act
     drop((slow, floods));
     cluster.idle().await
 }
+
+/// Calls another, waits for nothing, and is gone.
+pub struct Passerby;
+
+#[actinic::remote]
+impl Passerby {
+    pub fn new() -> Self {
+        Passerby
+    }
+
+    pub fn calls(&self, other: Handle<Counter>, count: i64) {
+        (0..count).for_each(|_| drop(other.add(1)));
+    }
+}
+
+/// Calls whose caller has ended before their answers came take no room from those of others in its process.
+#[actinic::test(num_cpus = 2)]
+async fn calls_of_callers_that_ended_take_no_room(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(2).await?;
+    let there = Counter::options().scheduling(Scheduling::on(&node)).remote(0);
+    let gate = Gate::new();
+    let blocked = there.wait_for(gate.path());
+    for _ in 0..6 {
+        let passerby = Passerby::options().scheduling(Scheduling::on(cluster.head())).remote();
+        passerby.calls(&there, 50).await?;
+        Handle::stop(&passerby).await?;
+        Handle::closed(&passerby).await?;
+    }
+    gate.open();
+    blocked.await?;
+    // What was sent has run; what waited here for room had nobody to run for.
+    let counted = actinic::get(&there.get()).timeout(SOON).await?;
+    assert!(counted <= 300, "{counted}");
+    for _ in 0..200 {
+        actinic::get(&there.add(1)).timeout(SOON).await?;
+    }
+    drop(there);
+    cluster.idle().await
+}

@@ -334,3 +334,22 @@ async fn get_takes_twelve() -> actinic::Result<()> {
     assert_eq!(actinic::get((o, o, o, o, o, o, o, o, o, o, o, o)).await?, (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1));
     Ok(())
 }
+
+#[actinic::remote]
+fn parses(text: String) -> Result<i64, std::num::ParseIntError> {
+    text.parse()
+}
+
+/// Any error may be asked for. One that is not serde is not there where it was not made: its text is.
+#[actinic::test(num_cpus = 1)]
+async fn any_error_may_be_asked_for() -> actinic::Result<()> {
+    let error = parses::remote("x").await.unwrap_err();
+    assert!(error.downcast_ref::<std::num::ParseIntError>().is_none() && error.downcast_ref::<Refused>().is_none());
+    assert_eq!(error.detail().chain, ["invalid digit found in string"]);
+    let here = Error::other("x".parse::<i64>().unwrap_err());
+    assert!(here.downcast_ref::<std::num::ParseIntError>().is_some());
+    let typed = refuse::remote(3).await.unwrap_err();
+    assert!(typed.downcast_ref::<std::num::ParseIntError>().is_none());
+    assert_eq!(typed.downcast_ref::<Refused>(), Some(&Refused(3)));
+    Ok(())
+}

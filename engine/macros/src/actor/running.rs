@@ -127,7 +127,7 @@ impl Actor {
         let wrap = Ident::new(self.wrapper(), span);
         let state = quote_spanned!(span=> __Host::#wrap());
         let made = if constructor.output.fallible() {
-            let error = signature::into_error(rt);
+            let error = signature::into_error(rt, constructor.output.result());
             quote! {
                 match #rt::IsResult::into_result(#call) {
                     ::core::result::Result::Ok(__value) => ::core::result::Result::Ok(#state(__value)),

@@ -189,7 +189,7 @@ impl Output {
 
     /// The error of the user's in `__error`, as Actinic's.
     fn error(&self, rt: &TokenStream) -> TokenStream {
-        let error = into_error(rt);
+        let error = into_error(rt, self.result.as_ref());
         match &self.retry {
             Retry::No => error,
             Retry::All => quote!(#rt::retryable(#error, true)),
@@ -206,6 +206,11 @@ impl Output {
     /// The type of the value, of `Ok` if it is a `Result`.
     pub(crate) fn value(&self) -> &TokenStream {
         &self.value
+    }
+
+    /// The `Result`, if it is one.
+    pub(crate) fn result(&self) -> Option<&TokenStream> {
+        self.result.as_ref()
     }
 
     /// Whether the output is a `Result`.
@@ -245,9 +250,21 @@ impl Returns {
     }
 }
 
-/// The expression that makes Actinic's error of the user's in `__error`.
-pub(crate) fn into_error(rt: &TokenStream) -> TokenStream {
+/// The expression that makes Actinic's error of the user's in `__error`, which is that of this `Result`. Where the program
+/// has it, it also knows how to read one that arrives.
+pub(crate) fn into_error(rt: &TokenStream, result: Option<&TokenStream>) -> TokenStream {
+    let known = result.map(|result| {
+        quote! {
+            #[#rt::linkme::distributed_slice(#rt::error_kind::ERRORS)]
+            #[linkme(crate = #rt::linkme)]
+            static __ERROR: #rt::error_kind::ErrorEntry = #rt::error_kind::ErrorEntry::new(|| {
+                use #rt::error_kind::{KnownType as _, OtherType as _};
+                (&&#rt::error_kind::TypeOf::<<#result as #rt::IsResult>::Err>::new()).known()
+            });
+        }
+    });
     quote! {{
+        #known
         use #rt::error_kind::{
             BoxedKind as _, DebugKind as _, DisplayKind as _, OwnKind as _, SilentKind as _, TypedKind as _,
         };

@@ -1,5 +1,6 @@
 //! Calls on their way: queued, sent, answered, cancelled.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,7 +15,7 @@ use crate::protocol::WORKER;
 use crate::protocol::calls::{CALLS, WireCall, WireCalls, WireDependency, WireValue};
 use crate::protocol::refs::REF_BYTES;
 use crate::protocol::workers::ToWorker;
-use crate::task::Task;
+use crate::task::{Task, What};
 use crate::testing::Message as Lost;
 use crate::worker::job::Job;
 
@@ -62,6 +63,12 @@ impl Client {
         let call = Client::call(task);
         call.ready.store(true, Ordering::Release);
         let failed = self.placed(|client, state| {
+            if task.is_cancelled() || task.is_over() {
+                // Whoever ended it looked under the same lock where it was, which was nowhere.
+                state.waiting.drop_call(call.caller, task);
+                client.pump(state, call.caller);
+                return None;
+            }
             if let At::Dead(error) = &state.at {
                 let error = error.clone().subject(task.describe());
                 state.waiting.drop_call(call.caller, task);
@@ -252,6 +259,26 @@ impl Client {
             state.waiting.drop_call(caller, task);
             client.pump(state, caller);
         });
+    }
+
+    /// Calls have ended without an answer, for their owner has: their places are others'.
+    pub(crate) fn forget<'a>(calls: impl IntoIterator<Item = &'a Arc<Task>>) {
+        let mut clients = BTreeMap::new();
+        for task in calls {
+            if let What::Method(call) = &task.what {
+                call.client.placed(|_, state| state.flying.remove(task));
+                clients.entry(call.client.id).or_insert_with(|| Arc::clone(&call.client));
+            }
+        }
+        for client in clients.into_values() {
+            let gone = client.placed(|client, state| {
+                let gone = state.waiting.take_where(Task::is_done);
+                client.pump_all(state);
+                gone
+            });
+            // Not under the lock.
+            drop(gone);
+        }
     }
 
     /// Cancels a call, wherever it is: nothing waits for its answer any more.

@@ -349,16 +349,20 @@ impl GcsCore {
                 Arc::make_mut(&mut actor.row.spec).lifeline = Lifeline::Claimed(Box::new(lifeline));
             }
             Some(_) => {}
-            None if !actor.on_node => {
-                // Nobody waits for an answer of it, or there would be something that holds it.
-                let reason = actor.stopping.take().map_or(DeathReason::OutOfScope, |reason| *reason);
-                self.finish(number, reason);
-            }
+            // Nobody waits for an answer of it, or there would be something that holds it.
+            None if !actor.on_node && actor.row.state != ActorState::DependenciesUnready => self.finish_unheld(number),
             None => {
                 let id = actor.row.spec.id;
                 self.stop_actor(id, DeathReason::OutOfScope);
             }
         }
+    }
+
+    /// Ends an actor that nothing holds, and of which nothing runs.
+    pub(super) fn finish_unheld(&mut self, number: u64) {
+        let Some(actor) = self.actors.get_mut(number) else { return };
+        let reason = actor.stopping.take().map_or(DeathReason::OutOfScope, |reason| *reason);
+        self.finish(number, reason);
     }
 
     /// The actor of which a run is the current one, on that node.

@@ -178,6 +178,9 @@ impl GcsCore {
     fn wait_for_node(&mut self, number: u64) {
         let now = self.now;
         let Some(actor) = self.actors.get_mut(number) else { return };
+        if !actor.is_held() {
+            return self.finish_unheld(number);
+        }
         let class = class_of(&actor.row.spec);
         actor.waiting = Waiting::Class(class.clone());
         let new = || PendingClass { members: BTreeSet::new(), since: now, warned: false, told: BTreeSet::new() };

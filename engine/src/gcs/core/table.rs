@@ -73,6 +73,11 @@ pub(super) enum Waiting {
 }
 
 impl Actor {
+    /// Whether there is a handle, or a call that is not answered; a detached one needs neither.
+    pub(super) fn is_held(&self) -> bool {
+        self.held || self.row.spec.detached || self.claims.get().is_some_and(|claims| !claims.is_empty())
+    }
+
     /// Whether a node, as it was seen last, had no room for it.
     pub(super) fn was_refused_by(&self, node: NodeId, version: u64) -> bool {
         self.refused_by.get().is_some_and(|nodes| nodes.contains(&(node, version)))

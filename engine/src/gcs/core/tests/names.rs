@@ -244,6 +244,21 @@ fn what_waits_for_arguments_ends_like_any_other() {
     }
 }
 
+/// One that waits for a node when its last handle goes, or when its arguments come and it has none, is not made at all.
+#[test]
+fn what_waits_for_a_node_ends_with_its_handles() {
+    let mut world = World::new(1);
+    for (number, spec) in [(1, named(1, "a")), (2, unready(2, "b"))] {
+        world.create(with!(spec; shape: cpus(1_000)));
+        world.tell(Event::HandlesGone { actor: actor_id(number) });
+    }
+    assert_eq!(world.row(1).state, ActorState::Dead);
+    assert_eq!(world.row(2).state, ActorState::DependenciesUnready);
+    world.tell(arguments(2));
+    assert_eq!(world.row(2).state, ActorState::Dead);
+    assert!(world.placed().is_empty() && world.core.demands().is_empty());
+}
+
 /// A kill that lets it restart ends nothing of one that waits; one without handles is made, and ends.
 #[test]
 fn what_waits_for_arguments_outlives_a_restart_and_its_handles() {
