@@ -145,11 +145,11 @@ pub(crate) struct Owner {
     pub(crate) job: JobId,
     pub(crate) namespace: Arc<str>,
     dead: OnceLock<Error>,
+    /// Whether there may be copies of small values too, which were arguments beside many others.
+    small_copies: AtomicBool,
     counts: counting::Counts,
     /// Where copies lie of the large values that this process itself holds.
     copies: Mutex<HashMap<(u64, u32), Vec<PeerAddr>>>,
-    /// Whether there may be copies of small ones too, which were arguments beside many others.
-    small_copies: AtomicBool,
     ticking: AtomicBool,
     events: events::Events,
     last_actor: actors::Last,
