@@ -21,7 +21,7 @@ use actinic::prelude::*;
 use crate::args::Options;
 use crate::groups::this_program;
 use crate::measure::check;
-use crate::rows::actors::{Caller, Echo, calls, calls_of_each};
+use crate::rows::actors::{AsyncEcho, Caller, Echo, async_calls, calls, calls_of_each};
 use crate::rows::small::wait_round;
 use crate::rows::tasks::{Client, submit};
 use crate::rows::{burst, single};
@@ -42,6 +42,7 @@ const PATHS: &[(&str, i64)] = &[
     ("task, worker process, sync", 5_000),
     ("actor call, in process, 10k in flight", 200_000),
     ("actor call, in process, sync", 5_000),
+    ("async actor call, in process, 10k in flight", 200_000),
     ("calls of two actors by two, in process, 40k in flight", 400_000),
     ("tasks of two actors, embedded, 20k in flight", 400_000),
     ("actor call, over QUIC, 10k in flight", 200_000),
@@ -55,6 +56,7 @@ const PATHS: &[(&str, i64)] = &[
 enum Work {
     Tasks,
     Calls(Handle<Echo>),
+    AsyncCalls(Handle<AsyncEcho>),
     /// Each of the one calls each of the other.
     CallsOfEach(Vec<Handle<Caller>>, Vec<Handle<Echo>>),
     TasksOfEach(Vec<Handle<Client>>),
@@ -67,6 +69,7 @@ impl Work {
     async fn of(name: &str) -> Result<Work> {
         Ok(match name.split([' ', ',']).next() {
             Some("actor") => Work::Calls(Echo::remote()),
+            Some("async") => Work::AsyncCalls(AsyncEcho::remote()),
             Some("calls") => {
                 Work::CallsOfEach((0..2).map(|_| Caller::remote()).collect(), (0..2).map(|_| Echo::remote()).collect())
             }
@@ -86,6 +89,7 @@ impl Work {
             match self {
                 Work::Calls(actor) if some == 1 => check(actor.echo(done).await? == done, "an actor's answer")?,
                 Work::Calls(actor) => calls(actor, some).await?,
+                Work::AsyncCalls(actor) => async_calls(actor, some).await?,
                 Work::CallsOfEach(callers, servers) => calls_of_each(callers, servers, some / 4).await?,
                 Work::TasksOfEach(clients) => submit(clients, some / 2).await?,
                 Work::Tasks if some == 1 => single(done).await?,

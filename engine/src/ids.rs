@@ -4,8 +4,10 @@
 //! central table. An owner's own table is indexed by the sequence number, not by uuid.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::RangeInclusive;
 
-use actinic_transport::{NodeId, ProcessId};
+use actinic_transport::{ClusterId, NodeId, ProcessId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -21,13 +23,41 @@ pub struct OwnerId {
     pub number: u32,
 }
 
+impl OwnerId {
+    /// Every owner that a process can have.
+    pub(crate) fn of(process: ProcessId) -> RangeInclusive<OwnerId> {
+        OwnerId { process, number: 0 }..=OwnerId { process, number: u32::MAX }
+    }
+
+    /// Every owner that the processes of a node can have.
+    pub(crate) fn at(cluster: ClusterId, node: NodeId) -> RangeInclusive<OwnerId> {
+        let process = |incarnation| ProcessId { cluster, node, incarnation };
+        *OwnerId::of(process(Uuid::nil())).start()..=*OwnerId::of(process(Uuid::max())).end()
+    }
+
+    /// Every owner of a cluster.
+    pub(crate) fn all(cluster: ClusterId) -> RangeInclusive<OwnerId> {
+        let node = |node| OwnerId::at(cluster, NodeId(node));
+        *node(Uuid::nil()).start()..=*node(Uuid::max()).end()
+    }
+}
+
 /// A submitted task (or a `put`): its owner and the owner's sequence number. Re-execution keeps it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId {
     /// Who submitted it.
     pub owner: OwnerId,
     /// Its number there.
     pub seq: u64,
+}
+
+impl Hash for TaskId {
+    /// Of what differs between tasks, and not of all that names their cluster and node.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (_, incarnation) = self.owner.process.incarnation.as_u64_pair();
+        state.write_u64(incarnation ^ u64::from(self.owner.number).rotate_left(32));
+        state.write_u64(self.seq);
+    }
 }
 
 /// An object: the task that returns it, and which of the returns.

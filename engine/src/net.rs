@@ -10,7 +10,7 @@ use crate::gcs::{Answer, GcsPost, Heard};
 use crate::ids::{OwnerId, TaskId};
 use crate::object::{Resolved, Target};
 use crate::object_manager::ServeObjects;
-use crate::process::Process;
+use crate::process::{FORCE_AFTER, Process};
 use crate::protocol::calls::{
     CALLS, CallerMark, REPLIES, TASKS, WireCall, WireCalls, WireOutcome, WireReplies, WireTasks, WireValue,
 };
@@ -289,8 +289,9 @@ impl Ear {
                 let count = rest.iter().take_while(|reply| reply.owner == first.owner).count();
                 let (batch, after) = rest.split_at(count);
                 rest = after;
-                if let Some(owner) = self.process.owner_numbered(first.owner) {
-                    owner.replies(from, replies.lease, batch);
+                match self.process.owner_numbered(first.owner) {
+                    Some(owner) => owner.replies(from, replies.lease, batch),
+                    None => batch.iter().for_each(|reply| self.process.unowned(from, reply)),
                 }
             }
         }
@@ -423,11 +424,14 @@ impl Ear {
         if !told && !slots.iter().any(|slot| slot.runs(id)) {
             self.process.tombstones.leave(id);
         } else if force && slots.iter().any(|slot| slot.runs_sync(id)) {
-            if self.process.may_crash_for(id) {
-                self.process.crash_for("a task was cancelled by force");
-            }
+            self.process.end_by_force(id);
         } else if force {
-            self.process.end_async_by_force(id);
+            // It is told, and may end by itself.
+            let process = Arc::clone(&self.process);
+            self.process.spawn(async move {
+                tokio::time::sleep(FORCE_AFTER).await;
+                process.end_by_force(id);
+            });
         }
     }
 

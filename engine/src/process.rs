@@ -54,7 +54,7 @@ pub(crate) struct Settings {
 }
 
 /// So long has an async task to end that is cancelled by force: enough for its next await, on a machine that is busy.
-const FORCE_AFTER: Duration = Duration::from_millis(500);
+pub(crate) const FORCE_AFTER: Duration = Duration::from_millis(500);
 
 /// Sends a message that waited.
 type Leave = Box<dyn FnOnce() + Send>;

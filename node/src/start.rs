@@ -75,7 +75,7 @@ fn settings(base: &Path, flags: Start) -> Result<Settings> {
             let here = |found: local::Found| found.entry.filter(|entry| entry.address.to_string() == address);
             // On the head's own machine its token need not be said.
             let known = || local::nodes(base).into_iter().find_map(here).and_then(|entry| head_token(&entry));
-            let token = flags.token.or_else(set).or_else(known).ok_or(
+            let token = flags.token.or_else(known).or_else(set).ok_or(
                 "a node joins with a token: --token T, as `actinic token show` prints it on the head's machine",
             )?;
             Role::Join { address, token, port: flags.port.unwrap_or(0) }
@@ -143,6 +143,8 @@ fn in_use(settings: &Settings, text: String) -> String {
 fn detached(settings: &Settings) -> Result<()> {
     let this = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let mut command = Command::new(this);
+    // What a task has started names the task's node; a daemon is of no other node.
+    command.env_remove(actinic::node::WORKER_NODE);
     command.arg("daemon").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     // SAFETY: setsid is safe to call between fork and exec, and touches no memory.
     unsafe {

@@ -290,9 +290,15 @@ impl Giver {
 modes! {
     /// CAN-12: what has ended stays as it is, and what it submitted goes on.
     2 CPUs, async fn what_has_ended_is_not_cancelled_and_nor_is_what_it_submitted(cluster) {
-        let (scratch, giver) = (Scratch::new(), Giver::remote());
-        let (started, gate) = (scratch.file("started"), scratch.file("gate"));
-        for call in [gives_a_ref::remote(&started, &gate), giver.gives_a_ref(&started, &gate)] {
+        let giver = Giver::remote();
+        for of_an_actor in [false, true] {
+            let scratch = Scratch::new();
+            let (started, gate) = (scratch.file("started"), scratch.file("gate"));
+            let call = if of_an_actor {
+                giver.gives_a_ref(&started, &gate)
+            } else {
+                gives_a_ref::remote(&started, &gate)
+            };
             let inner = call.clone().await?;
             until_counted(&started, 1).await;
             actinic::cancel(&call).await?;

@@ -96,7 +96,7 @@ async fn in_turn(actors: &[Handle<Echo>], count: i64) -> Result<()> {
     check(actinic::get(&refs).await?.into_iter().eq(0..count), "echo")
 }
 
-async fn async_calls(actor: &Handle<AsyncEcho>, count: i64) -> Result<()> {
+pub(crate) async fn async_calls(actor: &Handle<AsyncEcho>, count: i64) -> Result<()> {
     let refs: Vec<ObjectRef<i64>> = (0..count).map(|x| actor.echo(x)).collect();
     check(actinic::get(&refs).await?.into_iter().eq(0..count), "echo")
 }

@@ -252,7 +252,7 @@ impl Life {
         match answer {
             Answer::Done(outcome) => this.answer(job, Some(Ended::Answered(outcome)), began),
             Answer::Future(future) => {
-                let (tracked, active) = (this.track(job.id()), Active::new(this));
+                let (tracked, active) = (this.track(&job), Active::new(this));
                 let future = self.answer_of(&job, &tracked, future);
                 let this = Rc::clone(this);
                 tokio::task::spawn_local(async move {
@@ -266,13 +266,13 @@ impl Life {
                 let Ok(future) = future.downcast::<LocalBoxActorFuture<A, Outcome>>() else {
                     unreachable!("a handler's answer is polled with the actor that it is of")
                 };
-                let (tracked, active) = (this.track(job.id()), Active::new(this));
+                let (tracked, active) = (this.track(&job), Active::new(this));
                 let (current, turn) = (self.current_of(&job, &tracked), Turn::begin(&this.host.host));
                 let call = Call { job, current, tracked: Some(tracked), turn, this: Rc::clone(this), active };
                 context.spawn(ActorCall { future: Some(*future), call });
             }
             Answer::Atomic(future) => {
-                let tracked = this.track(job.id());
+                let tracked = this.track(&job);
                 let answer = self.answer_of(&job, &tracked, future);
                 *self.atomic.borrow_mut() = Some(Atomic { job, answer, tracked });
             }

@@ -92,6 +92,8 @@ pub(crate) struct Loop {
     pub(super) shared: Arc<Shared>,
     /// Calls that have begun and not ended, on this thread.
     active: Cell<usize>,
+    /// What the clock said last.
+    looked: Cell<Duration>,
     pub(super) ended: Notify,
 }
 
@@ -177,6 +179,7 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
                 // told that it used up its thread's time before it has begun.
                 let begins = poll_fn(|task| Poll::Ready(future.as_mut().poll(task)));
                 if tokio::task::unconstrained(begins).await.is_pending() {
+                    this.now();
                     tokio::task::spawn_local(async move {
                         future.await;
                         drop(active);
@@ -186,7 +189,7 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
             (MethodCall::AsyncMut(call), _) => this.begin(&cell, call, job).await,
             (MethodCall::SyncRef(call), Some(beside)) => beside.begin(&this, call, job),
             (MethodCall::SyncRef(_) | MethodCall::SyncMut(_), _) => {
-                let began = this.now();
+                let began = this.looked.get();
                 let (on, cell, of) = (Rc::clone(&this), cell.clone(), job.clone());
                 let ended = calls.run(move || on.call_sync(&cell, method.call, &of)).await;
                 this.answer(job, ended, began);
@@ -213,7 +216,8 @@ struct Row {
 
 impl Row {
     fn is_over(&mut self, this: &Loop) -> bool {
-        let now = this.now();
+        // In a row the end of the one before is the beginning of the next.
+        let now = if self.calls == 0 { this.now() } else { this.looked.get() };
         let over = self.calls >= TURN_CALLS || (self.calls > 0 && now.saturating_sub(self.began) >= TURN);
         if over || self.calls == 0 {
             *self = Row { began: now, calls: 0 };
@@ -256,12 +260,31 @@ pub(super) struct Tracked {
     pub(super) running: Arc<Running>,
     /// When it began, by the environment's clock.
     pub(super) began: Duration,
+    is_listed: Cell<bool>,
+}
+
+impl Tracked {
+    /// Lets a cancellation find it: to be called when it goes on beyond its first poll, of which most calls that wait for
+    /// nothing have no other.
+    fn list(&self, job: &Job) {
+        if self.is_listed.replace(true) {
+            return;
+        }
+        self.this.shared.running().insert(self.id, Arc::clone(&self.running));
+        self.this.host.host.process.async_began(self.id, &self.running);
+        if self.this.host.dead.load(Ordering::Acquire) || job.is_cancelled() {
+            // It was, in the moment between.
+            self.running.cancel();
+        }
+    }
 }
 
 impl Drop for Tracked {
     fn drop(&mut self) {
-        self.this.shared.running().remove(&self.id);
-        self.this.host.host.process.async_ended(self.id);
+        if self.is_listed.get() {
+            self.this.shared.running().remove(&self.id);
+            self.this.host.host.process.async_ended(self.id);
+        }
     }
 }
 
@@ -280,11 +303,13 @@ impl Shared {
 
 impl Loop {
     pub(super) fn new(host: Arc<ActorHost>, shared: Arc<Shared>) -> Rc<Loop> {
-        Rc::new(Loop { host, shared, active: Cell::new(0), ended: Notify::new() })
+        Rc::new(Loop { host, shared, active: Cell::new(0), looked: Cell::default(), ended: Notify::new() })
     }
 
     pub(super) fn now(&self) -> Duration {
-        self.host.host.process.env.now()
+        let now = self.host.host.process.env.now();
+        self.looked.set(now);
+        now
     }
 
     /// How many calls may overlap.
@@ -297,15 +322,22 @@ impl Loop {
         self.active.get() + self.shared.away.load(Ordering::Acquire)
     }
 
-    pub(super) fn track(self: &Rc<Self>, id: TaskId) -> Tracked {
-        let running = Arc::new(Running::default());
-        self.shared.running().insert(id, Arc::clone(&running));
-        self.host.host.process.async_began(id, &running);
-        if self.host.dead.load(Ordering::Acquire) {
-            // It ended in the moment between.
-            running.cancel();
+    pub(super) fn track(self: &Rc<Self>, job: &Job) -> Tracked {
+        self.now();
+        let tracked = self.unlisted(job);
+        tracked.list(job);
+        tracked
+    }
+
+    /// One that began when the clock was looked at last, and is not polled yet.
+    fn unlisted(self: &Rc<Self>, job: &Job) -> Tracked {
+        Tracked {
+            this: Rc::clone(self),
+            id: job.id(),
+            running: Arc::default(),
+            began: self.looked.get(),
+            is_listed: Cell::new(false),
         }
-        Tracked { this: Rc::clone(self), id, running, began: self.now() }
     }
 
     /// Waits until fewer than `width` calls overlap.
@@ -322,6 +354,7 @@ impl Loop {
             if job.is_cancelled() {
                 return Room::NotWanted;
             }
+            self.now();
         }
         Room::There
     }
@@ -332,7 +365,7 @@ impl Loop {
         call: fn(ActorCell, OwnedTaskArgs) -> LocalBoxFuture<Outcome>,
         job: Job,
     ) -> Pin<Box<dyn Future<Output = ()>>> {
-        let tracked = self.track(job.id());
+        let tracked = self.unlisted(&job);
         let running = Arc::clone(&tracked.running);
         let current =
             Current { host: Arc::clone(&self.host.host), job: job.clone(), runs: Runs::Async(Arc::clone(&running)) };
@@ -345,7 +378,15 @@ impl Loop {
                 match owned_args(&job) {
                     Ok(args) => {
                         let future = enter(&current, || call(cell, args));
-                        Entered::new(current, Guarded::new(future, running)).await
+                        let mut future = Entered::new(current, Guarded::new(future, running));
+                        poll_fn(|task| {
+                            let polled = Pin::new(&mut future).poll(task);
+                            if polled.is_pending() {
+                                tracked.list(&job);
+                            }
+                            polled
+                        })
+                        .await
                     }
                     Err(error) => Ended::Answered(Err(error)),
                 }

@@ -220,8 +220,12 @@ impl Flight {
 
     /// `false` if it is not in flight.
     pub(super) fn remove(&mut self, task: &Task) -> bool {
+        self.remove_numbered(task.owner.id.number, task.seq)
+    }
+
+    pub(super) fn remove_numbered(&mut self, owner: u32, seq: u64) -> bool {
         let Some(sent) = self.0.get_mut() else { return false };
-        let Some((_, bytes)) = sent.calls.remove(&(task.owner.id.number, task.seq)) else { return false };
+        let Some((_, bytes)) = sent.calls.remove(&(owner, seq)) else { return false };
         sent.bytes -= u64::from(bytes);
         true
     }

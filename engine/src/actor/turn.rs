@@ -149,6 +149,19 @@ impl ActorHost {
         }
     }
 
+    /// Runs a sync constructor.
+    fn construct_here(self: &Arc<Self>) {
+        let (Constructor::Sync(call), Some((input, dependencies))) = (self.entry.constructor, self.take_creation())
+        else {
+            return;
+        };
+        let current = self.current_for_constructor();
+        let made = enter(&current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies))));
+        if self.constructed(made) {
+            self.go_on();
+        }
+    }
+
     /// Runs a call.
     fn call(self: &Arc<Self>, stage: &mut Stage<'_>, current: &Current) -> Ended {
         let job = &current.job;
@@ -160,7 +173,7 @@ impl ActorHost {
             return Ended::Answered(Err(Error::task_cancelled("the call was cancelled before it began")));
         }
         enter(current, || match stage {
-            Stage::Shared(state) => call_shared(&**state, method, job),
+            Stage::Shared(state) => self.call_shared(&**state, method, job),
             Stage::Single(single) => self.call_single(single, method, job),
         })
     }
@@ -180,6 +193,24 @@ impl ActorHost {
         }
         ended
     }
+
+    /// What waits for the state's lock waits for no ref, and does not count among those that have begun: who has the lock
+    /// lends the CPU when it waits for one.
+    fn call_shared(&self, state: &dyn SharedState, method: &MethodEntry, job: &Job) -> Ended {
+        let mut ended = None;
+        match method.call {
+            MethodCall::SyncMut(call) => state.write(&mut |state| {
+                let _turn = Turn::begin(&self.host);
+                ended = Some(with_input(job, |args| call(state, args)));
+            }),
+            MethodCall::SyncRef(call) => state.read(&mut |state| {
+                let _turn = Turn::begin(&self.host);
+                ended = Some(with_input(job, |args| call(state, args)));
+            }),
+            MethodCall::AsyncMut(_) | MethodCall::AsyncRef(_) | MethodCall::Actix(_) => {}
+        }
+        ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("an async method of a sync actor"))))
+    }
 }
 
 /// What the calls of a turn run on.
@@ -188,18 +219,20 @@ enum Stage<'a> {
     Single(MutexGuard<'a, Option<SingleState>>),
 }
 
+impl Stage<'_> {
+    /// How: those that overlap lend their CPU together.
+    fn runs(&self) -> Runs {
+        match self {
+            Stage::Shared(_) => Runs::Beside,
+            Stage::Single(_) => Runs::Alone,
+        }
+    }
+}
+
 impl Strand for ActorHost {
     fn drain(self: Arc<Self>) -> bool {
         if self.lock().new {
-            if let (Constructor::Sync(call), Some((input, dependencies))) =
-                (self.entry.constructor, self.take_creation())
-            {
-                let current = self.current_for_constructor();
-                let made = enter(&current, || construct(|| call(&mut TaskArgs::new(&input, &dependencies))));
-                if self.constructed(made) {
-                    self.go_on();
-                }
-            }
+            self.construct_here();
             return false;
         }
         let start = self.host.process.env.now();
@@ -208,18 +241,14 @@ impl Strand for ActorHost {
         let mut taken = VecDeque::new();
         let mut stage = self.stage();
         let mut host = Arc::clone(&self.host);
-        let overlaps = self.spec.max_concurrency > 1;
+        let runs = stage.runs();
         let more = 'turn: loop {
             if !self.take_calls(&mut taken) {
                 break false;
             }
             while let Some(job) = taken.pop_front() {
-                // Those that overlap lend their CPU together.
-                let turn = if overlaps { Turn::begin(&self.host) } else { None };
-                let runs = if overlaps { Runs::Beside } else { Runs::Alone };
-                let current = Current { host, job, runs };
+                let current = Current { host, job, runs: runs.clone() };
                 let ended = self.call(&mut stage, &current);
-                drop(turn);
                 let job = current.job;
                 host = current.host;
                 let now = self.host.process.env.now();
@@ -330,18 +359,4 @@ fn with_input(job: &Job, call: impl FnOnce(&mut TaskArgs<'_>) -> crate::program:
         Ok((input, dependencies)) => guarded(|| call(&mut TaskArgs::new(&input, &dependencies))),
         Err(error) => Ended::Answered(Err(error)),
     }
-}
-
-fn call_shared(state: &dyn SharedState, method: &'static MethodEntry, job: &Job) -> Ended {
-    let mut ended = None;
-    match method.call {
-        MethodCall::SyncMut(call) => {
-            state.write(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
-        }
-        MethodCall::SyncRef(call) => {
-            state.read(&mut |state| ended = Some(with_input(job, |args| call(state, args))));
-        }
-        MethodCall::AsyncMut(_) | MethodCall::AsyncRef(_) | MethodCall::Actix(_) => {}
-    }
-    ended.unwrap_or_else(|| Ended::Answered(Err(Error::task("an async method of a sync actor"))))
 }

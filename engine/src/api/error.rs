@@ -231,8 +231,8 @@ impl Error {
         }
     }
 
-    /// An application error made of an error that is serde: [`downcast_ref`](Error::downcast_ref) finds it wherever
-    /// it arrives.
+    /// An application error made of an error that is serde: [`downcast_ref`](Error::downcast_ref) finds it in this process,
+    /// and wherever it arrives in a program of which some remote function or method returns such an error.
     ///
     /// A remote function that returns a `Result` with such an error does the same.
     pub fn typed<E>(error: E) -> Error
@@ -411,7 +411,7 @@ impl Typed {
         if self.type_name != std::any::type_name::<E>() {
             return None;
         }
-        let value = self.value.get_or_init(|| error_kind::decode(&self.type_name, &self.bytes));
+        let value = self.value.get_or_init(|| error_kind::decode::<E>(&self.bytes));
         value.as_ref()?.downcast_ref::<E>()
     }
 }

@@ -4,7 +4,7 @@
 //! takes the first that applies, at the outermost reference: Actinic's own error keeps its kind (in a `Box<dyn Error>` too), an error that is
 //! serde arrives typed, others arrive as the text of their chain, as what they display, or as what they debug-print.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::{Debug, Display};
@@ -121,6 +121,7 @@ type Decode = fn(&[u8]) -> Option<Decoded>;
 #[derive(Clone, Copy)]
 pub struct ErrorType {
     name: &'static str,
+    id: TypeId,
     decode: Decode,
 }
 
@@ -136,7 +137,7 @@ impl ErrorType {
             let decoded: E = postcard::from_bytes(bytes).ok()?;
             Some(Arc::new(decoded))
         }
-        ErrorType { name: std::any::type_name::<E>(), decode: decode::<E> }
+        ErrorType { name: std::any::type_name::<E>(), id: TypeId::of::<E>(), decode: decode::<E> }
     }
 }
 
@@ -201,22 +202,22 @@ impl<E> OtherType for TypeOf<E> {
     }
 }
 
-fn types() -> &'static Mutex<HashMap<&'static str, Decode>> {
-    static TYPES: OnceLock<Mutex<HashMap<&'static str, Decode>>> = OnceLock::new();
+fn types() -> &'static Mutex<HashMap<TypeId, Decode>> {
+    static TYPES: OnceLock<Mutex<HashMap<TypeId, Decode>>> = OnceLock::new();
     TYPES.get_or_init(|| {
         let known = ERRORS.iter().filter_map(|entry| (entry.0)());
-        Mutex::new(known.map(|known| (known.name, known.decode)).collect())
+        Mutex::new(known.map(|known| (known.id, known.decode)).collect())
     })
 }
 
 /// One of this type may arrive, or come back.
 pub(crate) fn remember(known: ErrorType) {
-    types().lock().unwrap_or_else(PoisonError::into_inner).entry(known.name).or_insert(known.decode);
+    types().lock().unwrap_or_else(PoisonError::into_inner).entry(known.id).or_insert(known.decode);
 }
 
 /// Reads an error of a type that some signature names, or that was made in this process.
-pub(crate) fn decode(type_name: &str, bytes: &[u8]) -> Option<Decoded> {
-    let decode = types().lock().unwrap_or_else(PoisonError::into_inner).get(type_name).copied()?;
+pub(crate) fn decode<E: 'static>(bytes: &[u8]) -> Option<Decoded> {
+    let decode = types().lock().unwrap_or_else(PoisonError::into_inner).get(&TypeId::of::<E>()).copied()?;
     // Its `Deserialize` is the user's: not under the lock.
     decode(bytes)
 }

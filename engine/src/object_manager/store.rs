@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -436,21 +437,22 @@ impl Store {
     }
 
     /// Lets go of what owners made that are gone: nobody can ask for it.
-    pub(crate) fn drop_owned(&self, gone: impl Fn(OwnerId) -> bool) {
+    pub(crate) fn drop_owned(&self, owners: &RangeInclusive<OwnerId>) {
         let (primary, copies) = {
             let mut kept = self.lock();
-            let mine = |id: &ObjectId| gone(id.task.owner);
-            let (primary, copies) = (std::mem::take(&mut kept.primary), std::mem::take(&mut kept.copies));
-            let (primary, stay): (BTreeMap<_, _>, _) = primary.into_iter().partition(|(id, _)| mine(id));
-            kept.primary = stay;
-            let (copies, stay): (BTreeMap<_, _>, _) = copies.into_iter().partition(|(id, _)| mine(id));
-            kept.copies = stay;
+            let object = |owner: &OwnerId, seq, index| ObjectId { task: TaskId { owner: *owner, seq }, index };
+            // They lie together.
+            let theirs = object(owners.start(), 0, 0)..=object(owners.end(), u64::MAX, u32::MAX);
+            let primary: Vec<ObjectId> = kept.primary.range(theirs.clone()).map(|(id, _)| *id).collect();
+            let copies: Vec<ObjectId> = kept.copies.range(theirs).map(|(id, _)| *id).collect();
+            let primary: Vec<Value> = primary.iter().filter_map(|id| kept.primary.remove(id)).collect();
+            let copies: Vec<Fetched> = copies.iter().filter_map(|id| kept.copies.remove(id)).collect();
             (primary, copies)
         };
-        for value in primary.into_values() {
+        for value in primary {
             self.discharge(value.size());
         }
-        for copy in copies.into_values() {
+        for copy in copies {
             self.dropped(Some(&copy));
         }
     }

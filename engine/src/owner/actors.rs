@@ -78,7 +78,7 @@ impl Owner {
     }
 
     /// A lifeline was made: if the owner has died, it has with all that it owned, when this was not there.
-    pub(crate) fn fail_if_dead(&self, lifeline: &RawRef) {
+    pub(crate) fn fail_if_dead(self: &Arc<Self>, lifeline: &RawRef) {
         if let Target::Owned(task, ..) = lifeline.target() {
             self.fail_late(task);
         }

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actinic_transport::{Peer, ProcessId};
 
+use crate::api::error::Error;
 use crate::ids::{ObjectId, OwnerId};
-use crate::object::{Borrowed, RawRef, Target};
+use crate::object::{Borrowed, RawRef, Resolved, Target};
 use crate::owner::Owner;
 use crate::owner::refs::{HandOut, HandOutId, Hold, RefAction, RefMessage, RefTable, Slot};
 use crate::process::Process;
@@ -108,6 +109,15 @@ impl Owner {
             }
             Some(_) => {}
         }
+    }
+}
+
+impl ObjectId {
+    /// The error of who has a ref to it when its owner is gone.
+    pub(crate) fn lost(&self, why: &str) -> Error {
+        Error::owner_died(format!("object {self} is lost: {why}"))
+            .at_node(self.task.owner.process.node)
+            .remedy("keep the ref's owner alive, or have the value made by a process that lives longer")
     }
 }
 
@@ -228,10 +238,11 @@ impl Process {
     }
 
     pub(crate) fn borrowed_lost(&self, id: ObjectId, why: &str) {
-        let error = crate::api::error::Error::owner_died(format!("object {id} is lost: {why}"))
-            .at_node(id.task.owner.process.node)
-            .remedy("keep the ref's owner alive, or have the value made by a process that lives longer");
-        let error = crate::object::Resolved::Error(error);
+        self.borrowed_ends(id, id.lost(why));
+    }
+
+    pub(crate) fn borrowed_ends(&self, id: ObjectId, error: Error) {
+        let error = Resolved::Error(error);
         self.hear_again(id, &error);
         if let Some(borrowed) = self.borrowed_if_known(id) {
             borrowed.slot.replace(error);

@@ -145,7 +145,14 @@ impl Owner {
         self.process.store.discharge(size);
         // One that was lost as a large one may have been made again as a small one.
         if size > crate::call::INLINE_LIMIT || task.attempt() > 0 || self.small_copies.load(Ordering::Acquire) {
-            let copies = self.copies().remove(&(task.seq, index)).unwrap_or_default();
+            let copies = {
+                let mut all = self.copies();
+                let copies = all.remove(&(task.seq, index)).unwrap_or_default();
+                if all.is_empty() {
+                    self.small_copies.store(false, Ordering::Release);
+                }
+                copies
+            };
             self.process.free_stored(ObjectId { task: task.id(), index }, &copies);
         }
     }
@@ -163,10 +170,11 @@ impl Owner {
                 Some(task) => {
                     let before = match &mut *task.slot(index).lock() {
                         State::Ready(Resolved::Value(value)) => {
+                            let mut copies = self.copies();
+                            copies.entry((seq, index)).or_default().push(at.clone());
                             if value.size() <= crate::call::INLINE_LIMIT {
                                 self.small_copies.store(true, Ordering::Release);
                             }
-                            self.copies().entry((seq, index)).or_default().push(at.clone());
                             Some(None)
                         }
                         State::Ready(Resolved::Stored(stored)) => {

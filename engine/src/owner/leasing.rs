@@ -32,6 +32,10 @@ impl Requests {
         self.open.is_empty()
     }
 
+    pub(super) fn ids(&self) -> Vec<RequestId> {
+        self.open.keys().copied().collect()
+    }
+
     fn draw(&mut self) -> RequestId {
         self.next += 1;
         RequestId(self.next)

@@ -31,7 +31,7 @@ use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency};
 use crate::ids::{JobId, OwnerId, WorkerId};
 use crate::object::{RawRef, Resolved};
-use crate::owner::dispatch::{Act, Dispatch, KeyIx, LeaseIx};
+use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
 use crate::owner::lineage::Lineage;
 use crate::owner::table::Table;
 use crate::process::Process;
@@ -245,8 +245,17 @@ impl Owner {
     }
 
     /// Whoever dies fails all that is known then: what comes in that moment fails here.
-    fn fail_late(&self, task: &Arc<Task>) {
+    fn fail_late(self: &Arc<Self>, task: &Arc<Task>) {
         if let Some(error) = self.dead.get() {
+            if let What::Function(_) = &task.what {
+                task.set_cancelled();
+                self.change(|core, out| {
+                    let key = task.key.load(Ordering::Relaxed);
+                    if key != KeyIx::MAX && matches!(core.dispatch.cancel(task.seq, key), Found::Queued(_)) {
+                        core.dispatch.left(key, out);
+                    }
+                });
+            }
             Task::finish_all(task, Resolved::Error(error.clone()));
             Client::forget([task]);
         }
@@ -466,6 +475,10 @@ impl Owner {
                 }
             }
             core.dispatch.close_idle(&mut out);
+            // Its raylet drops them without an answer.
+            for request in core.requests.ids() {
+                core.close_request(request);
+            }
             Self::end_rebuilding(&mut core)
         };
         self.let_go(lineage);

@@ -75,7 +75,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
-use actinic_transport::ProcessId;
 use serde::{Deserialize, Serialize};
 
 use self::death::Graveyard;
@@ -525,9 +524,4 @@ fn slot(object: &ObjectId) -> Slot {
 
 fn object(owner: OwnerId, slot: Slot) -> ObjectId {
     ObjectId { task: TaskId { owner, seq: slot.seq }, index: slot.index }
-}
-
-/// Every owner that a process can have.
-fn owners_of(process: ProcessId) -> std::ops::RangeInclusive<OwnerId> {
-    OwnerId { process, number: 0 }..=OwnerId { process, number: u32::MAX }
 }

@@ -8,7 +8,7 @@ use actinic_transport::{ActorNo, Answer, Lane, Peer, SendError};
 use crate::api::error::Error;
 use crate::call::{INLINE_LIMIT, INLINE_TOTAL, ReturnValue, Returns};
 use crate::events::{Place, Run};
-use crate::ids::{ObjectId, TaskId};
+use crate::ids::{ObjectId, OwnerId, TaskId};
 use crate::object::{RawRef, Resolved, Stored};
 use crate::owner::dispatch::LeaseIx;
 use crate::owner::{Owner, RemoteLink};
@@ -91,6 +91,9 @@ impl Owner {
             let wanted = task.filter(|task| task.attempt() == reply.attempt && !task.is_over());
             let Some(task) = wanted else {
                 self.unwanted(from, reply);
+                if lease.is_none() && self.is_dead() {
+                    self.process.call_landed(from, reply);
+                }
                 continue;
             };
             let run = Run { place, ended: now, ns: reply.ns };
@@ -306,6 +309,25 @@ pub(crate) fn wire_dependencies<'a>(dependencies: &'a [RawRef], resolved: &'a [R
 }
 
 impl Process {
+    /// An answer for an owner that is over: what it brought is given up, and its place in a window is another's.
+    pub(crate) fn unowned(self: &Arc<Self>, from: &Peer, reply: &WireReply<'_>) {
+        let owner = OwnerId { process: self.id, number: reply.owner };
+        for (index, outcome) in reply.outcomes.iter().enumerate() {
+            // The refs in it were handed over with it, and are dropped here.
+            if let Resolved::Stored(stored) = self.read_outcome(from, outcome) {
+                let task = TaskId { owner, seq: reply.seq };
+                self.free_stored(ObjectId { task, index: index as u32 }, &stored.at);
+            }
+        }
+        self.call_landed(from, reply);
+    }
+
+    /// A call is answered whose caller is over: few are, and so its client is looked for.
+    fn call_landed(&self, from: &Peer, reply: &WireReply<'_>) {
+        let clients = self.clients();
+        let _found = clients.iter().any(|client| client.answered_unknown(from.id(), reply.owner, reply.seq));
+    }
+
     /// Sends a message that carries refs: their owners know the receiver before it leaves. `false` if it waits for that;
     /// `sent` is called when it then has left.
     ///

@@ -33,7 +33,7 @@ impl Process {
         (Arc::clone(known.real()), false)
     }
 
-    pub(super) fn clients(&self) -> Vec<Arc<Client>> {
+    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
         self.lock().clients.values().filter_map(Weak::upgrade).collect()
     }
 

@@ -10,7 +10,7 @@ use actinic_transport::{Endpoint, Lane, NodeId, Peer, PeerAddr, Probe, ProcessId
 
 use super::Process;
 use crate::api::error::{Error, Result};
-use crate::ids::ObjectId;
+use crate::ids::{ObjectId, OwnerId};
 use crate::object::Borrowed;
 use crate::protocol::{NodeResources, RAYLET, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::RayletLink;
@@ -160,9 +160,10 @@ impl Process {
             owner.die_of(Error::node_died(error.clone()).remedy("start the node again, and connect again"));
         }
         // It hears of no other process any more either, and of no actor.
-        self.borrowed_from(|_| true, &error);
+        let lost = Error::node_died(error.clone()).remedy("start the node again, and connect again");
+        self.borrowed_from(OwnerId::all(self.id.cluster), |_| lost.clone());
         for client in self.clients() {
-            client.die(Error::node_died(error.clone()).remedy("start the node again, and connect again"));
+            client.die(lost.clone());
         }
     }
 
@@ -286,7 +287,7 @@ impl Process {
         for owner in self.owners() {
             owner.die_of(Error::connection("the cluster was shut down"));
         }
-        self.borrowed_from(|_| true, "the cluster was shut down");
+        self.borrowed_from(OwnerId::all(self.id.cluster), |_| Error::connection("the cluster was shut down"));
         for client in self.clients() {
             client.die(Error::connection("the cluster was shut down"));
         }

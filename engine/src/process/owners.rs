@@ -1,6 +1,7 @@
 //! The owners of a process, and what they hear.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -8,7 +9,7 @@ use actinic_transport::{NodeId, ProcessId};
 
 use super::{Process, Tables};
 use crate::api::error::{Error, Result};
-use crate::ids::{JobId, OwnerId};
+use crate::ids::{JobId, ObjectId, OwnerId};
 use crate::owner::Owner;
 use crate::protocol::{LeaseId, ToGcs, ToOwner, ToRaylet};
 
@@ -41,6 +42,10 @@ impl Process {
             over
         };
         drop(over);
+        if self.is_closing() {
+            // Nothing that is submitted from now on is run.
+            owner.die_of(Error::connection("the cluster was shut down"));
+        }
         owner
     }
 
@@ -179,7 +184,7 @@ impl Process {
         for owner in self.owners() {
             owner.process_lost(process, &error);
         }
-        self.borrowed_from(|owner| owner.process == process, &format!("its process is gone: {why}"));
+        self.borrowed_from(OwnerId::of(process), |id| id.lost(&format!("its process is gone: {why}")));
         for client in self.clients() {
             client.process_lost(process);
         }
@@ -188,16 +193,16 @@ impl Process {
 
     /// An owner is dead, whose process may live.
     pub(crate) fn owner_gone(&self, owner: OwnerId) {
-        self.borrowed_from(|one| one == owner, "the owner has ended");
+        self.borrowed_from(owner..=owner, |id| id.lost("the owner has ended"));
     }
 
     /// What is borrowed from an owner that is dead has no value any more, and what is kept for it goes.
-    pub(super) fn borrowed_from(&self, dead: impl Fn(OwnerId) -> bool, why: &str) {
-        self.store.drop_owned(&dead);
+    pub(super) fn borrowed_from(&self, owners: RangeInclusive<OwnerId>, why: impl Fn(ObjectId) -> Error) {
+        self.store.drop_owned(&owners);
         let mut lost = self.asking.objects();
         lost.extend(self.lock().borrowed.keys().copied());
-        for id in lost.into_iter().filter(|id| dead(id.task.owner)) {
-            self.borrowed_lost(id, why);
+        for id in lost.into_iter().filter(|id| owners.contains(&id.task.owner)) {
+            self.borrowed_ends(id, why(id));
         }
     }
 
@@ -215,7 +220,7 @@ impl Process {
         for owner in self.owners() {
             owner.node_lost(node, &error);
         }
-        self.store.drop_owned(|owner| owner.process.node == node);
+        self.store.drop_owned(&OwnerId::at(self.id.cluster, node));
     }
 
     /// Whether a node is known to be gone.

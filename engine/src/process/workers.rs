@@ -106,16 +106,24 @@ impl Process {
         })
     }
 
-    /// Ends the process if an async task that was told to end has not done so a while later: it does not await.
-    pub(crate) fn end_async_by_force(self: &Arc<Self>, id: TaskId) {
+    /// Ends the process that a task runs in: as soon as no other that has begun waits there, unless the task ends before.
+    pub(crate) fn end_by_force(self: &Arc<Self>, id: TaskId) {
+        if self.on_crash.get().is_none() {
+            return;
+        }
         let process = Arc::clone(self);
         self.spawn(async move {
-            tokio::time::sleep(FORCE_AFTER).await;
-            let still_runs = process.lock().running.contains_key(&id);
-            if still_runs && process.may_crash_for(id) {
-                process.crash_for("an async task was cancelled by force and did not end");
+            while process.still_runs(id) {
+                if process.may_crash_for(id) {
+                    return process.crash_for("a task that was cancelled by force did not end");
+                }
+                tokio::time::sleep(FORCE_AFTER).await;
             }
         });
+    }
+
+    fn still_runs(&self, id: TaskId) -> bool {
+        self.lock().running.contains_key(&id) || self.slots().iter().any(|slot| slot.runs_sync(id))
     }
 
     /// Whether force ends a task here: not one of sync code that runs on a thread of the cluster's process, or in a process

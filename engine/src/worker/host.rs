@@ -25,7 +25,7 @@ pub(crate) struct Host {
     of: Of,
     /// Blocked calls of this worker: the raylet hears of the first and the last.
     pub(crate) blocked: AtomicU32,
-    /// What the calls of an actor with async methods wait for.
+    /// What the calls of an actor wait for, if they overlap.
     pub(crate) lending: Lending,
     /// The threads of those calls: a cancellation wakes them.
     sleepers: Mutex<Rarely<Sleepers>>,

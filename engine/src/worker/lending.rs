@@ -1,4 +1,5 @@
-//! When an actor with async methods lends its CPU: while each of its calls that have begun waits for a ref.
+//! When an actor whose calls overlap, as async ones and those on threads of its own do, lends its CPU: while each of its calls
+//! that have begun waits for a ref.
 //!
 //! What waits for something else (time, a socket) may go on by itself; what waits for a ref may wait for work that needs
 //! the CPU. An async call waits for a ref if it said so in its last poll; those of one actor are polled on one thread. A sync

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use actinic_transport::{Lane, Peer};
+use actinic_transport::{Lane, Peer, ProcessId};
 
 use super::{At, BACKLOG_BYTES, Caller, Client, State};
 use crate::actor::credit::Window;
@@ -244,6 +244,17 @@ impl Client {
         }
     }
 
+    /// As [`Client::answered`], of a call that nobody knows any more.
+    pub(crate) fn answered_unknown(self: &Arc<Self>, from: ProcessId, owner: u32, seq: u64) -> bool {
+        let mut state = self.lock();
+        let there = matches!(&state.at, At::There { peer, .. } if peer.id() == from);
+        let landed = there && state.flying.remove_numbered(owner, seq);
+        if landed {
+            self.pump_all(&mut state);
+        }
+        landed
+    }
+
     /// The process that calls go to, if it is another.
     pub(crate) fn peer(&self) -> Option<Peer> {
         match &self.lock().at {
@@ -261,12 +272,12 @@ impl Client {
         });
     }
 
-    /// Calls have ended without an answer, for their owner has: their places are others'.
+    /// Calls have ended, for their owner has: those that wait here need not be sent. What was sent runs all the same, and has
+    /// its place until it is answered.
     pub(crate) fn forget<'a>(calls: impl IntoIterator<Item = &'a Arc<Task>>) {
         let mut clients = BTreeMap::new();
         for task in calls {
             if let What::Method(call) = &task.what {
-                call.client.placed(|_, state| state.flying.remove(task));
                 clients.entry(call.client.id).or_insert_with(|| Arc::clone(&call.client));
             }
         }

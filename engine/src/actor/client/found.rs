@@ -46,7 +46,7 @@ impl Client {
 
     /// The id of the actor that is meant, or probably is until the GCS has said.
     pub(crate) fn likely_id(self: &Arc<Self>) -> ActorId {
-        if self.is_open() { self.root().id } else { self.id }
+        if self.is_open() { self.root().id } else { self.real().id }
     }
 
     /// Whether a call that waits here must not be sent yet: it is of a client that is not known to mean this actor.

@@ -174,6 +174,10 @@ impl Client {
         self.is_itself();
         let (all, others) = {
             let mut state = self.lock();
+            if matches!(state.at, At::Dead(_)) {
+                // What it died of first is why.
+                return;
+            }
             state.at = At::Dead(error.clone());
             state.state = ActorState::Dead;
             let others = state.waiting.take_where(|task| self.is_open_call(task));

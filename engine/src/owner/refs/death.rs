@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use actinic_transport::ProcessId;
 
 use super::handout::{Cover, Outgoing};
-use super::{HandOutId, RefAction, RefTable, object, owners_of};
+use super::{HandOutId, RefAction, RefTable, object};
 use crate::ids::OwnerId;
 
 /// How many of the dead are remembered, of either kind.
@@ -66,9 +66,9 @@ impl RefTable {
         if process == self.me.process || !self.dead.processes.insert(process, DEAD_MAX) {
             return;
         }
-        let mut named: BTreeSet<OwnerId> = self.lent.range(owners_of(process)).map(|(&who, _)| who).collect();
-        named.extend(self.borrowed.range(owners_of(process)).map(|(&who, _)| who));
-        named.extend(self.due.range(owners_of(process)).map(|(&who, _)| who));
+        let mut named: BTreeSet<OwnerId> = self.lent.range(OwnerId::of(process)).map(|(&who, _)| who).collect();
+        named.extend(self.borrowed.range(OwnerId::of(process)).map(|(&who, _)| who));
+        named.extend(self.due.range(OwnerId::of(process)).map(|(&who, _)| who));
         named.extend(self.outgoing.values().map(|outgoing| outgoing.to).filter(|to| to.process == process));
         self.bury(&named, out);
     }
