@@ -112,6 +112,7 @@ pub(crate) struct Process {
     pub(crate) recording: Recording,
     /// Whether failures that nobody reads are logged.
     pub(crate) reports_unread: bool,
+    orphans: Mutex<clients::Orphans>,
     pub(crate) raylet: OnceLock<RayletLink>,
     pub(crate) gcs: OnceLock<GcsLink>,
     endpoint: OnceLock<(Endpoint, Vec<SocketAddr>)>,
@@ -195,6 +196,7 @@ impl Process {
                 recording: Recording::new(&env),
                 reports_unread: env.var_os("ACTINIC_IGNORE_UNREAD_ERRORS").is_none_or(|value| value == "0"),
                 env,
+                orphans: Mutex::default(),
                 raylet: OnceLock::new(),
                 gcs: OnceLock::new(),
                 endpoint: OnceLock::new(),

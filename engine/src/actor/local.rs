@@ -142,6 +142,7 @@ async fn run(host: Arc<ActorHost>, cell: ActorCell, shared: Arc<Shared>, calls: 
     loop {
         if row.is_over(&this) {
             tokio::task::yield_now().await;
+            this.now();
         }
         if this.host.dead.load(Ordering::Acquire) {
             break;

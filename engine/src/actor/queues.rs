@@ -223,6 +223,10 @@ impl Flight {
         self.remove_numbered(task.owner.id.number, task.seq)
     }
 
+    pub(super) fn has(&self, owner: u32, seq: u64) -> bool {
+        self.0.get().is_some_and(|sent| sent.calls.contains_key(&(owner, seq)))
+    }
+
     pub(super) fn remove_numbered(&mut self, owner: u32, seq: u64) -> bool {
         let Some(sent) = self.0.get_mut() else { return false };
         let Some((_, bytes)) = sent.calls.remove(&(owner, seq)) else { return false };

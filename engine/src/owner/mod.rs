@@ -31,7 +31,7 @@ use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency};
 use crate::ids::{JobId, OwnerId, WorkerId};
 use crate::object::{RawRef, Resolved};
-use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
+use crate::owner::dispatch::{Act, Dispatch, KeyIx, LeaseIx};
 use crate::owner::lineage::Lineage;
 use crate::owner::table::Table;
 use crate::process::Process;
@@ -246,19 +246,20 @@ impl Owner {
 
     /// Whoever dies fails all that is known then: what comes in that moment fails here.
     fn fail_late(self: &Arc<Self>, task: &Arc<Task>) {
-        if let Some(error) = self.dead.get() {
-            if let What::Function(_) = &task.what {
-                task.set_cancelled();
-                self.change(|core, out| {
-                    let key = task.key.load(Ordering::Relaxed);
-                    if key != KeyIx::MAX && matches!(core.dispatch.cancel(task.seq, key), Found::Queued(_)) {
-                        core.dispatch.left(key, out);
-                    }
-                });
-            }
-            Task::finish_all(task, Resolved::Error(error.clone()));
-            Client::forget([task]);
+        let Some(error) = self.dead.get() else { return };
+        Client::orphan(std::slice::from_ref(task));
+        Task::finish_all(task, Resolved::Error(error.clone()));
+        if let What::Function(_) = &task.what {
+            task.set_cancelled();
+            self.change(|core, out| {
+                let key = task.key.load(Ordering::Relaxed);
+                if key != KeyIx::MAX {
+                    core.dispatch.cancel(task.seq, key);
+                    core.dispatch.left(key, out);
+                }
+            });
         }
+        Client::forget(std::slice::from_ref(task));
     }
 
     /// The arguments as a task keeps them; large ones become objects.
@@ -483,6 +484,7 @@ impl Owner {
         };
         self.let_go(lineage);
         self.perform(&mut out);
+        Client::orphan(&tasks);
         for task in &tasks {
             for (index, slot) in task.slots().enumerate() {
                 if let Some(before) = slot.replace(Resolved::Error(error.clone())) {

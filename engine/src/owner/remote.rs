@@ -92,7 +92,7 @@ impl Owner {
             let Some(task) = wanted else {
                 self.unwanted(from, reply);
                 if lease.is_none() && self.is_dead() {
-                    self.process.call_landed(from, reply);
+                    self.process.orphan_answered(reply.owner, reply.seq);
                 }
                 continue;
             };
@@ -319,13 +319,7 @@ impl Process {
                 self.free_stored(ObjectId { task, index: index as u32 }, &stored.at);
             }
         }
-        self.call_landed(from, reply);
-    }
-
-    /// A call is answered whose caller is over: few are, and so its client is looked for.
-    fn call_landed(&self, from: &Peer, reply: &WireReply<'_>) {
-        let clients = self.clients();
-        let _found = clients.iter().any(|client| client.answered_unknown(from.id(), reply.owner, reply.seq));
+        self.orphan_answered(reply.owner, reply.seq);
     }
 
     /// Sends a message that carries refs: their owners know the receiver before it leaves. `false` if it waits for that;

@@ -1,12 +1,48 @@
 //! Actors that it knows of, and those that it asked for.
 
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::Process;
 use crate::actor::client::{ActorName, Client};
 use crate::ids::ActorId;
+use crate::task::Task;
+
+/// Calls in flight whose caller is over, by its number and theirs.
+#[derive(Default)]
+pub(super) struct Orphans {
+    calls: BTreeMap<(u32, u64), Weak<Client>>,
+    /// When there are so many it is looked which of them may still be answered.
+    sweep: usize,
+}
+
+/// Fewer calls than this are not looked through.
+const ORPHANS_FEW: usize = 1024;
 
 impl Process {
+    /// Calls are in flight whose caller is over: when they are answered, their places are others'.
+    pub(crate) fn orphaned(&self, client: &Arc<Client>, calls: &[Arc<Task>]) {
+        if calls.is_empty() {
+            return;
+        }
+        let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        let Orphans { calls: known, sweep } = &mut *orphans;
+        known.extend(calls.iter().map(|task| ((task.owner.id.number, task.seq), Arc::downgrade(client))));
+        if known.len() > *sweep {
+            // Those of actors that died meanwhile are never answered.
+            known.retain(|(owner, seq), client| client.upgrade().is_some_and(|client| client.has_flying(*owner, *seq)));
+            *sweep = ORPHANS_FEW.max(2 * known.len());
+        }
+    }
+
+    /// One of those is answered.
+    pub(crate) fn orphan_answered(&self, owner: u32, seq: u64) {
+        let client = self.orphans.lock().unwrap_or_else(PoisonError::into_inner).calls.remove(&(owner, seq));
+        if let Some(client) = client.and_then(|client| client.upgrade()) {
+            client.answered_numbered(owner, seq);
+        }
+    }
+
     pub(crate) fn add_client(&self, client: &Arc<Client>) {
         self.lock().clients.insert(client.id, Arc::downgrade(client));
     }
@@ -33,7 +69,7 @@ impl Process {
         (Arc::clone(known.real()), false)
     }
 
-    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
+    pub(super) fn clients(&self) -> Vec<Arc<Client>> {
         self.lock().clients.values().filter_map(Weak::upgrade).collect()
     }
 

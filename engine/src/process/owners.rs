@@ -11,7 +11,7 @@ use super::{Process, Tables};
 use crate::api::error::{Error, Result};
 use crate::ids::{JobId, ObjectId, OwnerId};
 use crate::owner::Owner;
-use crate::protocol::{LeaseId, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{LeaseId, OwnerMessage, ToGcs, ToOwner, ToRaylet};
 
 /// Fewer owners than this are not looked through.
 const OWNERS_FEW: usize = 64;
@@ -168,8 +168,11 @@ impl Process {
                 }
             }
             ToOwner::To { owner: number, message } => {
-                if let Some(owner) = self.owner_numbered(number) {
-                    owner.hear(message);
+                match (self.owner_numbered(number), message) {
+                    (Some(owner), message) => owner.hear(message),
+                    // It has ended, and asked for this before.
+                    (None, OwnerMessage::Grant { lease, .. }) => self.return_lease(lease, true),
+                    (None, _) => {}
                 }
             }
         }

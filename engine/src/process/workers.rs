@@ -134,6 +134,8 @@ impl Process {
 
     /// Whether the process may be ended for the sake of a task.
     pub(crate) fn may_crash_for(&self, id: TaskId) -> bool {
-        self.on_crash.get().is_some() && self.lock().running.keys().all(|other| *other == id)
+        self.on_crash.get().is_some()
+            && self.lock().running.keys().all(|other| *other == id)
+            && self.slots().iter().all(|slot| slot.runs_nothing_but(id))
     }
 }

@@ -217,6 +217,11 @@ impl TaskSlot {
         self.running().is_some_and(|job| job.id() == id)
     }
 
+    /// Whether no other job runs here now.
+    pub(crate) fn runs_nothing_but(&self, id: TaskId) -> bool {
+        self.running().is_none_or(|job| job.id() == id)
+    }
+
     /// Whether a job of sync code runs here now.
     pub(crate) fn runs_sync(&self, id: TaskId) -> bool {
         let function = self.running().filter(|job| job.id() == id).and_then(|job| job.function());

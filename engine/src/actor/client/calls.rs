@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use actinic_transport::{Lane, Peer, ProcessId};
+use actinic_transport::{Lane, Peer};
 
 use super::{At, BACKLOG_BYTES, Caller, Client, State};
 use crate::actor::credit::Window;
@@ -244,15 +244,17 @@ impl Client {
         }
     }
 
-    /// As [`Client::answered`], of a call that nobody knows any more.
-    pub(crate) fn answered_unknown(self: &Arc<Self>, from: ProcessId, owner: u32, seq: u64) -> bool {
-        let mut state = self.lock();
-        let there = matches!(&state.at, At::There { peer, .. } if peer.id() == from);
-        let landed = there && state.flying.remove_numbered(owner, seq);
-        if landed {
-            self.pump_all(&mut state);
-        }
-        landed
+    /// As [`Client::answered`], of a call whose caller is over.
+    pub(crate) fn answered_numbered(self: &Arc<Self>, owner: u32, seq: u64) {
+        self.placed(|client, state| {
+            if state.flying.remove_numbered(owner, seq) {
+                client.pump_all(state);
+            }
+        });
+    }
+
+    pub(crate) fn has_flying(self: &Arc<Self>, owner: u32, seq: u64) -> bool {
+        self.placed(|_, state| state.flying.has(owner, seq))
     }
 
     /// The process that calls go to, if it is another.
@@ -272,16 +274,18 @@ impl Client {
         });
     }
 
-    /// Calls have ended, for their owner has: those that wait here need not be sent. What was sent runs all the same, and has
-    /// its place until it is answered.
-    pub(crate) fn forget<'a>(calls: impl IntoIterator<Item = &'a Arc<Task>>) {
-        let mut clients = BTreeMap::new();
-        for task in calls {
-            if let What::Method(call) = &task.what {
-                clients.entry(call.client.id).or_insert_with(|| Arc::clone(&call.client));
-            }
+    /// The owner of these calls is about to end. What was sent runs all the same, and has its place until it is answered:
+    /// then nobody knows of it but who is told here.
+    pub(crate) fn orphan(calls: &[Arc<Task>]) {
+        for (client, mut calls) in by_client(calls) {
+            client.placed(|_, state| calls.retain(|task| state.flying.has(task.owner.id.number, task.seq)));
+            client.process.orphaned(&client, &calls);
         }
-        for client in clients.into_values() {
+    }
+
+    /// They have ended: those that wait here need not be sent.
+    pub(crate) fn forget(calls: &[Arc<Task>]) {
+        for (client, _) in by_client(calls) {
             let gone = client.placed(|client, state| {
                 let gone = state.waiting.take_where(Task::is_done);
                 client.pump_all(state);
@@ -319,4 +323,16 @@ impl Client {
         }
         cancelling
     }
+}
+
+/// The calls among some tasks, by their clients.
+fn by_client(tasks: &[Arc<Task>]) -> impl Iterator<Item = (Arc<Client>, Vec<Arc<Task>>)> {
+    let mut clients = BTreeMap::new();
+    for task in tasks {
+        if let What::Method(call) = &task.what {
+            let (_, calls) = clients.entry(call.client.id).or_insert_with(|| (Arc::clone(&call.client), Vec::new()));
+            calls.push(Arc::clone(task));
+        }
+    }
+    clients.into_values()
 }
