@@ -243,7 +243,10 @@ pub trait Listed {
     /// What the list is of.
     type Ref: Ref;
     fn to_ref(&self) -> Self::Ref;
-    fn into_ref(self) -> Self::Ref;
+    /// A list of them, as it is if it is of refs.
+    fn into_refs(list: Vec<Self>) -> Vec<Self::Ref>
+    where
+        Self: Sized;
 }
 
 impl<R: Listed> Listed for &R {
@@ -251,8 +254,8 @@ impl<R: Listed> Listed for &R {
     fn to_ref(&self) -> R::Ref {
         (**self).to_ref()
     }
-    fn into_ref(self) -> R::Ref {
-        self.to_ref()
+    fn into_refs(list: Vec<Self>) -> Vec<R::Ref> {
+        list.into_iter().map(Listed::to_ref).collect()
     }
 }
 
@@ -261,8 +264,8 @@ impl<T: 'static> Listed for ObjectRef<T> {
     fn to_ref(&self) -> ObjectRef<T> {
         self.clone()
     }
-    fn into_ref(self) -> ObjectRef<T> {
-        self
+    fn into_refs(list: Vec<Self>) -> Vec<ObjectRef<T>> {
+        list
     }
 }
 
@@ -271,8 +274,8 @@ impl Listed for AnyRef {
     fn to_ref(&self) -> AnyRef {
         self.clone()
     }
-    fn into_ref(self) -> AnyRef {
-        self
+    fn into_refs(list: Vec<Self>) -> Vec<AnyRef> {
+        list
     }
 }
 

@@ -46,7 +46,7 @@ pub trait WaitList {
 impl<R: Listed> WaitList for Vec<R> {
     type Ref = R::Ref;
     fn into_list(self) -> Vec<R::Ref> {
-        self.into_iter().map(Listed::into_ref).collect()
+        R::into_refs(self)
     }
 }
 
@@ -67,7 +67,7 @@ impl<R: Listed> WaitList for &[R] {
 impl<R: Listed, const N: usize> WaitList for [R; N] {
     type Ref = R::Ref;
     fn into_list(self) -> Vec<R::Ref> {
-        self.into_iter().map(Listed::into_ref).collect()
+        R::into_refs(self.into())
     }
 }
 
