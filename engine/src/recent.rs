@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// So many are remembered.
-const REMEMBERED: usize = 4096;
-
-/// What was put in lately.
+/// What was put in lately: who puts something in says how many are remembered.
 #[derive(Debug)]
 pub(crate) struct Recent<T> {
     known: BTreeSet<T>,
@@ -19,13 +16,13 @@ impl<T> Default for Recent<T> {
 }
 
 impl<T: Copy + Ord> Recent<T> {
-    /// `false` if it is remembered.
-    pub(crate) fn insert(&mut self, one: T) -> bool {
+    /// `false` if it is remembered. Beyond so many the oldest is forgotten.
+    pub(crate) fn insert(&mut self, one: T, most: usize) -> bool {
         if !self.known.insert(one) {
             return false;
         }
         self.order.push_back(one);
-        if self.order.len() > REMEMBERED
+        if self.order.len() > most
             && let Some(first) = self.order.pop_front()
         {
             self.known.remove(&first);
@@ -34,7 +31,7 @@ impl<T: Copy + Ord> Recent<T> {
     }
 
     pub(crate) fn contains(&self, one: &T) -> bool {
-        self.known.contains(one)
+        !self.known.is_empty() && self.known.contains(one)
     }
 }
 
@@ -45,9 +42,9 @@ mod tests {
     #[test]
     fn the_first_are_forgotten() {
         let mut recent = Recent::default();
-        assert!((0..10 * REMEMBERED).all(|one| recent.insert(one)));
-        assert!(!recent.insert(10 * REMEMBERED - 1), "it is remembered");
-        assert_eq!((recent.known.len(), recent.order.len()), (REMEMBERED, REMEMBERED));
-        assert!(recent.contains(&(9 * REMEMBERED)) && !recent.contains(&(9 * REMEMBERED - 1)));
+        assert!((0..1000).all(|one| recent.insert(one, 100)));
+        assert!(!recent.insert(999, 100), "it is remembered");
+        assert_eq!((recent.known.len(), recent.order.len()), (100, 100));
+        assert!(recent.contains(&900) && !recent.contains(&899));
     }
 }

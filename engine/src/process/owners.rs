@@ -13,6 +13,9 @@ use crate::ids::{JobId, ObjectId, OwnerId};
 use crate::owner::Owner;
 use crate::protocol::{LeaseId, OwnerMessage, ToGcs, ToOwner, ToRaylet};
 
+/// So many dead processes and nodes are remembered: of any other its node says that there is none.
+const DEAD_MAX: usize = 4096;
+
 /// Fewer owners than this are not looked through.
 const OWNERS_FEW: usize = 64;
 
@@ -180,7 +183,7 @@ impl Process {
 
     /// Another process is gone.
     pub(crate) fn process_dead(self: &Arc<Self>, process: ProcessId, why: &str) {
-        if !self.lock().dead.insert(process) {
+        if !self.lock().dead.insert(process, DEAD_MAX) {
             return;
         }
         let error = Error::worker_crashed(format!("process {process} is gone: {why}"));
@@ -215,7 +218,7 @@ impl Process {
             return;
         }
         // First: who asks something of it from now on looks whether it is dead.
-        self.lock().dead_nodes.insert(node);
+        self.lock().dead_nodes.insert(node, DEAD_MAX);
         if let Ok(endpoint) = self.endpoint() {
             endpoint.revoke(node);
         }

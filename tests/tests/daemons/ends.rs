@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// A program whose task leaves a process behind, and that process.
+fn leaves(machine: &Machine, part: &str) -> (Program, u32) {
+    let mut program = machine.start(part);
+    program.until("connected");
+    let left = program.line().parse().expect("a pid");
+    (program, left)
+}
+
 /// A driver with worker processes and no node but itself is killed: its workers end.
 #[test]
 fn the_workers_of_a_killed_program_end() {
@@ -25,9 +33,7 @@ fn stop_ends_whatever_runs_on_a_node() {
     for stop in [&["stop"][..], &["stop", "--force"]] {
         let machine = Machine::new(&stop.concat());
         machine.head();
-        let mut program = machine.start("leaves");
-        program.until("connected");
-        let left: u32 = program.line().parse().expect("a pid");
+        let (mut program, left) = leaves(&machine, "leaves");
         program.until("running");
         let pids = machine.pids();
         assert!(pids.len() > 2 && pids.contains(&left) && runs(left), "{left} is of {pids:?}");
@@ -45,9 +51,7 @@ fn stop_ends_whatever_runs_on_a_node() {
 fn stop_ends_what_an_ended_program_left() {
     let machine = Machine::new("left");
     machine.head();
-    let mut program = machine.start("leaves_and_ends");
-    program.until("connected");
-    let left: u32 = program.line().parse().expect("a pid");
+    let (program, left) = leaves(&machine, "leaves_and_ends");
     program.ends();
     machine.ok(&["stop"]);
     assert!(!runs(left), "{left} runs");
@@ -57,15 +61,13 @@ fn stop_ends_what_an_ended_program_left() {
 #[test]
 fn start_ends_what_killed_nodes_left_and_spares_the_living() {
     let machine = Machine::new("killed");
-    let leaves = || {
-        let mut program = machine.start("leaves");
-        program.until("connected");
-        let left: u32 = program.line().parse().expect("a pid");
+    let stays = || {
+        let (mut program, left) = leaves(&machine, "leaves");
         program.until("running");
         (program, left)
     };
     machine.head();
-    let (_first, left) = leaves();
+    let (_first, left) = stays();
     let dead = machine.pids();
     assert!(dead.len() > 2 && dead.contains(&left), "{left} is of {dead:?}");
     kill(dead[0]);
@@ -75,7 +77,7 @@ fn start_ends_what_killed_nodes_left_and_spares_the_living() {
     assert!(!runs(left), "{left} runs, and its node is forgotten");
 
     // A second node here, that one killed too, and a third: what the first runs goes on.
-    let (_second, left) = leaves();
+    let (_second, left) = stays();
     let (address, token, alive) = (machine.entry("address"), machine.token(), machine.pids());
     let joins = || machine.join(&address, &token);
     joins();
@@ -145,9 +147,7 @@ fn a_node_whose_head_is_killed_ends_soon_and_keeps_its_log() {
 fn a_signal_ends_whatever_runs_on_a_node() {
     let machine = Machine::new("signalled");
     machine.head();
-    let mut program = machine.start("leaves_and_ends");
-    program.until("connected");
-    let left: u32 = program.line().parse().expect("a pid");
+    let (program, left) = leaves(&machine, "leaves_and_ends");
     program.ends();
     assert!(runs(left), "{left} has ended");
     let node: u32 = machine.entry("pid").parse().expect("a pid");

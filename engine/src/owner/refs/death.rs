@@ -1,12 +1,13 @@
 //! Deaths: of a process with all its owners, or of one owner in a living process.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use actinic_transport::ProcessId;
 
 use super::handout::{Cover, Outgoing};
 use super::{HandOutId, RefAction, RefTable, object};
 use crate::ids::OwnerId;
+use crate::recent::Recent;
 
 /// How many of the dead are remembered, of either kind.
 ///
@@ -17,41 +18,8 @@ const DEAD_MAX: usize = 65_536;
 /// Who is dead.
 #[derive(Debug, Default)]
 pub(super) struct Graveyard {
-    processes: Dead<ProcessId>,
-    owners: Dead<OwnerId>,
-}
-
-/// A bounded set, the oldest forgotten first.
-#[derive(Debug)]
-pub(super) struct Dead<T> {
-    known: BTreeSet<T>,
-    order: VecDeque<T>,
-}
-
-impl<T> Default for Dead<T> {
-    fn default() -> Self {
-        Self { known: BTreeSet::new(), order: VecDeque::new() }
-    }
-}
-
-impl<T: Ord + Copy> Dead<T> {
-    /// False when it was there.
-    pub(super) fn insert(&mut self, who: T, max: usize) -> bool {
-        if !self.known.insert(who) {
-            return false;
-        }
-        self.order.push_back(who);
-        if self.order.len() > max
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        true
-    }
-
-    pub(super) fn contains(&self, who: &T) -> bool {
-        !self.known.is_empty() && self.known.contains(who)
-    }
+    processes: Recent<ProcessId>,
+    owners: Recent<OwnerId>,
 }
 
 impl Graveyard {

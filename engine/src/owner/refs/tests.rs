@@ -4,10 +4,10 @@ use actinic_transport::{ClusterId, NodeId, ProcessId};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use uuid::Uuid;
 
-use super::death::Dead;
 use super::slab::Slab;
 use super::{HandOutId, Hold, Ignored, RefAction, RefMessage, RefTable, Slot, object};
 use crate::ids::{ObjectId, OwnerId};
+use crate::recent::Recent;
 
 mod oracle;
 
@@ -426,7 +426,7 @@ fn pages_come_and_go() {
 
 #[test]
 fn the_dead_are_forgotten_oldest_first() {
-    let mut dead = Dead::default();
+    let mut dead = Recent::default();
     for n in 0..5 {
         assert!(dead.insert(n, 3));
         assert!(!dead.insert(n, 3));
