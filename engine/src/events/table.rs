@@ -57,6 +57,16 @@ struct Rows {
     all: BTreeMap<(u64, u32), Row>,
 }
 
+impl Rows {
+    /// The row of an attempt. Most that happens is the end of one that nothing was told of, behind all others.
+    fn known(&mut self, key: (u64, u32)) -> Option<&mut Row> {
+        if self.all.last_key_value().is_none_or(|(last, _)| *last < key) {
+            return None;
+        }
+        self.all.get_mut(&key)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct TaskTable {
@@ -129,32 +139,41 @@ impl TaskTable {
         shared: &Shared,
     ) {
         let key = (event.seq, event.attempt);
-        let rows = self.owners.entry(number).or_insert_with(|| Rows { owner, job, all: BTreeMap::new() });
-        if !rows.all.contains_key(&key) {
-            let too_many = !event.step.is_end() && self.live >= self.max / 2;
-            if too_many || (self.len >= self.max && !self.make_room(number)) {
-                self.dropped += u64::from(event.step.is_end());
+        let known = self.owners.get_mut(&number).and_then(|rows| rows.known(key));
+        if let Some(row) = known {
+            if row.state.has_ended() {
                 return;
             }
-            let row = Row {
-                kind: Arc::clone(kind),
-                place: None,
-                text: None,
-                since: event.at,
-                started: None,
-                state: TaskState::PendingArgs,
-            };
-            let rows = self.owners.entry(number).or_insert_with(|| Rows { owner, job, all: BTreeMap::new() });
-            rows.all.insert(key, row);
-            self.len += 1;
-            self.live += 1;
+            row.happened(event, shared);
+            let state = row.state;
+            return self.note_end(state, number, key);
         }
-        let row = self.owners.get_mut(&number).and_then(|rows| rows.all.get_mut(&key));
-        let Some(row) = row.filter(|row| !row.state.has_ended()) else { return };
+        let too_many = !event.step.is_end() && self.live >= self.max / 2;
+        if too_many || (self.len >= self.max && !self.make_room(number)) {
+            self.dropped += u64::from(event.step.is_end());
+            return;
+        }
+        let mut row = Row {
+            kind: Arc::clone(kind),
+            place: None,
+            text: None,
+            since: event.at,
+            started: None,
+            state: TaskState::PendingArgs,
+        };
         row.happened(event, shared);
-        if row.state.has_ended() {
+        self.len += 1;
+        self.live += 1;
+        self.note_end(row.state, number, key);
+        let rows = self.owners.entry(number).or_insert_with(|| Rows { owner, job, all: BTreeMap::new() });
+        rows.all.insert(key, row);
+    }
+
+    /// An attempt that had not ended is in this state now.
+    fn note_end(&mut self, state: TaskState, number: u64, (seq, attempt): (u64, u32)) {
+        if state.has_ended() {
             self.live -= 1;
-            self.ended.push_back((number, event.seq, event.attempt));
+            self.ended.push_back((number, seq, attempt));
         }
     }
 
