@@ -194,7 +194,7 @@ impl Process {
                     retry_errors: None,
                 }),
                 recording: Recording::new(&env),
-                reports_unread: env.var_os("ACTINIC_IGNORE_UNREAD_ERRORS").is_none_or(|value| value == "0"),
+                reports_unread: env.var_os("ACTINIC_IGNORE_UNHANDLED_ERRORS").is_none_or(|value| value == "0"),
                 env,
                 orphans: Mutex::default(),
                 raylet: OnceLock::new(),

@@ -266,6 +266,13 @@ pub(crate) fn returns_not_said(name: &str) -> Error {
         .remedy("call it with `.options().num_returns(n).remote(..)`")
 }
 
+pub(crate) fn returns_fixed(name: &str, count: u32, asked: u32) -> Error {
+    Error::invalid_argument(format!(
+        "{name} returns {count} values as refs of their own, and this call asks for {asked}"
+    ))
+    .remedy("say `num_returns = _` in its attribute, and how many in each call")
+}
+
 fn meta(options: TaskOptions) -> Result<Meta> {
     options.check()?;
     let custom = options.resources.iter().map(|(name, amount)| (name.as_str(), *amount));

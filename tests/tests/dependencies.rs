@@ -100,6 +100,10 @@ modes! {
         for name in ["awaits_refuse", "calls_refuse", "refuse"] {
             assert!(text.contains(name), "{name} is missing: {text}");
         }
+        let short = error.to_string();
+        assert!(short.contains("task awaits_refuse") && short.contains("(task refuse"), "{short}");
+        let dependent = add::remote(&refuse::remote(9), 1).await.unwrap_err().to_string();
+        assert!(dependent.contains("task add") && dependent.contains("(task refuse"), "{dependent}");
     }
 
     /// DEP-03: the first failure is raised at once, without waiting for what takes long.
@@ -297,12 +301,12 @@ modes! {
 fn only_what_nobody_reads_is_reported() {
     let test = "dependencies::fails_read_and_unread";
     let said = alone(test, &[]);
-    assert_eq!(said.matches("unread failure").count(), 2, "{said}");
+    assert_eq!(said.matches("unhandled error").count(), 2, "{said}");
     for unread in ["refused: 71", "refused: 72"] {
         assert_eq!(said.matches(unread).count(), 1, "{unread}: {said}");
     }
     assert!(!said.contains("refused: 8"), "{said}");
-    assert_eq!(alone(test, &[("ACTINIC_IGNORE_UNREAD_ERRORS", "1")]).matches("unread failure").count(), 0);
+    assert_eq!(alone(test, &[("ACTINIC_IGNORE_UNHANDLED_ERRORS", "1")]).matches("unhandled error").count(), 0);
 }
 
 #[actinic::test(num_cpus = 1)]

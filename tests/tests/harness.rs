@@ -174,3 +174,26 @@ modes! {
         assert_eq!(echo::remote(1).await?, 1);
     }
 }
+
+/// LEA-06: what waits fails when the node of its own process is killed, and so does what is asked for next.
+#[actinic::test(num_cpus = 1)]
+async fn the_node_of_the_test_itself_may_be_killed(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (running, gate) = (scratch.file("running"), scratch.file("gate"));
+    let waits = held_here::remote(&running, &gate);
+    until_counted(&running, 1).await;
+    cluster.head().kill().await?;
+    let error = actinic::get(&waits).timeout(SOON).await.unwrap_err();
+    assert!(matches!(error, Error::NodeDied { .. }), "{error:?}");
+    assert!(!error.detail().remedy.is_empty() && error.detail().node.is_some(), "{error:?}");
+    let later = held_here::remote(&running, &gate).await.unwrap_err();
+    assert!(matches!(later, Error::NodeDied { .. } | Error::Connection { .. }), "{later:?}");
+    open_gate(&gate);
+    Ok(())
+}
+
+#[actinic::remote]
+fn held_here(running: &str, gate: &str) {
+    count_up(running);
+    hold(gate);
+}

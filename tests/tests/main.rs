@@ -28,6 +28,7 @@ mod oracle;
 mod promise;
 mod relay;
 mod resources;
+mod retries;
 mod returns;
 mod scheduling;
 mod simulation;

@@ -87,6 +87,19 @@ modes! {
     }
 }
 
+/// RET-06: where the attribute says how many, a call that asks for another number is refused, and not given those.
+#[actinic::test(num_cpus = 1)]
+async fn a_number_that_the_attribute_fixes_is_not_changed_by_a_call() -> actinic::Result<()> {
+    let pair = Pair::remote();
+    let (first, second) = Handle::with(&pair, CallOptions::new().num_returns(1)).both();
+    for error in [first.await.unwrap_err(), second.await.unwrap_err()] {
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+        assert!(error.to_string().contains("num_returns = _"), "{error}");
+    }
+    assert_eq!(Handle::with(&pair, CallOptions::new().num_returns(2)).both().1.await?, 2);
+    Ok(())
+}
+
 /// RET-03: no value and no ref; a count below zero is refused as one.
 #[actinic::test(num_cpus = 1)]
 async fn a_call_may_say_that_it_returns_nothing() -> actinic::Result<()> {
@@ -107,7 +120,7 @@ async fn a_call_may_say_that_it_returns_nothing() -> actinic::Result<()> {
 #[test]
 fn a_call_that_returns_nothing_is_no_failure() {
     let said = alone("returns::returns_nothing", &[]);
-    assert!(said.contains("unread failure") && said.contains("refused: 77"), "it says what has failed: {said}");
+    assert!(said.contains("unhandled error") && said.contains("refused: 77"), "it says what has failed: {said}");
     assert!(!said.contains("too few"), "{said}");
 }
 

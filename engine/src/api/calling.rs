@@ -34,6 +34,9 @@ impl RawHandle {
         let plain = &known.plain;
         let options = self.options.as_deref();
         let returns = match (method.returns, options.and_then(|options| options.num_returns).or(plain.num_returns)) {
+            (NumReturns::Fixed(count), Some(asked)) if asked != count => {
+                return Submitted::failed(crate::rt::returns_fixed(method.name, count, asked), method.returns);
+            }
             (NumReturns::Fixed(count), _) => count,
             (NumReturns::PerCall, Some(count)) => count,
             (NumReturns::PerCall, None) => {

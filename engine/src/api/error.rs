@@ -249,14 +249,19 @@ impl Error {
         made
     }
 
-    /// As it is on its way to another task, in the same process too: without what only its process has.
-    pub(crate) fn sent(mut self) -> Error {
+    /// As a function returns it: without what only its process has, and without the wish of what it called to be tried again.
+    pub(crate) fn sent(self) -> Error {
+        let sent = self.without_given();
+        if sent.detail().retry { sent.wants_retry(false) } else { sent }
+    }
+
+    fn without_given(mut self) -> Error {
         let mut at = Some(&self);
         while let Some(error) = at {
             if error.detail().given.is_some() {
                 let detail = self.detail_mut();
                 detail.given = None;
-                detail.cause = detail.cause.take().map(Error::sent);
+                detail.cause = detail.cause.take().map(Error::without_given);
                 return self;
             }
             at = error.detail().cause.as_ref();
@@ -313,6 +318,15 @@ impl Error {
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Error {
         self.detail_mut().remedy = remedy.into();
         self
+    }
+
+    /// What happened, and to whom.
+    pub(crate) fn told(&self) -> String {
+        let detail = self.detail();
+        match &detail.subject {
+            Some(subject) if !detail.message.contains(subject.as_str()) => format!("{} ({subject})", detail.message),
+            _ => detail.message.clone(),
+        }
     }
 
     /// With a remedy, if it has none.
@@ -393,7 +407,7 @@ impl Error {
         let first = self.detail().cause.as_ref().filter(|_| self.detail().dependent).unwrap_or(self);
         let mut outer = self.clone();
         let detail = outer.detail_mut();
-        detail.message = format!("{dependent} did not run because an argument failed: {}", first.detail().message);
+        detail.message = format!("{dependent} did not run because an argument failed: {}", first.told());
         detail.dependent = true;
         detail.subject = Some(dependent.to_owned());
         detail.remedy = String::new();

@@ -109,7 +109,8 @@ impl Owner {
         tracing::error!(
             target: "actinic",
             task = task.describe(),
-            "unread failure: {error} (get the ref to handle it; ACTINIC_IGNORE_UNREAD_ERRORS=1 silences this)"
+            "unhandled error, which nobody has read: {error} (get the ref to handle it; ACTINIC_IGNORE_UNHANDLED_ERRORS=1 silences \
+             this)"
         );
     }
 

@@ -531,7 +531,7 @@ fn crashed(task: &Task, node: Option<NodeId>, why: &Error) -> Error {
 }
 
 fn nested(task: &Task, node: NodeId, error: Error) -> Error {
-    let message = format!("{} failed: {}", task.describe(), error.root_cause().detail().message);
+    let message = format!("{} failed: {}", task.describe(), error.root_cause().told());
     let mut outer = error.clone();
     outer = outer.subject(task.describe()).at_node(node).caused_by(error);
     outer.with_message(message)

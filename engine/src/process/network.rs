@@ -156,14 +156,21 @@ impl Process {
         }
         let error = format!("the node that this driver was attached to is gone: {why}");
         tracing::error!(target: "actinic", "{error}");
+        self.lose_cluster(&self.node_died(error));
+    }
+
+    fn node_died(&self, what: impl Into<String>) -> Error {
+        Error::node_died(what).at_node(self.id.node).remedy("start the node again, and connect again")
+    }
+
+    /// Nothing comes any more of what it waits for: it hears of no other process, and of no actor.
+    fn lose_cluster(self: &Arc<Self>, why: &Error) {
         for owner in self.owners() {
-            owner.die_of(Error::node_died(error.clone()).remedy("start the node again, and connect again"));
+            owner.die_of(why.clone());
         }
-        // It hears of no other process any more either, and of no actor.
-        let lost = Error::node_died(error.clone()).remedy("start the node again, and connect again");
-        self.borrowed_from(OwnerId::all(self.id.cluster), |_| lost.clone());
+        self.borrowed_from(OwnerId::all(self.id.cluster), |_| why.clone());
         for client in self.clients() {
-            client.die(lost.clone());
+            client.die(why.clone());
         }
     }
 
@@ -262,9 +269,7 @@ impl Process {
         for actor in self.actors() {
             actor.cut();
         }
-        for owner in self.owners() {
-            owner.die("its node was killed");
-        }
+        self.lose_cluster(&self.node_died("the node of this process was killed"));
     }
 
     /// Ends the process in order: nothing is accepted any more, the network says goodbye.
@@ -284,13 +289,7 @@ impl Process {
             endpoint.close().await;
         }
         // Whoever still waits for something hears that it will not come.
-        for owner in self.owners() {
-            owner.die_of(Error::connection("the cluster was shut down"));
-        }
-        self.borrowed_from(OwnerId::all(self.id.cluster), |_| Error::connection("the cluster was shut down"));
-        for client in self.clients() {
-            client.die(Error::connection("the cluster was shut down"));
-        }
+        self.lose_cluster(&Error::connection("the cluster was shut down"));
         self.close();
     }
 }
