@@ -323,6 +323,61 @@ async fn what_waits_for_several_lost_arguments_lends_its_cpu_on_processes(cluste
     what_waits_for_several_lost_arguments(cluster).await
 }
 
+/// Reads what it was given inside, one by one and together.
+#[actinic::remote]
+async fn awaits(lost: Vec<ObjectRef<Buffer>>) -> actinic::Result<Vec<u8>> {
+    let first = (&lost[0]).await?[0];
+    let all = actinic::get(&lost).await?;
+    Ok([first].into_iter().chain(all.iter().map(|bytes| bytes[0])).collect())
+}
+
+/// Holds the only CPU.
+pub struct Awaiter;
+
+#[actinic::remote(num_cpus = 1)]
+impl Awaiter {
+    pub async fn new() -> Self {
+        Awaiter
+    }
+
+    pub async fn awaits(&self, lost: Vec<ObjectRef<Buffer>>) -> actinic::Result<Vec<u8>> {
+        let first = (&lost[0]).await?[0];
+        let all = actinic::get(&lost).await?;
+        Ok([first].into_iter().chain(all.iter().map(|bytes| bytes[0])).collect())
+    }
+}
+
+/// So do an async task and an async actor that await what is lost: it is made again on the CPU that they held.
+async fn what_awaits_what_was_lost(cluster: TestCluster) -> actinic::Result<()> {
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    for actor in [false, true] {
+        let node = cluster.add_node().num_cpus(1).await?;
+        let soft = Scheduling::NodeAffinity { node: node.id(), soft: true };
+        let lost: Vec<_> = (1..4).map(|fill| make::options().scheduling(soft.clone()).remote(fill, &runs)).collect();
+        actinic::wait(&lost).num_returns(3).fetch_local(false).await?;
+        node.kill().await?;
+        let got = if actor {
+            Awaiter::options().scheduling(on(&cluster.head())).remote().awaits(lost)
+        } else {
+            awaits::options().scheduling(on(&cluster.head())).remote(lost)
+        };
+        assert_eq!(actinic::get(&got).timeout(SOON * 2).await?, [1, 1, 2, 3], "actor: {actor}");
+    }
+    assert_eq!(runs.count().await?, 12);
+    drop(runs);
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 1)]
+async fn what_awaits_what_was_lost_lends_its_cpu(cluster: TestCluster) -> actinic::Result<()> {
+    what_awaits_what_was_lost(cluster).await
+}
+
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn what_awaits_what_was_lost_lends_its_cpu_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    what_awaits_what_was_lost(cluster).await
+}
+
 /// So it is if an actor's call, which has no CPU to lend, missed the argument first.
 #[actinic::test(num_cpus = 1)]
 async fn what_waits_behind_a_call_lends_its_cpu(cluster: TestCluster) -> actinic::Result<()> {

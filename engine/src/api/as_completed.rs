@@ -104,11 +104,7 @@ impl<R: Ref + Unpin> AsCompleted<R> {
         }
         order.1 = Some(cx.waker().clone());
         drop(order);
-        host::with_current(|current| {
-            if let Some(current) = current {
-                current.park();
-            }
-        });
+        host::park();
         Poll::Pending
     }
 }

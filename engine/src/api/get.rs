@@ -402,6 +402,19 @@ async fn fetch_on_system(object: &RawRef, stored: Arc<crate::object::Stored>, bo
     hear.await.map_err(|_| gone())?
 }
 
+/// Ends as `fetch` does. What it brings may be lost, and be made again by a task that needs what whoever waits holds.
+async fn parked<F: Future>(fetch: F) -> F::Output {
+    let mut fetch = std::pin::pin!(fetch);
+    std::future::poll_fn(|cx| {
+        let polled = fetch.as_mut().poll(cx);
+        if polled.is_pending() {
+            host::park();
+        }
+        polled
+    })
+    .await
+}
+
 /// Waits until a ref is ready, without fetching it.
 pub(crate) async fn resolved(object: &RawRef) {
     let Some(countdown) = countdown_for(std::iter::once(object), 1, false) else { return };
@@ -426,12 +439,7 @@ impl Future for Down {
         if self.countdown.poll(cx.waker()) {
             return Poll::Ready(());
         }
-        // An async task that waits for a ref holds no worker.
-        host::with_current(|current| {
-            if let Some(current) = current {
-                current.park();
-            }
-        });
+        host::park();
         Poll::Pending
     }
 }
@@ -451,7 +459,7 @@ async fn get_values(refs: Vec<RawRef>, timeout: Option<Duration>) -> Result<(Vec
     match take_values(&refs, timeout)? {
         Some(values) => Ok((refs, values)),
         None => {
-            let values = fetch_values(refs.clone(), bound).await?;
+            let values = parked(fetch_values(refs.clone(), bound)).await?;
             Ok((refs, values))
         }
     }
@@ -514,7 +522,8 @@ impl<T: DeserializeOwned> Future for GetFuture<T> {
                 Some(Resolved::Error(error)) => return Poll::Ready(Err(error)),
                 Some(Resolved::Stored(stored)) => {
                     let object = self.object.clone();
-                    self.fetch = Some(Box::pin(async move { fetch_on_system(&object, stored, Bound::NONE).await }));
+                    let fetch = async move { fetch_on_system(&object, stored, Bound::NONE).await };
+                    self.fetch = Some(Box::pin(parked(fetch)));
                 }
                 None => {
                     let countdown = Countdown::new(1, false);

@@ -378,12 +378,7 @@ impl<R: Ref> Future for Settling<'_, R> {
                 break;
             }
         }
-        // An async task that waits for refs holds no worker.
-        host::with_current(|current| {
-            if let Some(current) = current {
-                current.park();
-            }
-        });
+        host::park();
         Poll::Pending
     }
 }

@@ -240,6 +240,15 @@ pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Current>) -> R) -> R {
     if CURRENT.is_set() { CURRENT.with(|current| look(Some(current))) } else { look(None) }
 }
 
+/// Whatever is polled here waits for a ref: if it is an async call, that holds no worker meanwhile.
+pub(crate) fn park() {
+    with_current(|current| {
+        if let Some(current) = current {
+            current.park();
+        }
+    });
+}
+
 /// Runs `body` as part of a call.
 pub(crate) fn enter<R>(current: &Current, body: impl FnOnce() -> R) -> R {
     struct Ends<'a>(&'a Progress);
