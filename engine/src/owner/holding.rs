@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use actinic_transport::{Peer, PeerAddr};
+use actinic_transport::{Peer, PeerAddr, ProcessId};
 
 use super::{Link, Owner, RemoteLink};
 use crate::api::error::Error;
@@ -162,8 +162,30 @@ impl Owner {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The processes that are known to hold an object, or to have fetched it.
+    fn holders(&self, seq: u64, index: u32) -> Vec<ProcessId> {
+        let Some(task) = self.task(seq).filter(|task| task.has_slot(index)) else { return Vec::new() };
+        let ids = |at: &[PeerAddr]| at.iter().map(|at| at.id).collect();
+        match &*task.slot(index).lock() {
+            State::Ready(Resolved::Value(_)) => self.copies().get(&(seq, index)).map(|at| ids(at)).unwrap_or_default(),
+            State::Ready(Resolved::Stored(stored)) => ids(&stored.at),
+            _ => Vec::new(),
+        }
+    }
+
     /// Another process has fetched an object: it is told when the object is freed, which may have been meanwhile.
     pub(crate) fn copied(self: &Arc<Self>, seq: u64, index: u32, at: PeerAddr) {
+        let holders = self.holders(seq, index);
+        if holders.contains(&at.id) {
+            // It has let its copy go, and fetched another.
+            return;
+        }
+        // Processes come and go while an object stays.
+        let gone = self.process.gone_of(holders);
+        let add = |all: &mut Vec<PeerAddr>| {
+            all.retain(|one| one.id != at.id && !gone.contains(&one.id));
+            all.push(at.clone());
+        };
         let known = {
             let core = self.lock();
             match core.tasks.get(seq).filter(|task| task.has_slot(index)) {
@@ -171,8 +193,7 @@ impl Owner {
                 Some(task) => {
                     let before = match &mut *task.slot(index).lock() {
                         State::Ready(Resolved::Value(value)) => {
-                            let mut copies = self.copies();
-                            copies.entry((seq, index)).or_default().push(at.clone());
+                            add(self.copies().entry((seq, index)).or_default());
                             if value.size() <= crate::call::INLINE_LIMIT {
                                 self.small_copies.store(true, Ordering::Release);
                             }
@@ -181,7 +202,7 @@ impl Owner {
                         State::Ready(Resolved::Stored(stored)) => {
                             let mut more =
                                 Stored { size: stored.size, at: stored.at.clone(), refs: stored.refs.clone() };
-                            more.at.push(at.clone());
+                            add(&mut more.at);
                             Some(Some(std::mem::replace(stored, Arc::new(more))))
                         }
                         _ => None,
@@ -282,5 +303,56 @@ impl Owner {
         let core = self.lock();
         let (queued, flying) = core.dispatch.load();
         (core.tasks.len() + core.reserved.len(), queued, flying)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::process::nowhere;
+    use crate::value::{Blob, Extras, Value};
+
+    /// Whoever reads an object again and again is one holder of it, and one that has ended is none.
+    #[test]
+    fn a_holder_is_known_once_and_not_after_its_end() {
+        let owner = nowhere();
+        let process = &owner.process;
+        let at = |number| {
+            let mut id = process.id;
+            id.incarnation = Uuid::from_u128(number);
+            PeerAddr { id, addrs: Vec::new(), relay: None }
+        };
+        let large = Value::new(Blob::copy_of(&[0; 2 * crate::call::INLINE_LIMIT]), Extras::default());
+        let stored = Stored { size: large.size() as u64, at: vec![at(1)], refs: Vec::new() };
+        let mut dead = 100;
+        for outcome in [Resolved::Value(large), Resolved::Stored(Arc::new(stored))] {
+            let first = outcome.how() == crate::wait::Came::Stored;
+            let meta = Arc::clone(&process.put_meta);
+            let task = Task::resolved(Arc::clone(&owner), What::Put, meta, outcome, 1);
+            owner.lock().tasks.insert(task.seq, Arc::clone(&task));
+            let holders = || owner.holders(task.seq, 0);
+            for round in 0..30 {
+                owner.copied(task.seq, 0, at(2 + round % 3));
+            }
+            let mut known: Vec<ProcessId> = (2..5).map(|number| at(number).id).collect();
+            if first {
+                known.insert(0, at(1).id);
+            }
+            assert_eq!(holders(), known);
+            for _ in 0..30 {
+                dead += 1;
+                owner.copied(task.seq, 0, at(dead));
+                process.process_dead(at(dead).id, "it ended");
+            }
+            assert_eq!(holders(), [&known[..], &[at(dead).id]].concat(), "until the next has come");
+            owner.copied(task.seq, 0, at(2));
+            owner.copied(task.seq, 0, at(6));
+            known.push(at(6).id);
+            assert_eq!(holders(), known);
+        }
     }
 }

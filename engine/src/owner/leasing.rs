@@ -1,6 +1,6 @@
 //! The owner's side of leases: asking raylets, and what they answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use actinic_transport::{NodeId, ProcessId};
@@ -298,7 +298,9 @@ impl Owner {
 
 /// The node where more of a task's large arguments lie than at home, and most of all.
 pub(super) fn nearest(task: &Task, home: NodeId) -> Option<NodeId> {
-    let all = locality(task);
+    let mut all = locality(task);
+    // What lay on a node that is gone lies elsewhere, or is made again.
+    all.retain(|(node, _)| !task.owner.process.is_dead_node(*node));
     let at_home = all.iter().find(|(node, _)| *node == home).map_or(0, |(_, bytes)| *bytes);
     all.into_iter().filter(|(_, bytes)| *bytes > at_home).max_by_key(|(_, bytes)| *bytes).map(|(node, _)| node)
 }
@@ -310,8 +312,10 @@ fn locality(task: &Task) -> Vec<(NodeId, u64)> {
         for dependency in &input.dependencies {
             match &*dependency.slot().lock() {
                 State::Ready(Resolved::Stored(stored)) => {
-                    for at in &stored.at {
-                        *bytes.entry(at.id.node).or_default() += stored.size;
+                    // Several processes of a node may have it.
+                    let nodes: BTreeSet<NodeId> = stored.at.iter().map(|at| at.id.node).collect();
+                    for node in nodes {
+                        *bytes.entry(node).or_default() += stored.size;
                     }
                 }
                 State::Ready(Resolved::Value(value)) if value.size() > crate::call::INLINE_LIMIT => {
@@ -326,7 +330,43 @@ fn locality(task: &Task) -> Vec<(NodeId, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use actinic_transport::PeerAddr;
+
     use super::*;
+    use crate::object::{RawRef, Stored};
+    use crate::process::nowhere;
+    use crate::task::{Input, What};
+
+    /// A task goes where most of its arguments lie, each counted once a node, and not where nothing is any more.
+    #[test]
+    fn a_node_counts_once_and_a_dead_one_does_not() {
+        let owner = nowhere();
+        let process = &owner.process;
+        let node = |number| NodeId(uuid::Uuid::from_u128(number));
+        let resolved = |outcome| {
+            let meta = Arc::clone(&process.put_meta);
+            Task::resolved(Arc::clone(&owner), What::Put, meta, outcome, 1)
+        };
+        let stored = |size, nodes: &[u128]| {
+            let mut id = process.id;
+            let mut at = |number| {
+                id.node = node(number);
+                id.incarnation = process.env.uuid();
+                PeerAddr { id, addrs: Vec::new(), relay: None }
+            };
+            let at = nodes.iter().map(|number| at(*number)).collect();
+            RawRef::adopt(resolved(Resolved::Stored(Arc::new(Stored { size, at, refs: Vec::new() }))), 0)
+        };
+        let task = resolved(Resolved::Error(Error::object_lost("nothing")));
+        let dependencies = vec![stored(5, &[1, 1, 1]), stored(11, &[2, 3])];
+        task.set_input(Input { dependencies, ..Input::default() });
+        assert_eq!(locality(&task), [(node(1), 5), (node(2), 11), (node(3), 11)]);
+        process.node_dead(node(3), "it died");
+        assert_eq!(nearest(&task, node(1)), Some(node(2)));
+        process.node_dead(node(2), "it died");
+        assert_eq!(nearest(&task, node(1)), None);
+        drop(task.take_input());
+    }
 
     /// What a key may count on from other nodes: what its requests were sent on for and has not come, and nothing of others.
     #[test]

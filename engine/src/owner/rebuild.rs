@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use actinic_transport::ProcessId;
+use actinic_transport::{PeerAddr, ProcessId};
 use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
@@ -324,7 +324,7 @@ impl Owner {
                 let (new, at) = match outcome {
                     Resolved::Error(_) if !left.is_empty() => return true,
                     Resolved::Stored(new) => {
-                        let known = |at: &&_| new.at.iter().all(|known| known != *at);
+                        let known = |at: &&PeerAddr| new.at.iter().all(|known| known.id != at.id);
                         let mut at = new.at.clone();
                         at.extend(left.iter().filter(known).cloned());
                         let all = Stored { size: new.size, at: at.clone(), refs: new.refs.clone() };

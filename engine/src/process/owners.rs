@@ -234,6 +234,13 @@ impl Process {
         self.lock().dead_nodes.contains(&node)
     }
 
+    /// Those of the processes that are known to be gone.
+    pub(crate) fn gone_of(&self, mut all: Vec<ProcessId>) -> Vec<ProcessId> {
+        let tables = self.lock();
+        all.retain(|one| tables.dead.contains(one) || tables.dead_nodes.contains(&one.node));
+        all
+    }
+
     // ---- leases
 
     pub(crate) fn return_lease(&self, lease: LeaseId, reusable: bool) {
