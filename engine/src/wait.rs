@@ -1,8 +1,9 @@
 //! Waiting without a wake-up per result: one waiter with a count, however many results it waits for.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use crate::env::Parker;
 use crate::task::Task;
@@ -24,6 +25,8 @@ pub(crate) enum Waiter {
     Count(Arc<Countdown>),
     /// A `wait`, and which of its refs it is.
     Arrival(Arc<Arrivals>, u32),
+    /// An `as_completed`, and which of its refs it is.
+    Finish(Arc<Finished>, u32),
     /// A task that has the object as an argument.
     Dependent(Arc<Task>),
     /// Anything else: a remote borrower's question, a callback.
@@ -35,6 +38,7 @@ impl Waiter {
         match self {
             Waiter::Count(countdown) => countdown.one_done(how == Came::Failed),
             Waiter::Arrival(arrivals, index) => arrivals.came(index, how),
+            Waiter::Finish(finished, index) => finished.tell(index),
             Waiter::Dependent(task) => Task::dependency_done(&task),
             Waiter::Call(call) => call(),
         }
@@ -59,8 +63,9 @@ impl Waiters {
                 // A poll loop over the same object leaves waiters that nobody waits on any more.
                 if all.len() == all.capacity() {
                     all.retain(|waiter| match waiter {
-                        Waiter::Count(countdown) => Arc::strong_count(countdown) > 1 && !countdown.is_done(),
+                        Waiter::Count(countdown) => !countdown.is_done(),
                         Waiter::Arrival(arrivals, _) => !arrivals.count.is_done(),
+                        Waiter::Finish(finished, _) => !finished.is_abandoned(),
                         Waiter::Dependent(_) | Waiter::Call(_) => true,
                     });
                 }
@@ -75,6 +80,15 @@ impl Waiters {
             Waiters::None => {}
             Waiters::One(waiter) => waiter.notify(how),
             Waiters::Many(all) => all.into_iter().for_each(|waiter| waiter.notify(how)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Waiters::None => 0,
+            Waiters::One(_) => 1,
+            Waiters::Many(all) => all.len(),
         }
     }
 }
@@ -118,6 +132,15 @@ impl Countdown {
     pub(crate) fn finish(&self) {
         self.missing.store(0, Ordering::Release);
         self.wake();
+    }
+
+    /// Nobody waits any more: what is still pending can forget it.
+    pub(crate) fn abandon(&self) {
+        if !self.is_done() {
+            self.missing.store(0, Ordering::Release);
+            let sleeper = std::mem::replace(&mut *self.lock(), Sleeper::Nobody);
+            drop(sleeper);
+        }
     }
 
     /// Wakes the sleeper although the count is not down: it looks again at what it waits for.
@@ -184,5 +207,51 @@ impl Arrivals {
 
     pub(crate) fn take_stored(&self) -> Vec<u32> {
         std::mem::take(&mut self.stored())
+    }
+}
+
+/// In which order the refs of an `as_completed` finish.
+#[derive(Default)]
+pub(crate) struct Finished {
+    abandoned: AtomicBool,
+    order: Mutex<(VecDeque<u32>, Option<Waker>)>,
+}
+
+impl Finished {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (VecDeque<u32>, Option<Waker>)> {
+        // Plain data under the lock.
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, index: u32) {
+        let waker = {
+            let mut order = self.lock();
+            order.0.push_back(index);
+            order.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Which one finished next; whoever polls is woken when there is one.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<u32> {
+        let mut order = self.lock();
+        if let Some(index) = order.0.pop_front() {
+            return Poll::Ready(index);
+        }
+        order.1 = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Nobody waits any more: what is still pending can forget it.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        let waker = self.lock().1.take();
+        drop(waker);
     }
 }

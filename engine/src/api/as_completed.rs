@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::api::object_ref::Ref;
 use crate::api::op::{check_is_simulated, check_may_block};
 use crate::api::wait::WaitList;
-use crate::wait::Waiter;
+use crate::wait::{Finished, Waiter};
 use crate::worker::host::{self, Current, WaitsFor};
 
 /// The refs in the order in which they finish, each once.
@@ -16,30 +16,12 @@ pub fn as_completed<L: WaitList>(refs: L) -> AsCompleted<L::Ref> {
     let refs = refs.into_list();
     let shared = Arc::new(Finished::default());
     for (index, one) in refs.iter().enumerate() {
-        let told = Arc::clone(&shared);
-        if let Err((waiter, how)) = one.raw_ref().0.subscribe(Waiter::Call(Box::new(move || told.tell(index)))) {
+        let waiter = Waiter::Finish(Arc::clone(&shared), index as u32);
+        if let Err((waiter, how)) = one.raw_ref().0.subscribe(waiter) {
             waiter.notify(how);
         }
     }
     AsCompleted { left: refs.len(), refs: refs.into_iter().map(Some).collect(), shared }
-}
-
-#[derive(Default)]
-struct Finished {
-    order: Mutex<(std::collections::VecDeque<usize>, Option<Waker>)>,
-}
-
-impl Finished {
-    fn tell(&self, index: usize) {
-        let waker = {
-            let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-            order.0.push_back(index);
-            order.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 /// A stream of refs in the order in which they finish.
@@ -93,19 +75,22 @@ impl<R: Ref + Unpin> AsCompleted<R> {
     }
 
     fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Option<R>> {
-        let mut order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = order.0.pop_front() {
-            drop(order);
-            self.left -= 1;
-            return Poll::Ready(self.refs[index].take());
-        }
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        order.1 = Some(cx.waker().clone());
-        drop(order);
+        if let Poll::Ready(index) = self.shared.poll(cx) {
+            self.left -= 1;
+            return Poll::Ready(self.refs[index as usize].take());
+        }
         host::park();
         Poll::Pending
+    }
+}
+
+impl<R> Drop for AsCompleted<R> {
+    fn drop(&mut self) {
+        // Those that are still pending can forget it.
+        self.shared.abandon();
     }
 }
 

@@ -191,12 +191,11 @@ impl<V: Send + 'static> Get<V> {
             check_is_simulated(object.process())?;
         }
         let bound = Bound::new(&refs, self.timeout);
-        let countdown = countdown_for(refs.iter(), refs.len(), true);
-        if let Some(countdown) = &countdown
-            && self.timeout != Some(Duration::ZERO)
-        {
+        if self.timeout == Some(Duration::ZERO) {
+            ask_owners(&refs);
+        } else if let Some(down) = countdown_for(&refs, true) {
             let process = Arc::clone(refs[0].process());
-            wait_for(countdown, self.timeout, || process.env.now());
+            wait_for(&down.countdown, self.timeout, || process.env.now());
         }
         let values = match take_values(&refs, self.timeout)? {
             Some(values) => values,
@@ -223,13 +222,8 @@ pub(super) fn check_cancelled() -> Result<()> {
 }
 
 /// One waiter for all refs that are not ready; `None` if none is missing. One failure ends it if `fail_fast`.
-fn countdown_for<'a>(
-    refs: impl ExactSizeIterator<Item = &'a RawRef>,
-    needed: usize,
-    fail_fast: bool,
-) -> Option<Arc<Countdown>> {
+fn countdown_for(refs: &[RawRef], fail_fast: bool) -> Option<Down> {
     let mut pending = Vec::new();
-    let count = refs.len();
     for object in refs {
         match object.slot().outcome() {
             None => pending.push(object),
@@ -237,17 +231,17 @@ fn countdown_for<'a>(
             Some(_) => {}
         }
     }
-    let ready = count - pending.len();
-    if ready >= needed {
+    if pending.is_empty() {
         return None;
     }
-    let countdown = Countdown::new((needed - ready) as u32, fail_fast);
-    for object in pending {
-        if let Err((waiter, how)) = object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
-            waiter.notify(how);
-        }
-    }
-    Some(countdown)
+    let down = Down { countdown: Countdown::new(pending.len() as u32, fail_fast) };
+    pending.into_iter().for_each(|object| down.counts(object));
+    Some(down)
+}
+
+/// Whoever looks without waiting leaves no waiter, and finds when he looks again what the owners of others' objects said.
+fn ask_owners(refs: &[RawRef]) {
+    refs.iter().filter(|object| !object.slot().is_ready()).for_each(RawRef::ask);
 }
 
 /// The values, if all are in this process: `None` if one must be fetched.
@@ -417,18 +411,35 @@ async fn parked<F: Future>(fetch: F) -> F::Output {
 
 /// Waits until a ref is ready, without fetching it.
 pub(crate) async fn resolved(object: &RawRef) {
-    let Some(countdown) = countdown_for(std::iter::once(object), 1, false) else { return };
-    Down::new(countdown).await;
+    if let Some(down) = countdown_for(std::slice::from_ref(object), false) {
+        down.await;
+    }
 }
 
-/// A future that ends when a countdown is down.
+/// A future that ends when a countdown is down. Dropped before, it leaves nothing that the refs keep as long as they are
+/// pending.
 struct Down {
     countdown: Arc<Countdown>,
 }
 
 impl Down {
-    fn new(countdown: Arc<Countdown>) -> Down {
-        Down { countdown }
+    fn of_one(object: &RawRef) -> Down {
+        let down = Down { countdown: Countdown::new(1, false) };
+        down.counts(object);
+        down
+    }
+
+    /// The ref is one of those that are counted.
+    fn counts(&self, object: &RawRef) {
+        if let Err((waiter, how)) = object.subscribe(Waiter::Count(Arc::clone(&self.countdown))) {
+            waiter.notify(how);
+        }
+    }
+}
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        self.countdown.abandon();
     }
 }
 
@@ -446,15 +457,12 @@ impl Future for Down {
 
 async fn get_values(refs: Vec<RawRef>, timeout: Option<Duration>) -> Result<(Vec<RawRef>, Vec<Value>)> {
     let bound = Bound::new(&refs, timeout);
-    if let Some(countdown) = countdown_for(refs.iter(), refs.len(), true) {
-        match timeout {
-            Some(Duration::ZERO) => {}
-            Some(time) => {
-                let _alarm = refs[0].process().wake_after(time, Arc::clone(&countdown));
-                Down::new(countdown).await;
-            }
-            None => Down::new(countdown).await,
-        }
+    if timeout == Some(Duration::ZERO) {
+        ask_owners(&refs);
+    } else if let Some(down) = countdown_for(&refs, true) {
+        let alarm = |time| refs[0].process().wake_after(time, Arc::clone(&down.countdown));
+        let _alarm = timeout.map(alarm);
+        down.await;
     }
     match take_values(&refs, timeout)? {
         Some(values) => Ok((refs, values)),
@@ -525,13 +533,7 @@ impl<T: DeserializeOwned> Future for GetFuture<T> {
                     let fetch = async move { fetch_on_system(&object, stored, Bound::NONE).await };
                     self.fetch = Some(Box::pin(parked(fetch)));
                 }
-                None => {
-                    let countdown = Countdown::new(1, false);
-                    if let Err((waiter, how)) = self.object.subscribe(Waiter::Count(Arc::clone(&countdown))) {
-                        waiter.notify(how);
-                    }
-                    self.countdown = Some(Down::new(countdown));
-                }
+                None => self.countdown = Some(Down::of_one(&self.object)),
             }
         }
     }
@@ -549,12 +551,11 @@ pub(crate) fn get_blocking<T: DeserializeOwned + Send + 'static>(
     check_may_block()?;
     check_is_simulated(object.process())?;
     let bound = Bound::new(std::slice::from_ref(object), timeout);
-    if !object.slot().is_ready() {
-        let countdown = Countdown::new(1, false);
-        if object.subscribe(Waiter::Count(Arc::clone(&countdown))).is_ok() {
-            let process = Arc::clone(object.process());
-            wait_for(&countdown, timeout, || process.env.now());
-        }
+    if timeout == Some(Duration::ZERO) {
+        ask_owners(std::slice::from_ref(object));
+    } else if !object.slot().is_ready() {
+        let down = Down::of_one(object);
+        wait_for(&down.countdown, timeout, || object.process().env.now());
     }
     check_cancelled()?;
     match object.slot().get() {
@@ -566,5 +567,70 @@ pub(crate) fn get_blocking<T: DeserializeOwned + Send + 'static>(
             decode(object, &value)
         }
         None => Err(late(object, timeout)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::task::Waker;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::api::as_completed::as_completed;
+    use crate::api::wait::wait;
+    use crate::ids::{OwnerId, TaskId};
+    use crate::process::nowhere;
+
+    /// Several refs that never become ready, and what was begun with them and given up again and again.
+    #[test]
+    fn what_is_given_up_leaves_no_waiters() {
+        let process = Arc::clone(&nowhere().process);
+        let mut theirs = process.id;
+        theirs.incarnation = Uuid::from_u128(1);
+        let task = |seq| TaskId { owner: OwnerId { process: theirs, number: 1 }, seq };
+        let pending = |seq| process.borrowed(ObjectId { task: task(seq), index: 0 }).0;
+        let refs: Vec<ObjectRef<i64>> = (0..3).map(|seq| ObjectRef::new(pending(seq))).collect();
+        let begin = |ways: &[&dyn Fn()]| {
+            for way in ways {
+                (0..100).for_each(|_| way());
+                for one in &refs {
+                    let state = one.raw().slot().lock();
+                    let State::Pending(waiters) = &*state else { panic!("nobody made it") };
+                    assert!(waiters.len() <= 4, "{}", waiters.len());
+                }
+            }
+        };
+        let poll = |future: Pin<&mut dyn Future<Output = ()>>| future.poll(&mut Context::from_waker(Waker::noop()));
+        let late = |result: Result<Vec<i64>>| assert!(matches!(result, Err(Error::GetTimeout { .. })), "{result:?}");
+        let short = Duration::from_micros(1);
+        begin(&[
+            &|| late(get(&refs).timeout(Duration::ZERO).blocking()),
+            &|| late(get(&refs).timeout(short).blocking()),
+            &|| late(get_blocking(refs[0].raw(), Some(short)).map(|one: i64| vec![one])),
+            &|| late(get_blocking(refs[0].raw(), Some(Duration::ZERO)).map(|one: i64| vec![one])),
+            &|| {
+                let looks = async { late(get(&refs).timeout(Duration::ZERO).await) };
+                assert!(poll(std::pin::pin!(looks)).is_ready());
+            },
+            &|| {
+                let waits = async { late(get(&refs).await) };
+                assert!(poll(std::pin::pin!(waits)).is_pending());
+            },
+            &|| {
+                let waits = async { late((&refs[0]).await.map(|one| vec![one])) };
+                assert!(poll(std::pin::pin!(waits)).is_pending());
+            },
+            &|| {
+                let waits = async { assert!(wait(&refs).num_returns(2).await.is_err()) };
+                assert!(poll(std::pin::pin!(waits)).is_pending());
+            },
+            &|| {
+                let waits = async { assert_eq!(as_completed(&refs).next().await, None) };
+                assert!(poll(std::pin::pin!(waits)).is_pending());
+            },
+        ]);
     }
 }

@@ -361,7 +361,7 @@ impl<R: Ref> Settling<'_, R> {
 impl<R> Drop for Settling<'_, R> {
     fn drop(&mut self) {
         // Those that are still pending can forget it.
-        self.arrivals.count.finish();
+        self.arrivals.count.abandon();
     }
 }
 
