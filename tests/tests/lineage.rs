@@ -409,6 +409,27 @@ async fn lineage_makes_room_for_what_is_fetched(cluster: TestCluster) -> actinic
     cluster.idle().await
 }
 
+#[actinic::remote]
+fn six_megabytes() -> Buffer {
+    Buffer::from(vec![6u8; 6_000_000])
+}
+
+/// What is made again in the process of its owner, who reads it, is kept there once.
+#[actinic::test(num_cpus = 1, object_store_memory = 10_000_000)]
+async fn what_is_made_again_where_it_is_read_counts_once(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let soft = Scheduling::NodeAffinity { node: node.id(), soft: true };
+    let made = six_megabytes::options().scheduling(soft).remote();
+    made.done().await?;
+    node.kill().await?;
+    for _ in 0..2 {
+        assert_eq!(actinic::get(&made).timeout(SOON * 2).await?.len(), 6_000_000);
+        assert_eq!(cluster.usage().await?.stored / 1_000_000, 6);
+    }
+    drop(made);
+    cluster.idle().await
+}
+
 /// What is run again can be cancelled.
 #[actinic::test(num_cpus = 1)]
 async fn what_runs_again_can_be_cancelled(cluster: TestCluster) -> actinic::Result<()> {

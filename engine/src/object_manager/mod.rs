@@ -58,19 +58,22 @@ impl Process {
                 Err(_) => Err(Error::object_lost(format!("the transfer of object {object} was given up"))),
             };
         }
-        let mut counts = true;
+        // Whether it counts, if it is a copy that this process keeps from now on.
+        let mut copy = None;
         let fetched = match self.transfer_again(object, stored, under_way).await {
-            Ok((value, counted_in)) => {
+            Ok((value, Counted::Here)) => Ok(value),
+            Ok((value, Counted::In(mark))) => {
                 // What another process of this node keeps counts there.
-                counts = counted_in == 0 || counted_in != self.store.mark();
+                let counts = mark == 0 || mark != self.store.mark();
                 let charged = if counts { self.charge_patiently(value.size()).await } else { Ok(()) };
+                copy = charged.is_ok().then_some(counts);
                 charged.map(|()| value)
             }
             Err(error) => Err(error),
         };
         let waiting = {
             let mut kept = self.store.lock();
-            if let Ok(value) = &fetched {
+            if let (Ok(value), Some(counts)) = (&fetched, copy) {
                 kept.add_copy(object, value.clone(), counts);
             }
             kept.came(&object)
@@ -79,7 +82,7 @@ impl Process {
             joined.tell(fetched.clone());
         }
         let owner = object.task.owner;
-        if fetched.is_ok() && owner.process != self.id {
+        if copy.is_some() && owner.process != self.id {
             // It frees the copy with the object.
             let copied = OwnerMessage::Copied { seq: object.task.seq, index: object.index, at: self.address() };
             self.tell_owner(owner.process, ToOwner::To { owner: owner.number, message: copied });
@@ -87,20 +90,19 @@ impl Process {
         fetched.map(|value| with_refs(value, stored))
     }
 
-    /// Transfers an object, and if all copies of it are gone, what its owner has made again; and says in whose budget it
-    /// counts where it came from.
+    /// Transfers an object, and if all copies of it are gone, what its owner has made again; and says where it counts.
     async fn transfer_again(
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Arc<Stored>,
         under_way: &UnderWay,
-    ) -> Result<(Value, u128)> {
+    ) -> Result<(Value, Counted)> {
         let mut at = Arc::clone(stored);
         let mut tries = 0;
         loop {
             let (without, error) = match self.transfer(object, &at).await {
                 // It was made again, with other refs.
-                Ok((value, mark)) if !Arc::ptr_eq(&at, stored) => return Ok((with_refs(value, &at), mark)),
+                Ok((value, counted)) if !Arc::ptr_eq(&at, stored) => return Ok((with_refs(value, &at), counted)),
                 Ok(transferred) => return Ok(transferred),
                 Err(missed) => missed,
             };
@@ -120,7 +122,9 @@ impl Process {
             }
             let had_again = lending(under_way.lends(), self.had_again(object, &at, error));
             match self.resting(object, had_again).await? {
-                Resolved::Value(value) => return Ok((value, 0)),
+                // It was made again here, or is a small one that came with its owner's word.
+                Resolved::Value(value) if owner == self.id => return Ok((value, Counted::Here)),
+                Resolved::Value(value) => return Ok((value, Counted::In(0))),
                 Resolved::Error(error) => return Err(error),
                 Resolved::Stored(now) => at = now,
             }
@@ -136,25 +140,25 @@ impl Process {
         waited
     }
 
-    /// And in whose budget it counts there; or, if nobody gave it, who is known to be without it, and the last reason.
+    /// And where it counts; or, if nobody gave it, who is known to be without it, and the last reason.
     async fn transfer(
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Stored,
-    ) -> std::result::Result<(Value, u128), (Vec<ProcessId>, Error)> {
+    ) -> std::result::Result<(Value, Counted), (Vec<ProcessId>, Error)> {
         let mut last = "no process is known to hold it".to_owned();
         let mut without = Vec::new();
         for at in &stored.at {
             if at.id == self.id {
                 match self.local_value(&object) {
-                    Some((value, _)) => return Ok((value, self.store.mark())),
+                    Some((value, _)) => return Ok((value, Counted::Here)),
                     None => without.push(at.id),
                 }
                 continue;
             }
             let peer = self.endpoint().map_err(|error| (Vec::new(), error))?.peer(at);
             match pull(&peer, object).await {
-                Ok(pulled) => return Ok(pulled),
+                Ok((value, mark)) => return Ok((value, Counted::In(mark))),
                 Err(missed) => {
                     if missed.is_absent() || self.is_gone(at.id).await {
                         without.push(at.id);
@@ -189,6 +193,15 @@ impl Process {
         }
         self.owner_numbered(owner.number)?.find(object.task, object.index)
     }
+}
+
+/// Where a value counts that was fetched.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    /// This process owns it, or keeps it already: it is no copy.
+    Here,
+    /// In the budget of this mark, or in nobody's (0).
+    In(u128),
 }
 
 /// Waits for what may take another task's run; the CPU of a lease is lent meanwhile.
