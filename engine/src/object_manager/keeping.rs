@@ -125,9 +125,14 @@ impl Process {
     /// Keeps what there is room for; not for an owner that has died meanwhile, for nobody would free it.
     fn keep_for_owner(&self, object: ObjectId, value: Value) {
         self.store.insert(object, value);
+        self.drop_if_unowned(&object);
+    }
+
+    /// What came for an owner that has died meanwhile does not stay: what it owned was dropped before.
+    pub(super) fn drop_if_unowned(&self, object: &ObjectId) {
         let owner = object.task.owner.process;
         if self.is_dead(owner) || self.is_dead_node(owner.node) {
-            self.store.remove(&object);
+            self.store.remove(object);
         }
     }
 
@@ -221,5 +226,35 @@ impl Process {
         }
         self.keep_no_longer_than(task, call);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::OwnerId;
+    use crate::process::nowhere;
+    use crate::value;
+
+    /// A copy, or what is kept for another, that comes after its owner's death is not there for ever.
+    #[test]
+    fn what_comes_after_its_owners_death_does_not_stay() {
+        let process = Arc::clone(&nowhere().process);
+        let object = |incarnation| {
+            let mut theirs = process.id;
+            theirs.incarnation = Uuid::from_u128(incarnation);
+            ObjectId { task: TaskId { owner: OwnerId { process: theirs, number: 1 }, seq: 1 }, index: 0 }
+        };
+        let (dead, alive) = (object(1), object(2));
+        process.process_dead(dead.task.owner.process, "it ended");
+        for came in [dead, alive] {
+            process.store.lock().add_copy(came, value::encode(&7, "a number").unwrap(), false);
+            process.drop_if_unowned(&came);
+        }
+        assert_eq!(process.store.all_objects(), [alive]);
     }
 }

@@ -83,6 +83,7 @@ impl Process {
         }
         let owner = object.task.owner;
         if copy.is_some() && owner.process != self.id {
+            self.drop_if_unowned(&object);
             // It frees the copy with the object.
             let copied = OwnerMessage::Copied { seq: object.task.seq, index: object.index, at: self.address() };
             self.tell_owner(owner.process, ToOwner::To { owner: owner.number, message: copied });

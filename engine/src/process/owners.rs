@@ -9,7 +9,7 @@ use actinic_transport::{NodeId, ProcessId};
 
 use super::{Process, Tables};
 use crate::api::error::{Error, Result};
-use crate::ids::{JobId, ObjectId, OwnerId};
+use crate::ids::{JobId, ObjectId, OwnerId, TaskId};
 use crate::owner::Owner;
 use crate::protocol::{LeaseId, OwnerMessage, ToGcs, ToOwner, ToRaylet};
 
@@ -175,6 +175,11 @@ impl Process {
                     (Some(owner), message) => owner.hear(message),
                     // It has ended, and asked for this before.
                     (None, OwnerMessage::Grant { lease, .. }) => self.return_lease(lease, true),
+                    // What it had made was freed before that one had come.
+                    (None, OwnerMessage::Copied { seq, index, at }) => {
+                        let task = TaskId { owner: OwnerId { process: self.id, number }, seq };
+                        self.free_stored(ObjectId { task, index }, &[at]);
+                    }
                     (None, _) => {}
                 }
             }
@@ -272,5 +277,17 @@ mod tests {
         assert!(process.owner_numbered(in_use.id.number).is_some());
         assert!(first == 0 && process.owner_numbered(0).is_some(), "it counts what this process borrows");
         assert!(process.local_value(&kept.id()).is_some(), "its owner is still there");
+    }
+
+    /// A copy that came too late for its owner's end goes with the word of it.
+    #[test]
+    fn copies_of_what_a_forgotten_owner_made_are_freed() {
+        let process = Arc::clone(&nowhere().process);
+        let forgotten = OwnerId { process: process.id, number: 99 };
+        let object = ObjectId { task: TaskId { owner: forgotten, seq: 7 }, index: 0 };
+        process.store.insert(object, value::encode(&7, "a number").unwrap());
+        let copied = OwnerMessage::Copied { seq: 7, index: 0, at: process.address() };
+        process.deliver(ToOwner::To { owner: forgotten.number, message: copied });
+        assert!(!process.store.has(&object));
     }
 }
