@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actinic::prelude::*;
-use actinic::testing::eventually;
+use actinic::testing::{TestOptions, eventually, run_test};
 
 use crate::support::*;
 
@@ -471,4 +471,40 @@ async fn short_waits_leave_nothing_behind(cluster: TestCluster) -> actinic::Resu
     silent.resume().await?;
     assert_eq!(actinic::get(&away).timeout(SOON).await?.len(), 1 << 20);
     Ok(())
+}
+
+/// What is waited for says whose time counts, and not a ref beside it: one that failed where there was no cluster, or whose
+/// cluster was shut down.
+#[actinic::test(num_cpus = 1)]
+async fn a_wait_ends_in_time_whatever_is_beside_what_it_waits_for(cluster: TestCluster) -> actinic::Result<()> {
+    let over = TestOptions::new(file!(), line!()).num_cpus(1);
+    let beside = std::thread::spawn(move || {
+        run_test(over, |over| async move {
+            // Of two clusters it cannot know which one is meant.
+            let of_none = std::thread::spawn(|| echo::remote(1)).join().unwrap();
+            let of_other = actinic::put(&1i64).await?;
+            over.shutdown().await?;
+            Ok::<_, Error>((of_none, of_other))
+        })
+    });
+    let (of_none, of_other) =
+        tokio::task::spawn_blocking(move || beside.join().unwrap()).await.map_err(Error::other)??;
+    assert!(actinic::get(&of_none).timeout(Duration::ZERO).await.is_err(), "it is of no cluster");
+    let never = echo::options().num_cpus(2).remote(1);
+    for beside in [&of_none, &of_other] {
+        let refs = [beside.clone(), never.clone()];
+        let begun = Instant::now();
+        let waits = actinic::wait(&refs).num_returns(2).timeout(Duration::from_millis(300));
+        let (ready, rest) = tokio::time::timeout(SOON, waits.into_future()).await.map_err(Error::other)??;
+        assert_eq!((&ready[..], &rest[..]), (&refs[..1], &refs[1..]));
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(290), "{took:?}");
+        let refs = refs.clone();
+        let blocks = move || actinic::wait(&refs).num_returns(2).timeout(Duration::from_millis(300)).blocking();
+        let (ready, _) = tokio::task::spawn_blocking(blocks).await.map_err(Error::other)??;
+        assert_eq!(&ready[..], std::slice::from_ref(beside));
+    }
+    actinic::cancel(&never).await?;
+    drop(never);
+    cluster.idle().await
 }

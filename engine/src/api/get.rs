@@ -194,7 +194,7 @@ impl<V: Send + 'static> Get<V> {
         if self.timeout == Some(Duration::ZERO) {
             ask_owners(&refs);
         } else if let Some(down) = countdown_for(&refs, true) {
-            let process = Arc::clone(refs[0].process());
+            let process = refs[0].process();
             wait_for(&down.countdown, self.timeout, || process.env.now());
         }
         let values = match take_values(&refs, self.timeout)? {

@@ -15,6 +15,7 @@ use crate::api::op::{block_on_until, check_is_simulated, check_may_block};
 use crate::api::options::IntoCount;
 use crate::object::{RawRef, Resolved};
 use crate::object_manager::transfers::{Transfers, Wanted};
+use crate::process::Process;
 use crate::wait::{Arrivals, Came, Waiter};
 use crate::worker::host::{self, WaitsFor};
 
@@ -125,6 +126,13 @@ impl<R: Ref> Wait<R> {
     pub fn fetch_local(mut self, fetch: bool) -> Self {
         self.fetch_local = fetch;
         self
+    }
+
+    /// Whose time counts: a ref's that is waited for. Another's process may have ended, and its time with it.
+    fn process(&self) -> &Arc<Process> {
+        let refs = || self.refs.iter().map(|one| one.raw_ref().0);
+        let waits = refs().enumerate().find(|(index, object)| !self.is_here(*index, object, &[]));
+        waits.map_or(self.refs[0].raw_ref().0, |(_, object)| object).process()
     }
 
     fn check(&self) -> Result<()> {
@@ -263,7 +271,7 @@ impl<R: Ref> Wait<R> {
         let taken = match self.begin()? {
             Begun::Over(taken) => taken,
             Begun::Waits(mut settling) => {
-                let process = self.refs[0].raw_ref().0.process();
+                let process = self.process();
                 let until = self.timeout.map(|time| process.env.now().saturating_add(time));
                 let left = || until.map(|until| until.saturating_sub(process.env.now()));
                 block_on_until(&mut settling, WaitsFor::Ref, left)?;
@@ -394,7 +402,7 @@ impl<R: Ref + Sync> IntoFuture for Wait<R> {
                 Begun::Waits(mut settling) => {
                     let _alarm = self.timeout.map(|time| {
                         let count = Arc::clone(&settling.arrivals.count);
-                        self.refs[0].raw_ref().0.process().wake_after(time, count)
+                        self.process().wake_after(time, count)
                     });
                     (&mut settling).await;
                     settling.taken(&self)

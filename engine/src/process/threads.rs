@@ -111,13 +111,16 @@ impl Process {
         });
     }
 
-    /// Wakes `countdown`'s sleeper at a deadline, unless the alarm is dropped before.
+    /// Wakes `countdown`'s sleeper at a deadline, unless the alarm is dropped before; at once if this process has no time any
+    /// more.
     #[must_use = "dropped, it wakes nobody"]
     pub(crate) fn wake_after(&self, time: Duration, countdown: Arc<crate::wait::Countdown>) -> Alarm {
         let (alarm, dropped) = tokio::sync::oneshot::channel::<()>();
+        let rings = Rings(Some(countdown));
         self.spawn(async move {
-            if tokio::time::timeout(time, dropped).await.is_err() {
-                countdown.finish();
+            let mut rings = rings;
+            if tokio::time::timeout(time, dropped).await.is_ok() {
+                rings.0 = None;
             }
         });
         Alarm(alarm)
@@ -131,3 +134,28 @@ impl Process {
 /// Somebody is woken at a deadline, while this lives. Whoever waits again and again, each time for less than that, leaves
 /// nothing that waits for it.
 pub(crate) struct Alarm(#[allow(dead_code, reason = "its end is what counts")] tokio::sync::oneshot::Sender<()>);
+
+/// What an alarm wakes when it is over, also when its thread ends before the time is.
+struct Rings(Option<Arc<crate::wait::Countdown>>);
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        if let Some(countdown) = &self.0 {
+            countdown.finish();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::nowhere;
+    use crate::wait::Countdown;
+
+    #[test]
+    fn an_alarm_of_a_thread_that_has_ended_wakes_at_once() {
+        let countdown = Countdown::new(1, false);
+        let _alarm = nowhere().process.wake_after(Duration::from_secs(3600), Arc::clone(&countdown));
+        assert!(crate::testing::eventually_blocking(Duration::from_secs(20), || countdown.is_done()));
+    }
+}
