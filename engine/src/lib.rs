@@ -48,6 +48,7 @@ mod raylet;
 mod reach;
 mod recent;
 mod resources;
+mod room;
 use __private as rt;
 mod start;
 pub mod state;

@@ -33,6 +33,7 @@ use crate::owner::refs::HandOutId;
 use crate::protocol::{ActorRun, ToOwner};
 use crate::raylet::{RayletLink, Shape};
 use crate::recent::Recent;
+use crate::room::Room;
 use crate::start::admission::Admission;
 use crate::start::program_file::Programs;
 use crate::task::Meta;
@@ -144,6 +145,8 @@ pub(crate) struct Process {
     pub(crate) relay: OnceLock<(ProcessId, SocketAddr)>,
     /// What borrowers asked for and have not been sent.
     pub(crate) answers: crate::answers::Answers,
+    /// What waits until others have read what was said to them.
+    pub(crate) room: Arc<Room>,
     /// What was lost here, and is asked of its owner.
     pub(crate) asking: crate::object_manager::lost::Asking,
     /// What was cancelled before it came.
@@ -201,6 +204,7 @@ impl Process {
                 gcs: OnceLock::new(),
                 endpoint: OnceLock::new(),
                 store_peer: OnceLock::new(),
+                room: Room::new(system.clone()),
                 system,
                 user: OnceLock::new(),
                 tables: Mutex::default(),

@@ -144,7 +144,7 @@ impl Process {
     pub(crate) async fn where_is(self: &Arc<Self>, id: ProcessId) -> Result<Option<PeerAddr>> {
         let raylet = match self.raylet.get() {
             Some(RayletLink::Local(raylet)) => raylet.clone(),
-            Some(RayletLink::Remote(raylet)) => return ask_raylet(raylet, id).await,
+            Some(RayletLink::Remote(raylet, _)) => return ask_raylet(raylet, id).await,
             None => return Err(Error::connection("this process has no raylet")),
         };
         let found = raylet.send(FindProcess(id)).await.map_err(|_| Error::connection("the raylet has ended"))?;

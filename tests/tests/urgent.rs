@@ -22,6 +22,9 @@ impl Far {
     pub fn chunk(&mut self) -> Vec<u8> {
         vec![1; 90_000]
     }
+    pub fn number(&mut self, number: u64) -> u64 {
+        number
+    }
     pub fn cancel(&mut self, refs: Vec<ObjectRef<u64>>) -> actinic::Result<()> {
         actinic::cancel(&refs[0]).blocking()
     }
@@ -45,6 +48,60 @@ async fn a_borrowers_cancellation_passes_the_results_before_it(cluster: TestClus
     cancelled.await?;
     assert_eq!(actinic::get(&chunks).await?.len(), CHUNKS);
     drop((far, chunks));
+    cluster.idle().await
+}
+
+/// An actor makes 90 MB of results at once, which is more than a session holds: they wait for their owner to read.
+#[actinic::test(sim, seed = 13, num_cpus = 1)]
+async fn results_that_are_made_faster_than_they_are_read_arrive(cluster: TestCluster) -> actinic::Result<()> {
+    const CHUNKS: usize = 1000;
+    cluster.sim().faults(LinkFaults { delay: Duration::from_millis(5), ..LinkFaults::default() });
+    let node = cluster.add_node().num_cpus(1).await?;
+    let far = Far::options().scheduling(Scheduling::on(&node)).remote();
+    Handle::ready(&far).await?;
+    let chunks: Vec<_> = (0..CHUNKS).map(|_| far.chunk()).collect();
+    assert_eq!(far.number(9).await?, 9);
+    // In the order of their calls.
+    assert_eq!(actinic::wait(&chunks).num_returns(CHUNKS).timeout(Duration::ZERO).await?.1.len(), 0);
+    assert_eq!(actinic::get(&chunks).await?.len(), CHUNKS);
+    drop((far, chunks));
+    cluster.idle().await
+}
+
+pub struct Loaded(usize);
+
+#[actinic::remote]
+impl Loaded {
+    pub fn new(load: Vec<u8>) -> Self {
+        Loaded(load.len())
+    }
+    pub fn load(&self) -> usize {
+        self.0
+    }
+}
+
+/// A driver makes actors at once whose arguments are more than a session holds, all on another node than its GCS.
+#[actinic::test(sim, seed = 14, num_cpus = 1, timeout = 120)]
+async fn actors_that_are_made_faster_than_the_gcs_reads_are_made(cluster: TestCluster) -> actinic::Result<()> {
+    const ACTORS: usize = 800;
+    cluster.sim().faults(LinkFaults { delay: Duration::from_millis(5), ..LinkFaults::default() });
+    let node = cluster.add_node().num_cpus(1).await?;
+    let driver = cluster.driver().await?;
+    driver
+        .scope(async {
+            let on = || Loaded::options().num_cpus(0.0).scheduling(Scheduling::on(&node));
+            let actors: Vec<_> = (0..ACTORS).map(|_| on().remote(vec![1; 90_000])).collect();
+            // Its name is asked for behind them.
+            let named = on().name("last").remote(vec![1; 10]);
+            let found = actinic::get_actor::<Loaded>("last").await?;
+            assert_eq!(found.load().await?, 10);
+            let loads: Vec<_> = actors.iter().map(|actor| actor.load()).collect();
+            assert_eq!(actinic::get(&loads).await?, vec![90_000; ACTORS]);
+            drop(named);
+            Ok::<_, Error>(())
+        })
+        .await?;
+    driver.shutdown().await?;
     cluster.idle().await
 }
 

@@ -1,5 +1,6 @@
 //! Carrying out what the core has decided.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actinic_transport::{Lane, NodeId, Probe, ProcessId};
@@ -123,7 +124,7 @@ impl Gcs {
         }
         let peer = self.raylets.get(&node).and_then(|process| self.peers.get(process));
         if let (Some(peer), Ok(endpoint)) = (peer, self.process.endpoint()) {
-            RayletLink::Remote(endpoint.peer(peer)).tell(message);
+            RayletLink::Remote(endpoint.peer(peer), Arc::clone(&self.process.room)).tell(message);
         }
     }
 

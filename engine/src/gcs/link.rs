@@ -1,5 +1,6 @@
 //! How a process reaches the GCS of its cluster.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actinic_transport::{Lane, Peer};
@@ -8,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::api::error::{Error, Result};
 use crate::gcs::{Answer, GcsPost, Heard};
 use crate::protocol::{AskGcs, GCS, GcsAnswer, ToGcs};
+use crate::room::Room;
 
 /// See [`GcsLink::is_congested`]; bytes.
 const CONGESTED: usize = 4 << 20;
@@ -16,23 +18,20 @@ const CONGESTED: usize = 4 << 20;
 #[derive(Clone)]
 pub(crate) enum GcsLink {
     Local(GcsPost),
-    Remote(Peer),
+    Remote(Peer, Arc<Room>),
 }
 
 impl GcsLink {
     pub(crate) fn tell(&self, message: ToGcs) {
         match self {
             GcsLink::Local(gcs) => gcs.tell(Heard::Told(message)),
-            GcsLink::Remote(peer) => {
-                // A node that has much to say is alive all the same.
-                let lane = match message {
-                    ToGcs::Heartbeat { .. } => Lane::Urgent,
-                    _ => Lane::Ordered,
-                };
-                if let Err(error) = peer.tell(lane, GCS, &message) {
-                    tracing::debug!(%error, "a message to the GCS was not sent");
+            // A node that has much to say is alive all the same.
+            GcsLink::Remote(peer, _) if matches!(message, ToGcs::Heartbeat { .. }) => {
+                if let Err(error) = peer.tell(Lane::Urgent, GCS, &message) {
+                    tracing::debug!(%error, "a heartbeat was not sent");
                 }
             }
+            GcsLink::Remote(peer, room) => room.tell(peer, GCS, message),
         }
     }
 
@@ -40,7 +39,7 @@ impl GcsLink {
     pub(crate) fn is_congested(&self) -> bool {
         match self {
             GcsLink::Local(_) => false,
-            GcsLink::Remote(peer) => peer.backlog() > CONGESTED,
+            GcsLink::Remote(peer, _) => peer.backlog() > CONGESTED,
         }
     }
 
@@ -57,10 +56,16 @@ impl GcsLink {
                 gcs.tell(Heard::Asked(question, Answer::Here(tell)));
                 hear.await.map_err(|_| Error::connection("the GCS of this process has ended"))
             }
-            GcsLink::Remote(peer) => peer.ask_on(lane, GCS, &question, deadline).await.map_err(|error| {
-                Error::connection(format!("the GCS did not answer: {error}"))
-                    .remedy("check that the head node runs and can be reached")
-            }),
+            GcsLink::Remote(peer, room) => {
+                if lane == Lane::Ordered {
+                    // What was told before comes before it.
+                    room.turn(peer, GCS, deadline).await;
+                }
+                peer.ask_on(lane, GCS, &question, deadline).await.map_err(|error| {
+                    Error::connection(format!("the GCS did not answer: {error}"))
+                        .remedy("check that the head node runs and can be reached")
+                })
+            }
         }
     }
 }

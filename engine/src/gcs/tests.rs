@@ -14,6 +14,7 @@ use crate::gcs::GcsLink;
 use crate::ids::ActorId;
 use crate::protocol::{ActorRun, AskGcs, GCS, GcsAnswer, Gone, RAYLET, REVISION, ToGcs, ToRaylet};
 use crate::raylet::RayletLink;
+use crate::room::Room;
 use crate::testing::eventually;
 
 /// Remembers of what arrives whether it is large, and answers what is asked.
@@ -38,7 +39,7 @@ const LARGE_BYTES: usize = 1 << 20;
 /// ordered lane. What `tell` sends comes before half of that.
 fn passes<L: 'static>(
     at: ActorNo,
-    link: fn(Peer) -> L,
+    link: fn(Peer, Arc<Room>) -> L,
     large: fn(&L, ActorRun, String),
     tell: impl AsyncFnOnce(&L, ActorRun) + 'static,
 ) {
@@ -47,7 +48,8 @@ fn passes<L: 'static>(
         let (from, to) = (endpoint(&env, &authority), endpoint(&env, &authority));
         let heard = Arc::new(Heard::default());
         to.register(at, heard.clone());
-        let link = link(from.peer(&PeerAddr::new(to.id(), to.local_addr())));
+        let peer = from.peer(&PeerAddr::new(to.id(), to.local_addr()));
+        let link = link(peer, Room::new(tokio::runtime::Handle::current()));
         let run = ActorRun { actor: ActorId(env.uuid()), incarnation: 0, attempt: 1 };
         for _ in 0..LARGE {
             large(&link, run, "x".repeat(LARGE_BYTES));

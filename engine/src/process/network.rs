@@ -12,7 +12,7 @@ use super::Process;
 use crate::api::error::{Error, Result};
 use crate::ids::{ObjectId, OwnerId};
 use crate::object::Borrowed;
-use crate::protocol::{NodeResources, RAYLET, ToGcs, ToOwner, ToRaylet};
+use crate::protocol::{NodeResources, ToGcs, ToOwner, ToRaylet};
 use crate::raylet::RayletLink;
 use crate::resources::ResourceSet;
 use crate::testing::Message as Lost;
@@ -55,19 +55,15 @@ impl Process {
             Some(link) if node == self.id.node => link.tell(message),
             _ => {
                 let at = self.lock().raylets.get(&node).cloned();
-                let sent = match (at, self.endpoint()) {
-                    (Some(at), Ok(endpoint)) => {
-                        let peer = endpoint.peer(&at);
-                        if let ToRaylet::Request(_) = &message {
-                            self.may_lose(Lost::LeaseRequest, &peer);
-                        }
-                        peer.tell(Lane::Ordered, RAYLET, &message).map_err(|error| error.to_string())
-                    }
-                    _ => Err("its address is not known".to_owned()),
+                let (Some(at), Ok(endpoint)) = (at, self.endpoint()) else {
+                    tracing::debug!(%node, "a message to a raylet was not sent: its address is not known");
+                    return;
                 };
-                if let Err(error) = sent {
-                    tracing::debug!(%node, error, "a message to a raylet was not sent");
+                let peer = endpoint.peer(&at);
+                if let ToRaylet::Request(_) = &message {
+                    self.may_lose(Lost::LeaseRequest, &peer);
                 }
+                RayletLink::Remote(peer, Arc::clone(&self.room)).tell(message);
             }
         }
     }

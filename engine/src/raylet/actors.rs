@@ -82,7 +82,7 @@ impl Raylet {
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
                 let message = ToWorker::StartActor { run, spec, lease };
                 if let Ok(endpoint) = self.process.endpoint() {
-                    let _ = endpoint.peer(peer).tell(Lane::Ordered, WORKER, &message);
+                    self.process.room.tell(&endpoint.peer(peer), WORKER, message);
                 }
             }
             _ => {}

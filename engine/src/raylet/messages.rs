@@ -1,5 +1,7 @@
 //! What a raylet is told and asked from outside, and how a process reaches the raylet of its node.
 
+use std::sync::Arc;
+
 use actinic_transport::{Lane, Peer, PeerAddr, ProcessId, ReplyTo};
 use actix::{Actor, Message};
 
@@ -8,6 +10,7 @@ use crate::post::Post;
 use crate::protocol::{RAYLET, ToRaylet};
 use crate::raylet::Raylet;
 use crate::resources::ResourceSet;
+use crate::room::Room;
 use crate::start::program_file::Offer;
 
 /// How this process reaches its raylet, if it has one.
@@ -17,23 +20,20 @@ pub(crate) type RayletPost = Post<Raylet, ToRaylet>;
 #[derive(Clone)]
 pub(crate) enum RayletLink {
     Local(RayletPost),
-    Remote(Peer),
+    Remote(Peer, Arc<Room>),
 }
 
 impl RayletLink {
     pub(crate) fn tell(&self, message: ToRaylet) {
         match self {
             RayletLink::Local(raylet) => raylet.tell(message),
-            RayletLink::Remote(peer) => {
-                // A kill may overtake the actor that it is about: the raylet remembers it.
-                let lane = match message {
-                    ToRaylet::EndActor { kill: true, .. } => Lane::Urgent,
-                    _ => Lane::Ordered,
-                };
-                if let Err(error) = peer.tell(lane, RAYLET, &message) {
-                    tracing::debug!(%error, "a message to the raylet was not sent");
+            // A kill may overtake the actor that it is about: the raylet remembers it.
+            RayletLink::Remote(peer, _) if matches!(message, ToRaylet::EndActor { kill: true, .. }) => {
+                if let Err(error) = peer.tell(Lane::Urgent, RAYLET, &message) {
+                    tracing::debug!(%error, "a kill was not sent to the raylet");
                 }
             }
+            RayletLink::Remote(peer, room) => room.tell(peer, RAYLET, message),
         }
     }
 }

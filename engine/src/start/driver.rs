@@ -34,7 +34,7 @@ pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>) -> Ar
         started: process.env.now(),
         ended: None,
     };
-    if process.raylet.get().is_some_and(|raylet| matches!(raylet, RayletLink::Remote(_)))
+    if process.raylet.get().is_some_and(|raylet| matches!(raylet, RayletLink::Remote(..)))
         && let Ok(file) = ProgramFile::of_this_process(process.env.files())
     {
         // Nodes that cannot open it by this process's pid fetch it from here.
@@ -60,7 +60,7 @@ pub(crate) fn driver(
         let (process, gcs_known) = (attached(&inner, &place, identity, &host)?, gcs);
         let gcs = attach(&process, &host).await?;
         let gcs = gcs_known.unwrap_or(gcs);
-        let _ = process.gcs.set(GcsLink::Remote(process.endpoint()?.peer(&gcs)));
+        let _ = process.gcs.set(GcsLink::Remote(process.endpoint()?.peer(&gcs), Arc::clone(&process.room)));
         Ok(Made { process, raylet: None, token: None, authority: None, node_authority: None, gcs })
     })
 }
@@ -79,7 +79,7 @@ pub(crate) fn join_cluster(env: Env, address: String, token: String, kind: JoinK
             JoinKind::Driver => attach(&process, &joined.host).await?,
             _ => who_is_gcs(&process, &joined.host).await?,
         };
-        let _ = process.gcs.set(GcsLink::Remote(process.endpoint()?.peer(&gcs)));
+        let _ = process.gcs.set(GcsLink::Remote(process.endpoint()?.peer(&gcs), Arc::clone(&process.room)));
         Ok(Made { process, raylet: None, token: Some(token), authority: None, node_authority: None, gcs })
     })
 }
@@ -90,7 +90,7 @@ pub(super) fn attached(env: &Env, place: &Place, identity: Identity, host: &Peer
     if let Some(at) = host.addrs.first() {
         let _ = process.relay.set((host.id, *at));
     }
-    let _ = process.raylet.set(RayletLink::Remote(endpoint.peer(host)));
+    let _ = process.raylet.set(RayletLink::Remote(endpoint.peer(host), Arc::clone(&process.room)));
     listen(&process, &endpoint, &Components { home: Some(host.id), ..Components::default() });
     Ok(process)
 }

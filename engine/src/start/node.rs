@@ -143,7 +143,7 @@ fn make_node(
     let identity = node_authority.issue(env.uuid()).map_err(security)?;
     let (process, endpoint) = new_process(env, options, place, identity)?;
     own_borrower(&process);
-    let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&gcs)));
+    let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&gcs), Arc::clone(&process.room)));
     // A daemon ends with its cluster; the nodes of a test end with their test.
     let home = cache.is_some().then_some(gcs.id);
     set_cache(&process, cache);

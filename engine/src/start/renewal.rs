@@ -64,7 +64,7 @@ async fn renew(process: &Process, identity: &Identity) -> Result<Identity> {
     let renewed = match process.signer.get() {
         Some(signer) => signer.issue(identity.id().incarnation).map_err(failed)?,
         None => {
-            let Some(RayletLink::Remote(raylet)) = process.raylet.get() else {
+            let Some(RayletLink::Remote(raylet, _)) = process.raylet.get() else {
                 return Err(Error::connection("this process has no raylet to ask"));
             };
             let renewal = Renewal::begin(identity).map_err(failed)?;

@@ -31,8 +31,8 @@ pub(crate) fn run_worker(boot: Boot) -> Result<()> {
         let options = NodeOptions { object_store_memory: Some(boot.store_bytes), ..NodeOptions::default() };
         let (process, endpoint) = new_process(&inner, &options, &place, boot.identity)?;
         let raylet: Peer = endpoint.peer(&boot.raylet);
-        let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&boot.gcs)));
-        let _ = process.raylet.set(RayletLink::Remote(raylet.clone()));
+        let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&boot.gcs), Arc::clone(&process.room)));
+        let _ = process.raylet.set(RayletLink::Remote(raylet.clone(), Arc::clone(&process.room)));
         process.set_store_peer(raylet);
         match boot.budget.map(|place| Budget::open(inner.files(), &place)) {
             Some(Ok(budget)) => process.store.share(budget),

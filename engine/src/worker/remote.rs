@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actinic_transport::{Lane, Peer};
+use actinic_transport::{Lane, Peer, PeerAddr};
 
 use crate::api::error::{Error, Result};
 use crate::call::{INLINE_LIMIT, Returns};
@@ -255,8 +255,7 @@ pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
         }
         reply
     });
-    let (large, small): (Vec<_>, Vec<_>) = checked.partition(is_large);
-    let mut rest = &small[..];
+    let (large, mut rest): (Vec<_>, Vec<_>) = checked.partition(is_large);
     while let Some(first) = rest.first() {
         // One message per owner and lease, in order.
         let same = |reply: &Reply| reply.job.owner.id() == first.job.owner.id() && reply.job.lease == first.job.lease;
@@ -267,21 +266,29 @@ pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
             same(reply) && bytes <= BATCH_BYTES
         };
         let count = rest.iter().take_while(fits).count().max(1);
-        let (batch, after) = rest.split_at(count);
-        rest = after;
-        let message = WireReplies {
-            lease: first.job.lease,
-            replies: batch.iter().map(|reply| wire_reply(reply, reply_outcomes(&reply.outcome))).collect(),
-        };
-        let refs = batch.iter().flat_map(|reply| values(&reply.outcome)).flat_map(Value::refs).cloned().collect();
-        let sent = process.send_with_refs(&first.job.owner, (REPLIES, Some(kind(&first.job))), &message, refs, || {});
-        if let Err(error) = sent {
-            refuse_replies(process, batch, &error);
-        }
+        let after = rest.split_off(count);
+        let batch = std::mem::replace(&mut rest, after);
+        let (process, owner) = (Arc::clone(process), batch[0].job.owner.clone());
+        // Results may be made faster than their owner reads them.
+        process.room.clone().send(&owner, REPLIES, move |owner| send_batch(&process, owner, &batch));
     }
     for reply in large {
         let process = Arc::clone(process);
         process.clone().spawn(async move { send_large(process, reply).await });
+    }
+}
+
+/// Sends answers to one owner about one lease (or none), in one message.
+fn send_batch(process: &Arc<Process>, owner: &Peer, batch: &[Reply]) {
+    let Some(first) = batch.first() else { return };
+    let message = WireReplies {
+        lease: first.job.lease,
+        replies: batch.iter().map(|reply| wire_reply(reply, reply_outcomes(&reply.outcome))).collect(),
+    };
+    let refs = batch.iter().flat_map(|reply| values(&reply.outcome)).flat_map(Value::refs).cloned().collect();
+    let sent = process.send_with_refs(owner, (REPLIES, Some(kind(&first.job))), &message, refs, || {});
+    if let Err(error) = sent {
+        refuse_replies(process, batch, &error);
     }
 }
 
@@ -333,27 +340,40 @@ fn wire_reply<'a>(reply: &Reply, outcomes: Vec<WireOutcome<'a>>) -> WireReply<'a
 /// so are others if together they would not fit either.
 async fn send_large(process: Arc<Process>, reply: Reply) {
     let all = values(&reply.outcome);
-    let budget = BATCH_BYTES;
     let mut inline_bytes = 0;
-    let mut outcomes = Vec::with_capacity(all.len());
+    let mut stored: Vec<Option<Result<PeerAddr>>> = Vec::with_capacity(all.len());
     for (index, value) in all.iter().enumerate() {
         inline_bytes += value.size();
-        if value.size() <= INLINE_LIMIT && inline_bytes <= budget {
-            outcomes.push(WireOutcome::Value(WireValue::of(value)));
+        if value.size() <= INLINE_LIMIT && inline_bytes <= BATCH_BYTES {
+            stored.push(None);
             continue;
         }
         inline_bytes -= value.size();
         let object = ObjectId { task: reply.job.id, index: index as u32 };
-        outcomes.push(match process.keep(object, (*value).clone()).await {
-            Ok(at) => WireOutcome::Stored { size: value.size() as u64, at: vec![at], refs: WireRefs::of(value.refs()) },
-            Err(error) => WireOutcome::Error(error.subject(reply.job.name())),
+        stored.push(Some(process.keep(object, (*value).clone()).await));
+    }
+    let owner = reply.job.owner.clone();
+    process.room.clone().send(&owner, REPLIES, move |owner| send_stored(&process, owner, &reply, stored));
+}
+
+/// Sends an answer some of whose values are stored.
+fn send_stored(process: &Arc<Process>, owner: &Peer, reply: &Reply, stored: Vec<Option<Result<PeerAddr>>>) {
+    let all = values(&reply.outcome);
+    let mut outcomes = Vec::with_capacity(all.len());
+    for (value, stored) in all.iter().zip(stored) {
+        outcomes.push(match stored {
+            None => WireOutcome::Value(WireValue::of(value)),
+            Some(Ok(at)) => {
+                WireOutcome::Stored { size: value.size() as u64, at: vec![at], refs: WireRefs::of(value.refs()) }
+            }
+            Some(Err(error)) => WireOutcome::Error(error.subject(reply.job.name())),
         });
     }
-    let message = WireReplies { lease: reply.job.lease, replies: vec![wire_reply(&reply, outcomes)] };
+    let message = WireReplies { lease: reply.job.lease, replies: vec![wire_reply(reply, outcomes)] };
     let refs = all.iter().flat_map(|value| value.refs()).cloned().collect();
     let to = (REPLIES, Some(kind(&reply.job)));
-    if let Err(error) = process.send_with_refs(&reply.job.owner, to, &message, refs, || {}) {
-        refuse_replies(&process, std::slice::from_ref(&reply), &error);
+    if let Err(error) = process.send_with_refs(owner, to, &message, refs, || {}) {
+        refuse_replies(process, std::slice::from_ref(reply), &error);
     }
 }
 
