@@ -69,6 +69,9 @@ pub(crate) fn listen(process: &Arc<Process>, endpoint: &Endpoint, components: &C
                 // Of a node that is its head; of a worker or a driver, its node.
                 let why = if components.raylet.is_some() { format!("its head is gone: {why}") } else { why };
                 process.home_lost(&why);
+            } else if components.raylet.is_none() && process.gcs.get().is_some_and(|gcs| gcs.is_at(id)) {
+                // It would be told of no actor any more, and what it tells would be lost.
+                process.home_lost(&format!("the session with its cluster's GCS is over: {why}"));
             }
         }
     }));

@@ -546,3 +546,42 @@ async fn what_a_worker_has_submitted_fails_with_its_cluster(cluster: TestCluster
 fn submits_what_fits_nowhere() -> ObjectRef<i64> {
     echo::options().resource("absent", 1).remote(1)
 }
+
+pub struct Lives;
+
+#[actinic::remote]
+impl Lives {
+    pub fn new() -> Self {
+        Lives
+    }
+    pub fn number(&mut self) -> u64 {
+        7
+    }
+}
+
+/// What its calls say, one after the other.
+#[actinic::remote]
+fn calls(actor: Handle<Lives>, times: usize) -> Vec<String> {
+    let call = || actor.number().blocking().map_or_else(|error| error.to_string(), |number| number.to_string());
+    (0..times).map(|_| call()).collect()
+}
+
+/// An actor lives, and so does a caller of it, and nothing passes between their machines. Its calls fail, the first when no
+/// connection came for a minute, and those after it at once; other callers are served.
+#[actinic::test(sim, seed = 31, num_cpus = 1, timeout = 120)]
+async fn calls_of_an_actor_that_lives_out_of_reach_fail(cluster: TestCluster) -> actinic::Result<()> {
+    let (near, far) = (cluster.add_node().num_cpus(1).await?, cluster.add_node().num_cpus(1).await?);
+    let lives = Lives::options().scheduling(Scheduling::on(&far)).remote();
+    Handle::ready(&lives).await?;
+    cluster.sim().partition(&[&near], &[&far]);
+    let begun = cluster.sim().now();
+    let on_near = || calls::options().scheduling(Scheduling::on(&near));
+    let said = on_near().remote(lives.clone(), 3).await?;
+    let took = cluster.sim().now() - begun;
+    assert!(said.iter().all(|said| said.contains("cannot be reached") || said.contains("cannot reach")), "{said:?}");
+    assert!(took < Duration::from_secs(90), "{took:?}");
+    assert_eq!(lives.number().await?, 7);
+    cluster.sim().heal();
+    drop(lives);
+    cluster.idle().await
+}

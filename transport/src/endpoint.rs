@@ -449,9 +449,11 @@ impl Inner {
         let peer = {
             let mut peers = lock(&self.peers);
             let slot = peers.slot(id);
-            slot.never = Some(reason.clone());
+            let first = slot.never.replace(reason.clone()).is_none();
             let peer = slot.peer.clone();
-            peers.remember_dead(id);
+            if first {
+                peers.remember_dead(id);
+            }
             peer
         };
         if let Some(peer) = peer {

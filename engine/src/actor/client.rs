@@ -101,7 +101,19 @@ enum At {
         incarnation: u32,
         actor: u64,
     },
+    /// It lives, where this process cannot reach it any more: the death of a process is final.
+    Away(Error),
     Dead(Error),
+}
+
+impl At {
+    /// The error of calls that need not wait for anything.
+    fn fails(&self) -> Option<&Error> {
+        match self {
+            At::Dead(error) | At::Away(error) => Some(error),
+            At::Nowhere | At::Here(_) | At::There { .. } => None,
+        }
+    }
 }
 
 struct State {
@@ -328,7 +340,7 @@ impl Client {
         let state = self.lock();
         match state.at {
             At::Here(_) | At::There { .. } => Some(state.node.unwrap_or(self.process.id.node)),
-            At::Nowhere | At::Dead(_) => None,
+            At::Nowhere | At::Away(_) | At::Dead(_) => None,
         }
     }
 

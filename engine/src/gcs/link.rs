@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::{Lane, Peer};
+use actinic_transport::{Lane, Peer, ProcessId};
 use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
@@ -33,6 +33,11 @@ impl GcsLink {
             }
             GcsLink::Remote(peer, room) => room.tell(peer, GCS, message),
         }
+    }
+
+    /// Whether the GCS is in that process, which is another.
+    pub(crate) fn is_at(&self, process: ProcessId) -> bool {
+        matches!(self, GcsLink::Remote(peer, _) if peer.id() == process)
     }
 
     /// Whether so much is on its way to it that what may be lost is better not sent.

@@ -188,6 +188,11 @@ impl Owner {
             }
             (key, closed)
         };
+        if worker.peer.id != self.process.id && self.process.is_dead(worker.peer.id) {
+            // Nothing put there would come back. The raylet ends it, or it would be granted again.
+            self.process.return_lease(lease, false);
+            return key.into_iter().for_each(|key| self.ask_again(key));
+        }
         let link = if worker.peer.id == self.process.id {
             self.process.slot(worker.worker).map(|slot| Link::Local(Arc::new(LocalLink { slot, lease })))
         } else {

@@ -114,6 +114,12 @@ impl Process {
         self.lock().dead.contains(&process)
     }
 
+    /// Whether a process is over for this one, though it may live.
+    pub(crate) fn cannot_reach(&self, at: &PeerAddr) -> bool {
+        let ended = |endpoint: &Endpoint| endpoint.peer(at).ended().is_some();
+        self.is_dead(at.id) || self.endpoint().is_ok_and(ended)
+    }
+
     /// Asks the owner of a borrowed object how it came out; the answer resolves the slot.
     pub(crate) fn ask_owner(borrowed: &Arc<Borrowed>) {
         if borrowed.asked.swap(true, Ordering::AcqRel) {

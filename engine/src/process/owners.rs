@@ -145,12 +145,7 @@ impl Process {
             }
             ToOwner::Warning { text } => tracing::warn!(target: "actinic", "{text}"),
             ToOwner::NodeDead { node, text } => self.node_dead(node, &text),
-            ToOwner::ProcessDead { process } => {
-                if let Ok(endpoint) = self.endpoint() {
-                    endpoint.declare_dead(process);
-                }
-                self.process_dead(process, "it ended");
-            }
+            ToOwner::ProcessDead { process } => self.process_dead(process, "it ended"),
             ToOwner::OwnerGone { owner } => self.owner_gone(owner),
             ToOwner::StoreFull { lineage } => self.make_room(lineage),
             ToOwner::Resources { nodes } => self.replace_resources(nodes),
@@ -190,6 +185,10 @@ impl Process {
     pub(crate) fn process_dead(self: &Arc<Self>, process: ProcessId, why: &str) {
         if !self.lock().dead.insert(process, DEAD_MAX) {
             return;
+        }
+        // Final and mutual: what has lost what it borrowed here must not come back by another session.
+        if let Ok(endpoint) = self.endpoint() {
+            endpoint.declare_dead(process);
         }
         let error = Error::worker_crashed(format!("process {process} is gone: {why}"));
         for owner in self.owners() {

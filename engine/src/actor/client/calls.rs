@@ -46,7 +46,7 @@ impl Client {
         let call = Client::call(task);
         call.queued.store(true, Ordering::Release);
         let dead = self.placed(|_, state| {
-            if let At::Dead(error) = &state.at {
+            if let Some(error) = state.at.fails() {
                 return Some(error.clone());
             }
             state.waiting.push_back(call.caller, Arc::clone(task));
@@ -69,7 +69,7 @@ impl Client {
                 client.pump(state, call.caller);
                 return None;
             }
-            if let At::Dead(error) = &state.at {
+            if let Some(error) = state.at.fails() {
                 let error = error.clone().subject(task.describe());
                 state.waiting.drop_call(call.caller, task);
                 return Some(error);
@@ -95,7 +95,7 @@ impl Client {
     pub(crate) fn retry(self: &Arc<Self>, task: &Arc<Task>) {
         let call = Client::call(task);
         let dead = self.placed(|client, state| {
-            if matches!(state.at, At::Dead(_)) {
+            if state.at.fails().is_some() {
                 return true;
             }
             call.queued.store(true, Ordering::Release);
@@ -104,7 +104,7 @@ impl Client {
             false
         });
         if dead {
-            // It fails as every call of a dead actor does.
+            // It fails as every call of such an actor does.
             self.ready(task);
         }
     }
@@ -145,7 +145,7 @@ impl Client {
     /// Sends one call; `false` if the actor cannot take it now.
     fn send(self: &Arc<Self>, state: &mut State, task: &Arc<Task>) -> bool {
         match &state.at {
-            At::Nowhere | At::Dead(_) => false,
+            At::Nowhere | At::Away(_) | At::Dead(_) => false,
             At::Here(host) => {
                 let job = Job::Local { task: Arc::clone(task), attempt: task.attempt(), lease: u32::MAX };
                 host.push(job).is_ok()

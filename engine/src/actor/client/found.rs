@@ -98,7 +98,7 @@ impl Client {
             }
             match (self.real.get(), &own.at) {
                 (Some(real), _) => Arc::clone(real),
-                (None, At::Dead(error)) => {
+                (None, At::Dead(error) | At::Away(error)) => {
                     let error = error.clone();
                     drop(own);
                     return fail(calls, &error);
@@ -177,6 +177,12 @@ impl Client {
             drop(own);
             match &there.at {
                 At::Dead(error) => Some((error.clone(), calls)),
+                At::Away(error) => {
+                    let error = error.clone();
+                    // Those that waited there as this one's too.
+                    real.fail_waiting(&mut there, &error);
+                    Some((error, calls))
+                }
                 _ => {
                     for (caller, queue) in calls {
                         for call in queue {

@@ -3,14 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actinic_transport::ProcessId;
 
 use super::{At, Caller, Client, State};
 use crate::actor::queues::Queue;
 use crate::api::error::Error;
 use crate::gcs::core::ActorState;
 use crate::object::Resolved;
-use crate::protocol::ActorNews;
+use crate::protocol::{ActorNews, ToGcs};
 use crate::task::Task;
+
+/// The GCS hears of the death of a process within this: a node that is silent is dead after 5 s.
+const HEARS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Client {
     /// What the GCS answered to who asked for the actor by name. What is published may overtake it.
@@ -53,6 +59,11 @@ impl Client {
                     return;
                 }
                 let lost = self.leave(&mut state);
+                if let Some(at) = news.peer.as_ref().filter(|at| self.process.cannot_reach(at)) {
+                    self.is_away(&mut state, at.id, lost);
+                    drop(state);
+                    return self.made(Ok(()));
+                }
                 state.at = if address.process == self.process.id {
                     match self.process.actor(address.actor.0) {
                         Some(host) => At::Here(host),
@@ -199,12 +210,55 @@ impl Client {
         self.closed(&error);
     }
 
-    /// The process where it lives is gone; what that means, the GCS will say.
-    pub(crate) fn process_lost(self: &Arc<Self>, process: actinic_transport::ProcessId) {
-        let mut state = self.lock();
-        if matches!(&state.at, At::There { peer, .. } if peer.id() == process) {
-            state.at = At::Nowhere;
+    /// The actor lives in a process that is over for this one: nothing that was or will be called comes back.
+    fn is_away(self: &Arc<Self>, state: &mut State, process: ProcessId, lost: Vec<Arc<Task>>) {
+        let error = Error::actor_unavailable(format!(
+            "{} lives in process {process}, which this process cannot reach any more",
+            self.describe()
+        ))
+        .remedy("see whether the network between the two machines lets UDP through, in both directions");
+        for task in lost.into_iter().filter(|task| !task.is_done()) {
+            self.fail_later(&task, "its process cannot be reached from here any more");
         }
+        self.fail_waiting(state, &error);
+        state.at = At::Away(error);
+    }
+
+    /// Fails what waits here, and is known to be meant for this actor.
+    pub(super) fn fail_waiting(self: &Arc<Self>, state: &mut State, error: &Error) {
+        for (_, calls) in state.waiting.take_where(|task| !self.is_open_call(task)) {
+            for task in calls {
+                let error = error.clone().subject(task.describe());
+                // Waiters are told outside of the client's lock.
+                self.process.defer(move || Task::finish_all(&task, Resolved::Error(error)));
+            }
+        }
+    }
+
+    /// The process where it lives is gone; what that means, the GCS will say. One that says nothing is asked: a session may
+    /// have ended whose other side lives, and that is no news to the GCS.
+    pub(crate) fn process_lost(self: &Arc<Self>, process: ProcessId) {
+        let incarnation = {
+            let mut state = self.lock();
+            if !matches!(&state.at, At::There { peer, .. } if peer.id() == process) {
+                return;
+            }
+            state.at = At::Nowhere;
+            state.incarnation
+        };
+        let client = Arc::downgrade(self);
+        self.process.spawn(async move {
+            tokio::time::sleep(HEARS_WITHIN).await;
+            let Some(client) = client.upgrade() else { return };
+            let waits = {
+                let state = client.lock();
+                matches!(state.at, At::Nowhere) && (state.incarnation, state.state) == (incarnation, ActorState::Alive)
+            };
+            if waits {
+                let to = client.process.address();
+                client.process.tell_gcs(ToGcs::Subscribe { actor: client.id, owner: None, to });
+            }
+        });
     }
 }
 
