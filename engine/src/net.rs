@@ -455,3 +455,34 @@ impl Ear {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use actinic_transport::{Authority, Config, Limits, Net, NodeId};
+
+    use super::*;
+    use crate::env::Env;
+    use crate::process::Settings;
+    use crate::protocol::REVISION;
+
+    /// An endpoint of a simulation, on a machine of its own.
+    pub(crate) fn endpoint(env: &Env, authority: &Authority) -> Endpoint {
+        let identity = authority.node(NodeId(env.uuid())).unwrap().issue(env.uuid()).unwrap();
+        let net = Net::Sim(env.world().unwrap().net().clone());
+        let listen = "0.0.0.0:0".parse().unwrap();
+        let (limits, seed) = (Limits::default(), env.seed());
+        Endpoint::bind(Config { id: identity.id(), identity, net, listen, limits, revision: REVISION, seed }).unwrap()
+    }
+
+    /// A process of a simulation that hears, and belongs to no node.
+    pub(crate) fn process(env: &Env, authority: &Authority) -> Arc<Process> {
+        let endpoint = endpoint(env, authority);
+        let settings = Settings { id: endpoint.id(), width: 1, async_width: 1, store_bytes: 1 << 20 };
+        let process = Process::new(&settings, env.clone());
+        process.set_endpoint(endpoint.clone(), vec![endpoint.local_addr()]);
+        listen(&process, &endpoint, &Components::default());
+        process
+    }
+}

@@ -128,12 +128,11 @@ impl Room {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use actinic_transport::{
-        Authority, ClusterId, Config, Endpoint, Limits, Messages, Net, NodeId, PeerAddr, Receiver,
-    };
+    use actinic_transport::{Authority, ClusterId, Messages, PeerAddr, Receiver};
 
     use super::*;
-    use crate::env::{Env, sim};
+    use crate::env::sim;
+    use crate::net::tests::endpoint;
     use crate::testing::eventually;
 
     const SINK: ActorNo = ActorNo(77);
@@ -147,14 +146,6 @@ mod tests {
             let number = |body: &[u8]| postcard::from_bytes::<(u64, Vec<u8>)>(body).unwrap().0;
             self.0.lock().unwrap().extend(messages.map(|message| number(message.body)));
         }
-    }
-
-    fn endpoint(env: &Env, authority: &Authority) -> Endpoint {
-        let identity = authority.node(NodeId(env.uuid())).unwrap().issue(env.uuid()).unwrap();
-        let net = Net::Sim(env.world().unwrap().net().clone());
-        let listen = "0.0.0.0:0".parse().unwrap();
-        let (limits, seed) = (Limits::default(), env.seed());
-        Endpoint::bind(Config { id: identity.id(), identity, net, listen, limits, revision: 1, seed }).unwrap()
     }
 
     /// Three times what a session may hold comes at once: all of it arrives, in order, and a turn comes behind it.

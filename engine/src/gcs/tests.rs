@@ -5,14 +5,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actinic_transport::{
-    ActorNo, Authority, ClusterId, Config, Endpoint, Lane, Limits, Messages, Net, NodeId, Peer, PeerAddr, Receiver,
-};
+use actinic_transport::{ActorNo, Authority, ClusterId, Lane, Messages, NodeId, Peer, PeerAddr, Receiver};
 
-use crate::env::{Env, sim};
+use crate::env::sim;
 use crate::gcs::GcsLink;
 use crate::ids::ActorId;
-use crate::protocol::{ActorRun, AskGcs, GCS, GcsAnswer, Gone, RAYLET, REVISION, ToGcs, ToRaylet};
+use crate::net::tests::endpoint;
+use crate::protocol::{ActorRun, AskGcs, GCS, GcsAnswer, Gone, RAYLET, ToGcs, ToRaylet};
 use crate::raylet::RayletLink;
 use crate::room::Room;
 use crate::testing::eventually;
@@ -63,14 +62,6 @@ fn passes<L: 'static>(
 
 fn much_to_gcs(link: &GcsLink, run: ActorRun, text: String) {
     link.tell(ToGcs::ActorDied { run, node: NodeId(run.actor.0), how: Gone::Exited, text, owner: None });
-}
-
-fn endpoint(env: &Env, authority: &Authority) -> Endpoint {
-    let identity = authority.node(NodeId(env.uuid())).unwrap().issue(env.uuid()).unwrap();
-    let net = Net::Sim(env.world().unwrap().net().clone());
-    let listen = "0.0.0.0:0".parse().unwrap();
-    let (limits, seed) = (Limits::default(), env.seed());
-    Endpoint::bind(Config { id: identity.id(), identity, net, listen, limits, revision: REVISION, seed }).unwrap()
 }
 
 /// A node that has much to say is alive all the same.

@@ -231,23 +231,36 @@ impl Process {
     }
 
     /// Looks again and again whether somebody still listens where a process did: a killed one says no goodbye.
+    ///
+    /// That nobody does says something only of an address that has answered before: a firewall refuses what a session that
+    /// was dialled from the other side passes, and private addresses of two networks are the same.
     pub(crate) fn watch(self: &Arc<Self>, peer: &PeerAddr) {
         const EVERY: Duration = Duration::from_millis(400);
         let Some(at) = peer.addrs.first().copied() else { return };
         let (process, id) = (Arc::downgrade(self), peer.id);
         self.spawn(async move {
+            let mut answered = false;
+            // At first at once: it has just been heard, and is there.
             loop {
-                tokio::time::sleep(EVERY).await;
                 let Some(process) = process.upgrade().filter(|process| !process.is_closing()) else { return };
                 let Ok(endpoint) = process.endpoint().cloned() else { return };
-                if endpoint.known(id).is_none() {
-                    return;
-                }
+                let Some(peer) = endpoint.known(id) else { return };
+                let asked = process.env.now();
+                let since = {
+                    let env = process.env.clone();
+                    move || env.now().saturating_sub(asked)
+                };
                 drop(process);
-                if endpoint.probe(at, EVERY).await == Probe::Unreachable {
-                    endpoint.declare_dead(id);
-                    return;
+                match endpoint.probe(at, EVERY).await {
+                    Probe::Answered => answered = true,
+                    // What was heard since then was sent by a process that lives.
+                    Probe::Unreachable if answered && peer.silent_for() >= since() => {
+                        endpoint.declare_dead(id);
+                        return;
+                    }
+                    Probe::Unreachable | Probe::Silent => {}
                 }
+                tokio::time::sleep(EVERY).await;
             }
         });
     }
@@ -293,5 +306,55 @@ impl Process {
         // Whoever still waits for something hears that it will not come.
         self.lose_cluster(&Error::connection("the cluster was shut down"));
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use actinic_transport::{Authority, ClusterId};
+
+    use super::*;
+    use crate::env::sim;
+    use crate::net::tests::process;
+    use crate::testing::eventually;
+
+    const SOME_TIME: Duration = Duration::from_secs(5);
+
+    /// The one watches the other, which has dialled it; what happens to that one's machine happens before.
+    fn watched(refuses: bool, then: impl AsyncFnOnce(&Arc<Process>, &Arc<Process>) + 'static) {
+        sim::run(1, move |env| async move {
+            let authority = Authority::generate(ClusterId(env.uuid())).unwrap();
+            let (watches, other) = (process(&env, &authority), process(&env, &authority));
+            if refuses {
+                env.world().unwrap().net().refuse(other.address().addrs[0].ip());
+            }
+            let there = other.endpoint().unwrap().peer(&watches.address());
+            let known = || watches.endpoint().unwrap().known(other.id).is_some_and(|peer| peer.is_connected());
+            assert!(eventually(SOME_TIME, || there.is_connected() && known()).await);
+            watches.watch(&other.address());
+            tokio::time::sleep(SOME_TIME).await;
+            assert!(known(), "it lives");
+            then(&watches, &other).await;
+        });
+    }
+
+    #[test]
+    fn a_process_whose_port_is_free_is_dead_at_once() {
+        watched(false, async |watches, other| {
+            let world = watches.env.world().unwrap().clone();
+            world.net().crash(other.address().addrs[0]);
+            assert!(eventually(Duration::from_secs(1), || watches.is_dead(other.id)).await);
+        });
+    }
+
+    /// It can be dialled by nobody, and says so; its own connection stands.
+    #[test]
+    fn a_process_behind_a_firewall_that_refuses_lives() {
+        watched(true, async |watches, other| {
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            assert!(!watches.is_dead(other.id) && !other.is_dead(watches.id));
+        });
     }
 }

@@ -63,6 +63,8 @@ struct World {
     gone: BTreeSet<IpAddr>,
     /// Machines that hear only from whom they spoke to.
     translated: BTreeSet<IpAddr>,
+    /// Machines that refuse whom they did not speak to first.
+    refusing: BTreeSet<IpAddr>,
     paused: BTreeSet<SocketAddr>,
     /// How many datagrams with data are to be lost on a way.
     losing: BTreeMap<(SocketAddr, SocketAddr), u32>,
@@ -98,6 +100,7 @@ impl SimNet {
             cut: BTreeSet::new(),
             gone: BTreeSet::new(),
             translated: BTreeSet::new(),
+            refusing: BTreeSet::new(),
             paused: BTreeSet::new(),
             losing: BTreeMap::new(),
             held: VecDeque::new(),
@@ -148,6 +151,12 @@ impl SimNet {
     /// can dial it.
     pub fn translate(&self, ip: IpAddr) {
         self.world().translated.insert(ip);
+    }
+
+    /// The machine has a firewall that refuses: who sends a port of it something that did not speak to him first is told that
+    /// nobody has the port.
+    pub fn refuse(&self, ip: IpAddr) {
+        self.world().refusing.insert(ip);
     }
 
     /// Datagrams from and to that address wait until [`resume`](Self::resume).
@@ -296,7 +305,9 @@ impl World {
         let ends = (from.ip(), to.ip());
         let faults = self.links.get(&ends).copied().unwrap_or(self.faults);
         let lost = self.chance(faults.loss) | self.loses(from, to, datagram.len());
-        let unasked = self.translated.contains(&ends.1) && !self.last.contains_key(&(to, from));
+        let unasked = !self.last.contains_key(&(to, from));
+        let refused = unasked && self.refusing.contains(&ends.1);
+        let unasked = unasked && self.translated.contains(&ends.1);
         let gone = self.gone.contains(&ends.0) || self.gone.contains(&ends.1);
         let dropped = lost || unasked || gone || self.cut.contains(&ends);
         self.note(now, from, to, datagram.len(), dropped);
@@ -306,7 +317,7 @@ impl World {
         let copies = if self.chance(faults.duplicate) { 2 } else { 1 };
         for _ in 0..copies {
             let at = self.arrival(now, from, to, faults);
-            if self.ports.contains_key(&to) {
+            if self.ports.contains_key(&to) && !refused {
                 self.deliver(to, at, Arrival::Datagram(from, datagram.clone()), wake);
             } else {
                 self.deliver(from, at + faults.delay, Arrival::Unreachable(to), wake);
