@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::{Answer, Lane, Peer, PeerAddr, ProcessId};
+use actinic_transport::{Answer, AskError, Lane, Peer, PeerAddr, ProcessId, SendError};
 
 use crate::api::error::{Error, Result};
 use crate::ids::TaskId;
@@ -21,8 +21,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// An owner asks the worker twice: whether force ends the task, then to end it.
 const OWNER_CANCELS_WITHIN: Duration = CANCEL_WITHIN.saturating_mul(3);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// So often is a raylet asked that gives no answer; the death of a node is known long before.
-const ASKED_MAX: u32 = 10;
+/// So long is a raylet asked that gives no answer, as a session without a connection lasts; the death of a node is known long
+/// before.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 impl Process {
     /// Tells the owners of a process something.
@@ -34,7 +35,7 @@ impl Process {
         let Some(message) = self.wait_with_others(process, message) else { return };
         match self.endpoint().ok().and_then(|endpoint| endpoint.known(process)) {
             Some(peer) => self.tell_peer(&peer, &message),
-            None if self.is_dead(process) => self.undeliverable(message),
+            None if self.is_dead(process) => self.undeliverable(message, "its owner is gone"),
             None => {
                 if self.begin_reaching(process, message) {
                     let this = Arc::clone(self);
@@ -53,14 +54,18 @@ impl Process {
         let endpoint = self.endpoint()?;
         let peer = match endpoint.known(id) {
             Some(peer) => Some(peer),
-            None => self.locate(id).await.map(|at| endpoint.peer(&at)),
+            None => self.locate(id).await.map_err(not_cancelled)?.map(|at| endpoint.peer(&at)),
         };
         // A dead owner's tasks end with it.
         let Some(peer) = peer else { return Ok(()) };
         let message = OwnerMessage::Cancel { seq: task.seq, force: true, recursive };
         let answer: Answer<Result<()>> =
             peer.ask_on(Lane::Urgent, OWNER, &ToOwner::To { owner, message }, OWNER_CANCELS_WITHIN);
-        answer.await.unwrap_or(Ok(()))
+        match answer.await {
+            Ok(answer) => answer,
+            Err(AskError::Ended { .. } | AskError::Send(SendError::Ended { .. })) => Ok(()),
+            Err(error) => Err(not_cancelled(error)),
+        }
     }
 
     /// Cancels a task of this process by force.
@@ -89,15 +94,23 @@ impl Process {
     }
 
     async fn reach(self: Arc<Self>, id: ProcessId) {
-        let peer = match (self.locate(id).await, self.endpoint()) {
-            (Some(at), Ok(endpoint)) => endpoint.peer(&at),
-            _ => {
+        let located = self.locate(id).await;
+        let peer = match (located, self.endpoint()) {
+            (Ok(Some(at)), Ok(endpoint)) => endpoint.peer(&at),
+            (located, _) => {
                 let lost = self.end_reaching(id);
-                if !self.is_closing() {
-                    self.process_dead(id, "its node knows no such process");
-                }
+                let why = match located {
+                    // That nobody could say where it is says nothing of the process.
+                    Err(error) => format!("nobody could say where its owner is: {error}"),
+                    Ok(_) => {
+                        if !self.is_closing() {
+                            self.process_dead(id, "its node knows no such process");
+                        }
+                        "its owner is gone".to_owned()
+                    }
+                };
                 for message in lost {
-                    self.undeliverable(message);
+                    self.undeliverable(message, &why);
                 }
                 return;
             }
@@ -109,26 +122,32 @@ impl Process {
         }
     }
 
-    /// What is said to the dead: who asked for an object has lost it.
-    fn undeliverable(&self, message: ToOwner) {
+    /// What is said to the dead, or to whom nobody finds: who asked for an object has lost it.
+    fn undeliverable(&self, message: ToOwner, why: &str) {
         match message {
-            ToOwner::GetObject { object, .. } => self.borrowed_lost(object, "its owner is gone"),
-            message => tracing::debug!(?message, "a message to an owner that is gone was dropped"),
+            ToOwner::GetObject { object, .. } => self.borrowed_lost(object, why),
+            message => tracing::debug!(?message, why, "a message to an owner was dropped"),
         }
     }
 
-    async fn locate(self: &Arc<Self>, id: ProcessId) -> Option<PeerAddr> {
-        for _ in 0..ASKED_MAX {
+    /// Where a process is; none if it is gone.
+    ///
+    /// # Errors
+    ///
+    /// If nobody could say for [`GIVE_UP`].
+    async fn locate(self: &Arc<Self>, id: ProcessId) -> Result<Option<PeerAddr>> {
+        let until = self.env.now() + GIVE_UP;
+        loop {
             if self.is_closing() || self.is_dead(id) {
-                return None;
+                return Ok(None);
             }
             match self.where_is(id).await {
-                Ok(found) => return found,
+                Ok(found) => return Ok(found),
+                Err(error) if self.env.now() >= until => return Err(error),
                 Err(error) => tracing::debug!(process = %id, %error, "nobody could say where the process is"),
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
-        None
     }
 
     /// Whether a process is known to be dead, or its node says so.
@@ -173,10 +192,125 @@ impl Process {
     }
 }
 
+/// The error of a cancellation of which nobody knows whether it was heard.
+fn not_cancelled(why: impl std::fmt::Display) -> Error {
+    Error::connection(format!("the task's owner did not say whether it cancelled the task: {why}"))
+        .remedy("the task may go on: cancel it again, or see whether its owner's process hangs or cannot be reached")
+}
+
 async fn ask_raylet(raylet: &Peer, id: ProcessId) -> Result<Option<PeerAddr>> {
     match raylet.ask(RAYLET, &AskRaylet::Where { process: id }, ANSWER_WITHIN).await {
         Ok(RayletAnswer::Where(found)) => Ok(found),
         Ok(_) => Err(Error::connection("the raylet answered something else")),
         Err(error) => Err(Error::connection(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Mutex;
+
+    use actinic_transport::{Authority, ClusterId, Endpoint, Messages, Receiver};
+
+    use super::*;
+    use crate::env::{Env, sim};
+    use crate::ids::OwnerId;
+    use crate::net::tests::{endpoint, process};
+    use crate::testing::eventually;
+
+    /// A raylet that does not know for so long where a process is, and then says what it was given.
+    struct Raylet(Env, Duration, Option<PeerAddr>);
+
+    impl Receiver for Raylet {
+        fn receive(&self, _from: &Peer, messages: &mut Messages<'_>) {
+            for message in messages {
+                let reply = message.reply.unwrap();
+                if self.0.now() < self.1 {
+                    reply.refuse("the raylet of its node did not answer");
+                } else {
+                    reply.answer(&RayletAnswer::Where(self.2.clone())).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Counts what its owners are told.
+    #[derive(Default)]
+    struct Told(Mutex<usize>);
+
+    impl Receiver for Told {
+        fn receive(&self, _from: &Peer, messages: &mut Messages<'_>) {
+            *self.0.lock().unwrap() += messages.count();
+        }
+    }
+
+    /// A process that has a raylet as above, and another that it has never spoken with.
+    async fn scene(env: &Env, unsure: Duration, found: bool, then: impl AsyncFnOnce(&Arc<Process>, ProcessId, &Told)) {
+        let authority = Authority::generate(ClusterId(env.uuid())).unwrap();
+        let asker = process(env, &authority);
+        let (raylet, other): (Endpoint, Endpoint) = (endpoint(env, &authority), endpoint(env, &authority));
+        let told = Arc::new(Told::default());
+        other.register(OWNER, told.clone());
+        let at = PeerAddr::new(other.id(), other.local_addr());
+        raylet.register(RAYLET, Arc::new(Raylet(env.clone(), env.now() + unsure, found.then_some(at))));
+        let peer = asker.endpoint().unwrap().peer(&PeerAddr::new(raylet.id(), raylet.local_addr()));
+        let _ = asker.raylet.set(RayletLink::Remote(peer, Arc::clone(&asker.room)));
+        then(&asker, other.id(), &told).await;
+    }
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn a_process_that_nobody_finds_for_a_while_is_not_dead() {
+        sim::run(1, |env| async move {
+            scene(&env, secs(30), true, async |asker, other, told| {
+                asker.tell_owner(other, ToOwner::Warning { text: "look out".to_owned() });
+                assert!(eventually(secs(40), || *told.0.lock().unwrap() == 1).await);
+                assert!(!asker.is_dead(other));
+            })
+            .await;
+            // Nor is one that nobody finds at all.
+            scene(&env, secs(3600), true, async |asker, other, told| {
+                asker.tell_owner(other, ToOwner::Warning { text: "look out".to_owned() });
+                tokio::time::sleep(secs(120)).await;
+                assert!(asker.end_reaching(other).is_empty(), "what waited was given up");
+                assert!(!asker.is_dead(other) && *told.0.lock().unwrap() == 0);
+            })
+            .await;
+            scene(&env, secs(0), false, async |asker, other, _| {
+                asker.tell_owner(other, ToOwner::Warning { text: "look out".to_owned() });
+                assert!(eventually(secs(1), || asker.is_dead(other)).await, "its node says so");
+            })
+            .await;
+        });
+    }
+
+    #[test]
+    fn a_cancellation_that_nobody_hears_is_an_error() {
+        fn task(other: ProcessId) -> TaskId {
+            TaskId { owner: OwnerId { process: other, number: 1 }, seq: 1 }
+        }
+        sim::run(2, |env| async move {
+            scene(&env, secs(3600), true, async |asker, other, _| {
+                let error = asker.ask_cancel(task(other), false).await.unwrap_err().to_string();
+                assert!(error.contains("cancel it again"), "{error}");
+            })
+            .await;
+            // It is there, and does not say.
+            scene(&env, secs(0), true, async |asker, other, told| {
+                assert!(asker.ask_cancel(task(other), false).await.is_err());
+                assert_eq!(*told.0.lock().unwrap(), 1);
+            })
+            .await;
+            // What a dead owner submitted has ended.
+            scene(&env, secs(0), false, async |asker, other, _| {
+                assert!(asker.ask_cancel(task(other), false).await.is_ok());
+            })
+            .await;
+        });
     }
 }
