@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A bulk stream belongs to its connection: if that is lost, the answer breaks, and the asker asks again. At most
-//! 16 run at once on a connection; further ones wait. Nothing is buffered beyond QUIC's stream window (4 MiB).
+//! 16 of a session run at once; further ones wait, which is not counted as the other side's silence. Nothing is buffered beyond QUIC's stream window (4 MiB).
 //!
 //! A request or an answer that began and then has no further byte for [`STALL`] closes the connection. But messages go
 //! first: while some come, an answer may honestly be behind them, and only its stream is given up.
@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::opaque::Opaque;
@@ -160,6 +161,7 @@ pub struct BulkReader {
     stream: RecvStream,
     length: u64,
     got: u64,
+    _place: OwnedSemaphorePermit,
 }
 
 impl BulkReader {
@@ -210,7 +212,10 @@ pub(crate) async fn request(peer: Peer, request: Bytes) -> Result<BulkReader, Bu
         return Err(BulkError::TooLarge { size: request.len(), limit });
     }
     let runtime = peer.0.runtime.clone();
-    let asked = runtime.spawn(async move { timeout(within, ask(&peer.0, request)).await });
+    let asked = runtime.spawn(async move {
+        let place = place(&peer.0).await;
+        timeout(within, ask(&peer.0, request, place)).await
+    });
     match asked.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(BulkError::Timeout { to, within }),
@@ -218,7 +223,22 @@ pub(crate) async fn request(peer: Peer, request: Bytes) -> Result<BulkReader, Bu
     }
 }
 
-async fn ask(session: &Arc<Session>, request: Bytes) -> Result<BulkReader, BulkError> {
+/// Waits for one of the answers before to be read, or for the end of the session: then there is none, and no stream.
+async fn place(session: &Session) -> Option<OwnedSemaphorePermit> {
+    let mut connected = session.connected.subscribe();
+    let ended = async { while session.ended().is_none() && connected.changed().await.is_ok() {} };
+    tokio::select! {
+        biased;
+        place = session.bulk_places.clone().acquire_owned() => place.ok(),
+        () = ended => None,
+    }
+}
+
+async fn ask(
+    session: &Arc<Session>,
+    request: Bytes,
+    place: Option<OwnedSemaphorePermit>,
+) -> Result<BulkReader, BulkError> {
     let mut connected = session.connected.subscribe();
     let live = loop {
         if let Some(reason) = session.ended() {
@@ -230,6 +250,9 @@ async fn ask(session: &Arc<Session>, request: Bytes) -> Result<BulkReader, BulkE
         if connected.changed().await.is_err() {
             return Err(BulkError::Ended { to: session.id, reason: crate::DownReason::Closed });
         }
+    };
+    let Some(place) = place else {
+        return Err(BulkError::Ended { to: session.id, reason: crate::DownReason::Closed });
     };
     let lost = |error: &dyn fmt::Display| broken(session.id, 0, 0, error);
     let (mut send, mut stream) = live.connection.open_bi().await.map_err(|error| lost(&error))?;
@@ -248,7 +271,8 @@ async fn ask(session: &Arc<Session>, request: Bytes) -> Result<BulkReader, BulkE
     stall::read_exact(&mut stream, &mut head, "a bulk answer's header", 0, None).await.map_err(halted)?;
     let length = crate::wire::u64_at(&head, 1).unwrap_or(0);
     if head[0] == ACCEPTED {
-        return Ok(BulkReader { session: session.clone(), connection: live.connection, stream, length, got: 0 });
+        let connection = live.connection;
+        return Ok(BulkReader { session: session.clone(), connection, stream, length, got: 0, _place: place });
     }
     let mut text = vec![0; MAX_TEXT.min(length.try_into().unwrap_or(MAX_TEXT))];
     stall::read_exact(&mut stream, &mut text, "a bulk refusal", head.len(), None).await.map_err(halted)?;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::asks::Asks;
@@ -80,6 +80,8 @@ pub(crate) struct Session {
     pub(crate) changed: Notify,
     /// Something was acknowledged.
     pub(crate) room: Notify,
+    /// Places for bulk requests of this side.
+    pub(crate) bulk_places: Arc<Semaphore>,
     /// For those that wait for a connection.
     pub(crate) connected: watch::Sender<bool>,
     down_told: AtomicBool,
@@ -123,6 +125,7 @@ impl Session {
             }),
             changed: Notify::new(),
             room: Notify::new(),
+            bulk_places: Arc::new(Semaphore::new(tuning::BULK_STREAMS as usize)),
             connected: watch::Sender::new(false),
             down_told: AtomicBool::new(false),
             start: Instant::now(),

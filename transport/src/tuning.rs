@@ -20,7 +20,8 @@ use crate::Limits;
 /// The largest datagram that IPv4 carries.
 pub(crate) const MAX_DATAGRAM: u16 = 65_507;
 const STREAM_WINDOW: u32 = 4 << 20;
-const BULK_STREAMS: u32 = 16;
+/// So many bulk streams of one side run at once on a connection.
+pub(crate) const BULK_STREAMS: u32 = 16;
 const SEND_WINDOW: u64 = (BULK_STREAMS as u64 + 8) * STREAM_WINDOW as u64;
 
 /// What depends on where the other end is.

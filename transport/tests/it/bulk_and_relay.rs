@@ -71,6 +71,45 @@ async fn bulk_answers_come_whole_and_yield_to_messages() {
     assert!(own.bulk(request(2)).await.is_err(), "there is no connection with oneself");
 }
 
+/// Sends a byte every two seconds.
+struct Slow;
+
+impl BulkHandler for Slow {
+    fn serve(&self, _from: &Peer, request: Bytes, answer: BulkAnswer) {
+        let length = number(&request);
+        tokio::spawn(async move {
+            let mut writer = answer.accept(length).await.unwrap();
+            for _ in 0..length {
+                tokio::time::sleep(ms(2000)).await;
+                writer.write(Bytes::from_static(&[1])).await.unwrap();
+            }
+            writer.finish().await.unwrap();
+        });
+    }
+}
+
+/// Those that wait for a stream wait for the answers before them, and not for a process that is silent.
+#[tokio::test(start_paused = true)]
+async fn bulk_requests_wait_for_a_stream_as_long_as_others_are_read() {
+    let cluster = Cluster::new(5);
+    let ((a, _), (b, _)) = (cluster.endpoint(1), cluster.endpoint(2));
+    b.set_bulk(Arc::new(Slow));
+    let peer = a.peer(&cluster.at(2));
+    // Three rounds of 12 s.
+    let fetches = (0..48).map(|_| {
+        let peer = peer.clone();
+        tokio::spawn(async move { fetch(&peer, 6).await })
+    });
+    let fetches: Vec<_> = fetches.collect();
+    let waiting = tokio::spawn(async move { fetch(&peer, 6).await });
+    for fetch in fetches {
+        assert_eq!(fetch.await.unwrap(), Ok(6));
+    }
+    // With the session ends the wait for a stream.
+    a.declare_dead(b.id());
+    assert!(waiting.await.unwrap().is_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bulk_answer_that_breaks_says_so() {
     let mut cluster = Cluster::new(2);
