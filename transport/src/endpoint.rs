@@ -23,6 +23,8 @@ use crate::{
 /// How long `close` waits for what was said last to arrive, and then for the farewell to leave.
 const FLUSH: Duration = Duration::from_millis(80);
 const FAREWELL: Duration = Duration::from_millis(10);
+/// The way to a process by a relay is known for so long after the end of its session.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type OnEvent = Arc<dyn Fn(PeerEvent) + Send + Sync>;
 
@@ -290,6 +292,17 @@ pub(crate) fn endpoint_config(seed: &[u8; 32], fixed: Option<[u8; 32]>) -> quinn
     config
 }
 
+/// What was sent to them leaves, where a connection stands.
+async fn flush(peers: &[Peer]) {
+    let connected: Vec<&Peer> = peers.iter().filter(|peer| peer.0.flush()).collect();
+    let flushed = async {
+        for peer in connected {
+            peer.0.until_flushed().await;
+        }
+    };
+    let _ = tokio::time::timeout(FLUSH, flushed).await;
+}
+
 impl Inner {
     pub(crate) fn is_simulated(&self) -> bool {
         matches!(self.net, Net::Sim(_))
@@ -416,6 +429,9 @@ impl Inner {
         received: [u64; 2],
     ) -> Result<Live, Unattached> {
         let (live, first) = session.attach(connection.clone(), dial, lost, received)?;
+        if net::is_relayed(connection.remote_address()) {
+            self.relayed.keep(connection.remote_address());
+        }
         if first {
             self.tell(PeerEvent::Up(session.id, session.addr()));
         }
@@ -430,10 +446,20 @@ impl Inner {
     }
 
     /// The session's keeper is done.
-    pub(crate) fn over(&self, session: &Arc<Session>) {
+    pub(crate) fn over(self: &Arc<Self>, session: &Arc<Session>) {
         lock(&self.peers).over(session);
-        self.relayed.forget(session.id);
         self.tell_down(session);
+        if !self.relayed.knows(session.id) {
+            return;
+        }
+        // Its last words are on their way, and a session that began meanwhile may go the same way.
+        let (inner, id) = (Arc::downgrade(self), session.id);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(LAST_WORDS).await;
+            if let Some(inner) = inner.upgrade().filter(|inner| inner.known(id).is_none()) {
+                inner.relayed.forget(id);
+            }
+        });
     }
 
     /// A process of another wire revision dialled.
@@ -486,13 +512,14 @@ impl Inner {
     }
 
     async fn close(&self) {
-        let peers: Vec<Peer> = self.all().into_iter().filter(|peer| peer.0.flush()).collect();
-        let flushed = async {
-            for peer in &peers {
-                peer.0.until_flushed().await;
-            }
-        };
-        let _ = tokio::time::timeout(FLUSH, flushed).await;
+        // Those that a relay carries are told before the session with the relay, which carries that, is closed.
+        let (relayed, direct): (Vec<Peer>, Vec<Peer>) = self.all().into_iter().partition(|peer| peer.0.is_relayed());
+        if !relayed.is_empty() {
+            flush(&relayed).await;
+            relayed.iter().for_each(|peer| peer.0.end(DownReason::Closed));
+            tokio::time::sleep(FAREWELL).await;
+        }
+        flush(&direct).await;
         self.end_all();
         self.registry.clear();
         self.quinn.close(Close::Goodbye.code(), b"goodbye");

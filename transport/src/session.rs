@@ -20,7 +20,7 @@ use crate::opaque::{Opaque, OpaqueWeak};
 use crate::outbox::Outbox;
 use crate::receiver::Registry;
 use crate::wire::Close;
-use crate::{DownReason, Lane, Limits, PeerAddr, ProcessId};
+use crate::{DownReason, Lane, Limits, PeerAddr, ProcessId, net, tuning};
 
 /// A connection that carries a session.
 #[derive(Debug, Clone)]
@@ -274,6 +274,11 @@ impl Session {
         self.connected.send_replace(false);
         self.room.notify_waiters();
         self.changed.notify_one();
+    }
+
+    /// Whether a relay carries it now.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.live().is_some_and(|live| net::is_relayed(live.connection.remote_address()))
     }
 
     /// Lets the writers send what waits and then stop, before the endpoint closes. False if there is nothing to

@@ -22,6 +22,9 @@ use crate::ProcessId;
 
 /// Datagrams that may wait to be read; more are dropped, as a full socket drops them.
 const INBOX: usize = 1024;
+/// Addresses that are made up for whoever sends something through a relay, before a session goes that way: the oldest is
+/// forgotten for the next.
+const MAX_STRANGERS: usize = 1024;
 
 /// A process, and the relay to reach it through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,9 +46,41 @@ pub(crate) struct RelayPaths {
 struct Table {
     by_addr: BTreeMap<SocketAddr, Route>,
     by_route: BTreeMap<Route, SocketAddr>,
+    strangers: VecDeque<SocketAddr>,
     made_up: u32,
     inbox: VecDeque<(SocketAddr, Vec<u8>)>,
     waker: Option<Waker>,
+}
+
+impl Table {
+    /// The made-up address of that process by that relay.
+    fn addr(&mut self, route: Route) -> SocketAddr {
+        if let Some(addr) = self.by_route.get(&route) {
+            return *addr;
+        }
+        let number = self.made_up & 0x0fff_ffff;
+        self.made_up += 1;
+        let addr = SocketAddr::from((Ipv4Addr::from_bits(0xf000_0000 | number), 1));
+        self.by_route.insert(route, addr);
+        self.by_addr.insert(addr, route);
+        addr
+    }
+
+    /// As [`addr`](Self::addr), of whom nothing is known but that a relay names him: relays may name anybody.
+    fn stranger(&mut self, route: Route) -> SocketAddr {
+        if let Some(addr) = self.by_route.get(&route) {
+            return *addr;
+        }
+        if self.strangers.len() >= MAX_STRANGERS
+            && let Some(oldest) = self.strangers.pop_front()
+            && let Some(route) = self.by_addr.remove(&oldest)
+        {
+            self.by_route.remove(&route);
+        }
+        let addr = self.addr(route);
+        self.strangers.push_back(addr);
+        addr
+    }
 }
 
 impl fmt::Debug for RelayPaths {
@@ -67,32 +102,39 @@ impl RelayPaths {
     /// The made-up address of that process by that relay.
     pub(crate) fn addr(&self, route: Route) -> SocketAddr {
         let mut table = self.table();
-        if let Some(addr) = table.by_route.get(&route) {
-            return *addr;
-        }
-        let number = table.made_up & 0x0fff_ffff;
-        table.made_up += 1;
-        let addr = SocketAddr::from((Ipv4Addr::from_bits(0xf000_0000 | number), 1));
-        table.by_route.insert(route, addr);
-        table.by_addr.insert(addr, route);
+        let addr = table.addr(route);
+        table.strangers.retain(|stranger| *stranger != addr);
         addr
+    }
+
+    /// A session goes by that address.
+    pub(crate) fn keep(&self, addr: SocketAddr) {
+        let addr = plain(addr);
+        self.table().strangers.retain(|stranger| *stranger != addr);
+    }
+
+    /// Whether it was reached through a relay.
+    pub(crate) fn knows(&self, target: ProcessId) -> bool {
+        self.table().by_route.keys().any(|route| route.target == target)
     }
 
     /// That process's session is over.
     pub(crate) fn forget(&self, target: ProcessId) {
         let mut table = self.table();
-        table.by_addr.retain(|_, route| route.target != target);
-        table.by_route.retain(|route, _| route.target != target);
+        let Table { by_addr, by_route, strangers, .. } = &mut *table;
+        by_addr.retain(|_, route| route.target != target);
+        by_route.retain(|route, _| route.target != target);
+        strangers.retain(|stranger| by_addr.contains_key(stranger));
     }
 
     /// A datagram came through a relay.
     pub(crate) fn arrived(&self, route: Route, datagram: &[u8]) {
-        let addr = self.addr(route);
         let waker = {
             let mut table = self.table();
             if table.inbox.len() >= INBOX {
                 return;
             }
+            let addr = table.stranger(route);
             table.inbox.push_back((addr, datagram.to_vec()));
             table.waker.take()
         };
@@ -239,5 +281,41 @@ impl AsyncUdpSocket for MuxSocket {
 
     fn may_fragment(&self) -> bool {
         self.below.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{ClusterId, NodeId};
+
+    /// A relay may name as many sources as it likes.
+    #[test]
+    fn strangers_are_forgotten_and_sessions_are_not() {
+        let id = |number: usize| {
+            let uuid = Uuid::from_u128(number as u128);
+            ProcessId { cluster: ClusterId(uuid), node: NodeId(uuid), incarnation: uuid }
+        };
+        let route = |number: usize| Route { target: id(number), via: id(0) };
+        let paths = RelayPaths::default();
+        let dialled = paths.addr(route(1));
+        paths.arrived(route(1), b"back");
+        paths.arrived(route(2), b"accepted");
+        let accepted = paths.table().by_route[&route(2)];
+        paths.keep(accepted);
+        for number in 3..10 * MAX_STRANGERS {
+            paths.table().inbox.clear();
+            paths.arrived(route(number), b"never heard of");
+        }
+        assert_eq!(paths.table().by_addr.len(), MAX_STRANGERS + 2);
+        assert_eq!(paths.table().by_route.len(), MAX_STRANGERS + 2);
+        assert_eq!((paths.addr(route(1)), paths.addr(route(2))), (dialled, accepted));
+        paths.forget(id(2));
+        paths.forget(id(10 * MAX_STRANGERS - 1));
+        assert!(!paths.knows(id(2)));
+        let table = paths.table();
+        assert_eq!((table.by_addr.len(), table.strangers.len()), (MAX_STRANGERS, MAX_STRANGERS - 1));
     }
 }

@@ -180,3 +180,48 @@ async fn who_cannot_be_dialled_is_reached_through_a_relay() {
     until("it has arrived", || at_driver.count() == 1001).await;
     assert!(at_driver.downs().is_empty() && at_other.downs().is_empty());
 }
+
+/// What a process says last is heard by those that a relay connects it with, too: both ways, and when it closes.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_relayed_session_is_told() {
+    for closes in [true, false] {
+        let cluster = Cluster::new(6);
+        let ((raylet, _), (driver, at_driver), (other, at_other)) =
+            (cluster.endpoint(1), cluster.endpoint(2), cluster.endpoint(3));
+        driver.advertise(Vec::new());
+        cluster.net.partition(&[ip(2)], &[ip(3)]);
+        let to_raylet = driver.peer(&cluster.at(1));
+        assert_eq!(to_raylet.ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1));
+        let relay = Some((raylet.id(), addr(1)));
+        let peer = other.peer(&PeerAddr { id: driver.id(), addrs: Vec::new(), relay });
+        assert_eq!(peer.ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
+        let begun = tokio::time::Instant::now();
+        if closes {
+            let back = driver.known(other.id()).unwrap();
+            tell(&back, Lane::Ordered, 5).unwrap();
+            driver.close().await;
+            until("the other knows", || at_other.downs() == [DownReason::Goodbye]).await;
+            assert_eq!(at_other.from(driver.id()), [5]);
+        } else {
+            other.declare_dead(driver.id());
+            until("the driver knows", || at_driver.downs() == [DownReason::EndedByPeer]).await;
+        }
+        assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
+    }
+}
+
+/// Who gives the address of another process says how he reaches the relay himself.
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_known_is_reached_as_before() {
+    let cluster = Cluster::new(7);
+    let ((raylet, _), (driver, _), (other, _)) = (cluster.endpoint(1), cluster.endpoint(2), cluster.endpoint(3));
+    driver.advertise(Vec::new());
+    cluster.net.partition(&[ip(2)], &[ip(3)]);
+    let to_raylet = driver.peer(&cluster.at(1));
+    assert_eq!(to_raylet.ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1));
+    let known = other.peer(&cluster.at(1));
+    let relay = Some((raylet.id(), addr(77)));
+    let peer = other.peer(&PeerAddr { id: driver.id(), addrs: Vec::new(), relay });
+    assert_eq!(peer.ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
+    assert_eq!(known.addr().addrs, [addr(1)]);
+}
