@@ -20,7 +20,7 @@ const POLITE: Duration = Duration::from_millis(50);
 /// that is on its way.
 pub(crate) async fn keep(session: Arc<Session>, patience: Duration) {
     let mut alone = Instant::now();
-    let mut pause = patience;
+    let mut next = alone + patience;
     let mut failed = 0;
     let mut last = None;
     while session.ended().is_none() {
@@ -30,7 +30,7 @@ pub(crate) async fn keep(session: Arc<Session>, patience: Duration) {
                 tracing::debug!(peer = %session.id, error = %found, "a connection ended");
                 alone = Instant::now();
                 failed = 0;
-                pause = if session.own_is_lower() { Duration::ZERO } else { POLITE };
+                next = if session.own_is_lower() { alone } else { alone + POLITE };
             }
             continue;
         }
@@ -41,18 +41,19 @@ pub(crate) async fn keep(session: Arc<Session>, patience: Duration) {
         }
         let at = session.addr();
         let dialable = !at.addrs.is_empty() || at.relay.is_some();
-        let wait = if dialable { pause.min(left) } else { left };
+        // What is heard of its address meanwhile puts nothing off.
+        let wait = if dialable { next.saturating_duration_since(Instant::now()).min(left) } else { left };
         if !wait.is_zero() {
             tokio::select! {
                 biased;
                 () = session.changed.notified() => {}
-                () = sleep(wait) => pause = Duration::ZERO,
+                () = sleep(wait) => {}
             }
             continue;
         }
         attempt(&session, &at).await;
         failed += 1;
-        pause = (FIRST_PAUSE * 2u32.pow(failed.min(10))).min(session.limits.max_backoff);
+        next = Instant::now() + (FIRST_PAUSE * 2u32.pow(failed.min(10))).min(session.limits.max_backoff);
     }
     finish(&session, last);
 }
@@ -105,7 +106,10 @@ async fn dial_all(inner: &Arc<Inner>, session: &Arc<Session>, at: &PeerAddr) {
         }
     }
     if let Some((via, addr)) = at.relay.filter(|(via, _)| *via != session.id && *via != inner.id) {
-        inner.peer(&PeerAddr::new(via, addr));
+        // What is known of the relay here is better than where somebody else reaches it.
+        if inner.known(via).is_none() {
+            inner.peer(&PeerAddr::new(via, addr));
+        }
         let made_up = inner.relayed.addr(net::Route { target: session.id, via });
         match dial::session(inner, session, made_up).await {
             Ok(()) => return,
