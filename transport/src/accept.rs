@@ -14,7 +14,8 @@ use crate::session::{Dial, Session, Unattached};
 use crate::wire::{Close, Hello, Reply};
 use crate::{DownReason, ProcessId, dial, join, lanes, net, security, tuning};
 
-/// So many connections may be on their way to a greeting; further ones are refused, and dial again.
+/// So many connections may be on their way to a greeting; of further ones nothing is heard here, and they try again. When
+/// half of the places are taken, only who receives what is sent to his address may take one: others cost a datagram each.
 const MAX_UNGREETED: usize = 512;
 
 /// Takes connections for as long as the endpoint lives.
@@ -22,6 +23,11 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
     let room = Arc::new(Semaphore::new(MAX_UNGREETED));
     while let Some(incoming) = endpoint.accept().await {
         let Some(inner) = inner.upgrade() else { return };
+        if room.available_permits() <= MAX_UNGREETED / 2 && !incoming.remote_address_validated() {
+            // One that cannot be told to come again is no worse than ignored.
+            let _ = incoming.retry();
+            continue;
+        }
         let Ok(place) = room.clone().try_acquire_owned() else {
             tracing::warn!(from = %incoming.remote_address(), "too many connections without a greeting: one is refused");
             incoming.refuse();

@@ -246,3 +246,78 @@ async fn a_message_that_cannot_be_serialized_is_named() {
     until("the good one has arrived", || sink.count() == 1).await;
     assert_eq!(sink.from(a.id()), [2]);
 }
+
+/// A lane that ends alone would leave a session that looks alive.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_is_reset_or_stopped_ends_the_session() {
+    let scene = scene().await;
+    let connection = scene.greeted().await;
+    let mut lane = connection.open_uni().await.unwrap();
+    lane.write_all(&frame(1, 0, &message(0, 5, &42u64.to_le_bytes()))).await.unwrap();
+    until("it has arrived", || scene.sink.from(scene.id) == [42]).await;
+    lane.reset(7u32.into()).unwrap();
+    let closed = tokio::time::timeout(ms(1000), connection.closed()).await.expect("it is closed in time");
+    assert!(closed.to_string().contains("a lane was reset"), "{closed}");
+
+    let scene = crate::villain::scene().await;
+    let connection = scene.greeted().await;
+    let back = scene.victim.known(scene.id).unwrap();
+    tell(&back, Lane::Ordered, 1).unwrap();
+    let mut lane = connection.accept_uni().await.unwrap();
+    lane.stop(7u32.into()).unwrap();
+    tokio::time::sleep(ms(100)).await;
+    let closed = async {
+        while connection.close_reason().is_none() {
+            // The session has ended when it is not taken any more.
+            let _ = tell(&back, Lane::Ordered, 2);
+            tokio::time::sleep(ms(10)).await;
+        }
+        connection.closed().await
+    };
+    let closed = tokio::time::timeout(ms(1000), closed).await.expect("it is closed in time");
+    assert!(closed.to_string().contains("a lane was stopped"), "{closed}");
+    scene.unharmed().await;
+}
+
+/// QUIC closes a connection that its program lets go, with the code of a goodbye and no word: nobody has said goodbye.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_dropped_is_lost_and_no_goodbye() {
+    let scene = scene().await;
+    drop(scene.greeted().await);
+    let peer = scene.victim.known(scene.id).unwrap();
+    until("it is lost", || !peer.is_connected()).await;
+    tokio::time::sleep(ms(1000)).await;
+    assert!(peer.ended().is_none() && scene.sink.downs().is_empty(), "{:?}", peer.ended());
+    // With a word it is one.
+    let connection = scene.greeted_again(2).await;
+    connection.close(0u32.into(), b"goodbye");
+    until("it has ended", || scene.sink.downs() == [DownReason::Goodbye]).await;
+}
+
+/// A number after which there is none harms nobody.
+#[tokio::test(start_paused = true)]
+async fn a_session_with_the_last_number_is_refused() {
+    let scene = scene().await;
+    let connection = scene.connect(scene.tls.clone()).await.unwrap();
+    let (mut send, _receive) = connection.open_bi().await.unwrap();
+    send.write_all(&greeting(&scene.hello_of(u64::MAX, 1))).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.unwrap();
+    assert!(closed.to_string().contains("no number after it"), "{closed}");
+    scene.greeted().await;
+    scene.unharmed().await;
+}
+
+/// Beginnings of handshakes that nobody goes on with, from addresses that answer nothing, take half of the places.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_beginnings_keeps_nobody_out() {
+    let scene = scene().await;
+    let lost = LinkFaults { loss: 1.0, delay: ms(5), ..LinkFaults::default() };
+    scene.cluster.net.link(ip(1), ip(9), lost);
+    let flood: Vec<_> = (0..700).map(|_| scene.begin(scene.tls.clone())).collect();
+    tokio::time::sleep(ms(100)).await;
+    let (good, _) = scene.cluster.endpoint(3);
+    let peer = good.peer(&PeerAddr::new(scene.victim.id(), scene.victim.local_addr()));
+    assert_eq!(peer.ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1));
+    scene.unharmed().await;
+    drop(flood);
+}

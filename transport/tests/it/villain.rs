@@ -145,19 +145,29 @@ async fn set(cluster: Cluster, config: impl Fn(&Cluster, u8) -> Config, villain:
 
 impl Scene {
     pub(crate) async fn connect(&self, tls: rustls::ClientConfig) -> Result<quinn::Connection, quinn::ConnectionError> {
+        self.begin(tls).await
+    }
+
+    /// A handshake that goes on when it is waited for.
+    pub(crate) fn begin(&self, tls: rustls::ClientConfig) -> quinn::Connecting {
         let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
         let mut config = quinn::ClientConfig::new(Arc::new(tls));
         let mut alive = quinn::TransportConfig::default();
         alive.keep_alive_interval(Some(Duration::from_secs(1)));
         config.transport_config(Arc::new(alive));
-        self.villain.connect_with(config, self.victim.local_addr(), "actinic").unwrap().await
+        self.villain.connect_with(config, self.victim.local_addr(), "actinic").unwrap()
     }
 
     /// A connection whose greeting was accepted; the greeting's reply is read.
     pub(crate) async fn greeted(&self) -> quinn::Connection {
+        self.greeted_again(1).await
+    }
+
+    /// As [`greeted`](Self::greeted), the villain's so many-th of the session.
+    pub(crate) async fn greeted_again(&self, number: u64) -> quinn::Connection {
         let connection = self.connect(self.tls.clone()).await.unwrap();
         let (mut send, mut receive) = connection.open_bi().await.unwrap();
-        send.write_all(&greeting(&self.hello(self.id))).await.unwrap();
+        send.write_all(&greeting(&self.hello_of(1, number))).await.unwrap();
         receive.read_exact(&mut [0; 12]).await.unwrap();
         connection
     }
@@ -166,6 +176,13 @@ impl Scene {
     pub(crate) fn hello(&self, from: ProcessId) -> Vec<u8> {
         let none: Vec<std::net::SocketAddr> = Vec::new();
         postcard::to_allocvec(&(from, Some(self.victim.id()), 1u64, [0u64; 2], 1u64, 0u64, none)).unwrap()
+    }
+
+    /// Of a session and a connection with these numbers.
+    pub(crate) fn hello_of(&self, session: u64, connection: u64) -> Vec<u8> {
+        let none: Vec<std::net::SocketAddr> = Vec::new();
+        let to = Some(self.victim.id());
+        postcard::to_allocvec(&(self.id, to, session, [0u64; 2], connection, 0u64, none)).unwrap()
     }
 
     /// The friend is served as before.
