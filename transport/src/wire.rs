@@ -64,7 +64,7 @@ pub(crate) const RELAY: ActorNo = ActorNo(u64::MAX);
 /// Why a connection is closed, as the other side is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// The endpoint closes.
+    /// The endpoint closes; with a reason. A connection that is dropped closes with this code, and without one.
     Goodbye = 0,
     /// Another connection of the same session is kept.
     Superseded = 1,
@@ -88,7 +88,8 @@ impl Close {
             return None;
         };
         let known = [Close::Goodbye, Close::Superseded, Close::Ended, Close::Refused, Close::Malformed, Close::Stalled];
-        known.into_iter().find(|known| known.code() == close.error_code)
+        let known = known.into_iter().find(|known| known.code() == close.error_code);
+        known.filter(|known| *known != Close::Goodbye || !close.reason.is_empty())
     }
 }
 
