@@ -29,8 +29,8 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
             continue;
         }
         let Ok(place) = room.clone().try_acquire_owned() else {
-            tracing::warn!(from = %incoming.remote_address(), "too many connections without a greeting: one is refused");
-            incoming.refuse();
+            tracing::warn!(from = %incoming.remote_address(), "too many connections without a greeting: one is ignored");
+            incoming.ignore();
             continue;
         };
         let runtime = inner.runtime.clone();
@@ -101,6 +101,9 @@ async fn greet(inner: &Arc<Inner>, id: ProcessId, connection: Connection, until:
             return;
         }
     };
+    if hello.session == u64::MAX {
+        return refuse("the greeting's session has no number after it");
+    }
     if hello.from != id {
         return refuse("the greeting names another process than the certificate");
     }
@@ -132,10 +135,10 @@ fn answer(inner: &Arc<Inner>, id: ProcessId, connection: &Connection, hello: &He
             Reply::Welcome { from: inner.id, received, addrs: inner.advertised() }
         }
         Err(Unattached::Yield) => Reply::Yield,
-        Err(Unattached::Ended(_)) => Reply::Over(session.number + 1),
+        Err(Unattached::Ended(_)) => Reply::Over(session.number.saturating_add(1)),
         Err(Unattached::Protocol(fault)) => {
             session.end(DownReason::protocol(session.id, fault));
-            Reply::Over(session.number + 1)
+            Reply::Over(session.number.saturating_add(1))
         }
     }
 }

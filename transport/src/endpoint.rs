@@ -370,7 +370,7 @@ impl Inner {
 
     fn begin(self: &Arc<Self>, slot: &mut Slot, at: PeerAddr, number: u64, patience: Duration) -> Peer {
         let session = Arc::new(Session::new(self, at, number));
-        slot.next = number + 1;
+        slot.next = number.saturating_add(1);
         slot.peer = Some(Peer(session.clone()));
         self.runtime.spawn(peer::watch_deadlines(session.clone()));
         if session.is_local() {

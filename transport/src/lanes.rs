@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use quinn::{RecvStream, SendStream};
+use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::time::{Instant, Sleep};
 
 use crate::outbox::Arrived;
@@ -53,8 +53,10 @@ async fn write(session: Arc<Session>, live: Live, lane: Lane, mut stream: SendSt
         if taken.await.is_err() {
             break;
         }
-        if stream.write_all_chunks(&mut frames).await.is_err() {
-            return; // the connection is gone; the frames are kept
+        match stream.write_all_chunks(&mut frames).await {
+            Ok(()) => {}
+            Err(WriteError::Stopped(_)) => return broken(&session, &live, lane, "a lane was stopped"),
+            Err(_) => return, // the connection is gone; the frames are kept
         }
     }
     // The endpoint closes: what was written is to arrive first.
@@ -79,15 +81,18 @@ async fn read(session: Arc<Session>, live: Live, lane: Lane, stream: RecvStream)
     let mut reader = Reader { peer: Peer(session), live, lane, buffer: BytesMut::new() };
     match reader.run(stream).await {
         Ok(()) => {}
-        Err(Fault::Protocol(fault)) => {
-            let reason = DownReason::protocol(reader.peer.id(), &*fault);
-            tracing::warn!(peer = %reader.peer.id(), ?lane, %reason, "a session ends");
-            reader.peer.0.end(reason);
-            connection.close(Close::Malformed.code(), fault.as_bytes());
-        }
+        Err(Fault::Protocol(fault)) => broken(&reader.peer.0, &reader.live, lane, &fault),
         // The session stays: the keeper sees that the connection is closed, and dials.
         Err(Fault::Stalled(stalled)) => stalled.close(&connection, &reader.peer.id()),
     }
+}
+
+/// The other side broke the protocol.
+fn broken(session: &Session, live: &Live, lane: Lane, fault: &str) {
+    let reason = DownReason::protocol(session.id, fault);
+    tracing::warn!(peer = %session.id, ?lane, %reason, "a session ends");
+    session.end(reason);
+    live.connection.close(Close::Malformed.code(), fault.as_bytes());
 }
 
 /// What the other side did wrong.
@@ -124,6 +129,8 @@ impl Reader {
                 read = stream.read_chunks(&mut chunks) => match read {
                     Ok(Some(count)) => count,
                     Ok(None) => return Ok(self.stream_ended()?),
+                    // A lane lasts as long as its connection; without it nothing would be read, and nothing said.
+                    Err(ReadError::Reset(_)) => return Err(Fault::Protocol("a lane was reset".into())),
                     Err(_) => return Ok(()),
                 },
                 () = expired(&mut timer), if armed => {

@@ -12,6 +12,8 @@ pub(crate) struct Peers {
     pub(crate) revoked: BTreeSet<Revoked>,
     /// Declared dead, oldest first.
     pub(crate) dead: VecDeque<ProcessId>,
+    /// Those whose last session ended, oldest first: of them the number of the next is remembered.
+    ended: VecDeque<ProcessId>,
     pub(crate) closed: bool,
 }
 
@@ -33,6 +35,8 @@ pub(crate) enum Admission {
 
 /// Incarnations remembered as dead.
 const MAX_DEAD: usize = 65_536;
+/// Incarnations remembered whose sessions have ended.
+const MAX_ENDED: usize = 4_096;
 
 impl Peers {
     pub(crate) fn slot(&mut self, id: ProcessId) -> &mut Slot {
@@ -47,7 +51,21 @@ impl Peers {
             let gone = matches!(session.ended(), Some(DownReason::Goodbye | DownReason::Replaced(_)));
             if gone && slot.never.is_none() {
                 self.slots.remove(&session.id);
+            } else if slot.never.is_none() {
+                self.remember_ended(session.id);
             }
+        }
+    }
+
+    /// So are those whose sessions have ended.
+    fn remember_ended(&mut self, id: ProcessId) {
+        self.ended.push_back(id);
+        if self.ended.len() > MAX_ENDED
+            && let Some(oldest) = self.ended.pop_front()
+            // It may have another session by now, whose end is noted then, or be dead for good.
+            && self.slots.get(&oldest).is_some_and(|slot| slot.peer.is_none() && slot.never.is_none())
+        {
+            self.slots.remove(&oldest);
         }
     }
 
@@ -70,5 +88,33 @@ impl Peers {
             return Some(DownReason::Revoked);
         }
         self.slots.get(&id)?.never.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{ClusterId, NodeId};
+
+    #[test]
+    fn those_whose_sessions_ended_are_forgotten_and_the_dead_are_not() {
+        let id = |number: usize| {
+            let uuid = Uuid::from_u128(number as u128);
+            ProcessId { cluster: ClusterId(uuid), node: NodeId(uuid), incarnation: uuid }
+        };
+        let mut peers = Peers::default();
+        for number in 0..3 * MAX_ENDED {
+            let slot = peers.slot(id(number));
+            slot.next = 2;
+            if number == 0 {
+                slot.never = Some(DownReason::Declared);
+            }
+            peers.remember_ended(id(number));
+        }
+        assert_eq!((peers.slots.len(), peers.ended.len()), (MAX_ENDED + 1, MAX_ENDED));
+        assert_eq!(peers.barred(id(0)), Some(DownReason::Declared));
+        assert_eq!(peers.slot(id(3 * MAX_ENDED - 1)).next, 2);
     }
 }
