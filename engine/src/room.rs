@@ -104,19 +104,49 @@ impl Room {
         }
     }
 
-    async fn drain(&self, to: To) {
-        while let Some((peer, send)) = self.next(to) {
-            if peer.backlog() > ROOM_BYTES {
-                peer.drained().await;
-            }
-            send(&peer);
+    /// Does something when all that waits now for such a component of any process was sent; at once if nothing does.
+    pub(crate) fn after(&self, component: ActorNo, then: impl FnOnce() + std::marker::Send + 'static) {
+        // As in `send`.
+        if self.queues.load(Ordering::Acquire) == 0 {
+            return then();
+        }
+        let mut waiting = self.lock();
+        let queues = waiting.0.iter_mut().filter(|((_, to), _)| *to == component);
+        let ends: Vec<_> = queues.filter_map(|(_, queue)| Some((queue.back()?.0.clone(), queue))).collect();
+        if ends.is_empty() {
+            drop(waiting);
+            return then();
+        }
+        let left = Arc::new((AtomicUsize::new(ends.len()), Mutex::new(Some(then))));
+        for (peer, queue) in ends {
+            let left = Arc::clone(&left);
+            let sent = move |_: &Peer| {
+                if left.0.fetch_sub(1, Ordering::AcqRel) == 1
+                    && let Some(then) = left.1.lock().unwrap_or_else(PoisonError::into_inner).take()
+                {
+                    then();
+                }
+            };
+            queue.push_back((peer, Box::new(sent)));
         }
     }
 
-    /// The next for a component; without one, its queue is gone.
-    fn next(&self, to: To) -> Option<(Peer, Send)> {
+    async fn drain(&self, to: To) {
+        while let Some(peer) = self.waits(to) {
+            if peer.backlog() > ROOM_BYTES {
+                peer.drained().await;
+            }
+            let next = self.lock().0.get_mut(&to).and_then(VecDeque::pop_front);
+            if let Some((peer, send)) = next {
+                send(&peer);
+            }
+        }
+    }
+
+    /// By which session the next for a component goes; without one, its queue is gone.
+    fn waits(&self, to: To) -> Option<Peer> {
         let mut waiting = self.lock();
-        let next = waiting.0.get_mut(&to).and_then(VecDeque::pop_front);
+        let next = waiting.0.get(&to).and_then(VecDeque::front).map(|(peer, _)| peer.clone());
         if next.is_none() && waiting.0.remove(&to).is_some() {
             self.queues.fetch_sub(1, Ordering::Release);
         }
@@ -162,7 +192,11 @@ mod tests {
                 room.tell(&peer, SINK, (number, vec![0u8; 1 << 20]));
             }
             assert!(peer.backlog() < 2 * ROOM_BYTES, "{}", peer.backlog());
+            let (tell, hear) = oneshot::channel();
+            room.after(SINK, move || tell.send(()).unwrap());
             room.turn(&peer, SINK, Duration::from_secs(60)).await;
+            hear.await.unwrap();
+            room.after(SINK, || ());
             room.tell(&peer, SINK, (MESSAGES, Vec::<u8>::new()));
             let all = || sink.0.lock().unwrap().len() as u64 > MESSAGES;
             assert!(eventually(Duration::from_secs(60), all).await);

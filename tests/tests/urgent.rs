@@ -22,6 +22,9 @@ impl Far {
     pub fn chunk(&mut self) -> Vec<u8> {
         vec![1; 90_000]
     }
+    pub fn exit(&mut self) {
+        actinic::exit_actor()
+    }
     pub fn number(&mut self, number: u64) -> u64 {
         number
     }
@@ -64,6 +67,11 @@ async fn results_that_are_made_faster_than_they_are_read_arrive(cluster: TestClu
     // In the order of their calls.
     assert_eq!(actinic::wait(&chunks).num_returns(CHUNKS).timeout(Duration::ZERO).await?.1.len(), 0);
     assert_eq!(actinic::get(&chunks).await?.len(), CHUNKS);
+    // What ends the actor does not undo what was answered before.
+    let chunks: Vec<_> = (0..CHUNKS).map(|_| far.chunk()).collect();
+    let exits = far.exit();
+    assert_eq!(actinic::get(&chunks).await?.len(), CHUNKS);
+    assert!(exits.await.is_err());
     drop((far, chunks));
     cluster.idle().await
 }

@@ -18,6 +18,7 @@ use crate::api::error::Result;
 use crate::ids::TaskId;
 use crate::object::Resolved;
 use crate::program::{ActorEntry, ActorState, Constructor, Kept, SharedState};
+use crate::protocol::calls::REPLIES;
 use crate::protocol::{ActorRun, ActorSpec, Gone, ToRaylet};
 use crate::rarely::Rarely;
 use crate::resources::Quantity;
@@ -418,7 +419,13 @@ impl ActorHost {
         let calls = self.end();
         let owner = self.host.owner_if_any().map(|owner| owner.id);
         let gone = ToRaylet::ActorGone { run: self.run(), how, text: text.to_owned(), owner };
-        self.tell_raylet(gone);
+        if self.lock().ending == Ending::Now {
+            self.tell_raylet(gone);
+        } else {
+            // Behind what was answered before.
+            let host = Arc::clone(self);
+            self.host.process.room.after(REPLIES, move || host.tell_raylet(gone));
+        }
         self.lose(calls, text);
     }
 
