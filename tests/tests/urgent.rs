@@ -68,9 +68,10 @@ async fn results_that_are_made_faster_than_they_are_read_arrive(cluster: TestClu
     assert_eq!(actinic::wait(&chunks).num_returns(CHUNKS).timeout(Duration::ZERO).await?.1.len(), 0);
     assert_eq!(actinic::get(&chunks).await?.len(), CHUNKS);
     // What ends the actor does not undo what was answered before.
-    let chunks: Vec<_> = (0..CHUNKS).map(|_| far.chunk()).collect();
+    drop(chunks);
+    let chunks: Vec<_> = (0..CHUNKS / 2).map(|_| far.chunk()).collect();
     let exits = far.exit();
-    assert_eq!(actinic::get(&chunks).await?.len(), CHUNKS);
+    assert_eq!(actinic::get(&chunks).await?.len(), CHUNKS / 2);
     assert!(exits.await.is_err());
     drop((far, chunks));
     cluster.idle().await
