@@ -10,6 +10,9 @@ use crate::alike::Alike;
 use crate::ids::{ActorId, WorkerId};
 use crate::resources::ResourceSet;
 
+/// A lease that was told to yield is expected for so long.
+pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(1);
+
 /// A lease, from the moment its resources are taken.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
@@ -28,6 +31,10 @@ pub(super) struct Lease {
     /// When it was placed, then when it was granted.
     pub(super) since: Duration,
     pub(super) recalled: Recalled,
+    /// Since when it is to yield after the task that runs.
+    pub(super) yields_since: Option<Duration>,
+    /// Something was reserved against its return for a while, and it did not come.
+    pub(super) awaited: bool,
 }
 
 /// How its owner was asked to return a lease.
@@ -54,6 +61,11 @@ impl Lease {
     /// What it lends: its CPU, while it is blocked.
     pub(super) fn lends(&self) -> ResourceSet {
         if self.blocked { self.hold.cpu_part() } else { ResourceSet::new() }
+    }
+
+    /// It was told to yield so long ago that its task must be a long one: nobody knows when it comes.
+    pub(super) fn is_overdue(&self, now: Duration) -> bool {
+        self.yields_since.is_some_and(|since| since + OVERDUE_AFTER <= now)
     }
 
     /// It runs a task, and will give everything back when that ends.
@@ -96,6 +108,15 @@ impl Leases {
     pub(super) fn remove(&mut self, number: u64) -> Option<Lease> {
         self.returning.remove(&number);
         self.all.remove(&number).map(|lease| *lease)
+    }
+
+    /// Whatever runs a task now did not come back while something was reserved against that.
+    pub(super) fn awaited_in_vain(&mut self) {
+        for number in &self.returning {
+            if let Some(lease) = self.all.get_mut(number) {
+                lease.awaited = true;
+            }
+        }
     }
 
     /// Changes a lease; none if there is none of that number.

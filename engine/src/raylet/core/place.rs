@@ -79,11 +79,30 @@ impl RayletCore {
         Queue::rank(request, self.ledger.accounts(), self.ledger.total())
     }
 
-    fn find_reserver(&self) -> Option<Reserver> {
+    /// Who reserves now, and whoever did so for long enough does not (ORDER-3).
+    fn find_reserver(&mut self) -> Option<Reserver> {
+        let found = self.who_reserves()?;
+        let until = self.reserver.as_ref().filter(|before| before.key == found.key).map(|before| before.until);
+        match until {
+            Some(until) if until <= self.now => {
+                self.leases.awaited_in_vain();
+                if let Some(request) = self.queue.get_mut(&found.key) {
+                    request.lapses += 1;
+                }
+                self.who_reserves()
+            }
+            Some(until) => Some(Reserver { until, ..found }),
+            None => Some(found),
+        }
+    }
+
+    fn who_reserves(&self) -> Option<Reserver> {
         let mut returning = self.ledger.available().clone();
         let mut held: BTreeSet<&ResourceSet> = BTreeSet::new();
         for (_, lease) in self.leases.returning() {
-            returning.add(&lease.gives());
+            if !lease.awaited {
+                returning.add(&lease.gives());
+            }
             held.insert(&lease.hold);
         }
         self.queue.reserver(RESERVE_AFTER, self.now, &returning, held)
@@ -281,6 +300,8 @@ impl RayletCore {
             worker: None,
             since: self.now,
             recalled: Recalled::No,
+            yields_since: None,
+            awaited: false,
             holder: self.leases.holders.share(holder),
         };
         self.ledger.open(&lease.holder, &lease.hold);
@@ -400,6 +421,8 @@ impl RayletCore {
             let later = [request.progress + SPREAD_PATIENCE, request.progress + RESERVE_AFTER];
             waits.into_iter().chain(later).filter(|due| *due > self.now).min()
         };
-        self.queue.iter().filter(|(_, request)| request.waiting > 0).filter_map(|(_, request)| look(request)).min()
+        let lapses = self.reserver.as_ref().map(|reserver| reserver.until);
+        let waiting = self.queue.iter().filter(|(_, request)| request.waiting > 0);
+        waiting.filter_map(|(_, request)| look(request)).chain(lapses).min()
     }
 }

@@ -3,7 +3,8 @@
 //! Order (ORDER-1): the job that holds least first, so that greedy jobs share; within a job the deepest first,
 //! because something is blocked on it; then the owner that holds least; among equals whoever was served longest ago;
 //! then first come, first served. Who does not fit is passed over. A request that others could pass over for ever
-//! reserves (ORDER-2): see [`Queue::reserver`].
+//! reserves (ORDER-2): see [`Queue::reserver`]. It reserves for a while only, and not again against what did not come
+//! back in that while (ORDER-3): one long task beside one large request would stop the node for everybody.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,10 @@ use super::ledger::{Accounts, Holder};
 use super::messages::{LeaseRequest, Purpose, RefuseReason, RequestKey};
 use crate::ids::JobId;
 use crate::resources::ResourceSet;
+
+/// How long a request reserves at first, and how often that is doubled at most.
+const RESERVE_FOR: Duration = Duration::from_secs(1);
+const LAPSES_MAX: u32 = 3;
 
 /// Why a request is not granted now. Kept on it, to be told to whoever asks, and to know what would help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +59,8 @@ pub(super) struct Request {
     pub(super) progress: Duration,
     /// When leases were last made to yield for it.
     pub(super) helped: Option<Duration>,
+    /// How often it has reserved in vain.
+    pub(super) lapses: u32,
     pub(super) waits: Waits,
     pub(super) infeasible_since: Option<Duration>,
     /// Its owner knows that no node has what it asks.
@@ -85,9 +92,17 @@ pub(super) struct Reserver {
     job: JobId,
     depth: u32,
     pub(super) need: ResourceSet,
+    /// Until when (ORDER-3).
+    pub(super) until: Duration,
 }
 
 impl Reserver {
+    /// How long a request reserves that has done so in vain before: longer each time, so that in the end it is served
+    /// beside tasks of any length up to the longest of these.
+    fn lasts(lapses: u32) -> Duration {
+        RESERVE_FOR * 2_u32.pow(lapses.min(LAPSES_MAX))
+    }
+
     /// What a task of the same job waits for may pass: else one that holds what the reserver needs might never end.
     fn lets_pass(&self, ask: &LeaseRequest) -> bool {
         self.key == ask.key() || (self.job == ask.job && self.depth < ask.depth)
@@ -124,6 +139,7 @@ impl Queue {
             since: now,
             progress: now,
             helped: None,
+            lapses: 0,
             waits: Waits::New,
             infeasible_since: None,
             told_infeasible: false,
@@ -217,6 +233,7 @@ impl Queue {
             job: request.ask.job,
             depth: request.ask.depth,
             need: request.need.clone(),
+            until: now + Reserver::lasts(request.lapses),
         })
     }
 }

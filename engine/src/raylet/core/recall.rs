@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::ledger::{Accounts, Holder};
+use super::leases::OVERDUE_AFTER;
 use super::messages::{Action, LeaseId, RequestKey};
 use super::{Lease, RayletCore, Recalled};
 use crate::resources::ResourceSet;
@@ -72,7 +73,9 @@ impl RayletCore {
         let due = wanting.iter().flat_map(|wanting| [wanting.late_at, wanting.starved_at]);
         let left_alone = self.leases.returning().filter(|(_, lease)| lease.recalled < Recalled::Now);
         let left_alone = left_alone.map(|(_, lease)| lease.since + YIELD_AFTER);
-        due.chain(left_alone).filter(|due| *due > self.now).min()
+        let overdue = self.leases.returning().filter_map(|(_, lease)| lease.yields_since);
+        let overdue = overdue.map(|since| since + OVERDUE_AFTER);
+        due.chain(left_alone).chain(overdue).filter(|due| *due > self.now).min()
     }
 
     fn wanting(&self, key: &RequestKey) -> Option<Wanting> {
@@ -116,11 +119,11 @@ impl RayletCore {
         if late.is_empty() {
             return;
         }
-        // How things will be when what was recalled already is back.
+        // How things will be when what was recalled already is back. What runs a long task is not waited for: others yield.
         let mut coming = self.ledger.available().clone();
         let mut accounts = self.ledger.accounts().clone();
         let recalled = self.leases.returning().filter(|(_, lease)| lease.recalled == Recalled::Now);
-        for (_, lease) in recalled {
+        for (_, lease) in recalled.filter(|(_, lease)| !lease.is_overdue(self.now)) {
             coming.add(&lease.gives());
             accounts.give(&lease.holder, &lease.gives());
         }
@@ -186,8 +189,10 @@ impl RayletCore {
     }
 
     fn tell(&mut self, number: u64, how: Recalled, out: &mut Vec<Action>) {
+        let now = self.now;
         let told = self.leases.change(number, |lease| {
             lease.recalled = how;
+            lease.yields_since = (how == Recalled::Now).then_some(now);
             lease.holder.owner
         });
         if let Some(to) = told {

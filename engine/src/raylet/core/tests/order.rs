@@ -1,4 +1,4 @@
-//! Who is served first: ORDER-1, ORDER-2, and how many of a class may be blocked.
+//! Who is served first: ORDER-1 to ORDER-3, and how many of a class may be blocked.
 
 use super::super::*;
 use super::harness::*;
@@ -140,6 +140,60 @@ fn nothing_is_reserved_against_actors_or_blocked_tasks() {
     bench.out.clear();
     bench.give_back(small.remove(0));
     assert_eq!(bench.granted().len(), 1);
+}
+
+/// ORDER-3: a long task beside a request for the whole node leaves the rest of it to others, and those who are asked to
+/// yield in its place do.
+#[test]
+fn a_long_task_and_a_large_request_do_not_stop_the_node() {
+    let mut bench = Bench::new(cpus(4));
+    let forever = bench.ask(ask(owner(1), 1, 1))[0];
+    bench.ask(LeaseRequest { shape: cpus(4), ..ask(owner(1), 2, 1) });
+    bench.pass(ms(500));
+    let quick = LeaseRequest { job: job(2), ..ask(owner(2), 1, 1) };
+    assert!(bench.ask(quick).is_empty(), "reserved");
+    bench.pass(ms(1_000));
+    let quick = bench.granted();
+    assert_eq!(quick.len(), 1, "what it waits for does not come");
+    for id in 2..10 {
+        bench.give_back(quick[0]);
+        let next = bench.ask(LeaseRequest { job: job(2), ..ask(owner(2), id, 1) });
+        assert_eq!(next.len(), 1, "and nobody waits for it again");
+        bench.pass(ms(1_000));
+        bench.give_back(next[0]);
+    }
+    bench.give_back(forever);
+    bench.pass(ms(500));
+    assert_eq!(bench.granted().len(), 1, "when it is over, the large one is served");
+}
+
+/// ORDER-3: beside tasks of some seconds that end one by one, a large request is served in the end.
+#[test]
+fn a_large_request_is_served_beside_tasks_of_seconds() {
+    let mut bench = Bench::new(cpus(4));
+    let mut ends: BTreeMap<LeaseId, u64> = BTreeMap::new();
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 1_000)));
+    bench.tell(Event::RequestLease(LeaseRequest { shape: cpus(4), job: job(2), ..ask(owner(2), 1, 1) }));
+    let mut served = None;
+    for step in 0..60_000 {
+        bench.pass(ms(1));
+        for (lease, to, _) in bench.grants() {
+            if to == owner(2) {
+                served.get_or_insert(step);
+            }
+            // Never two at a time.
+            ends.insert(lease, step + 3_000 + 700 * ends.len() as u64);
+        }
+        let over: Vec<LeaseId> = ends.iter().filter(|(_, end)| **end <= step).map(|(lease, _)| *lease).collect();
+        for lease in over {
+            ends.remove(&lease);
+            bench.give_back(lease);
+        }
+        if served.is_some() {
+            break;
+        }
+    }
+    assert!(served.is_some_and(|step| step < 40_000), "{served:?}");
 }
 
 /// ORDER-2: what a task of the same job waits for passes a reservation.

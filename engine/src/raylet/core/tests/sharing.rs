@@ -88,6 +88,23 @@ fn a_request_for_the_whole_node_is_served_beside_a_greedy_owner() {
     assert!(served.is_some_and(|step| step < 1_500), "{served:?}");
 }
 
+/// One that was asked to yield and runs for long is not counted on: another yields.
+#[test]
+fn what_runs_for_long_is_not_waited_for_where_others_can_yield() {
+    let mut bench = Bench::new(cpus(2));
+    let leases = bench.ask(ask(owner(1), 1, 100));
+    bench.tell(Event::RequestLease(other(1, 1)));
+    let told = |bench: &mut Bench| -> Vec<LeaseId> {
+        bench.recalls().into_iter().filter(|(_, now)| *now).map(|(lease, _)| lease).collect()
+    };
+    bench.pass(ms(500));
+    assert_eq!(told(&mut bench), [leases[0]]);
+    bench.pass(ms(400));
+    assert!(told(&mut bench).is_empty());
+    bench.pass(ms(400));
+    assert_eq!(told(&mut bench), [leases[1]]);
+}
+
 /// What a task waits for does not yield to its parent's peers.
 #[test]
 fn a_nested_lease_does_not_yield_to_its_own_job_above() {
