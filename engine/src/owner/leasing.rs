@@ -9,7 +9,7 @@ use crate::api::error::Error;
 use crate::ids::WorkerId;
 use crate::object::{Resolved, State};
 use crate::owner::dispatch::{KeyIx, LeaseIx};
-use crate::owner::{Link, LocalLink, Owner, Ran, RemoteLink};
+use crate::owner::{Core, Link, LocalLink, Owner, Ran, RemoteLink};
 use crate::protocol::{LeaseId, LeaseRequest, OwnerMessage, RequestId, ToRaylet, WorkerAddr};
 use crate::raylet::core::Purpose;
 use crate::task::Task;
@@ -93,9 +93,7 @@ impl Owner {
                 let id = core.requests.draw();
                 core.requests.open.insert(id, (key, home));
                 core.requests.by_key.insert(key, id);
-                let head = core.dispatch.head(key).cloned();
-                let shape = core.dispatch.shape(key).clone();
-                Some(ToRaylet::Request(self.lease_request(id, &shape, wanted, head.as_ref(), 0)))
+                Some(ToRaylet::Request(self.lease_request(&core, id, key, wanted, 0)))
             }
         };
         if let Some(message) = message {
@@ -103,18 +101,13 @@ impl Owner {
         }
     }
 
-    fn lease_request(
-        &self,
-        id: RequestId,
-        shape: &crate::raylet::Shape,
-        backlog: u32,
-        head: Option<&Arc<Task>>,
-        spilled: u8,
-    ) -> LeaseRequest {
+    fn lease_request(&self, core: &Core, id: RequestId, key: KeyIx, backlog: u32, spilled: u8) -> LeaseRequest {
+        let (shape, head) = (core.dispatch.shape(key), core.dispatch.head(key));
         LeaseRequest {
             id,
             from: self.id,
             job: self.job,
+            key,
             shape: shape.resources().clone(),
             backlog,
             depth: head.map_or(0, |task| task.depth),
@@ -241,11 +234,9 @@ impl Owner {
             let one_by_one = core.dispatch.is_one_by_one(key);
             let told = if one_by_one { count } else { core.requests.to_come_elsewhere(key) };
             core.dispatch.sent_elsewhere(key, count);
-            let head = core.dispatch.head(key).cloned();
-            let shape = core.dispatch.shape(key).clone();
             // What was asked for since then reached a raylet that had closed the request already.
             let again = (first && open == 0 && before > told).then_some(key);
-            (ToRaylet::Request(self.lease_request(id, &shape, count, head.as_ref(), spilled)), again)
+            (ToRaylet::Request(self.lease_request(&core, id, key, count, spilled)), again)
         };
         self.process.tell_raylet(node, message);
         if let Some(key) = again {

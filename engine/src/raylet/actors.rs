@@ -46,6 +46,7 @@ impl Raylet {
             id,
             from: self.me(),
             job: spec.job,
+            key: 0,
             shape: spec.shape.clone(),
             backlog: 1,
             depth: 1,

@@ -158,6 +158,7 @@ fn request() -> LeaseRequest {
         id: RequestId(9),
         from: owner(),
         job: job(),
+        key: 7,
         shape: resources(),
         backlog: 1000,
         depth: 2,

@@ -1,7 +1,7 @@
 //! Who holds how much.
 //!
 //! The only place where resources are taken or given back, so that LEASE-1 and LEASE-2 are the ledger's alone.
-//! Beside the node's sum it keeps one account a job, an owner and a class (an owner's leases of one shape): by
+//! Beside the node's sum it keeps one account a job, an owner and a class (an owner's leases of one shape and key): by
 //! these the next to be served is chosen, and the next to be recalled.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,17 @@ pub(super) struct Holder {
     pub(super) job: JobId,
     pub(super) owner: OwnerId,
     pub(super) shape: ResourceSet,
+    /// Which of the owner's tasks its leases serve.
+    pub(super) key: u32,
 }
+
+impl Holder {
+    fn class(&self) -> Class {
+        (self.owner, self.key, self.shape.clone())
+    }
+}
+
+type Class = (OwnerId, u32, ResourceSet);
 
 /// What somebody holds, less what it lends. An account lasts as long as a lease or an open request is on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,14 +42,14 @@ pub(super) struct Account {
 pub(super) struct Accounts {
     jobs: BTreeMap<JobId, Account>,
     owners: BTreeMap<OwnerId, Account>,
-    classes: BTreeMap<(OwnerId, ResourceSet), Account>,
+    classes: BTreeMap<Class, Account>,
 }
 
 impl Accounts {
     fn each(&mut self, holder: &Holder, mut change: impl FnMut(&mut Account)) {
         change(self.jobs.entry(holder.job).or_default());
         change(self.owners.entry(holder.owner).or_default());
-        change(self.classes.entry((holder.owner, holder.shape.clone())).or_default());
+        change(self.classes.entry(holder.class()).or_default());
     }
 
     pub(super) fn take(&mut self, holder: &Holder, amount: &ResourceSet) {
@@ -58,8 +68,8 @@ impl Accounts {
         self.owners.get(&owner)
     }
 
-    fn class(&self, holder: &Holder) -> Option<&Account> {
-        self.classes.get(&(holder.owner, holder.shape.clone()))
+    pub(super) fn class(&self, holder: &Holder) -> Option<&Account> {
+        self.classes.get(&holder.class())
     }
 
     #[cfg(test)]
@@ -76,7 +86,7 @@ impl Accounts {
             self.owners.remove(&holder.owner);
         }
         if unused(self.class(holder)) {
-            self.classes.remove(&(holder.owner, holder.shape.clone()));
+            self.classes.remove(&holder.class());
         }
     }
 

@@ -28,6 +28,9 @@ pub(crate) struct LeaseRequest {
     pub(crate) id: RequestId,
     pub(crate) from: OwnerId,
     pub(crate) job: JobId,
+    /// What the owner shares its leases by, as it numbers that: those of one key do not serve the tasks of another, though
+    /// they may be alike in all that a raylet knows.
+    pub(crate) key: u32,
     /// What must be free for one lease to be placed; tasks hold it all.
     pub(crate) shape: ResourceSet,
     /// How many leases the owner could use now.

@@ -1,7 +1,7 @@
 //! Requests that are open, and in which order they are served.
 //!
 //! Order (ORDER-1): the job that holds least first, so that greedy jobs share; within a job the deepest first,
-//! because something is blocked on it; then the owner that holds least; among equals whoever was served longest ago;
+//! because something is blocked on it; then the owner that holds least, and of its classes the one that does; among equals whoever was served longest ago;
 //! then first come, first served. Who does not fit is passed over. A request that others could pass over for ever
 //! reserves (ORDER-2): see [`Queue::reserver`]. It reserves for a while only, and not again against what did not come
 //! back in that while (ORDER-3): one long task beside one large request would stop the node for everybody.
@@ -69,7 +69,7 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn holder(&self) -> Holder {
-        Holder { job: self.ask.job, owner: self.ask.from, shape: self.ask.shape.clone() }
+        Holder { job: self.ask.job, owner: self.ask.from, shape: self.ask.shape.clone(), key: self.ask.key }
     }
 
     /// What the owner still expects of it.
@@ -83,7 +83,7 @@ impl Request {
 }
 
 /// A request's place in the order; the least is served first.
-pub(super) type Rank = (u64, u64, JobId, Reverse<u32>, u64, u64, u64);
+pub(super) type Rank = (u64, u64, JobId, Reverse<u32>, u64, u64, u64, u64, u64);
 
 /// A request that reserves: the others leave it what it needs (ORDER-2).
 #[derive(Clone, Debug)]
@@ -190,6 +190,8 @@ impl Queue {
     /// Where it stands now. A rank only grows while leases are granted, never falls.
     pub(super) fn rank(request: &Request, accounts: &Accounts, total: &ResourceSet) -> Rank {
         let (job, owner) = (accounts.job(request.ask.job), accounts.owner(request.ask.from));
+        // As leases are recalled: what a class gave up for another would be its own again.
+        let class = accounts.class(&request.holder());
         (
             job.map_or(0, |account| account.held.dominant_share(total)),
             job.map_or(0, |account| account.turn),
@@ -197,6 +199,8 @@ impl Queue {
             Reverse(request.ask.depth),
             owner.map_or(0, |account| account.held.dominant_share(total)),
             owner.map_or(0, |account| account.turn),
+            class.map_or(0, |account| account.held.dominant_share(total)),
+            class.map_or(0, |account| account.turn),
             request.arrival,
         )
     }

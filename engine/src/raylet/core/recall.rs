@@ -47,7 +47,7 @@ impl Wanting {
         self.need.iter().filter_map(lacks).collect()
     }
 
-    /// Whether `lease` holds something of what is lacking. What it has in leases of this shape its owner uses anyway.
+    /// Whether `lease` holds something of what is lacking. What it has in leases of this key its owner uses anyway.
     fn helped_by(&self, lease: &Lease, lacks: &ResourceSet) -> bool {
         let own = *lease.holder == self.holder;
         lease.returns() && !own && lease.gives().iter().any(|(name, _)| lacks.get(name).steps() > 0)

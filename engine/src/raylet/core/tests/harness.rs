@@ -48,6 +48,7 @@ pub(super) fn ask(from: OwnerId, id: u64, backlog: u32) -> LeaseRequest {
         id: RequestId(id),
         from,
         job: job(1),
+        key: 0,
         shape: cpus(1),
         backlog,
         depth: 0,

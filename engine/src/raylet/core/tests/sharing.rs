@@ -30,6 +30,27 @@ fn an_owner_is_not_asked_for_what_it_would_use_itself() {
     assert_eq!(bench.recalls().len(), 2, "another shape of its own is another matter");
 }
 
+/// Leases that want the same and may lie elsewhere, or whose tasks fail sooner, do not serve each other's tasks: idle ones
+/// are asked for at once, busy ones yield.
+#[test]
+fn an_owner_is_asked_for_what_its_other_tasks_use() {
+    let spread = |id| LeaseRequest { key: 1, scheduling: Scheduling::Spread, ..ask(owner(1), id, 1) };
+    let mut bench = Bench::new(cpus(1));
+    let many = bench.ask(ask(owner(1), 1, 3_000))[0];
+    bench.pass(ms(500));
+    bench.ask(spread(2));
+    assert_eq!(bench.recalls().into_iter().map(|(lease, _)| lease).collect::<Vec<_>>(), [many], "if it is idle");
+    bench.pass(ms(150));
+    assert_eq!(bench.recalls(), [(many, true)]);
+    bench.out.clear();
+    bench.give_back(many);
+    let one = bench.granted();
+    assert_eq!(one.len(), 1);
+    assert_eq!(bench.core.snapshot().queue[0].request, RequestId(1), "the many go on waiting");
+    bench.give_back(one[0]);
+    assert_eq!(bench.granted().len(), 1);
+}
+
 #[test]
 fn after_a_tenth_of_a_second_leases_yield_until_shares_are_equal() {
     let mut bench = Bench::new(cpus(8));
