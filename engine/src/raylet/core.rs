@@ -16,7 +16,7 @@
 //!   of it later is ignored.
 //! - **LEASE-5** A lease is recalled at most once when idle, and at most once now.
 //! - **LEASE-6** What can run does run: when nothing happens any more, no request waits that fits.
-//! - **ORDER-1** to **ORDER-3**: [`queue`]. **PLACE-1** to **PLACE-5**: [`policy`]. **POOL-1** to **POOL-4**: [`pool`].
+//! - **ORDER-1** to **ORDER-3**: [`queue`]. **PLACE-1** to **PLACE-5**: [`policy`]. **POOL-1** to **POOL-5**: [`pool`].
 
 mod faults;
 mod leases;
@@ -176,7 +176,8 @@ impl RayletCore {
         let recall = self.recall(&waiting, out);
         let warn = self.warn(out);
         let report = self.report(out);
-        let pool = self.pool.next_due(idle_max, self.now);
+        let ended = |job: JobId| self.ended_jobs.contains(&job);
+        let pool = self.pool.next_due(idle_max, ended, self.now);
         let due = [expiry, recall, warn, report, pool, self.next_look()];
         self.wish(due.into_iter().flatten().min(), out);
     }

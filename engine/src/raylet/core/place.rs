@@ -320,9 +320,12 @@ impl RayletCore {
         let granted = self.leases.change(number, |lease| {
             lease.worker = Some(worker);
             lease.since = now;
-            lease.request()
+            (lease.request(), lease.outlives_job && lease.actor.is_none())
         });
-        let Some(key) = granted else { return };
+        let Some((key, outlives_job)) = granted else { return };
+        if outlives_job {
+            self.pool.outlives_job(worker);
+        }
         let open = self.queue.get_mut(&key).map_or(0, |request| {
             request.starting = request.starting.saturating_sub(1);
             request.open()

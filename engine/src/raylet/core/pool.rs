@@ -4,7 +4,8 @@
 //! served; whichever worker of the job is ready first, started or returned, is theirs (POOL-1). No more workers
 //! start than leases wait for one, or were asked for ahead of need (POOL-2); of the idle, the one used last is used
 //! next, and the others age until they are asked whether they own what somebody may ask for, and are stopped if not
-//! (POOL-3). A worker that becomes an actor's home ends with the actor, and so has never run a task, of which it might
+//! (POOL-3); those of an ended job are stopped at once, but for those that ran what outlives it, which are asked however few
+//! they are (POOL-5). A worker that becomes an actor's home ends with the actor, and so has never run a task, of which it might
 //! own what somebody refers to (POOL-4).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,6 +48,8 @@ pub(super) struct Worker {
     pub(super) state: WorkerState,
     /// It may have run tasks.
     used: bool,
+    /// Some of them outlive the job: what they made may be asked for when the job is over.
+    outlives_job: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +124,13 @@ impl Pool {
                 WorkerState::Starting | WorkerState::Idle { .. } => 1,
             };
             worker.state = WorkerState::Leased { leases };
+        }
+    }
+
+    /// It runs tasks that outlive its job.
+    pub(super) fn outlives_job(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.outlives_job = true;
         }
     }
 
@@ -247,7 +257,8 @@ impl Pool {
             if pen.1 == WorkerKind::SharedHost {
                 self.hosts.insert(pen.0, worker);
             }
-            self.workers.insert(worker, Worker { job: pen.0, kind: pen.1, state: WorkerState::Starting, used: false });
+            let (job, kind, state) = (pen.0, pen.1, WorkerState::Starting);
+            self.workers.insert(worker, Worker { job, kind, state, used: false, outlives_job: false });
             out.push(Action::StartWorker { worker, job: pen.0, kind: pen.1 });
         }
     }
@@ -313,27 +324,35 @@ impl Pool {
     /// Ask what was idle for long above the limit whether it may go, and stop what an ended job left.
     pub(super) fn trim(&mut self, limit: usize, ended: impl Fn(JobId) -> bool, now: Duration, out: &mut Vec<Action>) {
         let left = self.idle.iter().filter(|(pen, _)| !self.waiting.contains_key(pen) && ended(pen.0));
-        for worker in left.flat_map(|(_, idle)| idle.clone()).collect::<Vec<_>>() {
+        let left: Vec<WorkerId> = left.flat_map(|(_, idle)| idle.clone()).collect();
+        for worker in left.into_iter().filter(|id| !self.may_be_asked_for(id)) {
             self.stop(worker, out);
         }
-        for (_, worker) in self.above(limit).into_iter().take_while(|(since, _)| *since + IDLE_KEPT <= now) {
+        for (_, worker) in self.ageing(limit, ended).into_iter().take_while(|(since, _)| *since + IDLE_KEPT <= now) {
             if self.asked.insert(worker) {
                 out.push(Action::AskWorker { worker });
             }
         }
     }
 
-    /// The idle above the limit, longest first.
-    fn above(&self, limit: usize) -> Vec<(Duration, WorkerId)> {
+    /// Whether what it made may outlive its job.
+    fn may_be_asked_for(&self, id: &WorkerId) -> bool {
+        self.workers.get(id).is_some_and(|worker| worker.outlives_job)
+    }
+
+    /// The idle above the limit, and all of ended jobs, longest first.
+    fn ageing(&self, limit: usize, ended: impl Fn(JobId) -> bool) -> Vec<(Duration, WorkerId)> {
         let mut idle = self.idle_since();
         let above = idle.len().saturating_sub(limit);
-        idle.truncate(above);
+        let is_over = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| ended(worker.job));
+        let below = idle.split_off(above);
+        idle.extend(below.into_iter().filter(|(_, id)| is_over(id)));
         idle
     }
 
     /// When the next idle worker is due to be stopped, or the next failed start is tried again.
-    pub(super) fn next_due(&self, limit: usize, now: Duration) -> Option<Duration> {
-        let unasked = self.above(limit).into_iter().find(|(_, worker)| !self.asked.contains(worker));
+    pub(super) fn next_due(&self, limit: usize, ended: impl Fn(JobId) -> bool, now: Duration) -> Option<Duration> {
+        let unasked = self.ageing(limit, ended).into_iter().find(|(_, worker)| !self.asked.contains(worker));
         let trim = unasked.map(|(since, _)| since + IDLE_KEPT);
         let retries =
             self.faults.iter().filter(|(pen, faults)| self.waiting.contains_key(pen) && faults.retry_at > now);
@@ -351,7 +370,8 @@ impl Pool {
         idle
     }
 
-    /// The job ended: only leased workers stay, and as many starting ones as leases still wait for.
+    /// The job ended: only leased workers stay, as many starting ones as leases still wait for, and what ran tasks that
+    /// outlive it.
     pub(super) fn end_job(&mut self, job: JobId, out: &mut Vec<Action>) {
         let unleased = |(id, worker): (&WorkerId, &Worker)| {
             (worker.job == job && !matches!(worker.state, WorkerState::Leased { .. })).then_some((*id, *worker))
@@ -361,7 +381,7 @@ impl Pool {
             let pen = (worker.job, worker.kind);
             let wanted = self.waiting.get(&pen).map_or(0, VecDeque::len);
             let needed = self.starting.get(&pen).is_some_and(|starting| *starting as usize <= wanted);
-            if worker.state != WorkerState::Starting || !needed {
+            if !worker.outlives_job && (worker.state != WorkerState::Starting || !needed) {
                 self.stop(id, out);
             }
         }

@@ -1,4 +1,4 @@
-//! The pool: POOL-1 to POOL-4, and starts that fail.
+//! The pool: POOL-1 to POOL-5, and starts that fail.
 
 use super::super::*;
 use super::harness::*;
@@ -104,6 +104,39 @@ fn an_ended_jobs_host_is_stopped_when_its_last_actor_is_gone() {
     assert_eq!(bench.core.snapshot().workers.len(), 1);
     bench.give_back(lease);
     assert!(bench.core.snapshot().workers.is_empty());
+}
+
+/// POOL-5: what a detached actor's task has put is there when the job is over, as long as somebody may ask for it.
+#[test]
+fn what_ran_a_detached_actors_tasks_is_asked_before_it_is_stopped() {
+    for ended_first in [true, false] {
+        let mut bench = Bench::new(cpus(4));
+        let task = LeaseRequest { outlives_job: true, ..ask(owner(1), 1, 1) };
+        let end = Event::JobEnded { job: job(1) };
+        let ended = |bench: &mut Bench| bench.tell(end.clone());
+        if ended_first {
+            ended(&mut bench);
+        }
+        bench.tell(Event::RequestLease(task));
+        let (lease, _, worker) = bench.grants()[0];
+        bench.needed.insert(worker);
+        bench.give_back(lease);
+        if !ended_first {
+            ended(&mut bench);
+        }
+        let stops = |bench: &Bench| bench.count(|action| *action == Action::StopWorker { worker });
+        bench.pass(ms(7_000));
+        assert_eq!(stops(&bench), 0, "somebody may ask for what it has");
+        bench.needed.clear();
+        bench.pass(ms(6_000));
+        assert_eq!(stops(&bench), 1, "though there are few");
+    }
+    let mut bench = Bench::new(cpus(4));
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 1)));
+    let (lease, _, worker) = bench.grants()[0];
+    bench.give_back(lease);
+    bench.tell(Event::JobEnded { job: job(1) });
+    assert!(bench.out.contains(&Action::StopWorker { worker }), "nothing of the job's own outlives it");
 }
 
 #[test]
