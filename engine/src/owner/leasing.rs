@@ -124,9 +124,9 @@ impl Owner {
     pub(crate) fn hear(self: &Arc<Self>, message: OwnerMessage) {
         match message {
             OwnerMessage::Grant { request, lease, worker, open } => self.grant(request, lease, &worker, open),
-            OwnerMessage::Spill { request, node, raylet, count, open } => {
+            OwnerMessage::Spill { request, node, raylet, count, spilled, open } => {
                 self.process.learn_raylet(node, raylet);
-                self.spill(request, node, count, open);
+                self.spill(request, node, (count, spilled, open));
             }
             OwnerMessage::Refuse { request, error } => {
                 let key = self.lock().close_request(request);
@@ -212,12 +212,11 @@ impl Owner {
         }
     }
 
-    fn spill(self: &Arc<Self>, request: RequestId, node: NodeId, count: u32, open: u32) {
+    fn spill(self: &Arc<Self>, request: RequestId, node: NodeId, (count, spilled, open): (u32, u8, u32)) {
         let (message, again) = {
             let mut core = self.lock();
             let Some(&(key, _)) = core.requests.open.get(&request) else { return };
             let first = core.requests.by_key.get(&key) == Some(&request);
-            let spilled = if first { 1 } else { 2 };
             if let Some(left) = core.requests.sent_on.get_mut(&request) {
                 // It goes on to a third node: these come from there.
                 *left = left.saturating_sub(count);

@@ -110,6 +110,8 @@ pub(crate) enum OwnerMessage {
         node: NodeId,
         raylet: PeerAddr,
         count: u32,
+        /// How often the request that is to be made there has been sent on.
+        spilled: u8,
         open: u32,
     },
     Refuse {

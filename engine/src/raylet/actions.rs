@@ -25,7 +25,9 @@ impl Raylet {
                 tracing::debug!(?request, %node, count, "the GCS has chosen this node for an actor that would go elsewhere");
                 self.no_room(request);
             }
-            Action::Spill { request, to, node, count, open } => self.spill(request, to, node, count, open),
+            Action::Spill { request, to, node, count, spilled, open } => {
+                self.spill(to, (request, count, spilled, open), node);
+            }
             Action::Refuse { request, to, why } => self.refuse(request, to, why),
             Action::StartWorker { worker, job, kind } => self.start_worker(worker, job, kind, ctx),
             Action::AskWorker { worker } => self.ask_worker(worker, ctx),
@@ -51,10 +53,10 @@ impl Raylet {
         self.process.tell_owner(to.process, ToOwner::To { owner: to.number, message });
     }
 
-    fn spill(&self, request: RequestId, to: OwnerId, node: NodeId, count: u32, open: u32) {
+    fn spill(&self, to: OwnerId, (request, count, spilled, open): (RequestId, u32, u8, u32), node: NodeId) {
         let Some(row) = self.nodes.get(&node) else { return };
         let raylet = PeerAddr { id: row.process, addrs: row.addrs.clone(), relay: None };
-        self.tell(to, OwnerMessage::Spill { request, node, raylet, count, open });
+        self.tell(to, OwnerMessage::Spill { request, node, raylet, count, spilled, open });
     }
 
     fn refuse(&mut self, request: RequestId, to: OwnerId, why: RefuseReason) {

@@ -297,7 +297,7 @@ fn owner_messages() -> Vec<OwnerMessage> {
     let (request, lease) = (RequestId(9), lease());
     let mut all = vec![
         OwnerMessage::Grant { request, lease, worker: WorkerAddr { worker: worker(), peer: peer() }, open: 2 },
-        OwnerMessage::Spill { request, node: node(), raylet: peer(), count: 2, open: 1 },
+        OwnerMessage::Spill { request, node: node(), raylet: peer(), count: 2, spilled: 1, open: 1 },
         OwnerMessage::Refuse { request, error: error() },
         OwnerMessage::Recall { lease, yield_now: true },
         OwnerMessage::LeaseLost { lease, worker: worker(), process: Some(process()), ran: Ran::First },

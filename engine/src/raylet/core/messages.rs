@@ -189,12 +189,13 @@ pub(crate) enum Action {
         worker: WorkerId,
         open: u32,
     },
-    /// Ask `node` for `count` of them, by a request of its own (`spilled` one higher). `open` as in `Grant`.
+    /// Ask `node` for `count` of them, by a request of its own that is `spilled` so often. `open` as in `Grant`.
     Spill {
         request: RequestId,
         to: OwnerId,
         node: NodeId,
         count: u32,
+        spilled: u8,
         open: u32,
     },
     /// The request ends, unmet.

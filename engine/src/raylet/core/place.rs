@@ -7,7 +7,7 @@ use std::time::Duration;
 use actinic_transport::NodeId;
 
 use super::messages::{Action, LeaseId, Purpose, RefuseReason, RequestKey, Scheduling, WorkerKind};
-use super::policy::{HOPS_MAX, Local, SPILLS_MAX, Seat, choose, least_used};
+use super::policy::{HOPS_MAX, Local, SPILL_AGAIN_AFTER, SPILLS_MAX, Seat, choose, least_used};
 use super::queue::{Queue, Rank, Request, Reserver, Verdict, Waits};
 use super::{Class, Lease, RayletCore, Recalled};
 use crate::ids::WorkerId;
@@ -192,7 +192,8 @@ impl RayletCore {
             return Verdict::Wait(Waits::New);
         };
         let spilled = request.ask.spilled;
-        let may_spill = spilled < if usable { SPILLS_MAX } else { HOPS_MAX };
+        let waited = usable && request.progress + SPILL_AGAIN_AFTER <= self.now;
+        let may_spill = waited || spilled < if usable { SPILLS_MAX } else { HOPS_MAX };
         // Whoever sent it here looked at the others already.
         if room.is_ok() && (spilled > 0 || !may_spill) {
             return Verdict::Here;
@@ -363,8 +364,8 @@ impl RayletCore {
                 continue;
             };
             request.spilling -= count;
-            let open = request.open();
-            out.push(Action::Spill { request: key.1, to: key.0, node, count, open });
+            let (open, spilled) = (request.open(), request.ask.spilled.saturating_add(1).min(HOPS_MAX));
+            out.push(Action::Spill { request: key.1, to: key.0, node, count, spilled, open });
             if open == 0 {
                 self.close_request(&key);
             }
@@ -421,7 +422,7 @@ impl RayletCore {
                 Waits::HeldBack { until } | Waits::Node { until, .. } => Some(until),
                 Waits::New | Waits::Resources | Waits::Workers | Waits::Infeasible => None,
             };
-            let later = [request.progress + SPREAD_PATIENCE, request.progress + RESERVE_AFTER];
+            let later = [SPREAD_PATIENCE, RESERVE_AFTER, SPILL_AGAIN_AFTER].map(|after| request.progress + after);
             waits.into_iter().chain(later).filter(|due| *due > self.now).min()
         };
         let lapses = self.reserver.as_ref().map(|reserver| reserver.until);

@@ -4,8 +4,9 @@
 //! first other node under half; then the least used that has room; then, with no room anywhere, here, or the least
 //! used node that could ever run it (PLACE-1). Nodes with GPUs are left to those who ask for GPUs while others have
 //! room (PLACE-2). A draining or dead node gets nothing (PLACE-3). What is sent on is sent on at most
-//! [`SPILLS_MAX`] times while this node could run it, [`HOPS_MAX`] times in all (PLACE-4), and counts as used there
-//! until that node has had time to say so itself (PLACE-5).
+//! [`SPILLS_MAX`] times in a row while this node could run it, and then only after it has waited here for
+//! [`SPILL_AGAIN_AFTER`]; [`HOPS_MAX`] times in all where this node could not (PLACE-4). It counts as used there until that
+//! node has had time to say so itself (PLACE-5).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,12 +19,15 @@ use crate::resources::{ResourceName, ResourceSet};
 /// A node keeps what was sent on so often, if it can ever run it: views are late, and two full nodes would play
 /// ping-pong with it.
 pub(super) const SPILLS_MAX: u8 = 2;
+/// But not behind a long task while another node is free: what has waited for so long may go on.
+pub(super) const SPILL_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Even what this node can never run stays after so many.
 pub(super) const HOPS_MAX: u8 = 8;
 /// Half, in millionths: above it, work is spread rather than packed.
 const PACK_UP_TO: u64 = 500_000;
-/// A view that comes sooner after a spill cannot know of it.
-const VIEW_LAG: Duration = Duration::from_millis(10);
+/// A view that comes sooner after a spill may not know of it: a raylet gathers what it says for 10 ms, the GCS for 20, and
+/// there are the ways.
+const VIEW_LAG: Duration = Duration::from_millis(50);
 /// The spilled work never came there, if no view said so for so long.
 const SPENT_FOR: Duration = Duration::from_secs(1);
 /// How many dead nodes are remembered, to be refused at once.
@@ -32,17 +36,32 @@ const DEAD_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) view: View,
-    /// What this node sent there since the view was made, and when.
-    spent: Vec<(Duration, ResourceSet)>,
+    /// What this node sent there since the view was made.
+    spent: Vec<Spent>,
     /// What the view says is available, less what was sent.
     pub(super) free: ResourceSet,
+}
+
+#[derive(Clone, Debug)]
+struct Spent {
+    at: Duration,
+    amount: ResourceSet,
+    /// A view came since, which may know of it or not.
+    viewed: bool,
+}
+
+impl Spent {
+    /// From then on the view is right without it.
+    fn until(&self) -> Duration {
+        self.at + if self.viewed { VIEW_LAG } else { SPENT_FOR }
+    }
 }
 
 impl Peer {
     fn recount(&mut self) {
         self.free = self.view.available.clone();
-        for (_, amount) in &self.spent {
-            self.free.sub(amount);
+        for spent in &self.spent {
+            self.free.sub(&spent.amount);
         }
     }
 }
@@ -87,8 +106,9 @@ impl Cluster {
         if node == self.me || self.is_dead(node) {
             return;
         }
-        let spent = self.peers.remove(&node).map(|peer| peer.spent).unwrap_or_default();
-        let spent = spent.into_iter().filter(|(at, _)| now < *at + VIEW_LAG).collect();
+        let mut spent = self.peers.remove(&node).map(|peer| peer.spent).unwrap_or_default();
+        spent.iter_mut().for_each(|spent| spent.viewed = true);
+        spent.retain(|spent| now < spent.until());
         let mut peer = Peer { free: ResourceSet::new(), view, spent };
         peer.recount();
         self.peers.insert(node, peer);
@@ -112,20 +132,20 @@ impl Cluster {
     pub(super) fn spend(&mut self, node: NodeId, amount: ResourceSet, now: Duration) {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.free.sub(&amount);
-            peer.spent.push((now, amount));
+            peer.spent.push(Spent { at: now, amount, viewed: false });
         }
     }
 
-    /// Forget what was sent long ago; the time when there will be more to forget.
+    /// Forget what views have had time to know of, and what never arrived; the time when there will be more to forget.
     pub(super) fn expire(&mut self, now: Duration) -> Option<Duration> {
         for peer in self.peers.values_mut() {
             let before = peer.spent.len();
-            peer.spent.retain(|(at, _)| now < *at + SPENT_FOR);
+            peer.spent.retain(|spent| now < spent.until());
             if peer.spent.len() < before {
                 peer.recount();
             }
         }
-        self.peers.values().flat_map(|peer| &peer.spent).map(|(at, _)| *at + SPENT_FOR).min()
+        self.peers.values().flat_map(|peer| &peer.spent).map(Spent::until).min()
     }
 
     /// Everyone who could ever run `need`: this node, then the others in a fixed order that begins after this node,

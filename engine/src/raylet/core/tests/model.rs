@@ -190,10 +190,8 @@ impl Model {
                 driver.leases.insert(lease, Held::default());
                 self.next(owner, lease);
             }
-            Action::Spill { request, node, count, open, .. } => {
-                let before = driver.open.get(&request).map(|(at, _)| *at);
+            Action::Spill { request, node, count, spilled, open, .. } => {
                 driver.set_open(request, open);
-                let spilled = if before == Some(owner.node()) { 1 } else { 2 };
                 let count = count.min(driver.wanted().saturating_sub(driver.asked()));
                 self.ask(owner, node, count, spilled);
             }

@@ -95,6 +95,25 @@ fn what_was_sent_on_does_not_ping_pong() {
     assert_eq!(bench.spills(), [], "but not for ever");
 }
 
+/// PLACE-4: what was sent on as often as it may be does not wait behind a long task while another node is free.
+#[test]
+fn what_was_sent_on_and_has_waited_goes_on() {
+    let mut bench = Bench::new(cpus(1));
+    bench.peer_with(2, cpus(1), ResourceSet::new());
+    bench.ask(ask(owner(1), 1, 1));
+    bench.ask(LeaseRequest { spilled: 2, ..ask(owner(2), 1, 1) });
+    bench.pass(ms(500));
+    bench.peer(2, cpus(1));
+    assert_eq!(bench.spills(), []);
+    bench.pass(ms(600));
+    let spill = |action: &Action| matches!(action, Action::Spill { spilled: 3, count: 1, .. });
+    assert_eq!(bench.count(spill), 1);
+    assert!(bench.core.queue.is_empty());
+    bench.ask(LeaseRequest { spilled: 8, ..ask(owner(2), 2, 1) });
+    bench.pass(ms(2_000));
+    assert_eq!(bench.count(|action| matches!(action, Action::Spill { spilled: 8, .. })), 1, "but not in haste");
+}
+
 #[test]
 fn what_waits_goes_where_room_appears() {
     let mut bench = Bench::new(cpus(1));
@@ -124,6 +143,24 @@ fn a_late_view_does_not_pile_everything_on_one_node() {
     bench.pass(ms(2_000));
     bench.ask(ask(owner(1), 9, 1));
     assert_eq!(bench.spills().len(), 1, "what never arrived is forgotten");
+}
+
+/// PLACE-5: views are gathered on their way, twice; once one has come and there was time for that, what it says holds.
+#[test]
+fn a_view_is_believed_once_it_can_know() {
+    let mut bench = Bench::new(ResourceSet::new());
+    bench.peer(2, cpus(1));
+    bench.ask(ask(owner(1), 1, 1));
+    assert_eq!(bench.spills(), [(node(2), 1)]);
+    bench.now += ms(30);
+    bench.peer(2, cpus(1));
+    bench.peer_with(3, cpus(8), cpus(1));
+    bench.ask(ask(owner(1), 2, 1));
+    assert_eq!(bench.spills(), [(node(3), 1)], "it may not know yet");
+    bench.peer_with(3, cpus(8), ResourceSet::new());
+    bench.pass(ms(30));
+    bench.ask(ask(owner(1), 3, 1));
+    assert_eq!(bench.spills(), [(node(2), 1)], "it knew, and has room again");
 }
 
 /// SCH-11.
