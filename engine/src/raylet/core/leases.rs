@@ -81,6 +81,8 @@ pub(super) struct Leases {
     all: BTreeMap<u64, Box<Lease>>,
     /// Those that [`Lease::returns`] is true of: a node may have a hundred thousand actors beside them.
     returning: BTreeSet<u64>,
+    /// What actors hold, for as long as they live.
+    pub(super) by_actors: ResourceSet,
     pub(super) holders: Alike<Holder>,
 }
 
@@ -102,12 +104,19 @@ impl Leases {
         if lease.returns() {
             self.returning.insert(number);
         }
+        if lease.actor.is_some() {
+            self.by_actors.add(&lease.hold);
+        }
         self.all.insert(number, Box::new(lease));
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<Lease> {
         self.returning.remove(&number);
-        self.all.remove(&number).map(|lease| *lease)
+        let lease = self.all.remove(&number).map(|lease| *lease)?;
+        if lease.actor.is_some() {
+            self.by_actors.sub(&lease.hold);
+        }
+        Some(lease)
     }
 
     /// Whatever runs a task now did not come back while something was reserved against that.

@@ -192,21 +192,31 @@ impl RayletCore {
             return Verdict::Wait(Waits::New);
         };
         let spilled = request.ask.spilled;
+        // What actors hold is not given back by tasks that end.
+        let beside_actors = usable && self.fits_beside_actors(need);
         let waited = usable && request.progress + SPILL_AGAIN_AFTER <= self.now;
         let may_spill = waited || spilled < if usable { SPILLS_MAX } else { HOPS_MAX };
         // Whoever sent it here looked at the others already.
         if room.is_ok() && (spilled > 0 || !may_spill) {
             return Verdict::Here;
         }
-        let hopeless = usable && room.is_err() && pass.nowhere.contains(need);
+        let hopeless = beside_actors && room.is_err() && pass.nowhere.contains(need);
         if may_spill && !hopeless {
             let seats = self.seats(need, usable, room.is_ok());
             match choose(&request.ask, need, &seats, self.node) {
                 Some(node) if node == self.node => return Verdict::Here,
                 Some(node) => return Verdict::There(node, 1),
-                None if usable => pass.nowhere.insert(need.clone()),
-                None => return self.queue_elsewhere(request, &seats),
-            };
+                None if beside_actors => _ = pass.nowhere.insert(need.clone()),
+                None if !usable => return self.queue_elsewhere(request, &seats),
+                // The others' actors are not known here.
+                None if spilled < SPILLS_MAX => {
+                    let others: Vec<Seat<'_>> = seats.into_iter().filter(|seat| seat.node != self.node).collect();
+                    if !others.is_empty() {
+                        return self.queue_elsewhere(request, &others);
+                    }
+                }
+                None => {}
+            }
         }
         room.map_or_else(Verdict::Wait, |()| Verdict::Here)
     }
@@ -216,7 +226,13 @@ impl RayletCore {
         self.cluster.seats(need, Local { total, free, room, usable })
     }
 
-    /// This node can never run it and no other has room: wait at one that will.
+    fn fits_beside_actors(&self, need: &ResourceSet) -> bool {
+        let mut without_tasks = self.ledger.total().clone();
+        without_tasks.sub(&self.leases.by_actors);
+        need.fits(&without_tasks)
+    }
+
+    /// This node can not run it (never, or while its actors live) and no other has room: wait at one that will.
     fn queue_elsewhere(&self, request: &Request, seats: &[Seat<'_>]) -> Verdict {
         match least_used(&request.need, seats) {
             // In portions, so that it is shared and yet ends soon.

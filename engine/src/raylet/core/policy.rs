@@ -1,8 +1,8 @@
 //! Which node a lease is best placed on.
 //!
 //! By locality of its arguments; then packed: this node while its most used resource stays under half, then the
-//! first other node under half; then the least used that has room; then, with no room anywhere, here, or the least
-//! used node that could ever run it (PLACE-1). Nodes with GPUs are left to those who ask for GPUs while others have
+//! first other node under half; then the least used that has room; then, with no room anywhere, here, or, where what
+//! actors hold leaves too little, the least used node that could ever run it (PLACE-1). Nodes with GPUs are left to those who ask for GPUs while others have
 //! room (PLACE-2). A draining or dead node gets nothing (PLACE-3). What is sent on is sent on at most
 //! [`SPILLS_MAX`] times in a row while this node could run it, and then only after it has waited here for
 //! [`SPILL_AGAIN_AFTER`]; [`HOPS_MAX`] times in all where this node could not (PLACE-4). It counts as used there until that

@@ -114,6 +114,27 @@ fn what_was_sent_on_and_has_waited_goes_on() {
     assert_eq!(bench.count(|action| matches!(action, Action::Spill { spilled: 8, .. })), 1, "but not in haste");
 }
 
+/// PLACE-1: what this node cannot run beside its actors waits where tasks alone are in its way, if there is such a node.
+#[test]
+fn a_large_request_does_not_wait_for_an_actors_end() {
+    let large = |id| LeaseRequest { shape: cpus(4), ..ask(owner(1), id, 1) };
+    let mut bench = Bench::new(cpus(4));
+    let purpose = actor(1, cpus(1), Host::Dedicated);
+    let lives = bench.ask(LeaseRequest { purpose, ..ask(owner(1), 1, 1) })[0];
+    bench.ask(large(2));
+    bench.pass(ms(2_000));
+    assert!(bench.refused().is_empty() && bench.count(|action| matches!(action, Action::Infeasible { .. })) == 0);
+    bench.peer_with(2, cpus(8), cpus(2));
+    assert_eq!(bench.spills(), [(node(2), 1)]);
+    bench.ask(LeaseRequest { spilled: 2, ..large(3) });
+    bench.pass(ms(2_000));
+    assert_eq!(bench.spills(), [], "the others' actors are not known");
+    bench.give_back(lives);
+    assert_eq!(bench.granted().len(), 1);
+    bench.ask(large(4));
+    assert_eq!(bench.spills(), [], "a task's end is waited for");
+}
+
 #[test]
 fn what_waits_goes_where_room_appears() {
     let mut bench = Bench::new(cpus(1));
