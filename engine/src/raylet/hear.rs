@@ -36,7 +36,11 @@ impl Raylet {
             ToRaylet::Nodes(rows) => self.nodes_changed(rows, ctx),
             ToRaylet::Views(views) => self.views_changed(views, ctx),
             ToRaylet::Dead { process } => self.declared_dead(process, ctx),
-            ToRaylet::OwnerGone { owner } => self.tell_all(&ToOwner::OwnerGone { owner }),
+            ToRaylet::OwnerGone { owner } => {
+                self.tell_all(&ToOwner::OwnerGone { owner });
+                // Its own node's raylet was told by its process.
+                self.event(Event::OwnerDied { owner }, ctx);
+            }
             ToRaylet::StoreFull { lineage } => self.store_full(lineage, ctx),
             ToRaylet::Tokens(tokens) => {
                 if let Some(admission) = self.process.admission.get() {

@@ -10,11 +10,13 @@ use actinic_transport::{Lane, NodeId};
 use crate::api::cluster::Cluster;
 use crate::api::named::ask_gcs;
 use crate::env::sim;
-use crate::protocol::damage::samples::spec;
+use crate::ids::OwnerId;
+use crate::protocol::damage::samples::{self, spec};
 use crate::protocol::workers::ToWorker;
 use crate::protocol::{
-    ActorRun, ActorSpec, ActorTraits, AskGcs, GcsAnswer, LeaseId, NodeView, ToGcs, ToRaylet, WORKER,
+    ActorRun, ActorSpec, ActorTraits, AskGcs, GcsAnswer, LeaseId, LeaseRequest, NodeView, RequestId, ToGcs, ToRaylet, WORKER,
 };
+use crate::raylet::core::{Purpose, Scheduling};
 use crate::raylet::{AskState, Shutdown};
 use crate::resources::{Quantity, ResourceSet};
 use crate::start::{self, NodeOptions, Place};
@@ -92,6 +94,29 @@ fn placeable() -> ActorSpec {
     let spec = spec();
     let (shape, hold) = (ResourceSet::cpus(cpus(1)), ResourceSet::new());
     ActorSpec { traits: Arc::new(ActorTraits { shape, hold, ..(*spec.traits).clone() }), ..(*spec).clone() }
+}
+
+/// An owner may end while its process lives: what it has on other nodes is given up there too.
+#[test]
+fn what_an_owner_that_ends_has_on_another_node_is_given_up() {
+    sim::run(6, |env| async move {
+        let cluster = Cluster::embedded(env.clone(), options(), None, Place::of(&env)).unwrap();
+        let raylet = cluster.with_running(|running| running.unwrap().raylet.clone().unwrap());
+        // As one on another node.
+        let owner = OwnerId { number: 77, ..samples::request().from };
+        let ask = |id| {
+            let scheduling = Scheduling::NodeAffinity { node: cluster.owner().id.node(), soft: false };
+            let (purpose, shape) = (Purpose::Tasks, ResourceSet::cpus(cpus(2)));
+            LeaseRequest { id: RequestId(id), from: owner, scheduling, purpose, shape, backlog: 1, ..samples::request() }
+        };
+        raylet.tell(ToRaylet::Request(ask(1)));
+        raylet.tell(ToRaylet::Request(ask(2)));
+        let state = raylet.send(AskState).await.unwrap();
+        assert_eq!((state.leases, state.queued), (1, 1));
+        raylet.tell(ToRaylet::OwnerGone { owner });
+        let state = raylet.send(AskState).await.unwrap();
+        assert_eq!((state.leases, state.queued), (0, 0));
+    });
 }
 
 /// The GCS's kill goes by the urgent lane, and may overtake its word to start the actor.

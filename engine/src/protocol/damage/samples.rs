@@ -153,7 +153,7 @@ fn creation() -> WireCreation<'static> {
     WireCreation { class: FunctionId(77), input: WirePart::Value(plain), dependencies }
 }
 
-fn request() -> LeaseRequest {
+pub(crate) fn request() -> LeaseRequest {
     LeaseRequest {
         id: RequestId(9),
         from: owner(),

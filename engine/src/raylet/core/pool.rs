@@ -324,8 +324,8 @@ impl Pool {
     /// Ask what was idle for long above the limit whether it may go, and stop what an ended job left.
     pub(super) fn trim(&mut self, limit: usize, ended: impl Fn(JobId) -> bool, now: Duration, out: &mut Vec<Action>) {
         let left = self.idle.iter().filter(|(pen, _)| !self.waiting.contains_key(pen) && ended(pen.0));
-        let left: Vec<WorkerId> = left.flat_map(|(_, idle)| idle.clone()).collect();
-        for worker in left.into_iter().filter(|id| !self.may_be_asked_for(id)) {
+        let left = left.flat_map(|(_, idle)| idle).filter(|id| !self.may_be_asked_for(id));
+        for worker in left.copied().collect::<Vec<_>>() {
             self.stop(worker, out);
         }
         for (_, worker) in self.ageing(limit, ended).into_iter().take_while(|(since, _)| *since + IDLE_KEPT <= now) {

@@ -9,8 +9,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::ledger::{Accounts, Holder};
 use super::leases::OVERDUE_AFTER;
+use super::ledger::{Accounts, Holder};
 use super::messages::{Action, LeaseId, RequestKey};
 use super::{Lease, RayletCore, Recalled};
 use crate::resources::ResourceSet;
