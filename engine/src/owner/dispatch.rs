@@ -276,6 +276,11 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         self.keys[key as usize].wanted
     }
 
+    /// Whether something runs what waits.
+    pub(crate) fn has_leases(&self, key: KeyIx) -> bool {
+        !self.keys[key as usize].leases.is_empty()
+    }
+
     /// Whether a lease of the key takes one task only.
     pub(crate) fn is_one_by_one(&self, key: KeyIx) -> bool {
         self.keys[key as usize].one_by_one

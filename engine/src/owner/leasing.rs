@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use actinic_transport::{NodeId, ProcessId};
 
@@ -10,9 +11,12 @@ use crate::ids::WorkerId;
 use crate::object::{Resolved, State};
 use crate::owner::dispatch::{KeyIx, LeaseIx};
 use crate::owner::{Core, Link, LocalLink, Owner, Ran, RemoteLink};
-use crate::protocol::{LeaseId, LeaseRequest, OwnerMessage, RequestId, ToRaylet, WorkerAddr};
+use crate::protocol::{LeaseId, LeaseRequest, OwnerMessage, Refused, RequestId, ToRaylet, WorkerAddr};
 use crate::raylet::core::Purpose;
 use crate::task::Task;
+
+/// When a node that could start no worker is asked again, while others run what waits.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
 
 /// The requests that are open, by number and by key.
 #[derive(Default)]
@@ -128,12 +132,7 @@ impl Owner {
                 self.process.learn_raylet(node, raylet);
                 self.spill(request, node, (count, spilled, open));
             }
-            OwnerMessage::Refuse { request, error } => {
-                let key = self.lock().close_request(request);
-                if let Some(key) = key {
-                    self.refused(key, &error);
-                }
-            }
+            OwnerMessage::Refuse { request, error, of } => self.request_refused(request, of, &error),
             OwnerMessage::Recall { lease, yield_now } => self.recalled(lease, yield_now),
             OwnerMessage::LeaseLost { worker, process, ran, .. } => {
                 self.worker_lost(worker, ran, &Error::worker_crashed(format!("worker {worker} ended")));
@@ -244,6 +243,26 @@ impl Owner {
         if self.process.is_dead_node(node) {
             // Who sent it on had not heard of that.
             self.node_lost(node, &Error::node_died(format!("node {node} died")));
+        }
+    }
+
+    /// A raylet will not fulfil a request: what waits for it fails, unless it may yet be run otherwise.
+    fn request_refused(self: &Arc<Self>, request: RequestId, of: Refused, error: &Error) {
+        let (key, elsewhere) = {
+            let mut core = self.lock();
+            let Some(key) = core.close_request(request) else { return };
+            (key, core.dispatch.has_leases(key) || core.requests.of_key(key).next().is_some())
+        };
+        match of {
+            // Workers that run show that there is nothing wrong with what they run.
+            Refused::Node if elsewhere => {
+                let owner = Arc::clone(self);
+                self.process.spawn(async move {
+                    tokio::time::sleep(REFUSED_FOR).await;
+                    owner.ask_again(key);
+                });
+            }
+            _ => self.refused(key, error),
         }
     }
 

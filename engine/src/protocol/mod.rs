@@ -95,6 +95,17 @@ pub(crate) enum ToOwner {
 /// A node, all that it has, and what is free.
 pub(crate) type NodeResources = (NodeId, ResourceSet, ResourceSet);
 
+/// What a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Refused {
+    /// The request, which no node can fulfil.
+    Request,
+    /// The node, which can start no worker for it.
+    Node,
+    /// The job, which has ended.
+    Job,
+}
+
 /// To one owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum OwnerMessage {
@@ -117,6 +128,7 @@ pub(crate) enum OwnerMessage {
     Refuse {
         request: RequestId,
         error: Error,
+        of: Refused,
     },
     Recall {
         lease: LeaseId,

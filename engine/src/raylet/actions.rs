@@ -9,7 +9,7 @@ use crate::alarm::{self, Alarm, Alarmed};
 use crate::api::error::Error;
 use crate::ids::{OwnerId, WorkerId};
 use crate::owner::Ran;
-use crate::protocol::{LeaseId, OwnerMessage, RequestId, ToOwner};
+use crate::protocol::{LeaseId, OwnerMessage, Refused, RequestId, ToOwner};
 use crate::raylet::Raylet;
 use crate::raylet::core::{Action, Event, RefuseReason};
 
@@ -28,7 +28,7 @@ impl Raylet {
             Action::Spill { request, to, node, count, spilled, open } => {
                 self.spill(to, (request, count, spilled, open), node);
             }
-            Action::Refuse { request, to, why } => self.refuse(request, to, why),
+            Action::Refuse { request, to, why } => self.refuse(request, to, why, ctx),
             Action::StartWorker { worker, job, kind } => self.start_worker(worker, job, kind, ctx),
             Action::AskWorker { worker } => self.ask_worker(worker, ctx),
             Action::StopWorker { worker } => self.stop_worker(worker),
@@ -59,18 +59,18 @@ impl Raylet {
         self.tell(to, OwnerMessage::Spill { request, node, raylet, count, spilled, open });
     }
 
-    fn refuse(&mut self, request: RequestId, to: OwnerId, why: RefuseReason) {
+    fn refuse(&mut self, request: RequestId, to: OwnerId, why: RefuseReason, ctx: &mut Context<Self>) {
         let actor = to == self.me();
-        if let RefuseReason::WorkerStart { reason } = why {
+        if let RefuseReason::WorkerStart { reason, permanent } = why {
             let error = self.start_error.clone().unwrap_or_else(|| {
                 Error::runtime_env_setup(format!("no worker could be started: {reason}"))
                     .remedy("the node's log says what the worker printed")
             });
             let error = error.at_node(self.process.id.node);
-            if actor {
-                self.not_started(request, error);
-            } else {
-                self.tell(to, OwnerMessage::Refuse { request, error });
+            match (actor, permanent) {
+                (true, true) => self.not_started(request, error),
+                (true, false) => self.no_room_for_now(request, ctx),
+                (false, _) => self.tell(to, OwnerMessage::Refuse { request, error, of: Refused::Node }),
             }
             return;
         }
@@ -79,10 +79,11 @@ impl Raylet {
             self.no_room(request);
             return;
         }
+        let of = if why == RefuseReason::JobEnded { Refused::Job } else { Refused::Request };
         let error = Error::infeasible(why.to_string())
             .at_node(self.process.id.node)
             .remedy("name another node, use soft affinity, or start a node that has what it needs");
-        self.tell(to, OwnerMessage::Refuse { request, error });
+        self.tell(to, OwnerMessage::Refuse { request, error, of });
     }
 
     fn lease_lost(&self, lease: LeaseId, to: OwnerId, worker: WorkerId) {

@@ -17,6 +17,9 @@ use crate::raylet::{Raylet, Worker};
 /// How long a process that hears nothing keeps an actor that was killed.
 const KILLED_WITHIN: Duration = Duration::from_secs(1);
 
+/// When an actor is tried again on a node that could start no worker for it.
+const START_AGAIN: Duration = Duration::from_secs(1);
+
 impl Raylet {
     /// The owner that stands for the raylet when it asks itself for an actor's lease.
     pub(super) fn me(&self) -> OwnerId {
@@ -103,6 +106,16 @@ impl Raylet {
             let text = "the node has no room".to_owned();
             self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error: None, no_room: true });
         }
+    }
+
+    /// No worker can be started now, for what may pass: the GCS looks for another node, and here again a little later.
+    pub(super) fn no_room_for_now(&mut self, request: RequestId, ctx: &mut Context<Self>) {
+        self.no_room(request);
+        ctx.run_later(START_AGAIN, |raylet, ctx| {
+            // What the node has may be what it had: the GCS asks it again when it has said so.
+            let view = raylet.core.view();
+            raylet.report(view, ctx);
+        });
     }
 
     pub(super) fn end_actor(&mut self, run: ActorRun, kill: bool, ctx: &mut Context<Self>) {

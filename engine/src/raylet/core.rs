@@ -135,7 +135,7 @@ impl RayletCore {
             }
             Event::Prestart { job, count } => {
                 let count = count.min(self.cpus());
-                self.pool.prestart(job, count, self.starting_max(), out);
+                self.pool.prestart(job, count, self.starting_max(), self.now, out);
             }
             Event::WorkerStarted { worker } => {
                 if !self.pool.ready_now(worker, self.now) {

@@ -31,7 +31,8 @@ struct Learned {
     worker: WorkerId,
     job: JobId,
     kind: WorkerKind,
-    row: Option<JobRow>,
+    /// An error if it did not answer.
+    row: Result<Option<JobRow>, Error>,
 }
 
 /// A job's program is here, or cannot be had.
@@ -102,8 +103,9 @@ impl Raylet {
         let raylet = ctx.address();
         self.process.spawn(async move {
             let row = match gcs.ask(AskGcs::Jobs, Duration::from_secs(5)).await {
-                Ok(GcsAnswer::Jobs(rows)) => rows.into_iter().find(|row| row.id == job),
-                _ => None,
+                Ok(GcsAnswer::Jobs(rows)) => Ok(rows.into_iter().find(|row| row.id == job)),
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
             };
             raylet.do_send(Learned { worker, job, kind, row });
         });
@@ -134,10 +136,17 @@ impl Handler<Learned> for Raylet {
 
     fn handle(&mut self, message: Learned, ctx: &mut Context<Self>) {
         let Learned { worker, job, kind, row } = message;
-        let Some(row) = row else {
-            let error = Error::runtime_env_setup(format!("the GCS does not know job {job}"));
-            ctx.notify(Failed { worker, error });
-            return;
+        let row = match row {
+            Ok(Some(row)) => row,
+            Ok(None) => {
+                let error = Error::runtime_env_setup(format!("the GCS does not know job {job}"));
+                ctx.notify(Failed { worker, error, permanent: true });
+                return;
+            }
+            Err(error) => {
+                ctx.notify(Failed { worker, error, permanent: false });
+                return;
+            }
         };
         if let Some(spawner) = &mut self.spawner {
             spawner.learn_job(&row, None);
@@ -176,7 +185,11 @@ impl Handler<ProgramHere> for Raylet {
             }
             match &error {
                 None => self.start_worker(worker, job, kind, ctx),
-                Some(error) => self.failed(worker, error.clone(), ctx),
+                Some(error) => {
+                    // A GCS that did not answer may do so yet.
+                    let permanent = matches!(error, Error::VersionMismatch { .. } | Error::RuntimeEnvSetup { .. });
+                    self.failed(Failed { worker, error: error.clone(), permanent }, ctx);
+                }
             }
         }
     }

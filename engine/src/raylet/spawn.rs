@@ -55,6 +55,19 @@ struct Running {
     progress: Option<Progress>,
 }
 
+/// Why a worker was not started.
+pub(crate) struct NotStarted {
+    pub(crate) error: Error,
+    /// Another would not be, either: it is not for want of memory, threads or open files.
+    pub(crate) permanent: bool,
+}
+
+/// Whether a program that could not be started for this reason never can be.
+fn is_permanent(error: &std::io::Error) -> bool {
+    let codes = [libc::ENOEXEC, libc::ENOENT, libc::EACCES, libc::EPERM, libc::ENOTDIR, libc::ELOOP, libc::E2BIG];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
 impl Spawner {
     pub(crate) fn new(
         process: Arc<Process>,
@@ -133,16 +146,18 @@ impl Spawner {
     }
 
     /// Starts a worker of a job; its pid.
-    pub(crate) fn start(&mut self, worker: WorkerId, job: JobId, _kind: WorkerKind) -> Result<u32> {
+    pub(crate) fn start(&mut self, worker: WorkerId, job: JobId, _kind: WorkerKind) -> Result<u32, NotStarted> {
+        let never = |error| NotStarted { error, permanent: true };
         let Some(JobProgram { file, namespace, .. }) = self.programs.get(&job).cloned() else {
-            return Err(Error::runtime_env_setup(format!("the program of job {job} is not known to this node")));
+            let text = format!("the program of job {job} is not known to this node");
+            return Err(never(Error::runtime_env_setup(text)));
         };
         // Without it a crash is blamed on the first task in flight.
         let progress = Progress::create(self.process.env.files())
             .inspect_err(|error| tracing::warn!(%error, "no page for a worker's progress could be made"))
             .ok();
         let budget = self.process.store.lend();
-        let boot = self.boot(worker, job, namespace, progress.as_ref(), budget.as_ref())?;
+        let boot = self.boot(worker, job, namespace, progress.as_ref(), budget.as_ref()).map_err(never)?;
         let mut command = Command::new(file.path());
         command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
@@ -156,8 +171,10 @@ impl Spawner {
             if error.raw_os_error() == Some(libc::ENOEXEC) {
                 self.discard_program(job);
             }
-            Error::runtime_env_setup(format!("the program could not be started: {error}"))
-                .remedy("if it was fetched, it is fetched anew: run the driver again")
+            let permanent = is_permanent(&error);
+            let error = Error::runtime_env_setup(format!("the program could not be started: {error}"))
+                .remedy("if it was fetched, it is fetched anew: run the driver again");
+            NotStarted { error, permanent }
         })?;
         let pid = child.id();
         let mut stdin = child.stdin.take();
@@ -167,7 +184,8 @@ impl Spawner {
             let _ = pipe.write_all(&length).and_then(|()| pipe.write_all(&boot)).and_then(|()| pipe.flush());
         }
         let alive = Arc::new(Mutex::new(Some(pid)));
-        self.watch(worker, child, Arc::clone(&alive), budget)?;
+        self.watch(worker, child, Arc::clone(&alive), budget)
+            .map_err(|error| NotStarted { error, permanent: false })?;
         self.children.insert(worker, Running { pid: alive, stdin, progress });
         Ok(pid)
     }

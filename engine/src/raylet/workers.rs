@@ -12,6 +12,7 @@ use crate::process::Process;
 use crate::protocol::workers::ToWorker;
 use crate::protocol::{ToGcs, WORKER, WorkerAddr};
 use crate::raylet::core::{Event, WorkerKind};
+use crate::raylet::spawn::NotStarted;
 use crate::raylet::{Raylet, Worker};
 use crate::worker::host::Host;
 use crate::worker::slot::TaskSlot;
@@ -31,12 +32,13 @@ struct Needed {
     needed: bool,
 }
 
-/// A worker will never start.
+/// A worker will not start, and nor would another if it is permanent.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Failed {
     pub(super) worker: WorkerId,
     pub(super) error: Error,
+    pub(super) permanent: bool,
 }
 
 impl Raylet {
@@ -68,7 +70,7 @@ impl Raylet {
                 Ok(pid) => {
                     self.workers.insert(worker, (job, Worker::Process { peer: None, pid }));
                 }
-                Err(error) => ctx.notify(Failed { worker, error }),
+                Err(NotStarted { error, permanent }) => ctx.notify(Failed { worker, error, permanent }),
             }
             return;
         }
@@ -94,20 +96,20 @@ impl Raylet {
                 spawner.discard_program(*job);
                 spawner.stop(worker);
             }
-            ctx.notify(Failed { worker, error });
+            ctx.notify(Failed { worker, error, permanent: true });
             return;
         }
         *known = Some(peer);
         self.event(Event::WorkerStarted { worker }, ctx);
     }
 
-    /// A worker will never start, and nor would another.
-    pub(super) fn failed(&mut self, worker: WorkerId, error: Error, ctx: &mut Context<Self>) {
+    pub(super) fn failed(&mut self, failed: Failed, ctx: &mut Context<Self>) {
+        let Failed { worker, error, permanent } = failed;
         self.workers.remove(&worker);
         let reason = error.to_string();
         tracing::warn!(target: "actinic", %worker, reason, "a worker could not be started");
         self.start_error = Some(error);
-        self.event(Event::WorkerFailedToStart { worker, reason, permanent: true }, ctx);
+        self.event(Event::WorkerFailedToStart { worker, reason, permanent }, ctx);
         self.start_error = None;
     }
 
@@ -193,6 +195,6 @@ impl Handler<Failed> for Raylet {
     type Result = ();
 
     fn handle(&mut self, message: Failed, ctx: &mut Context<Self>) {
-        self.failed(message.worker, message.error, ctx);
+        self.failed(message, ctx);
     }
 }

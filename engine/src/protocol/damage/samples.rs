@@ -298,7 +298,7 @@ fn owner_messages() -> Vec<OwnerMessage> {
     let mut all = vec![
         OwnerMessage::Grant { request, lease, worker: WorkerAddr { worker: worker(), peer: peer() }, open: 2 },
         OwnerMessage::Spill { request, node: node(), raylet: peer(), count: 2, spilled: 1, open: 1 },
-        OwnerMessage::Refuse { request, error: error() },
+        OwnerMessage::Refuse { request, error: error(), of: Refused::Node },
         OwnerMessage::Recall { lease, yield_now: true },
         OwnerMessage::LeaseLost { lease, worker: worker(), process: Some(process()), ran: Ran::First },
         OwnerMessage::LeaseLost { lease, worker: worker(), process: None, ran: Ran::Task(Some(4)) },

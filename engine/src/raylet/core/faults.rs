@@ -66,13 +66,13 @@ impl RayletCore {
         }
     }
 
-    /// One start that fails is tried again; several in a row, or one for good, fail the requests that wait for it.
+    /// A start that fails is tried again; several rounds in a row, or one for good, fail the requests that wait for it.
     pub(super) fn worker_failed(&mut self, worker: WorkerId, reason: String, permanent: bool, out: &mut Vec<Action>) {
         let failed = self.pool.failed(worker, permanent, self.now);
         let keys: Vec<RequestKey> =
             failed.iter().filter_map(|number| self.leases.get(*number)).map(Lease::request).collect();
         for key in keys {
-            self.refuse(&key, RefuseReason::WorkerStart { reason: reason.clone() }, out);
+            self.refuse(&key, RefuseReason::WorkerStart { reason: reason.clone(), permanent }, out);
         }
     }
 }

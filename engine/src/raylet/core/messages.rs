@@ -255,7 +255,11 @@ pub(crate) enum RefuseReason {
     #[error("no node of the cluster has {needs}; node {node} comes nearest, with {has}")]
     Infeasible { needs: ResourceSet, node: NodeId, has: ResourceSet },
     #[error("no worker could be started: {reason}")]
-    WorkerStart { reason: String },
+    WorkerStart {
+        reason: String,
+        /// Nor will one ever be, on this node.
+        permanent: bool,
+    },
     #[error("its job has ended")]
     JobEnded,
     #[error("it asks for less than nothing: {shape}")]

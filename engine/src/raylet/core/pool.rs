@@ -21,10 +21,10 @@ use crate::ids::{JobId, WorkerId};
 const IDLE_KEPT: Duration = Duration::from_secs(1);
 /// When one that owns something is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// The pause after a failed start; doubled for each further one.
+/// The pause after a failed start; doubled for each further round.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// So many failed starts in a row fail those who wait.
-const FAILURES_MAX: u32 = 3;
+/// So many rounds of starts that fail in a row fail those who wait, unless other workers of theirs show that it can be done.
+const ROUNDS_MAX: u32 = 5;
 
 /// Where a worker of this kind belongs.
 type Pen = (JobId, WorkerKind);
@@ -50,11 +50,16 @@ pub(super) struct Worker {
     used: bool,
     /// Some of them outlive the job: what they made may be asked for when the job is over.
     outlives_job: bool,
+    /// When its start was asked for.
+    begun: Duration,
 }
 
+/// Starts that failed. Those begun together fail together, for want of memory, say: they are one round.
 #[derive(Clone, Copy, Debug)]
 struct Faults {
-    in_a_row: u32,
+    rounds: u32,
+    /// When the last round's first failed.
+    at: Duration,
     retry_at: Duration,
 }
 
@@ -234,19 +239,19 @@ impl Pool {
                 WorkerKind::SharedHost => 1,
             };
             if self.faults.get(&pen).is_none_or(|faults| faults.retry_at <= now) {
-                self.start_up_to(pen, wanted, limit, out);
+                self.start_up_to(pen, wanted, limit, now, out);
             }
         }
     }
 
     /// Have `count` workers idle or starting, at most `limit` starting at a time.
-    pub(super) fn prestart(&mut self, job: JobId, count: u32, limit: u32, out: &mut Vec<Action>) {
+    pub(super) fn prestart(&mut self, job: JobId, count: u32, limit: u32, now: Duration, out: &mut Vec<Action>) {
         let pen = (job, WorkerKind::Slot);
         let idle = u32::try_from(self.idle.get(&pen).map_or(0, Vec::len)).unwrap_or(u32::MAX);
-        self.start_up_to(pen, count.saturating_sub(idle), limit, out);
+        self.start_up_to(pen, count.saturating_sub(idle), limit, now, out);
     }
 
-    fn start_up_to(&mut self, pen: Pen, wanted: u32, limit: u32, out: &mut Vec<Action>) {
+    fn start_up_to(&mut self, pen: Pen, wanted: u32, limit: u32, now: Duration, out: &mut Vec<Action>) {
         let elsewhere = self.starting.iter().filter(|(other, _)| **other != pen).map(|(_, count)| count).sum::<u32>();
         let wanted = wanted.min(limit.saturating_sub(elsewhere));
         while self.starting.get(&pen).copied().unwrap_or(0) < wanted {
@@ -258,7 +263,7 @@ impl Pool {
                 self.hosts.insert(pen.0, worker);
             }
             let (job, kind, state) = (pen.0, pen.1, WorkerState::Starting);
-            self.workers.insert(worker, Worker { job, kind, state, used: false, outlives_job: false });
+            self.workers.insert(worker, Worker { job, kind, state, used: false, outlives_job: false, begun: now });
             out.push(Action::StartWorker { worker, job: pen.0, kind: pen.1 });
         }
     }
@@ -298,10 +303,14 @@ impl Pool {
             return Vec::new();
         };
         let pen = (worker.job, worker.kind);
-        let faults = self.faults.entry(pen).or_insert(Faults { in_a_row: 0, retry_at: now });
-        faults.in_a_row += 1;
-        faults.retry_at = now + RETRY_AFTER * 2_u32.pow(faults.in_a_row.min(FAILURES_MAX) - 1);
-        if !permanent && faults.in_a_row < FAILURES_MAX {
+        let faults = self.faults.entry(pen).or_insert(Faults { rounds: 0, at: now, retry_at: now });
+        if faults.rounds == 0 || worker.begun > faults.at {
+            let pause = RETRY_AFTER * 2_u32.pow(faults.rounds.min(ROUNDS_MAX - 1));
+            *faults = Faults { rounds: faults.rounds.saturating_add(1), at: now, retry_at: now + pause };
+        }
+        let rounds = faults.rounds;
+        let started = |worker: &Worker| (worker.job, worker.kind) == pen && worker.state != WorkerState::Starting;
+        if !permanent && (rounds < ROUNDS_MAX || self.workers.values().any(started)) {
             return Vec::new();
         }
         self.faults.remove(&pen);

@@ -251,7 +251,7 @@ fn a_failed_start_is_tried_again_with_pauses_then_given_up() {
     let mut bench = Bench::new(cpus(1));
     bench.starts = false;
     bench.tell(Event::RequestLease(ask(owner(1), 1, 1)));
-    for pause in [100, 200] {
+    for pause in [100, 200, 400, 800] {
         let worker = starts(&mut bench)[0];
         bench.tell(Event::WorkerDied { worker });
         assert!(starts(&mut bench).is_empty());
@@ -260,6 +260,48 @@ fn a_failed_start_is_tried_again_with_pauses_then_given_up() {
     let worker = starts(&mut bench)[0];
     bench.tell(Event::WorkerFailedToStart { worker, reason: "again".into(), permanent: false });
     assert_eq!(bench.refused().len(), 1);
+}
+
+/// Starts that fail together are one round: a moment without memory fails nobody.
+#[test]
+fn starts_that_fail_together_count_once() {
+    let mut bench = Bench::new(cpus(4));
+    bench.starts = false;
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 4)));
+    for pause in [100, 200, 400, 800] {
+        let started = starts(&mut bench);
+        assert_eq!(started.len(), 4);
+        for worker in started {
+            bench.tell(Event::WorkerDied { worker });
+        }
+        bench.pass(ms(pause));
+    }
+    assert!(bench.refused().is_empty());
+    let worker = starts(&mut bench)[0];
+    bench.tell(Event::WorkerStarted { worker });
+    assert_eq!(bench.granted().len(), 1);
+}
+
+/// Whoever has workers that run is not refused more of them for good: they show that it can be done.
+#[test]
+fn starts_that_fail_beside_running_workers_are_tried_on() {
+    let mut bench = Bench::new(cpus(4));
+    bench.starts = false;
+    bench.tell(Event::RequestLease(ask(owner(1), 1, 4)));
+    let worker = starts(&mut bench)[0];
+    bench.tell(Event::WorkerStarted { worker });
+    let lease = bench.granted()[0];
+    for _ in 0..20 {
+        let starting = |row: &WorkerRow| row.state == WorkerState::Starting;
+        for row in bench.core.snapshot().workers.into_iter().filter(starting) {
+            bench.tell(Event::WorkerDied { worker: row.worker });
+        }
+        bench.pass(ms(2_000));
+    }
+    assert!(bench.refused().is_empty());
+    assert!(!starts(&mut bench).is_empty(), "and tried again");
+    bench.give_back(lease);
+    assert_eq!(bench.granted().len(), 1, "the one that runs serves what waits");
 }
 
 #[test]
