@@ -18,11 +18,30 @@ use crate::task::Task;
 /// When a node that could start no worker is asked again, while others run what waits.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
 
+/// What a node was asked for, and on whose behalf.
+#[derive(Clone, Copy)]
+struct Open {
+    key: KeyIx,
+    at: NodeId,
+    depth: u32,
+    outlives_job: bool,
+}
+
+impl Open {
+    /// For the first of those that wait. What is sent on in a moment in which none does is still what it was.
+    fn of(core: &Core, key: KeyIx, at: NodeId, before: Option<Open>) -> Open {
+        let head = core.dispatch.head(key).map(|head| (head.depth, head.outlives_job));
+        let (depth, outlives_job) =
+            head.or(before.map(|before| (before.depth, before.outlives_job))).unwrap_or_default();
+        Open { key, at, depth, outlives_job }
+    }
+}
+
 /// The requests that are open, by number and by key.
 #[derive(Default)]
 pub(super) struct Requests {
     next: u64,
-    open: BTreeMap<RequestId, (KeyIx, NodeId)>,
+    open: BTreeMap<RequestId, Open>,
     /// The request that a key's backlog is told to; requests sent on to other nodes come beside it.
     by_key: BTreeMap<KeyIx, RequestId>,
     /// What the raylet said of a request that cannot be fulfilled now.
@@ -52,14 +71,14 @@ impl Requests {
 
     /// How many leases of a key are still to come from nodes that requests were sent on to.
     fn to_come_elsewhere(&self, key: KeyIx) -> u32 {
-        let of_key = |request: &RequestId| self.open.get(request).is_some_and(|(of, _)| *of == key);
+        let of_key = |request: &RequestId| self.open.get(request).is_some_and(|open| open.key == key);
         self.sent_on.iter().filter(|(request, _)| of_key(request)).map(|(_, left)| *left).sum()
     }
 
     pub(super) fn close(&mut self, request: RequestId) -> Option<KeyIx> {
         self.infeasible.remove(&request);
         self.sent_on.remove(&request);
-        let (key, _) = self.open.remove(&request)?;
+        let Open { key, .. } = self.open.remove(&request)?;
         if self.by_key.get(&key) == Some(&request) {
             self.by_key.remove(&key);
         }
@@ -68,12 +87,12 @@ impl Requests {
 
     /// The requests to a node.
     pub(super) fn at(&self, node: NodeId) -> Vec<RequestId> {
-        let there = |(id, (_, at)): (&RequestId, &(KeyIx, NodeId))| (*at == node).then_some(*id);
+        let there = |(id, open): (&RequestId, &Open)| (open.at == node).then_some(*id);
         self.open.iter().filter_map(there).collect()
     }
 
     pub(super) fn of_key(&self, key: KeyIx) -> impl Iterator<Item = &RequestId> {
-        self.open.iter().filter(move |(_, (other, _))| *other == key).map(|(id, _)| id)
+        self.open.iter().filter(move |(_, open)| open.key == key).map(|(id, _)| id)
     }
 }
 
@@ -95,9 +114,10 @@ impl Owner {
                 None
             } else {
                 let id = core.requests.draw();
-                core.requests.open.insert(id, (key, home));
+                let open = Open::of(&core, key, home, None);
+                core.requests.open.insert(id, open);
                 core.requests.by_key.insert(key, id);
-                Some(ToRaylet::Request(self.lease_request(&core, id, key, wanted, 0)))
+                Some(ToRaylet::Request(self.lease_request(&core, id, open, wanted, 0)))
             }
         };
         if let Some(message) = message {
@@ -105,7 +125,8 @@ impl Owner {
         }
     }
 
-    fn lease_request(&self, core: &Core, id: RequestId, key: KeyIx, backlog: u32, spilled: u8) -> LeaseRequest {
+    fn lease_request(&self, core: &Core, id: RequestId, open: Open, backlog: u32, spilled: u8) -> LeaseRequest {
+        let Open { key, depth, outlives_job, .. } = open;
         let (shape, head) = (core.dispatch.shape(key), core.dispatch.head(key));
         LeaseRequest {
             id,
@@ -114,8 +135,8 @@ impl Owner {
             key,
             shape: shape.resources().clone(),
             backlog,
-            depth: head.map_or(0, |task| task.depth),
-            outlives_job: head.is_some_and(|task| task.outlives_job),
+            depth,
+            outlives_job,
             scheduling: shape.scheduling(),
             fails: shape.fails(),
             locality: head.map(|task| locality(task)).unwrap_or_default(),
@@ -168,7 +189,7 @@ impl Owner {
     fn grant(self: &Arc<Self>, request: RequestId, lease: LeaseId, worker: &WorkerAddr, open: u32) {
         let (key, closed) = {
             let mut core = self.lock();
-            let key = core.requests.open.get(&request).map(|(key, _)| *key);
+            let key = core.requests.open.get(&request).map(|open| open.key);
             if let (Some(key), Some(left)) = (key, core.requests.sent_on.get_mut(&request)) {
                 *left = left.saturating_sub(1);
                 core.dispatch.comes_from_elsewhere(key);
@@ -214,7 +235,8 @@ impl Owner {
     fn spill(self: &Arc<Self>, request: RequestId, node: NodeId, (count, spilled, open): (u32, u8, u32)) {
         let (message, again) = {
             let mut core = self.lock();
-            let Some(&(key, _)) = core.requests.open.get(&request) else { return };
+            let Some(before) = core.requests.open.get(&request).copied() else { return };
+            let key = before.key;
             let first = core.requests.by_key.get(&key) == Some(&request);
             if let Some(left) = core.requests.sent_on.get_mut(&request) {
                 // It goes on to a third node: these come from there.
@@ -225,7 +247,8 @@ impl Owner {
                 core.close_request(request);
             }
             let id = core.requests.draw();
-            core.requests.open.insert(id, (key, node));
+            let next = Open::of(&core, key, node, Some(before));
+            core.requests.open.insert(id, next);
             core.requests.sent_on.insert(id, count);
             let before = core.dispatch.wanted(key);
             // Of a key whose leases take one task each, less is wanted by what was sent on before.
@@ -234,7 +257,7 @@ impl Owner {
             core.dispatch.sent_elsewhere(key, count);
             // What was asked for since then reached a raylet that had closed the request already.
             let again = (first && open == 0 && before > told).then_some(key);
-            (ToRaylet::Request(self.lease_request(&core, id, key, count, spilled)), again)
+            (ToRaylet::Request(self.lease_request(&core, id, next, count, spilled)), again)
         };
         self.process.tell_raylet(node, message);
         if let Some(key) = again {
@@ -248,10 +271,11 @@ impl Owner {
 
     /// A raylet will not fulfil a request: what waits for it fails, unless it may yet be run otherwise.
     fn request_refused(self: &Arc<Self>, request: RequestId, of: Refused, error: &Error) {
-        let (key, elsewhere) = {
+        let (key, elsewhere, outlives_job) = {
             let mut core = self.lock();
             let Some(key) = core.close_request(request) else { return };
-            (key, core.dispatch.has_leases(key) || core.requests.of_key(key).next().is_some())
+            let elsewhere = core.dispatch.has_leases(key) || core.requests.of_key(key).next().is_some();
+            (key, elsewhere, core.dispatch.head(key).is_some_and(|head| head.outlives_job))
         };
         match of {
             // Workers that run show that there is nothing wrong with what they run.
@@ -262,6 +286,8 @@ impl Owner {
                     owner.ask_again(key);
                 });
             }
+            // It was asked for on behalf of what does not.
+            Refused::Job if outlives_job => self.ask_again(key),
             _ => self.refused(key, error),
         }
     }
@@ -388,7 +414,8 @@ mod tests {
         let mut requests = Requests::default();
         let mut open = |key, left: Option<u32>| {
             let id = requests.draw();
-            requests.open.insert(id, (key, NodeId(uuid::Uuid::from_u128(1))));
+            let at = NodeId(uuid::Uuid::from_u128(1));
+            requests.open.insert(id, Open { key, at, depth: 0, outlives_job: false });
             if let Some(left) = left {
                 requests.sent_on.insert(id, left);
             }
@@ -403,5 +430,19 @@ mod tests {
             (requests.to_come_elsewhere(7), requests.to_come_elsewhere(8), requests.to_come_elsewhere(9)),
             (1, 50, 0)
         );
+    }
+
+    /// A detached actor's request may be sent on while nothing waits for it: it outlives the job wherever it is made.
+    #[test]
+    fn what_is_sent_on_is_for_whom_it_was() {
+        let process = Arc::clone(&crate::process::nowhere().process);
+        let owner = process.new_owner(crate::ids::JobId(process.env.uuid()), Arc::from(""));
+        let mut core = owner.lock();
+        let key = core.dispatch.key(&crate::raylet::Shape::none(), None);
+        let at = NodeId(uuid::Uuid::from_u128(1));
+        let first = Open { key, at, depth: 3, outlives_job: true };
+        let next = Open::of(&core, key, NodeId(uuid::Uuid::from_u128(2)), Some(first));
+        let ask = owner.lease_request(&core, RequestId(1), next, 1, 1);
+        assert_eq!((ask.depth, ask.outlives_job), (3, true));
     }
 }
