@@ -13,15 +13,7 @@ use crate::raylet::{
 
 impl Raylet {
     fn worker_gone(&mut self, worker: WorkerId, text: &str, ctx: &mut Context<Self>) {
-        for run in self.running.end(worker) {
-            self.process.tell_gcs(ToGcs::ActorDied {
-                run,
-                node: self.process.id.node,
-                how: Gone::Lost,
-                text: text.to_owned(),
-                owner: None,
-            });
-        }
+        self.runs_lost(worker, text);
         let gone = self.workers.remove(&worker);
         // Those who leased it learn what it died of before they learn that its process is gone.
         let process = match &gone {
@@ -33,6 +25,19 @@ impl Raylet {
         self.died = Died::default();
         if let Some(process) = process {
             self.process_gone(process, ctx);
+        }
+    }
+
+    /// A worker is gone, and the actors that were there.
+    fn runs_lost(&mut self, worker: WorkerId, text: &str) {
+        for run in self.running.end(worker) {
+            self.process.tell_gcs(ToGcs::ActorDied {
+                run,
+                node: self.process.id.node,
+                how: Gone::Lost,
+                text: text.to_owned(),
+                owner: None,
+            });
         }
     }
 
@@ -67,6 +72,8 @@ impl Handler<ChildEnded> for Raylet {
         } else if self.workers.contains_key(&worker) {
             self.worker_gone(worker, &text, ctx);
         } else if let Some(process) = self.stopping.remove(&worker) {
+            // One that was stopped had no time to say that its actor has ended.
+            self.runs_lost(worker, &text);
             self.process_gone(process, ctx);
         }
         if let Some(spawner) = &mut self.spawner {
