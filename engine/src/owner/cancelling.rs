@@ -89,7 +89,7 @@ impl Owner {
                 Found::Queued(_) => self.change(|core, out| core.dispatch.left(key, out)),
                 Found::InFlight(lease, Link::Local(link)) => {
                     if link.slot.take(task.id()).is_some() {
-                        self.completed(lease, [(task.seq, 0)]);
+                        self.completed(lease, [(task.seq, None)]);
                     } else {
                         link.slot.host.wake(task.id());
                         self.process.cancel_async(task.id());

@@ -19,9 +19,12 @@
 //! - DISPATCH-6: a lease goes back when [`PARKED_MAX`] of its tasks have begun to wait without holding it: its raylet
 //!   knows what they wait for, and serves that first. So tasks that wait do not pile up.
 //!
+//! What a function costs is known from its runs, and from those alone: what ended without one says nothing. A function
+//! whose runs turn out to be far slower than it was taken for gets back what was lent on that ground.
+//!
 //! No clock: idleness is counted in ticks that the shell makes while [`Dispatch::wants_tick`] holds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use actinic_transport::NodeId;
 
@@ -34,6 +37,10 @@ pub(crate) const AHEAD_NS: u64 = 1_000_000;
 const AHEAD_SINGLY_NS: u64 = AHEAD_NS / 2;
 /// What a function is taken to cost before it was measured.
 const UNKNOWN_NS: u32 = 5_000_000;
+/// A run that takes so many times what its task was taken to cost is a surprise.
+const SURPRISE: u64 = 4;
+/// After surprises so much may stay in flight on a lease; what is more is taken back.
+const SURPRISED_NS: u64 = 4 * AHEAD_NS;
 /// An idle lease is kept for this many ticks.
 pub(crate) const IDLE_TICKS: u8 = 3;
 /// So many tasks of a lease may begin to wait for others before it goes back.
@@ -53,6 +60,14 @@ pub(crate) trait Unit {
 
 pub(crate) type KeyIx = u32;
 pub(crate) type LeaseIx = u32;
+
+/// A task that ended at its worker: its number, and how long it ran, if it did.
+pub(crate) type Done = (u64, Option<u32>);
+
+/// A run time as workers tell it: 0 of what did not run.
+pub(crate) fn run_time(ns: u64) -> Option<u32> {
+    (ns > 0).then(|| u32::try_from(ns).unwrap_or(u32::MAX))
+}
 
 /// What the shell must do, outside the lock.
 #[derive(Debug, PartialEq)]
@@ -374,25 +389,44 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         Some(lease)
     }
 
-    /// Tasks that the worker finished, each with its run time; then the lease takes what it may.
-    pub(crate) fn completed(
-        &mut self,
-        ix: LeaseIx,
-        done: impl IntoIterator<Item = (u64, u32)>,
-        out: &mut Vec<Act<T, L>>,
-    ) {
-        for (seq, ns) in done {
-            if let Some(task) = self.land(ix, seq) {
+    /// Tasks that the worker finished, each with its run time if it ran; then the lease takes what it may.
+    pub(crate) fn completed(&mut self, ix: LeaseIx, done: impl IntoIterator<Item = Done>, out: &mut Vec<Act<T, L>>) {
+        let (mut runs, mut surprises) = (0_u32, 0_u32);
+        for (seq, ran) in done {
+            let Some((task, estimate)) = self.land(ix, seq) else { continue };
+            if let Some(ns) = ran {
+                runs += 1;
+                surprises += u32::from(u64::from(ns) > SURPRISE * u64::from(estimate));
                 self.measured(task.function(), ns);
-                out.push(Act::Gone(task));
             }
+            out.push(Act::Gone(task));
+        }
+        // One among many was interrupted by others.
+        if 2 * surprises > runs {
+            self.reconsider(ix, out);
         }
         self.fill(ix, out);
     }
 
+    /// What is in flight on a lease costs more than was thought when it was put there: far too much of it is taken back.
+    #[cold]
+    fn reconsider(&mut self, ix: LeaseIx, out: &mut Vec<Act<T, L>>) {
+        let Some(lease) = self.leases.get(ix as usize).and_then(Option::as_ref) else { return };
+        let estimates: Vec<u32> = lease.flight.iter().map(|(task, old)| self.estimate(task).max(*old)).collect();
+        let Some(lease) = self.lease(ix) else { return };
+        for ((_, old), new) in lease.flight.iter_mut().zip(&estimates) {
+            *old = *new;
+        }
+        lease.ahead_ns = estimates.iter().map(|estimate| u64::from(*estimate)).sum();
+        if lease.ahead_ns > SURPRISED_NS && lease.flight.len() > 1 {
+            let link = lease.link.clone();
+            out.push(Act::TakeBack { lease: ix, link });
+        }
+    }
+
     /// A task that waits without holding its worker: the lease is free for the next, or goes back.
     pub(crate) fn parked(&mut self, ix: LeaseIx, seq: u64, out: &mut Vec<Act<T, L>>) {
-        let Some(task) = self.land(ix, seq) else { return };
+        let Some((task, _)) = self.land(ix, seq) else { return };
         out.push(Act::Gone(task));
         if let Some(lease) = self.lease(ix) {
             lease.parked = lease.parked.saturating_add(1);
@@ -407,8 +441,8 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         self.fill(ix, out);
     }
 
-    /// Takes a task out of a lease's flight.
-    fn land(&mut self, ix: LeaseIx, seq: u64) -> Option<T> {
+    /// Takes a task out of a lease's flight; what it was taken to cost.
+    fn land(&mut self, ix: LeaseIx, seq: u64) -> Option<(T, u32)> {
         let lease = self.leases.get_mut(ix as usize)?.as_mut()?;
         // Workers answer in order nearly always.
         let at = lease.flight.iter().position(|(task, _)| task.seq() == seq)?;
@@ -417,7 +451,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         if lease.flight.is_empty() {
             self.idle += 1;
         }
-        Some(task)
+        Some((task, estimate))
     }
 
     fn measured(&mut self, function: usize, ns: u32) {
@@ -427,6 +461,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         let estimate = &mut self.estimates[function];
         // A run that was interrupted by others looks slow and says nothing: estimates at most double at a time.
         *estimate = match *estimate {
+            // Not known: a run of no time is one all the same.
             0 => ns.max(1),
             old if ns > old => ns.min(old.saturating_mul(2).saturating_add(500)),
             old => old - (old - ns) / 8,
@@ -435,11 +470,18 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
 
     /// Lent tasks that the worker gave back: they go to the front of the queue, in their order.
     pub(crate) fn returned(&mut self, ix: LeaseIx, seqs: &[u64], out: &mut Vec<Act<T, L>>) {
-        let Some(key) = self.lease(ix).map(|lease| lease.key) else { return };
-        for &seq in seqs.iter().rev() {
-            if let Some(task) = self.land(ix, seq) {
-                self.keys[key as usize].queue.push_front(task);
-            }
+        let Some(lease) = self.leases.get_mut(ix as usize).and_then(Option::as_mut) else { return };
+        let key = lease.key;
+        // In one pass: there may be a hundred thousand, and this is under the owner's lock.
+        let given: HashSet<u64> = seqs.iter().copied().collect();
+        let was_idle = lease.flight.is_empty();
+        let (back, stay): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut lease.flight).into_iter().partition(|(task, _)| given.contains(&task.seq()));
+        lease.flight = stay;
+        lease.ahead_ns -= back.iter().map(|(_, estimate)| u64::from(*estimate)).sum::<u64>();
+        self.idle += u32::from(lease.flight.is_empty() && !was_idle);
+        for (task, _) in back.into_iter().rev() {
+            self.keys[key as usize].queue.push_front(task);
         }
         // What runs there now has run for long, or waits: nothing is put behind it.
         if let Some(lease) = self.lease(ix)

@@ -435,7 +435,7 @@ impl Owner {
                 Err(error) => {
                     let seq = task.seq;
                     Task::finish_all(&task, Resolved::Error(error));
-                    owner.completed(lease, [(seq, 0)]);
+                    owner.completed(lease, [(seq, None)]);
                 }
             }
         });

@@ -10,7 +10,7 @@ use crate::call::{INLINE_LIMIT, INLINE_TOTAL, ReturnValue, Returns};
 use crate::events::{Place, Run};
 use crate::ids::{ObjectId, OwnerId, TaskId};
 use crate::object::{RawRef, Resolved, Stored};
-use crate::owner::dispatch::LeaseIx;
+use crate::owner::dispatch::{LeaseIx, run_time};
 use crate::owner::{Owner, RemoteLink};
 use crate::process::Process;
 use crate::protocol::calls::{
@@ -52,7 +52,7 @@ impl Owner {
                 for task in batch {
                     Task::finish_all(task, Resolved::Error(error.clone().subject(task.describe())));
                 }
-                self.completed(lease, batch.iter().map(|task| (task.seq, 0)));
+                self.completed(lease, batch.iter().map(|task| (task.seq, None)));
             }
         }
     }
@@ -87,7 +87,7 @@ impl Owner {
         let place = Place { node: from.id().node, worker };
         let now = self.process.env.now();
         for (reply, task) in replies.iter().zip(self.tasks_numbered(replies.iter().map(|reply| reply.seq))) {
-            done.push((reply.seq, u32::try_from(reply.ns).unwrap_or(u32::MAX)));
+            done.push((reply.seq, run_time(reply.ns)));
             let wanted = task.filter(|task| task.attempt() == reply.attempt && !task.is_over());
             let Some(task) = wanted else {
                 self.unwanted(from, reply);

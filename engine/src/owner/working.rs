@@ -12,7 +12,7 @@ use crate::call::Returns;
 use crate::events::Run;
 use crate::ids::WorkerId;
 use crate::object::Resolved;
-use crate::owner::dispatch::{Act, KeyIx, LeaseIx};
+use crate::owner::dispatch::{Act, Done, KeyIx, LeaseIx};
 use crate::program::Outcome;
 use crate::protocol::LeaseId;
 use crate::task::Task;
@@ -187,17 +187,17 @@ impl Owner {
         }
     }
 
-    /// The lease's bookkeeping for tasks that ended, each with its run time.
-    pub(crate) fn completed(self: &Arc<Self>, lease: LeaseIx, done: impl IntoIterator<Item = (u64, u32)>) {
+    /// The lease's bookkeeping for tasks that ended, each with its run time if it ran.
+    pub(crate) fn completed(self: &Arc<Self>, lease: LeaseIx, done: impl IntoIterator<Item = Done>) {
         self.change(|core, out| {
             if core.parked.is_empty() {
                 core.dispatch.completed(lease, done, out);
             } else {
                 let mut flying = Vec::new();
-                for (seq, ns) in done {
+                for (seq, ran) in done {
                     match core.parked.remove(&seq) {
                         Some((task, _)) => out.push(Act::Gone(task)),
-                        None => flying.push((seq, ns)),
+                        None => flying.push((seq, ran)),
                     }
                 }
                 let done = flying;
@@ -213,7 +213,7 @@ impl Owner {
             let is_cancelled = |seq: &u64| core.tasks.get(*seq).is_none_or(|task| task.is_cancelled());
             let (cancelled, wanted): (Vec<u64>, Vec<u64>) = seqs.iter().partition(|seq| is_cancelled(seq));
             core.dispatch.returned(lease, &wanted, out);
-            core.dispatch.completed(lease, cancelled.into_iter().map(|seq| (seq, 0)), out);
+            core.dispatch.completed(lease, cancelled.into_iter().map(|seq| (seq, None)), out);
         });
     }
 

@@ -16,7 +16,7 @@ use crate::api::error::Error;
 use crate::events::Run;
 use crate::ids::TaskId;
 use crate::owner::Owner;
-use crate::owner::dispatch::LeaseIx;
+use crate::owner::dispatch::{Done, LeaseIx, run_time};
 use crate::program::Call;
 use crate::worker::host::{Current, Entered, Host, Running, Runs, enter};
 use crate::worker::job::{Ended, Guarded, Job, call_sync, nanoseconds, owned_args};
@@ -53,7 +53,7 @@ struct Stage {
 #[derive(Default)]
 struct Report {
     local: Option<(Arc<Owner>, LeaseIx)>,
-    done: Vec<(u64, u32)>,
+    done: Vec<Done>,
     remote: Vec<remote::Reply>,
 }
 
@@ -284,7 +284,7 @@ impl TaskSlot {
                 let ended = enter(&current, || call_sync(call, &current.job));
                 let job = current.job;
                 let now = self.host.process.env.now();
-                let ns = nanoseconds(now.saturating_sub(*began));
+                let ns = run_time_of(now.saturating_sub(*began));
                 *began = now;
                 self.done(job, ended, now, ns)
             }
@@ -323,7 +323,7 @@ impl TaskSlot {
             let process = &slot.host.process;
             process.async_ended(job.id());
             let now = process.env.now();
-            let ns = nanoseconds(now.saturating_sub(began));
+            let ns = run_time_of(now.saturating_sub(began));
             running.take_back(&slot.host);
             let left = running.left.load(Ordering::Acquire);
             let alive = slot.done(job, ended, now, ns);
@@ -340,7 +340,8 @@ impl TaskSlot {
         self.pool.schedule(Arc::clone(self) as Arc<dyn Strand>);
     }
 
-    /// Tells the result of a run that ended then, after so many nanoseconds; `false` if the worker died of it.
+    /// Tells the result of a run that ended then, after so many nanoseconds (0: it did not run); `false` if the worker died of
+    /// it.
     fn done(self: &Arc<Self>, job: Job, ended: Ended, at: Duration, ns: u64) -> bool {
         let outcome = match ended {
             Ended::Answered(outcome) => outcome,
@@ -352,6 +353,8 @@ impl TaskSlot {
                 return false;
             }
         };
+        // What was cancelled while it ran did not run for as long as it takes.
+        let ran = if job.is_cancelled() { 0 } else { ns };
         match job {
             Job::Local { task, attempt, lease } => {
                 let seq = task.seq;
@@ -361,7 +364,7 @@ impl TaskSlot {
                 let again = owner.answered(&task, attempt, outcome, &run);
                 let (before, full) = {
                     let mut report = self.report();
-                    let before = report.add(owner, lease, seq, u32::try_from(ns).unwrap_or(u32::MAX));
+                    let before = report.add(owner, lease, (seq, run_time(ran)));
                     (before, (again || report.done.len() >= REPORT_AT).then(|| std::mem::take(&mut *report)))
                 };
                 for report in before.into_iter().chain(full) {
@@ -372,7 +375,7 @@ impl TaskSlot {
                 }
             }
             Job::Remote(job) => {
-                let reply = remote::Reply { job, outcome, ns };
+                let reply = remote::Reply { job, outcome, ns: ran };
                 let mut report = self.report();
                 report.remote.push(reply);
                 let full = (report.remote.len() >= REPORT_AT).then(|| std::mem::take(&mut *report));
@@ -397,13 +400,13 @@ impl Report {
     /// Notes a task that ended under a lease of an owner here. What was noted of another lease is given out, to be told:
     /// in the same step, for async tasks that left the worker end on threads of their own, under leases that are over,
     /// while its thread reports what it ran.
-    fn add(&mut self, owner: &Arc<Owner>, lease: LeaseIx, seq: u64, ns: u32) -> Option<Report> {
+    fn add(&mut self, owner: &Arc<Owner>, lease: LeaseIx, done: Done) -> Option<Report> {
         let same = self.local.as_ref().is_some_and(|(known, ix)| *ix == lease && Arc::ptr_eq(known, owner));
         let before = (!same && !self.done.is_empty()).then(|| std::mem::take(self));
         if !same {
             self.local = Some((Arc::clone(owner), lease));
         }
-        self.done.push((seq, ns));
+        self.done.push(done);
         before
     }
 
@@ -415,6 +418,11 @@ impl Report {
             remote::send_replies(host, self.remote);
         }
     }
+}
+
+/// How long something ran, at least a nanosecond: in virtual time it may have been none.
+fn run_time_of(time: Duration) -> u64 {
+    nanoseconds(time).max(1)
 }
 
 /// Sends jobs that have not begun back to their owners.
