@@ -42,17 +42,21 @@ pub fn finish_blocking(cluster: Cluster) -> actinic::Result<()> {
     runtime.map_err(Error::other)?.block_on(finish(cluster))
 }
 
-/// Waits until every resource is free, and nothing is kept but so many small results and objects of this program.
+/// Waits until every resource is free, and nothing is kept but so many results and objects of this program. Large ones lie
+/// in a store, and what they can be made of again is kept with them.
 ///
 /// # Errors
 ///
 /// `Error::Other` if something is still in use after that time.
 pub async fn free_again(cluster: &Cluster, within: Duration, kept: usize) -> actinic::Result<()> {
     let until = Instant::now() + within;
-    let mut wanted = Usage::default();
-    wanted.owned = kept;
     loop {
         let (free, all, usage) = (cluster.available_resources(), cluster.resources(), cluster.usage().await?);
+        let mut wanted = Usage::default();
+        (wanted.owned, wanted.stored) = match (kept, usage.stored) {
+            (0, _) | (_, 0) => (kept, 0),
+            (_, stored) => (usage.owned, stored),
+        };
         if free == all && usage == wanted {
             return Ok(());
         }

@@ -41,14 +41,14 @@ async fn reduce(parts: Vec<ObjectRef<Counts>>) -> actinic::Result<Counts> {
     Ok(counts)
 }
 
-/// Pieces of about the same size, cut between lines.
+/// Pieces of about the same size, cut between words.
 fn cut(text: &str, pieces: usize) -> Vec<String> {
     let mut cut = vec![String::new()];
-    for line in text.split_inclusive('\n') {
+    for word in text.split_inclusive(char::is_whitespace) {
         if cut.last().is_some_and(|piece| piece.len() >= text.len().div_ceil(pieces)) {
             cut.push(String::new());
         }
-        cut.last_mut().expect("there is one").push_str(line);
+        cut.last_mut().expect("there is one").push_str(word);
     }
     cut
 }
@@ -61,7 +61,11 @@ fn arguments() -> actinic::Result<(usize, usize, Vec<String>)> {
         true => actinic_examples::argument(position, NonZero::<usize>::MIN).map(NonZero::get),
         false => Ok(3),
     };
-    let read = |file: String| std::fs::read_to_string(&file).map_err(|error| Error::other(format!("{file}: {error}")));
+    let read = |file: String| match std::fs::read(&file) {
+        // What is no text is no reason to leave out the words around it.
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) => Err(Error::other(format!("{file}: {error}"))),
+    };
     let mut texts = std::env::args().skip(1 + numbers).map(read).collect::<actinic::Result<Vec<String>>>()?;
     if texts.is_empty() {
         texts.push(include_str!("data/zen.txt").to_owned());
@@ -79,6 +83,7 @@ async fn main() -> actinic::Result<()> {
         pieces.map(|piece| map::options().num_returns(reduces).remote(piece, reduces)).collect();
     let reduced: Vec<ObjectRef<Counts>> =
         (0..reduces).map(|r| reduce::remote(mapped.iter().map(|parts| parts[r].clone()).collect::<Vec<_>>())).collect();
+    println!("{} maps, {reduces} reduces", mapped.len());
     drop(mapped); // each part goes when its reduce is done with it
     let counts: Counts = actinic::get(&reduced).await?.into_iter().flatten().collect();
     actinic_examples::free_again(&cluster, Duration::from_secs(60), reduces).await?; // their results are kept, no part

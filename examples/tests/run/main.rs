@@ -82,6 +82,26 @@ fn wrong_arguments() {
     }
 }
 
+/// A text whose counts are too large to stay with their owner, in one line and with what is no UTF-8.
+#[test]
+fn word_count_of_a_large_text() {
+    let file = format!("{}/words-{}", env!("CARGO_TARGET_TMPDIR"), mark());
+    let mut text: Vec<u8> = (0..50_000).flat_map(|word| format!("word{word} ").into_bytes()).collect();
+    text.extend(b"word7 \xff");
+    std::fs::write(&file, text).expect("the folder is there");
+    for mode in [Mode::Threads, Mode::Processes] {
+        let mut command = program::example("word_count", &["4", "2", &file]);
+        if mode == Mode::Processes {
+            command.env("ACTINIC_WORKERS", "processes");
+        }
+        let (output, _) = program::run(&mut command, &mark()).unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+        for said in ["4 maps, 2 reduces", "50002 words, 50001 different", "word7: 2"] {
+            assert!(output.contains(said), "{mode:?}: {output}");
+        }
+    }
+    let _ = std::fs::remove_file(file);
+}
+
 /// One after the other: some need all of the cluster's CPUs for what they say of time.
 #[test]
 fn two_daemons() {
@@ -155,7 +175,7 @@ examples! {
         "MiB put and got"];
     sum_of_squares: ["first result: 51639", "speed-up: "];
     tree_reduce: ["tree, 7 deep", "sum[0] = 4950, sum[999] = 104850"];
-    word_count: ["144 words", "is: 10", "better: 8", "than: 8", "the: 6", "to: 5", "although: 3"];
+    word_count: ["3 maps, 3 reduces", "144 words", "is: 10", "better: 8", "than: 8", "the: 6", "to: 5", "although: 3"];
     word_count_of_named_files [word_count ZEN, COUNTING]: ["177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
-    word_count_of_files [word_count "5", "2", ZEN, COUNTING]: ["177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
+    word_count_of_files [word_count "5", "2", ZEN, COUNTING]: ["10 maps, 2 reduces", "177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
 }
