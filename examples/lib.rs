@@ -77,3 +77,20 @@ pub fn argument<T: FromStr<Err: Display>>(position: usize, default: T) -> actini
     let Some(text) = std::env::args().nth(position) else { return Ok(default) };
     text.parse().map_err(|error| Error::other(format!("argument {position}, `{text}`: {error}")))
 }
+
+/// As [`argument`], of which less makes no sense.
+///
+/// # Errors
+///
+/// As those of [`argument`], and if there is less.
+pub fn argument_from<T: FromStr<Err: Display> + PartialOrd + Display>(
+    position: usize,
+    least: T,
+    default: T,
+) -> actinic::Result<T> {
+    let given = argument(position, default)?;
+    if given < least {
+        return Err(Error::other(format!("argument {position}, `{given}`: it is {least} at least")));
+    }
+    Ok(given)
+}

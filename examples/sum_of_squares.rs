@@ -1,11 +1,12 @@
 //! The square root of a sum of squares, one number after the other and in parallel.
 //!
-//! `sum_of_squares [NUMBERS [SIZE]]`; by default 8 numbers with 200,000 squares each.
+//! `sum_of_squares [NUMBERS [SIZE]]`; by default 8 numbers with 20,000,000 squares each, which are some 20 ms of work or
+//! more: what takes less than a millisecond is not worth another worker, and is run by one.
 
 use std::time::Instant;
 
 use actinic::prelude::*;
-use actinic_examples::argument;
+use actinic_examples::argument_from;
 
 #[actinic::remote]
 fn root_of_squares(n: u64) -> f64 {
@@ -14,10 +15,14 @@ fn root_of_squares(n: u64) -> f64 {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let (numbers, size) = (argument(1, 8)?, argument(2, 200_000)?);
+    let (numbers, size) = (argument_from(1, 1, 8)?, argument_from(2, 1, 20_000_000)?);
     let cluster =
         actinic_examples::init(std::thread::available_parallelism().map_or(2, |cpus| cpus.get() as u32)).await?;
-    root_of_squares::remote(1).await?;
+    // Every worker has begun before the time is taken, and what a number takes has been seen.
+    let cpus = cluster.resources().get("CPU").map_or(1, |cpus| *cpus as usize);
+    let first: Vec<ObjectRef<f64>> = (0..cpus).map(|_| root_of_squares::remote(size)).collect();
+    actinic::get(&first).await?;
+    drop(first);
 
     let start = Instant::now();
     let serial: Vec<f64> = (0..numbers).map(|i| root_of_squares(size + i)).collect();

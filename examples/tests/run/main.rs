@@ -82,6 +82,15 @@ fn wrong_arguments() {
     }
 }
 
+/// How much faster several workers were depends on what else the machine does: it is said.
+#[test]
+fn sum_of_squares_says_its_speed_up() {
+    let done = program::run(&mut program::example("sum_of_squares", &["4", "100000"]), &mark());
+    let (output, _) = done.unwrap_or_else(|error| panic!("{error}"));
+    let said = output.lines().find_map(|line| line.strip_prefix("speed-up: ")).expect("it says so");
+    assert!(said.parse::<f64>().is_ok_and(|times| times > 0.0), "{said}");
+}
+
 /// A text whose counts are too large to stay with their owner, in one line and with what is no UTF-8.
 #[test]
 fn word_count_of_a_large_text() {
@@ -173,7 +182,7 @@ examples! {
     quickstart: ["2^2 + (2^2)^2 = 20", "refs are counted", "counter: [101, 103, 106, 110, 115]"];
     single_node_limits: ["sum 10000000", "300 returns", "2 x 1000 objects got", "100000 tasks queued", "and run",
         "MiB put and got"];
-    sum_of_squares: ["first result: 51639", "speed-up: "];
+    sum_of_squares [sum_of_squares "8", "200000"]: ["first result: 51639", "speed-up: "];
     tree_reduce: ["tree, 7 deep", "sum[0] = 4950, sum[999] = 104850"];
     word_count: ["3 maps, 3 reduces", "144 words", "is: 10", "better: 8", "than: 8", "the: 6", "to: 5", "although: 3"];
     word_count_of_named_files [word_count ZEN, COUNTING]: ["177 words", "is: 15", "better: 8", "than: 8", "the: 6"];
