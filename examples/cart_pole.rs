@@ -10,6 +10,8 @@ use rand::{RngExt, SeedableRng};
 const ACTORS: usize = 4;
 const VARIANTS: usize = 16;
 const STEPS: u32 = 500;
+/// After so many iterations it balances the pole.
+const ENOUGH: usize = 15;
 
 /// How much the policy leans to the right for the cart's place and speed, and the pole's angle and speed.
 type Policy = [f64; 4];
@@ -50,7 +52,7 @@ impl Rollouts {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let iterations = actinic_examples::argument(1, 15)?;
+    let iterations = actinic_examples::argument_from(1, 1, ENOUGH)?;
     let cluster = actinic_examples::init(ACTORS as u32).await?;
     let actors: Vec<Handle<Rollouts>> = (0..ACTORS as u64).map(Rollouts::remote).collect();
     let mut rng = SmallRng::seed_from_u64(3);
@@ -74,7 +76,7 @@ async fn main() -> actinic::Result<()> {
     }
     let (first, last) = (mean_rewards[0], mean_rewards[mean_rewards.len() - 1]);
     println!("mean reward rose from {first:.0} to {last:.0}");
-    assert!(last > 3.0 * first && last > 300.0);
+    assert!(iterations < ENOUGH || (last > 3.0 * first && last > 300.0));
     drop(actors);
     actinic_examples::finish(cluster).await
 }

@@ -47,7 +47,7 @@ async fn sample(task: usize, samples: u64, progress: Handle<Progress>) -> actini
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let samples: u64 = actinic_examples::argument(1, 100_000)? / 10 * 10;
+    let samples: u64 = actinic_examples::argument_from(1, 10, 100_000)? / 10 * 10;
     let total = samples * TASKS as u64;
     let cluster = actinic_examples::init(4).await?;
     let progress = Progress::remote(total);

@@ -44,7 +44,7 @@ fn work(index: u64, progress: Handle<Progress>) -> u64 {
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let count = actinic_examples::argument(1, 1_000)?;
+    let count = actinic_examples::argument_from(1, 1, 1_000)?;
     let cluster = actinic_examples::init(8).await?;
     let progress = Progress::remote();
     let refs: Vec<ObjectRef<u64>> = (0..count).map(|index| work::remote(index, &progress)).collect();

@@ -75,10 +75,24 @@ fn wrong_arguments() {
         ("word_count", "no such file", "no such file: No such file or directory"),
         ("word_count", "0", "argument 1, `0`: number would be zero"),
         ("sleeps", "ten", "argument 1, `ten`: invalid digit found in string"),
+        ("sleeps", "100", "argument 1, `100`: it is 200 at least"),
+        ("monte_carlo_pi", "5", "argument 1, `5`: it is 10 at least"),
+        ("sum_of_squares", "0", "argument 1, `0`: it is 1 at least"),
+        ("cart_pole", "0", "argument 1, `0`: it is 1 at least"),
+        ("progress_bar", "0", "argument 1, `0`: it is 1 at least"),
     ];
     for (name, arg, said) in cases {
         let error = program::run(&mut program::example(name, &[arg]), &mark()).expect_err("it fails");
         assert!(error.starts_with("exit status: 1") && error.contains(said), "{name} {arg}: {error}");
+    }
+}
+
+/// Few of something are as good as many.
+#[test]
+fn small_arguments() {
+    for (name, args) in [("monte_carlo_pi", "10"), ("cart_pole", "1"), ("progress_bar", "1")] {
+        let done = program::run(&mut program::example(name, &[args]), &mark());
+        done.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
