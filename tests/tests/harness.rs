@@ -197,3 +197,27 @@ fn held_here(running: &str, gate: &str) {
     count_up(running);
     hold(gate);
 }
+
+/// What a test of this program says that a task has run in a process of its own.
+#[actinic::remote]
+fn runs_a_test(name: &str) -> actinic::Result<String> {
+    let mut program = std::process::Command::new(std::env::current_exe()?);
+    let done = program.args(["--exact", name, "--ignored", "--nocapture"]).output()?;
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr))
+}
+
+#[actinic::test(num_cpus = 1, workers = "processes")]
+#[ignore = "a task of another test runs it"]
+async fn run_by_a_task() -> actinic::Result<()> {
+    let (_, pid) = whereabouts::remote().await?;
+    assert_ne!(pid, std::process::id());
+    Ok(())
+}
+
+here! {
+    /// What a task starts is a program as any other, which may have worker processes of its own.
+    1 CPUs, async fn what_a_task_starts_is_no_worker(cluster) {
+        let said = runs_a_test::remote("harness::run_by_a_task").await?;
+        assert!(said.contains("1 passed"), "{said}");
+    }
+}

@@ -1,6 +1,7 @@
 //! "Start", in a program without `#[actinic::main]`: on every runtime and on none, with threads and with processes.
 
 use std::net::UdpSocket;
+use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -305,6 +306,48 @@ fn under_garbage() -> actinic::Result<()> {
     cluster.shutdown().blocking()
 }
 
+/// What an `init` in a task comes to: the address of the cluster that it finds, and the error of one that wants another.
+#[actinic::remote]
+fn inits() -> actinic::Result<(String, String)> {
+    let found = actinic::init().ignore_reinit().blocking()?;
+    let error = actinic::init().blocking().expect_err("it is the second");
+    Ok((found.address(), error.to_string()))
+}
+
+#[actinic::remote]
+async fn inits_later() -> actinic::Result<(String, String)> {
+    let found = actinic::init().ignore_reinit().await?;
+    let error = actinic::init().await.expect_err("it is the second");
+    Ok((found.address(), error.to_string()))
+}
+
+/// What this program says when a task starts it, with the task's standard input or with none.
+#[actinic::remote]
+fn starts_itself(inherits: bool) -> actinic::Result<String> {
+    let input = if inherits { Stdio::inherit() } else { Stdio::null() };
+    let done = Command::new(std::env::current_exe()?).arg("helper").stdin(input).output()?;
+    Ok(format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr)))
+}
+
+/// In a task `init` is the second one, and what it starts is a program as any other, on threads and in worker processes.
+fn in_tasks() -> actinic::Result<()> {
+    let within = Duration::from_secs(60);
+    for workers in [Workers::Threads, Workers::Processes] {
+        let cluster = actinic::init().num_cpus(2).workers(workers).blocking()?;
+        for found in [inits::remote(), inits_later::remote()] {
+            let (address, error) = actinic::get(&found).timeout(within).blocking()?;
+            assert_eq!(address, cluster.address(), "{workers:?}");
+            assert!(error.contains("init() was called twice"), "{workers:?}: {error}");
+        }
+        for inherits in [false, true] {
+            let said = actinic::get(&starts_itself::remote(inherits)).timeout(within).blocking()?;
+            assert_eq!(said, "helped\n", "{workers:?}");
+        }
+        cluster.shutdown().blocking()?;
+    }
+    Ok(())
+}
+
 /// For its macros this is `actinic`, with lists of its own: what is in those is missing in the program's, as what a linker
 /// has dropped would be.
 #[allow(unreachable_pub)] // `pub` makes an actor's method a remote one, in a program too that nobody imports
@@ -396,8 +439,16 @@ fn registered_by_hand() -> actinic::Result<()> {
     let mut names: Vec<&str> = listed.iter().filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
     names.sort_unstable();
     let actors = ["actor start::Counter", "actor start::dropped::Found"];
-    let functions =
-        ["fn start::dropped::found", "fn start::echo", "fn start::nested", "fn start::pid", "fn start::square"];
+    let functions = [
+        "fn start::dropped::found",
+        "fn start::echo",
+        "fn start::inits",
+        "fn start::inits_later",
+        "fn start::nested",
+        "fn start::pid",
+        "fn start::square",
+        "fn start::starts_itself",
+    ];
     assert_eq!(names, [&actors[..], &functions].concat(), "`actinic_tests_apart` is a dependency, and not linked");
     Ok(())
 }
@@ -406,10 +457,16 @@ fn main() -> actinic::Result<()> {
     // Before the first `init`, and so in each worker process too, which becomes one inside that.
     actinic::register::<dropped::found>();
     actinic::register::<dropped::Found>();
+    if std::env::args().nth(1).as_deref() == Some("helper") {
+        on_processes()?;
+        println!("helped");
+        return Ok(());
+    }
     // First, because each of its workers begins here again.
     for (name, part) in [
         ("processes", on_processes as fn() -> actinic::Result<()>),
         ("registered by hand", registered_by_hand),
+        ("in tasks", in_tasks),
         ("no runtime", on_none),
         ("tokio", on_tokio),
         ("one thread of tokio", on_one_thread_of_tokio),

@@ -1,11 +1,13 @@
 //! Worker processes: started from the program itself, watched, and ended.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{PipeWriter, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +23,7 @@ use crate::raylet::core::WorkerKind;
 use crate::raylet::{ChildEnded, EndDeaf, Raylet};
 use crate::start::NodeOptions;
 use crate::start::program_file::{JobProgram, ProgramFile};
-use crate::worker::entry::{BOOT, Boot};
+use crate::worker::entry::{BOOT, Boot, mark};
 use crate::worker::progress::Progress;
 
 /// Names its node in a worker's environment, so that what it starts can be found when the node is gone.
@@ -51,7 +53,7 @@ struct Running {
     /// None from when it has ended: another process may have its pid then.
     pid: Arc<Mutex<Option<u32>>>,
     /// Closing it asks the worker to end.
-    stdin: Option<ChildStdin>,
+    stdin: Option<PipeWriter>,
     progress: Option<Progress>,
 }
 
@@ -158,8 +160,14 @@ impl Spawner {
             .ok();
         let budget = self.process.store.lend();
         let boot = self.boot(worker, job, namespace, progress.as_ref(), budget.as_ref()).map_err(never)?;
+        let failed = |error| NotStarted {
+            error: Error::runtime_env_setup(format!("no pipe to a worker could be made: {error}")),
+            permanent: false,
+        };
+        let (input, mut pipe) = std::io::pipe().map_err(failed)?;
+        let input = File::from(OwnedFd::from(input));
         let mut command = Command::new(file.path());
-        command.arg0("actinic-worker").stdin(Stdio::piped()).env(BOOT, "1");
+        command.arg0("actinic-worker").env(BOOT, mark(self.process.env.pid(), &input).map_err(failed)?).stdin(input);
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
         if let Some(level) = self.log_level {
             command.env(crate::log::LEVEL, level.to_string());
@@ -167,7 +175,7 @@ impl Spawner {
         if self.early {
             command.env(crate::testing::EARLY, "1");
         }
-        let mut child = self.process.env.spawn(&mut command).map_err(|error| {
+        let child = self.process.env.spawn(&mut command).map_err(|error| {
             if error.raw_os_error() == Some(libc::ENOEXEC) {
                 self.discard_program(job);
             }
@@ -176,17 +184,16 @@ impl Spawner {
                 .remedy("if it was fetched, it is fetched anew: run the driver again");
             NotStarted { error, permanent }
         })?;
+        // Its end of the pipe is the child's alone.
+        drop(command);
         let pid = child.id();
-        let mut stdin = child.stdin.take();
-        if let Some(pipe) = &mut stdin {
-            let length = (boot.len() as u32).to_le_bytes();
-            // A child that died at once is seen by its watcher.
-            let _ = pipe.write_all(&length).and_then(|()| pipe.write_all(&boot)).and_then(|()| pipe.flush());
-        }
+        let length = (boot.len() as u32).to_le_bytes();
+        // A child that died at once is seen by its watcher.
+        let _ = pipe.write_all(&length).and_then(|()| pipe.write_all(&boot)).and_then(|()| pipe.flush());
         let alive = Arc::new(Mutex::new(Some(pid)));
         self.watch(worker, child, Arc::clone(&alive), budget)
             .map_err(|error| NotStarted { error, permanent: false })?;
-        self.children.insert(worker, Running { pid: alive, stdin, progress });
+        self.children.insert(worker, Running { pid: alive, stdin: Some(pipe), progress });
         Ok(pid)
     }
 

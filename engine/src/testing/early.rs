@@ -15,7 +15,8 @@ pub(crate) const EARLY: &str = "ACTINIC_WORKER_EARLY";
 static ENTER: extern "C" fn() = enter;
 
 extern "C" fn enter() {
-    if Env::real().var_os(EARLY).is_none() {
+    let env = Env::real();
+    if env.var_os(EARLY).is_none() || !crate::worker::entry::is_worker(&env) {
         return;
     }
     // What the standard library does before `main`, and a worker needs: a closed pipe is an error, not the end.

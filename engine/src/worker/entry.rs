@@ -2,17 +2,23 @@
 //!
 //! A worker process is the program itself, started again with [`BOOT`] in its environment: its raylet writes what it
 //! must know (who it is, its certificate, where the raylet listens) to its standard input, and ends it by closing that.
+//! What a worker starts inherits its environment, and perhaps that pipe too: it is no worker, for its parent is another.
 
+use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actinic_transport::{Identity, PeerAddr};
 use serde::{Deserialize, Serialize};
 
-use crate::env::Env;
+use crate::api::scope;
+use crate::env::{Env, park};
 use crate::ids::{JobId, WorkerId};
 
-/// Set in the environment of a worker process.
+/// Set in the environment of a worker process, to what [`mark`] says.
 pub(crate) const BOOT: &str = "ACTINIC_WORKER_BOOT";
 
 /// What a worker process is told by its raylet.
@@ -32,11 +38,52 @@ pub(crate) struct Boot {
     pub(crate) progress: Option<crate::env::shared::At>,
 }
 
-/// Becomes a worker if this process was started as one, and then never returns.
+/// What tells a worker from what that starts: the pid of its raylet, and which pipe is its standard input.
+pub(crate) fn mark(raylet: u32, pipe: &File) -> std::io::Result<String> {
+    Ok(format!("{raylet} {}", pipe.metadata()?.ino()))
+}
+
+/// Whether a raylet has started this very process to be a worker.
+#[allow(clippy::disallowed_methods)] // the pipe is the raylet's, if this is a worker
+pub(crate) fn is_worker(env: &Env) -> bool {
+    let Some(boot) = env.var(BOOT) else { return false };
+    let read = boot.split_once(' ').map(|(pid, pipe)| (pid.parse::<libc::pid_t>(), pipe.parse::<u64>()));
+    let Some((Ok(raylet), Ok(pipe))) = read else { return false };
+    let input = std::io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    if !input.and_then(|input| input.metadata()).is_ok_and(|input| input.ino() == pipe) {
+        return false;
+    }
+    // A worker whose raylet is gone, so that it has another parent, is none of the program's starts either: it must not
+    // run `main`, and finds the pipe closed.
+    // SAFETY: it asks for a number.
+    let parent = unsafe { libc::getppid() };
+    parent == raylet || is_closed()
+}
+
+/// Whether nobody can write to the standard input any more.
+fn is_closed() -> bool {
+    let mut input = libc::pollfd { fd: libc::STDIN_FILENO, events: 0, revents: 0 };
+    // SAFETY: one descriptor is asked, of which the answer goes to a variable of this frame, without waiting.
+    let found = unsafe { libc::poll(&mut input, 1, 0) };
+    found > 0 && input.revents & libc::POLLHUP != 0
+}
+
+/// Becomes a worker if this process was started as one, and then never returns. Inside a worker that runs it returns: an
+/// `init()` there is the second of its process, as in a task on a thread.
 #[allow(clippy::disallowed_methods)] // only the worker lives in this pid
 pub(crate) fn enter_if_worker() {
+    static ENTERED: AtomicBool = AtomicBool::new(false);
     let env = Env::real();
-    if env.var_os(BOOT).is_none() {
+    if !is_worker(&env) {
+        return;
+    }
+    if ENTERED.swap(true, Ordering::AcqRel) {
+        if matches!(scope::current(), Ok(None)) {
+            // Another thread of the program's start, while the worker begins: the program never runs here.
+            loop {
+                park(None);
+            }
+        }
         return;
     }
     crate::log::install(crate::log::default_level(&env));
