@@ -1,5 +1,6 @@
 //! Which cluster, and which submitter, a call belongs to: that of the call that runs on this thread, of the scope that was
-//! entered, of the process whose runtime this thread belongs to, or of the only cluster.
+//! entered, of the process whose runtime this thread belongs to, or of the only cluster. Clusters of tests are found by
+//! their scopes alone: what another test has at the time makes no difference.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -31,7 +32,7 @@ struct All {
 struct Known {
     owner: Arc<Owner>,
     seat: Arc<Seat>,
-    /// It belongs to a test: others beside it do not see it.
+    /// It belongs to a test, which has it or has started it: others beside that do not see it.
     test: bool,
 }
 
@@ -114,13 +115,15 @@ pub(crate) fn owner() -> Result<Arc<Owner>> {
         all = self::all();
     }
     let mut programs = all.clusters.iter().filter(|known| !known.test);
-    match (programs.next(), programs.next(), &all.clusters[..]) {
-        (Some(only), None, _) | (None, _, [only]) => Ok(Arc::clone(&only.owner)),
-        (None, _, []) => Err(Error::connection("no cluster is connected").remedy("call `actinic::init()` first")),
-        _ => Err(Error::connection(format!(
-            "{} clusters are connected, and this is in the scope of none",
-            all.clusters.len()
-        ))
+    match (programs.next(), programs.next()) {
+        (Some(only), None) => Ok(Arc::clone(&only.owner)),
+        (None, _) if all.clusters.is_empty() => {
+            Err(Error::connection("no cluster is connected").remedy("call `actinic::init()` first"))
+        }
+        (found, _) => Err(Error::connection(match found {
+            Some(_) => "several clusters are connected, and this is in the scope of none",
+            None => "only tests have clusters here, and this is in the scope of none",
+        })
         .remedy(format!(
             "use `cluster.enter()` in sync code, or `cluster.scope(future).await`; a thread that a task or an actor starts \
              is in no scope by itself: {SPAWNED}"
@@ -208,7 +211,12 @@ pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
 }
 
 pub(crate) fn add(owner: Arc<Owner>, seat: Arc<Seat>) {
-    all().clusters.push(Known { owner, seat, test: false });
+    // Of a cluster that is gone there is no test any more.
+    let scoped = scoped().unwrap_or_default().map(|owner| owner.process.id.cluster);
+    let mut all = all();
+    let of_test = |known: &Known| known.test && Some(known.owner.process.id.cluster) == scoped;
+    let test = all.clusters.iter().any(of_test);
+    all.clusters.push(Known { owner, seat, test });
 }
 
 pub(crate) fn add_test(owner: Arc<Owner>, seat: Arc<Seat>) {

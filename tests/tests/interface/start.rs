@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use actinic::prelude::*;
+use actinic::testing::{TestOptions, run_test_sync};
 
 use super::*;
 
@@ -130,18 +131,27 @@ fn outside_of_a_scope_everything_is_a_connection_error() {
         x * x
     }
 
-    std::thread::spawn(|| {
-        // Other tests may have clusters: this thread is in the scope of none.
-        let failed = |error: Error| assert!(matches!(error, Error::Connection { .. }), "{error:?}");
+    let failed = |error: Error| assert!(matches!(error, Error::Connection { .. }), "{error:?}");
+    // Other tests may have clusters: this thread is in the scope of none.
+    let fails = || {
         let _ = square::remote(2).id();
-        if let Err(error) = actinic::try_context() {
-            failed(error);
-            failed(square::remote(2).blocking().unwrap_err());
-            failed(actinic::put(&1).blocking().unwrap_err());
-        }
-    })
-    .join()
-    .unwrap();
+        failed(actinic::try_context().unwrap_err());
+        failed(square::remote(2).blocking().unwrap_err());
+        failed(actinic::put(&1).blocking().unwrap_err());
+    };
+    fails();
+    let (cluster, is_there) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let other = std::thread::spawn(move || {
+        run_test_sync(TestOptions::new(file!(), line!()).num_cpus(1), |_cluster| {
+            cluster.send(()).unwrap();
+            wait.recv().unwrap();
+        });
+    });
+    is_there.recv().unwrap();
+    fails();
+    go.send(()).unwrap();
+    other.join().unwrap();
 }
 
 #[actinic::test]
