@@ -128,6 +128,8 @@ pub(crate) struct Process {
     /// How many bursts have ended whose memory was not given back.
     bursts: AtomicU32,
     closing: AtomicBool,
+    /// Told when it is to end, whoever holds what keeps it.
+    end_asked: tokio::sync::Notify,
     /// It ended as a power cut ends it: nobody is told.
     killed: AtomicBool,
     next_owner: AtomicU32,
@@ -212,6 +214,7 @@ impl Process {
                 slot_alarm: AtomicBool::new(false),
                 bursts: AtomicU32::new(0),
                 closing: AtomicBool::new(false),
+                end_asked: tokio::sync::Notify::new(),
                 killed: AtomicBool::new(false),
                 next_owner: AtomicU32::new(0),
                 on_crash: OnceLock::new(),

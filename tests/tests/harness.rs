@@ -116,6 +116,29 @@ fn a_late_test_names_what_is_pending() {
     open_gate(&gate);
 }
 
+/// Whatever a late sync test waits for ends, so that it fails by itself and takes no other test with it.
+#[test]
+fn a_late_sync_test_fails_whatever_it_waits_for() {
+    let late = |test: fn(TestCluster)| {
+        let options = TestOptions::new("here", 1).num_cpus(1).timeout(0.5);
+        let test = std::panic::AssertUnwindSafe(move || run_test_sync(options, test));
+        let failed = std::panic::catch_unwind(test);
+        let text = *failed.unwrap_err().downcast::<String>().unwrap();
+        assert!(text.contains("here:1"), "{text}");
+    };
+    late(|_cluster| drop(actinic::sleep(Duration::from_secs(3600)).blocking()));
+    late(|cluster| {
+        let other = cluster.driver().blocking().unwrap();
+        let _scope = other.enter();
+        drop(echo::options().resource("absent", 1).remote(1).blocking());
+        drop(actinic::sleep(Duration::from_secs(3600)).blocking());
+    });
+    late(|_cluster| {
+        let kept = Kept::remote();
+        drop(Handle::closed(&kept).blocking());
+    });
+}
+
 #[actinic::remote]
 async fn held_by_a_task(running: &str, gate: &str) -> actinic::Result<()> {
     held::remote(running, gate, 1).await.map(drop)

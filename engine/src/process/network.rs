@@ -287,6 +287,16 @@ impl Process {
         self.lose_cluster(&self.node_died("the node of this process was killed"));
     }
 
+    /// Makes it end as if whoever runs it had stopped it.
+    pub(crate) fn ask_end(&self) {
+        self.end_asked.notify_one();
+    }
+
+    /// Waits until somebody has asked it to end.
+    pub(crate) async fn is_to_end(&self) {
+        self.end_asked.notified().await;
+    }
+
     /// Ends the process in order: nothing is accepted any more, the network says goodbye.
     pub(crate) async fn end(self: &Arc<Self>) {
         self.closing.store(true, Ordering::Release);

@@ -95,8 +95,12 @@ where
                 let process = Arc::clone(&made.process);
                 // The starter waits for it.
                 let _ = tell.send(Ok(made));
-                // Stopped, or dropped, which means the same.
-                let _ = stopped.await;
+                tokio::select! {
+                    biased;
+                    // Stopped, or dropped, which means the same.
+                    _ = stopped => {}
+                    () = process.is_to_end() => {}
+                }
                 process.end().await;
             }
             Err(error) => drop(tell.send(Err(error))),

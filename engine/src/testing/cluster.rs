@@ -98,6 +98,17 @@ impl World {
         }
     }
 
+    /// Ends all of it: whatever waits for something of it hears this, or that the cluster is gone.
+    pub(super) fn give_up(&self, error: &Error) {
+        let processes = self.processes();
+        for owner in processes.iter().flat_map(|process| process.owners()) {
+            owner.die_of(error.clone());
+        }
+        for process in processes {
+            process.ask_end();
+        }
+    }
+
     /// Every process of the cluster that lives in this one: the head first.
     pub(super) fn processes(&self) -> Vec<Arc<Process>> {
         let nodes = self.nodes();

@@ -8,12 +8,11 @@ use std::time::Duration;
 use crate::api::error::Error;
 use crate::api::scope;
 use crate::env::Env;
-use crate::owner::Owner;
 use crate::process::Process;
 use crate::testing::cluster::World;
 use crate::testing::{TestCluster, TestOptions, early, sim};
 
-/// A test that is late is given so long to end by itself once its refs have failed.
+/// A test that is late is given so long to end by itself once its cluster has ended.
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn start(options: TestOptions) -> (TestCluster, Duration, String) {
@@ -49,7 +48,7 @@ where
         Err(error) => panic!("no tokio runtime could be started: {error}"),
     };
     let _entered = scope::enter(&owner);
-    let watch = Watch::start(&owner, &world, timeout + GRACE, &place);
+    let watch = Watch::start(&world, timeout + GRACE, &place);
     // Kept until it is known what is pending: what it holds would end with it.
     let mut test = Box::pin(test(cluster));
     let done = runtime.block_on(async { tokio::time::timeout(timeout, &mut test).await });
@@ -76,7 +75,7 @@ where
     let (cluster, timeout, place) = start(options);
     let (owner, world) = (Arc::clone(cluster.owner()), cluster.world());
     let _entered = scope::enter(&owner);
-    let watch = Watch::start(&owner, &world, timeout, &place);
+    let watch = Watch::start(&world, timeout, &place);
     let done = test(cluster);
     if let Some(late) = watch.end() {
         panic!("the test at {place} was not done within {timeout:?}; pending:\n{late}");
@@ -92,10 +91,10 @@ struct Watch {
 
 impl Watch {
     #[allow(clippy::disallowed_methods)] // a test that hangs does so in real time; simulations have a watch of their own
-    fn start(owner: &Arc<Owner>, world: &Arc<World>, timeout: Duration, place: &str) -> Watch {
+    fn start(world: &Arc<World>, timeout: Duration, place: &str) -> Watch {
         let (done, hear) = channel();
         let late = Arc::new(std::sync::OnceLock::new());
-        let (owner, world, place) = (Arc::clone(owner), Arc::clone(world), place.to_owned());
+        let (world, place) = (Arc::clone(world), place.to_owned());
         let told = Arc::clone(&late);
         let started = Env::real().thread("actinic-test-watch", move || {
             if hear.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout) {
@@ -105,9 +104,9 @@ impl Watch {
             let error = format!("the test at {place} was not done within {timeout:?}; pending:\n{text}");
             // Set once, here.
             let _ = told.set(text);
-            owner.die_of(Error::get_timeout(error.clone()));
+            world.give_up(&Error::get_timeout(error.clone()));
             if hear.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{error}\nIt did not end when its refs failed either: ending the process.");
+                eprintln!("{error}\nIt did not end with its cluster either: ending the process.");
                 std::process::abort();
             }
         });
