@@ -139,6 +139,23 @@ fn a_late_sync_test_fails_whatever_it_waits_for() {
     });
 }
 
+/// A node joins although another cannot hear of it, which is no reason for the cluster to lose that one.
+#[actinic::test(sim, num_cpus = 0)]
+async fn a_node_joins_beside_one_that_hears_nothing(cluster: TestCluster) -> actinic::Result<()> {
+    let paused = cluster.add_node().num_cpus(1).await?;
+    let parted = cluster.add_node().num_cpus(1).await?;
+    paused.pause().await?;
+    cluster.sim().partition(&[&parted], &[&cluster.head()]);
+    let joined = cluster.add_node().num_cpus(1).await?;
+    cluster.sim().heal();
+    paused.resume().await?;
+    for node in [&paused, &parted, &joined] {
+        let (there, _) = whereabouts::options().scheduling(Scheduling::on(node)).remote().await?;
+        assert_eq!(there, node.id());
+    }
+    cluster.idle().await
+}
+
 #[actinic::remote]
 async fn held_by_a_task(running: &str, gate: &str) -> actinic::Result<()> {
     held::remote(running, gate, 1).await.map(drop)

@@ -77,6 +77,15 @@ impl World {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether nothing that one of these says comes to the other now, as a test wants it.
+    fn is_cut(&self, from: &Process, to: &Process) -> bool {
+        let at = |process: &Process| process.address().addrs.first().copied();
+        match (&self.net, at(from), at(to)) {
+            (Some(net), Some(from), Some(to)) => from != to && net.is_cut(from, to),
+            _ => false,
+        }
+    }
+
     /// Ends a worker of any node; whether there is one of that id.
     fn end_worker(&self, worker: WorkerId) -> impl Future<Output = bool> + Send + 'static {
         let processes = self.processes();
@@ -405,7 +414,7 @@ fn not_joined(node: &Node) -> Error {
     Error::connection(format!("node {} was not known to every node within {JOINED:?}", node.id()))
 }
 
-/// Whether all live nodes know each other's resources.
+/// Whether all live nodes that the head can reach know each other's resources.
 fn joined(world: &Arc<World>, node: &Node) -> impl FnMut() -> bool + Send + use<> {
     let (world, id) = (Arc::clone(world), node.id());
     let me = Arc::clone(node.process());
@@ -413,7 +422,10 @@ fn joined(world: &Arc<World>, node: &Node) -> impl FnMut() -> bool + Send + use<
         let mut nodes = world.nodes();
         // One that the head knows no more is dead, whatever it thinks itself.
         let head = nodes.first().map(|node| Arc::clone(node.process()));
-        let lost = |node: &Node| head.as_ref().is_some_and(|head| !head.knows_node(node.id()));
+        let lost = |node: &Node| {
+            let of_head = |head: &Arc<Process>| !head.knows_node(node.id()) || world.is_cut(head, node.process());
+            head.as_ref().is_some_and(of_head)
+        };
         nodes.retain(|node| node.id() == id || !(node.process().is_closing() || lost(node)));
         nodes.iter().all(|node| node.process().knows_node(id) && me.knows_node(node.id()))
     }

@@ -177,6 +177,13 @@ impl SimNet {
         wake.into_iter().for_each(Waker::wake);
     }
 
+    /// Whether nothing passes from one address to another, because one of them pauses or they are parted.
+    pub fn is_cut(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        let world = self.world();
+        let waits = world.paused.contains(&from) || world.paused.contains(&to);
+        waits || world.cut.contains(&(from.ip(), to.ip()))
+    }
+
     /// Loses the next datagram from one address to another that may carry a message.
     pub fn lose(&self, from: SocketAddr, to: SocketAddr) {
         *self.world().losing.entry((from, to)).or_default() += 1;
