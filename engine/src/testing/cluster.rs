@@ -5,7 +5,7 @@ use std::future::{Future, IntoFuture};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(super) struct World {
     env: Env,
     /// Datagrams in memory; real ones if the workers are processes.
     net: Option<SimNet>,
-    next_ip: AtomicU8,
+    next_ip: AtomicU16,
     nodes: Mutex<Vec<Node>>,
     drivers: Mutex<Vec<Arc<Process>>>,
     /// What is to be lost, where datagrams are in memory.
@@ -58,8 +58,8 @@ impl World {
         match &self.net {
             None => Place::loopback(),
             Some(net) => {
-                let host = self.next_ip.fetch_add(1, Ordering::Relaxed);
-                let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, host));
+                let [third, fourth] = self.next_ip.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+                let ip = IpAddr::V4(Ipv4Addr::new(10, 0, third, fourth));
                 Place { net: Net::Sim(net.clone()), listen: SocketAddr::new(ip, 7000) }
             }
         }
@@ -157,7 +157,7 @@ impl TestCluster {
         let world = World {
             env: env.clone(),
             net: net.clone(),
-            next_ip: AtomicU8::new(1),
+            next_ip: AtomicU16::new(1),
             nodes: Mutex::default(),
             drivers: Mutex::default(),
             losses: net.clone().map(|net| Arc::new(Losses::new(net))),
@@ -485,7 +485,10 @@ impl Driver {
     fn join(self, running: Running) -> Cluster {
         let process = Arc::clone(&running.process);
         self.world.watch(&process);
-        self.world.drivers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+        let mut drivers = self.world.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        drivers.retain(|driver| !driver.is_closing());
+        drivers.push(process);
+        drop(drivers);
         Cluster::of_test(running, self.namespace)
     }
 }
@@ -496,5 +499,26 @@ impl IntoFuture for Driver {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.connect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_of_many_processes_has_a_place_of_its_own() {
+        let world = World {
+            env: Env::real(),
+            net: Some(SimNet::live()),
+            next_ip: AtomicU16::new(1),
+            nodes: Mutex::default(),
+            drivers: Mutex::default(),
+            losses: None,
+        };
+        let places: BTreeSet<SocketAddr> = (0..1_000).map(|_| world.place().listen).collect();
+        assert_eq!(places.len(), 1_000);
     }
 }
