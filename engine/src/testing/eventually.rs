@@ -18,6 +18,7 @@ const STEP: Duration = Duration::from_millis(2);
 /// assert!(actinic::testing::eventually(Duration::from_secs(10), free).await);
 /// # }
 /// ```
+#[must_use = "it says whether the condition held"]
 pub async fn eventually<M, C: Condition<M>>(deadline: Duration, mut condition: C) -> bool {
     let until = Instant::now() + deadline;
     loop {
@@ -32,6 +33,7 @@ pub async fn eventually<M, C: Condition<M>>(deadline: Duration, mut condition: C
 }
 
 /// As [`eventually`], on the calling thread.
+#[must_use = "it says whether the condition held"]
 pub fn eventually_blocking(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + deadline;
     loop {
