@@ -139,6 +139,26 @@ fn a_late_sync_test_fails_whatever_it_waits_for() {
     });
 }
 
+/// A test that panics fails at once, whatever its blocking threads do.
+#[test]
+fn a_test_that_panics_waits_for_none_of_its_threads() {
+    let (tell, hear) = std::sync::mpsc::channel::<()>();
+    let options = TestOptions::new("here", 1).num_cpus(1);
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        run_test(options, |_cluster| async move {
+            let (begun, begins) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                hear.recv()
+            });
+            begins.await.unwrap();
+            panic!("on purpose");
+        })
+    }));
+    assert_eq!(failed.unwrap_err().downcast_ref(), Some(&"on purpose"));
+    drop(tell);
+}
+
 /// A node joins although another cannot hear of it, which is no reason for the cluster to lose that one.
 #[actinic::test(sim, num_cpus = 0)]
 async fn a_node_joins_beside_one_that_hears_nothing(cluster: TestCluster) -> actinic::Result<()> {

@@ -44,7 +44,7 @@ where
         .on_thread_start(move || std::mem::forget(scope::enter(&blocking)))
         .build();
     let runtime = match runtime {
-        Ok(runtime) => runtime,
+        Ok(runtime) => InBackground(Some(runtime)),
         Err(error) => panic!("no tokio runtime could be started: {error}"),
     };
     let _entered = scope::enter(&owner);
@@ -53,13 +53,32 @@ where
     let mut test = Box::pin(test(cluster));
     let done = runtime.block_on(async { tokio::time::timeout(timeout, &mut test).await });
     let late = done.is_err().then(|| pending_in(&world.processes()));
-    // Blocking threads of the test that hang must not hang the harness.
-    runtime.shutdown_background();
+    drop(runtime);
     drop(watch);
     match (done, late) {
         (Ok(done), _) => done,
         (Err(_), late) => {
             panic!("the test at {place} was not done within {timeout:?}; pending:\n{}", late.unwrap_or_default())
+        }
+    }
+}
+
+/// A test's runtime. However the test ends, its blocking threads that hang do not hang the harness.
+struct InBackground(Option<tokio::runtime::Runtime>);
+
+impl InBackground {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match &self.0 {
+            Some(runtime) => runtime.block_on(future),
+            None => unreachable!("it is taken only when it is dropped"),
+        }
+    }
+}
+
+impl Drop for InBackground {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }
