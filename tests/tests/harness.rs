@@ -159,6 +159,19 @@ fn a_test_that_panics_waits_for_none_of_its_threads() {
     drop(tell);
 }
 
+#[actinic::test(num_cpus = 1, log_level = "debug")]
+#[ignore = "it is run alone by another"]
+async fn says_much() -> actinic::Result<()> {
+    echo::remote(1).await.map(drop)
+}
+
+/// The level that a test asks for is the one of its process, if it is the first there.
+#[test]
+fn a_test_says_how_much_is_logged() {
+    let said = alone("harness::says_much", &[]);
+    assert!(said.contains("DEBUG actinic"), "{said}");
+}
+
 /// A node joins although another cannot hear of it, which is no reason for the cluster to lose that one.
 #[actinic::test(sim, num_cpus = 0)]
 async fn a_node_joins_beside_one_that_hears_nothing(cluster: TestCluster) -> actinic::Result<()> {

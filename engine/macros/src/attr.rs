@@ -5,6 +5,8 @@ mod known;
 mod value;
 mod written;
 
+use std::collections::HashMap;
+
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
@@ -64,7 +66,7 @@ impl Options {
             groups: Some(Vec::new()),
             group: None,
         };
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen: HashMap<String, Span> = HashMap::new();
         let mut errors = Errors::default();
         // First where the library is: the setters of other options may name it.
         for option in &written {
@@ -74,13 +76,15 @@ impl Options {
         }
         for option in written {
             let name = option.name.unraw().to_string();
-            let fine = if seen.contains(&name) {
+            let fine = if seen.insert(name.clone(), option.name.span()).is_some() {
                 Err(Error::new(option.name.span(), format!("`{name}` is given twice")))
             } else {
                 options.take(kind, &name, option)
             };
-            seen.push(name);
             errors.keep(fine);
+        }
+        if let (Kind::Test, Some(seed), false) = (kind, seen.get("seed"), seen.contains_key("sim")) {
+            errors.add(Error::new(*seed, "a `seed` is a simulation's: write `sim, seed = ..`, or leave it out"));
         }
         errors.finish(options)
     }

@@ -76,7 +76,7 @@ pub struct Init {
     token: Option<String>,
     ignore_reinit: bool,
     separate: bool,
-    log_level: Option<tracing::level_filters::LevelFilter>,
+    pub(crate) log_level: Option<tracing::level_filters::LevelFilter>,
     error: Option<Error>,
     /// Whether something was said that only a new cluster can have.
     shaped: Option<&'static str>,
@@ -245,7 +245,7 @@ impl Init {
     pub(crate) fn for_test(self) -> Result<(NodeOptions, Option<String>)> {
         match self.error {
             Some(error) => Err(error),
-            None => Ok((self.options, self.namespace)),
+            None => Ok((NodeOptions { log_level: self.log_level, ..self.options }, self.namespace)),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 use crate::api::cluster::{Init, Workers, init};
 use crate::env::Env;
 
@@ -23,6 +25,11 @@ impl TestOptions {
         // A test means the same on every machine.
         init.options.num_gpus = Some(0.0);
         TestOptions { init, file, line, timeout: Duration::from_secs(60), sim: false, seed: None }
+    }
+
+    /// How much of what Actinic says is shown.
+    pub(super) fn level(&self) -> LevelFilter {
+        self.init.log_level.unwrap_or_else(|| crate::log::default_level(&Env::real()))
     }
 
     /// Where the test is written.
@@ -75,7 +82,7 @@ impl TestOptions {
         self.map(|init| init.workers(workers))
     }
 
-    /// As `Init::log_level`.
+    /// As `Init::log_level`; of the tests that run in one process the first says it for all, but for their worker processes.
     pub fn log_level(self, level: impl Into<String>) -> Self {
         self.map(|init| init.log_level(level))
     }

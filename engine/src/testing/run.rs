@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn start(options: TestOptions) -> (TestCluster, Duration, String) {
     early::keep();
-    crate::log::install(crate::log::default_level(&Env::real()));
+    crate::log::install(options.level());
     let (place, timeout) = (options.place(), options.timeout);
     match TestCluster::start(options) {
         Ok(cluster) => (cluster, timeout, place),

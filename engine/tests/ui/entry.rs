@@ -10,5 +10,8 @@ fn main(x: i64) {}
 #[test]
 async fn bad_options(cluster: actinic::TestCluster, x: i64) {}
 
+#[actinic::test(seed = 7)]
+async fn a_seed_of_nothing() {}
+
 #[actinic::test]
 struct NotAFunction;
