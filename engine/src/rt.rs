@@ -229,14 +229,22 @@ pub fn submit(entry: &'static FunctionEntry, options: Option<TaskOptions>, args:
         Ok(owner) => owner,
         Err(error) => return Submitted::failed(error, returns),
     };
+    let simulated = owner.process.env.world().is_some();
     let (meta, per_call) = match options {
+        // What the environment says is not for a simulation, which is to do what its seed says and no more.
+        None if simulated && default_retries(false) != RETRIES => {
+            (entry.registered().and_then(|()| meta((entry.defaults)(), simulated)).map(Arc::new), None)
+        }
         None => (
-            entry.meta.get_or_init(|| entry.registered().and_then(|()| meta((entry.defaults)())).map(Arc::new)).clone(),
+            entry
+                .meta
+                .get_or_init(|| entry.registered().and_then(|()| meta((entry.defaults)(), false)).map(Arc::new))
+                .clone(),
             None,
         ),
         Some(options) => {
             let per_call = options.num_returns;
-            (entry.registered().and_then(|()| meta(options)).map(Arc::new), per_call)
+            (entry.registered().and_then(|()| meta(options, simulated)).map(Arc::new), per_call)
         }
     };
     let count = match (returns, per_call) {
@@ -273,7 +281,7 @@ pub(crate) fn returns_fixed(name: &str, count: u32, asked: u32) -> Error {
     .remedy("say `num_returns = _` in its attribute, and how many in each call")
 }
 
-fn meta(options: TaskOptions) -> Result<Meta> {
+fn meta(options: TaskOptions, simulated: bool) -> Result<Meta> {
     options.check()?;
     let custom = options.resources.iter().map(|(name, amount)| (name.as_str(), *amount));
     let resources = ResourceSet::from_options(
@@ -293,27 +301,33 @@ fn meta(options: TaskOptions) -> Result<Meta> {
     Ok(Meta {
         name: options.name.clone(),
         shape: Shape::new(resources, scheduling, options.on_infeasible == Some(OnInfeasible::Fail)),
-        max_retries: options.max_retries.unwrap_or_else(default_retries),
+        max_retries: options.max_retries.unwrap_or_else(|| default_retries(simulated)),
         returns: None,
         task_events: options.task_events.unwrap_or(true),
         retry_errors: options.retry_errors,
     })
 }
 
-/// How often a task is tried again that says nothing: `ACTINIC_TASK_MAX_RETRIES`, or 3.
-fn default_retries() -> i64 {
-    static RETRIES: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
-    *RETRIES.get_or_init(|| {
-        // The program's, read once for all its clusters, simulated ones too.
+/// How often a task is tried again if nobody says it.
+const RETRIES: i64 = 3;
+
+/// How often a task is tried again that says nothing: `ACTINIC_TASK_MAX_RETRIES`, or 3, which it is in a simulation.
+fn default_retries(simulated: bool) -> i64 {
+    static GIVEN: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+    if simulated {
+        return RETRIES;
+    }
+    *GIVEN.get_or_init(|| {
+        // The program's, read once for all its clusters.
         let given = crate::env::Env::real().var("ACTINIC_TASK_MAX_RETRIES");
         let read = given.as_ref().map(|text| text.parse().ok().filter(|retries| *retries >= -1));
         match (read, given) {
             (Some(Some(retries)), _) => retries,
             (Some(None), Some(text)) => {
-                tracing::warn!(target: "actinic", "ACTINIC_TASK_MAX_RETRIES is {text:?}, and no number from -1 on: 3 is meant");
-                3
+                tracing::warn!(target: "actinic", "ACTINIC_TASK_MAX_RETRIES is {text:?}, and no number from -1 on: {RETRIES} is meant");
+                RETRIES
             }
-            _ => 3,
+            _ => RETRIES,
         }
     })
 }

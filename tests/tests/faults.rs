@@ -188,6 +188,23 @@ fn the_environment_says_how_often_tasks_are_tried() {
     }
 }
 
+/// In a simulation it says nothing: what a seed does is the same everywhere.
+#[test]
+fn a_simulation_has_its_own_number_of_tries() {
+    alone("faults::runs_four_times", &[("ACTINIC_TASK_MAX_RETRIES", "1")]);
+}
+
+#[actinic::test(sim, num_cpus = 1)]
+#[ignore = "it is run alone by another"]
+async fn runs_four_times() -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let (plain, inside) = (scratch.file("plain"), scratch.file("inside"));
+    assert!(always_crashes::remote(&plain).await.is_err());
+    assert!(gets_a_crash::remote(&inside, None).await.is_err());
+    assert_eq!((counted(&plain), counted(&inside)), (4, 4));
+    Ok(())
+}
+
 async fn runs_twice(cluster: &TestCluster) -> actinic::Result<()> {
     let scratch = Scratch::new();
     let (plain, inside) = (scratch.file("plain"), scratch.file("inside"));
