@@ -1,7 +1,8 @@
 //! Methods without `pub` in a remote impl: remote where their types allow it, plain helpers where not.
 //!
 //! Whether a type is serde is decided where the macro expands, as in [`error_kind`](crate::api::error_kind): a
-//! private helper may take and return anything. Calling such a helper through a handle does not compile.
+//! private helper may take and return anything. Calling such a helper through a handle does not compile. Nor does a
+//! helper ask anything of the actor's state: whether that is `Sync` is decided there too.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::error::{Error, Result};
 use crate::call::{TaskArgs, return_one};
-use crate::program::Outcome;
+use crate::program::{ActorState, Outcome};
 
 /// What a method returns, as its ref's type: only what is `Serialize` can be asked for.
 #[diagnostic::on_unimplemented(
@@ -22,6 +23,50 @@ use crate::program::Outcome;
 pub trait Returned<T> {}
 
 impl<T: Serialize> Returned<T> for T {}
+
+/// Whether the calls of an actor's private methods may overlap: `(&&StateOf::<A>::new()).wrap(alone)`.
+pub struct StateOf<A>(PhantomData<fn() -> A>);
+
+impl<A> StateOf<A> {
+    /// For an actor of type `A`.
+    #[expect(clippy::new_without_default, reason = "only the macro's expansion makes one")]
+    pub fn new() -> Self {
+        StateOf(PhantomData)
+    }
+}
+
+impl<A> fmt::Debug for StateOf<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StateOf")
+    }
+}
+
+/// What makes the state of an actor.
+type Wrap<A> = fn(A) -> ActorState;
+
+/// A state that several threads can read.
+pub trait SyncState<A> {
+    /// What makes a state whose sync `&self` methods overlap, on threads of their own alone or beside async ones.
+    fn wrap(&self, beside_async: bool, alone: Wrap<A>) -> Wrap<A>;
+}
+
+impl<A: Send + Sync + 'static> SyncState<A> for &StateOf<A> {
+    fn wrap(&self, beside_async: bool, _alone: Wrap<A>) -> Wrap<A> {
+        if beside_async { ActorState::beside } else { ActorState::shared }
+    }
+}
+
+/// A state that one thread at a time has.
+pub trait AloneState<A> {
+    /// What makes a state whose methods run one at a time.
+    fn wrap(&self, beside_async: bool, alone: Wrap<A>) -> Wrap<A>;
+}
+
+impl<A> AloneState<A> for StateOf<A> {
+    fn wrap(&self, _beside_async: bool, alone: Wrap<A>) -> Wrap<A> {
+        alone
+    }
+}
 
 /// Reads a `T` if it can be read: `(&&ArgOf::<T>::new()).read(args, name)`.
 pub struct ArgOf<T>(PhantomData<fn() -> T>);

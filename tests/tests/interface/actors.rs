@@ -466,3 +466,88 @@ async fn async_methods_that_exclude_each_other_keep_their_order() -> actinic::Re
     assert_eq!(diary.days().await?, [0, 1, 2]);
     Ok(())
 }
+
+/// Its state is of one thread at a time, which a private method does not change.
+pub struct Clerk {
+    done: std::cell::Cell<i64>,
+}
+
+#[actinic::remote(max_concurrency = 4)]
+impl Clerk {
+    pub fn new() -> Self {
+        Clerk { done: std::cell::Cell::new(0) }
+    }
+
+    pub async fn work(&self) -> i64 {
+        self.note();
+        self.done.get()
+    }
+
+    fn note(&self) {
+        self.done.set(self.done.get() + 1);
+    }
+}
+
+/// An `actix::Actor` with a private helper that is async.
+pub struct Porter;
+
+#[actinic::remote(max_concurrency = 4)]
+impl Porter {
+    pub fn new() -> Self {
+        Porter
+    }
+
+    pub fn carried(&self) -> i64 {
+        let mut carries = std::pin::pin!(self.carries());
+        match carries.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            std::task::Poll::Ready(carried) => carried,
+            std::task::Poll::Pending => 0,
+        }
+    }
+
+    async fn carries(&self) -> i64 {
+        7
+    }
+
+    fn waits(&self) -> i64 {
+        8
+    }
+}
+
+#[actinic::remote]
+impl actix::Actor for Porter {
+    type Context = actix::Context<Self>;
+}
+
+/// All its methods are private and remote, and overlap.
+struct Gate {
+    both: std::sync::Barrier,
+}
+
+#[actinic::remote(max_concurrency = 2)]
+impl Gate {
+    fn new() -> Self {
+        Gate { both: std::sync::Barrier::new(2) }
+    }
+
+    fn meet(&self) -> bool {
+        self.both.wait();
+        true
+    }
+}
+
+#[actinic::test(num_cpus = 4)]
+async fn private_methods_ask_nothing_of_the_state() -> actinic::Result<()> {
+    let clerk = Clerk::remote();
+    assert_eq!(clerk.work().await?, 1);
+    clerk.note().await?;
+    assert_eq!(clerk.work().await?, 3);
+    let porter = Porter::remote();
+    assert_eq!((porter.carried().await?, porter.waits().await?), (7, 8));
+    let error = porter.carries().await.unwrap_err().to_string();
+    assert!(error.contains("an async method of an actix::Actor"), "{error}");
+    let gate = Gate::remote();
+    let met = actinic::get([gate.meet(), gate.meet()]).timeout(SOON).await?;
+    assert_eq!(met, [true, true]);
+    Ok(())
+}

@@ -2,7 +2,6 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Ident;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
@@ -22,14 +21,31 @@ impl Actor {
         self.methods.iter().any(|method| method.is_async)
     }
 
-    /// What wraps the state: if sync `&self` methods overlap on several threads, something that needs a state that is `Sync`.
-    fn wrapper(&self) -> &'static str {
+    /// What wraps the state: if sync `&self` methods overlap on several threads, something that needs a state that is
+    /// `Sync`. Private ones, which may be helpers, overlap if it is, and ask for nothing.
+    fn wrapper(&self) -> TokenStream {
+        let (rt, ty) = (&self.options.rt, &self.ty);
+        // A state that cannot be sent, or shared, is reported at the type's name.
+        let span = at(ty.span());
         let asked = matches!(self.options.max_concurrency, Some(number) if number != Some(1));
-        let overlap = asked && self.methods.iter().any(|method| !method.is_async && !method.is_mut);
-        match (overlap, self.has_async()) {
-            (false, _) => "new_state",
-            (true, false) => "shared_state",
-            (true, true) => "beside_state",
+        let overlaps = |method: &&Method| asked && !method.is_async && !method.is_mut;
+        let strict = self.methods.iter().filter(overlaps).any(|method| method.strict == Strict::Yes);
+        let has_async = self.has_async();
+        match (strict, self.methods.iter().any(|method| overlaps(&method)), has_async) {
+            (true, _, false) => quote_spanned!(span=> __Host::shared_state()),
+            (true, _, true) => quote_spanned!(span=> __Host::beside_state()),
+            (false, false, _) => quote_spanned!(span=> __Host::new_state()),
+            (false, true, _) => {
+                let alone = quote_spanned!(span=> __Host::new_state());
+                quote! {{
+                    use #rt::private_method::{AloneState as _, SyncState as _};
+                    if __Host::ACTIX {
+                        #alone
+                    } else {
+                        (&&#rt::private_method::StateOf::<#ty>::new()).wrap(#has_async, #alone)
+                    }
+                }}
+            }
         }
     }
 
@@ -46,8 +62,9 @@ impl Actor {
         let setters = &self.options.setters;
         let import = host_import(rt);
         let is_actix = quote_spanned!(at(ty.span())=> { #import __Host::ACTIX });
-        // The state of an `actix::Actor` is its context's, which no future of a method can hold.
-        let no_async = self.methods.iter().find(|method| method.is_async).map(|method| {
+        // The state of an `actix::Actor` is its context's, which no future of a method can hold. A private one may be a
+        // helper, which nobody calls remotely.
+        let no_async = self.methods.iter().find(|method| method.is_async && method.strict == Strict::Yes).map(|method| {
             let message = format!(
                 "`{}` is an `actix::Actor`, which has no remote async methods: write an `actix::Handler` that answers with a future",
                 self.name
@@ -66,7 +83,7 @@ impl Actor {
                 #rt::Constructor::#constructor,
                 __METHODS,
                 __defaults,
-                #has_async,
+                #has_async && !#is_actix,
                 #is_actix,
             );
 
@@ -121,11 +138,8 @@ impl Actor {
         let reads: Vec<_> = constructor.params.iter().map(|param| param.read(rt, Strict::Yes)).collect();
         let passes = constructor.params.iter().map(Param::pass);
         let wait = is_async.then(|| quote!(.await));
-        // A state that cannot be sent, or shared, is reported at the type's name.
-        let span = at(ty.span());
         let call = quote!(<#ty>::#ident(#(#passes),*)#wait);
-        let wrap = Ident::new(self.wrapper(), span);
-        let state = quote_spanned!(span=> __Host::#wrap());
+        let state = self.wrapper();
         let made = if constructor.output.fallible() {
             let error = signature::into_error(rt, constructor.output.result());
             quote! {
