@@ -21,7 +21,8 @@ struct Actor {
     ty: Type,
     name: String,
     options: Options,
-    constructor: Constructor,
+    /// One, or those that builds choose from by `cfg`.
+    constructors: Vec<Constructor>,
     methods: Vec<Method>,
     /// The tokens of all remote signatures.
     signature: TokenStream,
@@ -44,7 +45,7 @@ pub(crate) fn expand(attr: TokenStream, mut block: ItemImpl) -> Result<TokenStre
     let options = errors.keep(Options::parse(Kind::Actor, attr));
     let rt = options.as_ref().map_or_else(|| quote!(::actinic::__private), |options| options.rt.clone());
 
-    let mut constructor = None;
+    let (mut constructors, mut has_constructor) = (Vec::new(), false);
     let mut methods = Vec::new();
     for (item, attribute) in block.items.iter().zip(method_attributes) {
         let ImplItem::Fn(item) = item else { continue };
@@ -59,19 +60,19 @@ pub(crate) fn expand(attr: TokenStream, mut block: ItemImpl) -> Result<TokenStre
         } else if let Some(attribute) = attribute {
             errors.add(Error::new_spanned(&attribute, "`method` is for functions that take `&self` or `&mut self`"));
         } else if item.sig.ident == "new" {
-            constructor = Some(errors.keep(Constructor::new(&rt, item, &ty, &name)));
+            has_constructor = true;
+            constructors.extend(errors.keep(Constructor::new(&rt, item, &ty, &name)));
         }
     }
-    if constructor.is_none() {
+    if !has_constructor {
         errors.add(Error::new_spanned(
  &ty,
             format!("an actor needs a constructor in this `impl` block: `pub fn new(..) -> Self`, or `-> Result<Self, E>`, or async; `{name}::remote(..)` takes its arguments"),
         ));
     }
-    let parts = errors.finish((options, constructor.flatten()))?;
-    let (Some(options), Some(constructor)) = parts else { unreachable!("without errors there is everything") };
+    let Some(options) = errors.finish(options)? else { unreachable!("without errors there is everything") };
     let signature = methods.iter().map(|method| method.signature.to_token_stream()).collect();
-    let expanded = Actor { ty, name, options, constructor, methods, signature }.tokens();
+    let expanded = Actor { ty, name, options, constructors, methods, signature }.tokens();
     let (cfg, allow) = signature::inherited(&block.attrs);
     Ok(quote! {
         #block
@@ -122,13 +123,14 @@ pub(crate) fn take_method_attributes(block: &mut ItemImpl) -> Vec<Option<Attribu
 impl Actor {
     fn tokens(&self) -> TokenStream {
         let calls: TokenStream = self.methods.iter().map(|method| self.method_call(method)).collect();
-        let constructor = self.constructor();
+        let constructors: TokenStream =
+            self.constructors.iter().map(|constructor| self.constructor(constructor)).collect();
         let entry = self.entry();
         let methods = self.handle_methods();
         let remote = self.remote();
         quote! {
             #entry
-            #constructor
+            #constructors
             #calls
             #methods
             #remote

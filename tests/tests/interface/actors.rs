@@ -551,3 +551,31 @@ async fn private_methods_ask_nothing_of_the_state() -> actinic::Result<()> {
     assert_eq!(met, [true, true]);
     Ok(())
 }
+
+/// Builds choose between constructors.
+pub struct Chosen(i64);
+
+#[actinic::remote]
+impl Chosen {
+    #[cfg(not(test))]
+    pub async fn new(text: String, number: i64) -> Self {
+        Chosen(number + text.len() as i64)
+    }
+
+    #[cfg(test)]
+    pub fn new(number: i64) -> Self {
+        Chosen(number)
+    }
+
+    /// The sum of two points.
+    pub fn sum(&self, (x, y): (i64, i64), arg0: i64, [a, b]: [i64; 2]) -> i64 {
+        self.0 + x + y + arg0 + a * b
+    }
+}
+
+#[actinic::test(num_cpus = 1)]
+async fn constructors_may_be_conditional_and_parameters_patterns() -> actinic::Result<()> {
+    assert_eq!(Chosen::remote(1).sum((10, 100), 1_000, [100, 100]).await?, 11_111);
+    assert_eq!(Chosen::options().num_cpus(0).remote(2).sum((0, 0), 0, [0, 0]).await?, 2);
+    Ok(())
+}

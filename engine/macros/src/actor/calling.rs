@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::actor::Actor;
-use crate::actor::parts::Method;
+use crate::actor::parts::{Constructor, Method};
 use crate::at;
 use crate::signature::{self, Strict};
 
@@ -99,11 +99,28 @@ impl Actor {
 
     /// `remote` and `options`.
     pub(super) fn remote(&self) -> TokenStream {
-        let (rt, ty, vis) = (&self.options.rt, &self.ty, &self.constructor.vis);
+        let (rt, ty) = (&self.options.rt, &self.ty);
         let builder = format_ident!("__{}Options", self.name, span = at(ty.span()));
-        let declare: Vec<_> = self.constructor.params.iter().map(|param| param.declare(rt)).collect();
-        let args = signature::encode(rt, &self.constructor.params);
+        let each = self.constructors.iter().map(|constructor| self.remote_with(constructor, &builder));
         quote! {
+            #(#each)*
+
+            /// The options of an actor.
+            #[derive(Clone, Debug)]
+            #[must_use]
+            pub struct #builder {
+                __options: #rt::ActorOptions,
+            }
+        }
+    }
+
+    /// The same, of one of the constructors that builds may have.
+    fn remote_with(&self, constructor: &Constructor, builder: &Ident) -> TokenStream {
+        let (rt, ty, vis, cfg) = (&self.options.rt, &self.ty, &constructor.vis, constructor.cfg());
+        let declare: Vec<_> = constructor.params.iter().map(|param| param.declare(rt)).collect();
+        let args = signature::encode(rt, &constructor.params);
+        quote! {
+            #(#cfg)*
             impl #ty {
                 /// Makes an actor with the arguments of `new` and returns its handle at once.
                 #vis fn remote(#(#declare),*) -> #rt::Handle<#ty> {
@@ -116,13 +133,7 @@ impl Actor {
                 }
             }
 
-            /// The options of an actor.
-            #[derive(Clone, Debug)]
-            #[must_use]
-            pub struct #builder {
-                __options: #rt::ActorOptions,
-            }
-
+            #(#cfg)*
             impl #builder {
                 #rt::actor_setters!(self, self.__options);
 

@@ -14,6 +14,7 @@ use crate::signature::{self, Output, Param, Strict, ends_in};
 pub(super) struct Constructor {
     pub(super) vis: Visibility,
     pub(super) ident: Ident,
+    attributes: Vec<Attribute>,
     pub(super) is_async: bool,
     pub(super) params: Vec<Param>,
     pub(super) output: Output,
@@ -48,10 +49,15 @@ impl Constructor {
         Ok(Constructor {
             vis: item.vis.clone(),
             ident: item.sig.ident.clone(),
+            attributes: item.attrs.clone(),
             is_async: item.sig.asyncness.is_some(),
             params,
             output,
         })
+    }
+
+    pub(super) fn cfg(&self) -> Vec<&Attribute> {
+        signature::inherited(&self.attributes).0
     }
 }
 

@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::actor::Actor;
-use crate::actor::parts::Method;
+use crate::actor::parts::{Constructor, Method};
 use crate::at;
 use crate::function::origin;
 use crate::signature::{self, Param, Strict};
@@ -53,11 +53,6 @@ impl Actor {
     pub(super) fn entry(&self) -> TokenStream {
         let (rt, ty) = (&self.options.rt, &self.ty);
         let origin = origin(rt, &self.name, &ty.to_token_stream(), &self.signature);
-        let constructor = if self.constructor.is_async {
-            quote!(Async(|__args| ::std::boxed::Box::pin(__construct(__args))))
-        } else {
-            quote!(Sync(__construct))
-        };
         let has_async = self.has_async();
         let setters = &self.options.setters;
         let import = host_import(rt);
@@ -80,7 +75,7 @@ impl Actor {
             #[linkme(crate = #rt::linkme)]
             static __ENTRY: #rt::ActorEntry = #rt::ActorEntry::new(
                 #origin,
-                #rt::Constructor::#constructor,
+                __CONSTRUCTOR,
                 __METHODS,
                 __defaults,
                 #has_async && !#is_actix,
@@ -131,9 +126,9 @@ impl Actor {
     }
 
     /// The typed constructor on the worker.
-    pub(super) fn constructor(&self) -> TokenStream {
-        let (rt, ty, constructor) = (&self.options.rt, &self.ty, &self.constructor);
-        let ident = &constructor.ident;
+    pub(super) fn constructor(&self, constructor: &Constructor) -> TokenStream {
+        let (rt, ty) = (&self.options.rt, &self.ty);
+        let (cfg, ident) = (constructor.cfg(), &constructor.ident);
         let is_async = constructor.is_async;
         let reads: Vec<_> = constructor.params.iter().map(|param| param.read(rt, Strict::Yes)).collect();
         let passes = constructor.params.iter().map(Param::pass);
@@ -155,6 +150,10 @@ impl Actor {
         let made_type = quote!(::core::result::Result<#rt::ActorState, #rt::Error>);
         if !is_async {
             return quote! {
+                #(#cfg)*
+                const __CONSTRUCTOR: #rt::Constructor = #rt::Constructor::Sync(__construct);
+
+                #(#cfg)*
                 fn __construct(__args: &mut #rt::TaskArgs<'_>) -> #made_type {
                     #import
                     #(#reads)*
@@ -164,6 +163,11 @@ impl Actor {
         }
         let reads = signature::owned_reads(&constructor.params, &reads);
         quote! {
+            #(#cfg)*
+            const __CONSTRUCTOR: #rt::Constructor =
+                #rt::Constructor::Async(|__args| ::std::boxed::Box::pin(__construct(__args)));
+
+            #(#cfg)*
             async fn __construct(__args: #rt::OwnedTaskArgs) -> #made_type {
                 #import
                 #reads

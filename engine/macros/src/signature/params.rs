@@ -37,10 +37,11 @@ pub(crate) struct Param {
 pub(crate) fn params(signature: &Signature, what: &str) -> Result<Vec<Param>> {
     let mut errors = Errors::default();
     let mut params = Vec::new();
+    let names: Vec<&Ident> = signature.inputs.iter().filter_map(named).collect();
     for (index, input) in signature.inputs.iter().filter(|input| matches!(input, FnArg::Typed(_))).enumerate() {
         if let FnArg::Typed(input) = input
             && errors.keep(not_conditional(&input.attrs, what)).is_some()
-            && let Some(param) = errors.keep(param(index, &input.pat, &input.ty, what))
+            && let Some(param) = errors.keep(param(index, &input.pat, &input.ty, &names, what))
         {
             params.push(param);
         }
@@ -62,10 +63,30 @@ fn not_conditional(attributes: &[Attribute], what: &str) -> Result<()> {
     }
 }
 
-fn param(index: usize, pat: &Pat, ty: &Type, what: &str) -> Result<Param> {
+/// The name of a parameter that is no pattern.
+fn named(input: &FnArg) -> Option<&Ident> {
+    match input {
+        FnArg::Typed(input) => match &*input.pat {
+            Pat::Ident(pat) if pat.subpat.is_none() => Some(&pat.ident),
+            _ => None,
+        },
+        FnArg::Receiver(_) => None,
+    }
+}
+
+/// A name for a pattern, which none of the others has.
+fn free_name(index: usize, names: &[&Ident], span: Span) -> Ident {
+    let mut name = format!("arg{index}");
+    while names.iter().any(|taken| **taken == name) {
+        name.push('_');
+    }
+    Ident::new(&name, span)
+}
+
+fn param(index: usize, pat: &Pat, ty: &Type, names: &[&Ident], what: &str) -> Result<Param> {
     let name = match pat {
         Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
-        _ => format_ident!("arg{}", index, span = at(pat.span())),
+        _ => free_name(index, names, at(pat.span())),
     };
     let span = at(ty.span());
     let (ty, read) = match plain(ty) {
