@@ -16,7 +16,7 @@ pub use crate::api::into_arg::IntoArg;
 pub use crate::api::messages::RemoteHandler;
 pub use crate::api::object_ref::ObjectRef;
 pub use crate::api::options::*;
-pub use crate::api::private_method::Returned;
+pub use crate::api::private_method::{Returned, Returning, Taking};
 use crate::api::scope;
 pub use crate::api::{error_kind, private_method};
 pub use crate::call::*;

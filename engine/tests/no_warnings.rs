@@ -110,6 +110,10 @@ impl Hidden {
     fn one(&self) -> i64 {
         1
     }
+
+    fn lent(&self) -> std::borrow::Cow<'_, str> {
+        "lent".into()
+    }
 }
 
 #[test]
@@ -123,5 +127,6 @@ fn strict_lints_find_nothing_in_what_the_macros_write() -> actinic::Result<()> {
     let shown: Handle<Shown> = Shown::remote();
     assert_eq!(actinic::get((shown.add(1), shown.look())).blocking()?, (1, 1));
     assert_eq!(Hidden::remote().one().blocking()?, 1);
+    assert_eq!(Hidden.lent(), "lent");
     cluster.shutdown().blocking()
 }

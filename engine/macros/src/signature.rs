@@ -11,8 +11,8 @@ use syn::visit_mut::VisitMut;
 use syn::{Error, FnArg, GenericParam, Result, ReturnType, Signature, Type};
 
 pub(crate) use output::{Output, into_error};
-pub(crate) use params::{Param, encode, owned_reads, params};
-pub(crate) use types::{ends_in, hides_lifetime, plain};
+pub(crate) use params::{Param, encode, lenient, owned_reads, params};
+pub(crate) use types::{ends_in, plain};
 
 use crate::errors::Errors;
 

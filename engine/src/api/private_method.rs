@@ -12,17 +12,41 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::error::{Error, Result};
-use crate::call::{TaskArgs, return_one};
+use crate::api::into_arg::IntoArg;
+use crate::call::{Args, TaskArgs, return_one};
 use crate::program::{ActorState, Outcome};
 
-/// What a method returns, as its ref's type: only what is `Serialize` can be asked for.
+/// How a method returns a `T`, which gives its ref its type. It is said of the method as a function of the actor, whose
+/// result may have a lifetime that is not written: that of the actor, so that it is no `T`, and cannot be asked for.
+#[diagnostic::on_unimplemented(
+    message = "this method cannot be called remotely: what it returns borrows from the actor",
+    label = "called as a `{Self}`"
+)]
+pub trait Returning<T> {}
+
+impl<A: ?Sized, T> Returning<T> for fn(&A) -> T {}
+
+/// How a method takes a `P` for a parameter: said of a function of that parameter alone, whose type may have a lifetime
+/// that is not written, so that nothing can be passed for it.
+pub trait Taking<P> {
+    /// Appends the argument.
+    fn push(args: &mut Args, name: &'static str, given: P);
+}
+
+impl<T, P: IntoArg<T>> Taking<P> for fn(T) {
+    fn push(args: &mut Args, name: &'static str, given: P) {
+        args.push::<T>(name, given);
+    }
+}
+
+/// What a method returns that can be sent: only what is `Serialize`.
 #[diagnostic::on_unimplemented(
     message = "this method cannot be called remotely: `{Self}` is not `serde::Serialize`",
     label = "returns a `{Self}`"
 )]
-pub trait Returned<T> {}
+pub trait Returned {}
 
-impl<T: Serialize> Returned<T> for T {}
+impl<T: Serialize> Returned for T {}
 
 /// Whether the calls of an actor's private methods may overlap: `(&&StateOf::<A>::new()).wrap(alone)`.
 pub struct StateOf<A>(PhantomData<fn() -> A>);

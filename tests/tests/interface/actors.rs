@@ -467,6 +467,72 @@ async fn async_methods_that_exclude_each_other_keep_their_order() -> actinic::Re
     Ok(())
 }
 
+/// A view of a part of a shelf.
+pub struct View<'a>(&'a str);
+
+/// What private methods return may borrow from the actor, also where that is not written.
+#[derive(Default)]
+pub struct Shelf {
+    label: String,
+    slots: std::collections::BTreeMap<u64, i64>,
+}
+
+#[actinic::remote]
+#[allow(mismatched_lifetime_syntaxes, elided_lifetimes_in_paths)]
+impl Shelf {
+    pub fn new(label: String) -> Self {
+        Shelf { label, ..Shelf::default() }
+    }
+
+    pub async fn put(&mut self, slot: u64, value: i64) -> (String, usize) {
+        *self.slot(slot).or_default() += value;
+        let first = self.first().map_or(0, |view| view.0.len());
+        let shown = self.later().await.map_or(0, |view| self.shown(view));
+        (format!("{} {} {shown}", self.name(), self.chars().rev().collect::<String>()), first)
+    }
+
+    fn name(&self) -> std::borrow::Cow<str> {
+        self.label.as_str().into()
+    }
+
+    fn chars(&self) -> std::str::Chars {
+        self.label.chars()
+    }
+
+    fn slot(&mut self, slot: u64) -> std::collections::btree_map::Entry<u64, i64> {
+        self.slots.entry(slot)
+    }
+
+    fn view(&self) -> View {
+        View(&self.label)
+    }
+
+    fn first(&self) -> Result<View, std::fmt::Error> {
+        Ok(View(self.label.get(..1).ok_or(std::fmt::Error)?))
+    }
+
+    fn shown(&self, view: View) -> usize {
+        view.0.len()
+    }
+
+    async fn later(&self) -> Option<View> {
+        Some(self.view())
+    }
+
+    fn total(&self) -> i64 {
+        self.slots.values().sum()
+    }
+}
+
+#[actinic::test(num_cpus = 1)]
+async fn private_methods_may_lend() -> actinic::Result<()> {
+    let shelf = Shelf::remote("abc");
+    assert_eq!(shelf.put(1, 5).await?, ("abc cba 3".to_owned(), 1));
+    let total: ObjectRef<i64> = shelf.total();
+    assert_eq!(total.await?, 5, "others are as remote as ever");
+    Ok(())
+}
+
 /// Its state is of one thread at a time, which a private method does not change.
 pub struct Clerk {
     done: std::cell::Cell<i64>,

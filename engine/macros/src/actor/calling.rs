@@ -49,19 +49,24 @@ impl Actor {
     fn handle_method(&self, index: usize, method: &Method) -> TokenStream {
         let rt = &self.options.rt;
         let (vis, ident) = (&method.vis, &method.ident);
-        let declare = method.params.iter().map(|param| param.declare(rt));
-        let args = signature::encode(rt, &method.params);
         let index = self.index(index);
-        let submitted = quote! {{
-            const __INDEX: u32 = #index;
-            self.__handle.call(&__METHODS[__INDEX as usize], __INDEX, #args)
-        }};
-        let (generics, refs, expr) = match method.strict {
+        let submitted = |args: TokenStream| {
+            quote! {{
+                const __INDEX: u32 = #index;
+                self.__handle.call(&__METHODS[__INDEX as usize], __INDEX, #args)
+            }}
+        };
+        let (generics, params, refs, expr) = match method.strict {
             Strict::Yes => {
-                let (refs, expr) = method.output.refs(rt, submitted);
-                (quote!(), refs, expr)
+                let declare = method.params.iter().map(|param| param.declare(rt));
+                let (refs, expr) = method.output.refs(rt, submitted(signature::encode(rt, &method.params)));
+                (quote!(), quote!(#(#declare),*), refs, expr)
             }
-            Strict::No => method.output.lenient_refs(rt, submitted),
+            Strict::No => {
+                let (generics, params, takes, args) = signature::lenient(rt, &method.params);
+                let (refs, gives, expr) = method.output.lenient_refs(rt, &self.ty, submitted(args));
+                (quote!(<__R, #generics>), params, quote!(#refs where #takes #gives), expr)
+            }
         };
         let shown = ["doc", "cfg", "deprecated", "allow"];
         let attributes: Vec<_> = method
@@ -76,7 +81,7 @@ impl Actor {
         quote! {
             #(#attributes)*
             #doc
-            #vis fn #ident #generics (&self, #(#declare),*) -> #refs {
+            #vis fn #ident #generics (&self, #params) -> #refs {
                 #expr
             }
         }

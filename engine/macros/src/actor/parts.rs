@@ -74,11 +74,6 @@ impl Method {
             (Visibility::Inherited, None) => Strict::No,
             _ => Strict::Yes,
         };
-        if let (Strict::No, syn::ReturnType::Type(_, ty)) = (strict, &item.sig.output)
-            && signature::hides_lifetime(ty)
-        {
-            return Ok(None);
-        }
         match Method::remote(rt, item, attribute, ty, actor, strict) {
             Ok(method) => Ok(Some(method)),
             Err(_) if strict == Strict::No => Ok(None),

@@ -97,14 +97,17 @@ impl Output {
         }
     }
 
-    /// How a private method says it: its ref has a type only where that can be sent.
+    /// How a private method says it: its ref has a type only where that can be sent. The type is named as the result of a
+    /// function, where a lifetime of it may be left out. The type of the ref, what is asked of it, and the expression.
     pub(crate) fn lenient_refs(
         &self,
         rt: &TokenStream,
+        actor: &Type,
         submitted: TokenStream,
     ) -> (TokenStream, TokenStream, TokenStream) {
         let value = &self.value;
-        (quote!(<__R>), quote!(#rt::ObjectRef<__R> where #value: #rt::Returned<__R>), quote!(#submitted.one()))
+        let asked = quote!(fn(&#actor) -> #value: #rt::Returning<__R>, __R: #rt::Returned);
+        (quote!(#rt::ObjectRef<__R>), asked, quote!(#submitted.one()))
     }
 
     /// The elements of a vector that is split.

@@ -201,13 +201,27 @@ impl Param {
 
 /// The expression of the encoded arguments.
 pub(crate) fn encode(rt: &TokenStream, params: &[Param]) -> TokenStream {
-    if params.is_empty() {
+    encoded(rt, params.iter().map(Param::push).collect())
+}
+
+/// How a private method takes its arguments: generic parameters of the call, its parameters, what is asked of them, and the
+/// expression of the encoded arguments. Types are named as a function's parameters, where a lifetime may be left out.
+pub(crate) fn lenient(rt: &TokenStream, params: &[Param]) -> (TokenStream, TokenStream, TokenStream, TokenStream) {
+    let types: Vec<&TokenStream> = params.iter().map(|param| &param.ty).collect();
+    let names: Vec<&Ident> = params.iter().map(|param| &param.name).collect();
+    let texts: Vec<&String> = params.iter().map(|param| &param.text).collect();
+    let given: Vec<Ident> = (0..params.len()).map(|index| format_ident!("__P{index}")).collect();
+    let push = quote!(#(<fn(#types) as #rt::Taking<#given>>::push(&mut __args, #texts, #names);)*);
+    (quote!(#(#given),*), quote!(#(#names: #given),*), quote!(#(fn(#types): #rt::Taking<#given>,)*), encoded(rt, push))
+}
+
+fn encoded(rt: &TokenStream, pushes: TokenStream) -> TokenStream {
+    if pushes.is_empty() {
         return quote!(#rt::Args::new());
     }
-    let pushes = params.iter().map(Param::push);
     quote! {{
         let mut __args = #rt::Args::new();
-        #(#pushes)*
+        #pushes
         __args
     }}
 }

@@ -30,36 +30,6 @@ pub(crate) fn first_argument(ty: &Type) -> Option<Type> {
     })
 }
 
-/// Types of the standard library that have a lifetime, which many leave out, before other parameters.
-const LENT: &[&str] = &[
-    "Ref",
-    "RefMut",
-    "MutexGuard",
-    "RwLockReadGuard",
-    "RwLockWriteGuard",
-    "Iter",
-    "IterMut",
-    "Keys",
-    "Values",
-    "Drain",
-];
-
-/// Whether a type is known to have a lifetime that is not written: one that is called so, and is given other parameters.
-pub(crate) fn hides_lifetime(ty: &Type) -> bool {
-    struct Find(bool);
-    impl VisitMut for Find {
-        fn visit_path_segment_mut(&mut self, segment: &mut syn::PathSegment) {
-            let left_out = matches!(&segment.arguments, PathArguments::AngleBracketed(arguments)
-                if !arguments.args.iter().any(|argument| matches!(argument, GenericArgument::Lifetime(_))));
-            self.0 |= left_out && LENT.iter().any(|name| segment.ident == name);
-            syn::visit_mut::visit_path_segment_mut(self, segment);
-        }
-    }
-    let mut find = Find(false);
-    find.visit_type_mut(&mut ty.clone());
-    find.0
-}
-
 pub(super) enum Unsendable {
     Reference,
     Impl,
