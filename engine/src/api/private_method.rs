@@ -18,10 +18,6 @@ use crate::program::{ActorState, Outcome};
 
 /// How a method returns a `T`, which gives its ref its type. It is said of the method as a function of the actor, whose
 /// result may have a lifetime that is not written: that of the actor, so that it is no `T`, and cannot be asked for.
-#[diagnostic::on_unimplemented(
-    message = "this method cannot be called remotely: what it returns borrows from the actor",
-    label = "called as a `{Self}`"
-)]
 pub trait Returning<T> {}
 
 impl<A: ?Sized, T> Returning<T> for fn(&A) -> T {}

@@ -5,6 +5,9 @@
 //! their workers are processes: this test binary, started again. With `(sim, seed = N)` the whole cluster runs on one
 //! thread in virtual time, over a network with faults, and the same seed gives the same run: [`Sim`].
 //!
+//! A test's cluster is found by its scope alone: the test is in it, with what it spawns on its runtime. A thread that it
+//! starts itself is in none until it calls [`enter`](crate::Cluster::enter), whatever other tests run beside it.
+//!
 //! ```no_run
 //! use actinic::prelude::*;
 //!

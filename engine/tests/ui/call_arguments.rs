@@ -28,6 +28,10 @@ impl Counter {
     fn started(&self) -> std::time::Instant {
         std::time::Instant::now()
     }
+
+    fn plus(&self, by: i64) -> i64 {
+        self.0 + by
+    }
 }
 
 fn main() {}
@@ -47,4 +51,5 @@ pub fn calls(text: ObjectRef<String>) {
     counter.add();
     counter.subtract(1);
     counter.started();
+    counter.plus("a");
 }
