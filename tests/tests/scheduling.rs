@@ -226,6 +226,53 @@ async fn soft_affinity_is_that_node_if_it_can_be(cluster: TestCluster) -> actini
     cluster.idle().await
 }
 
+/// One that is made while every node is busy is bound to none of them: it lives where there is room first.
+#[actinic::test(num_cpus = 1)]
+async fn an_actor_does_not_wait_for_one_busy_node_while_another_has_room(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).await?;
+    let (head, there) = (cluster.head().id(), node.id());
+    for (freed, busy) in [(head, there), (there, head)] {
+        // Of two busy nodes the one with fewer actors is chosen: not that which has this.
+        let resident = Resident::options().scheduling(Scheduling::on(freed)).remote();
+        assert_eq!(resident.node().await?, freed);
+        let scratch = Scratch::new();
+        let (running, soon, late) = (scratch.file("running"), scratch.file("soon"), scratch.file("late"));
+        let short = held::options().scheduling(Scheduling::on(freed)).remote(&running, &soon, 1);
+        let long = held::options().scheduling(Scheduling::on(busy)).remote(&running, &late, 2);
+        until_counted(&running, 2).await;
+        let actor = Resident::remote();
+        let place = [actor.node()];
+        let (early, _) = actinic::wait(&place).timeout(Duration::from_millis(300)).await?;
+        assert!(early.is_empty(), "there is no room yet");
+        open_gate(&soon);
+        assert_eq!(actinic::get(&place).timeout(SOON).await?, [freed]);
+        open_gate(&late);
+        assert_eq!((short.await?, long.await?), (1, 2));
+        drop((resident, actor, place));
+        cluster.idle().await?;
+    }
+    Ok(())
+}
+
+/// Asks for what its node cannot run now; what it hears of that.
+#[actinic::remote]
+fn asks_for_too_much(running: &str, gate: &str) -> actinic::Result<String> {
+    let held = [1, 2].map(|id| held::options().num_cpus(2).remote(running, gate, id));
+    let said = actinic::get(&held[1]).timeout(Duration::from_millis(500)).blocking().unwrap_err().to_string();
+    open_gate(gate);
+    assert_eq!(actinic::get(&held).blocking()?, [1, 2]);
+    Ok(said)
+}
+
+/// A worker process is not told what the nodes have, and says nothing of it.
+#[actinic::test(num_cpus = 2, workers = "processes")]
+async fn a_worker_process_tells_no_amounts_that_it_does_not_know(cluster: TestCluster) -> actinic::Result<()> {
+    let scratch = Scratch::new();
+    let said = asks_for_too_much::remote(scratch.file("running"), scratch.file("gate")).await?;
+    assert!(said.contains("it waits for {CPU: 2}") && !said.contains("of 0"), "{said}");
+    cluster.idle().await
+}
+
 /// `Spread` gives each node its half.
 #[actinic::test(num_cpus = 4)]
 async fn spread_is_even(cluster: TestCluster) -> actinic::Result<()> {

@@ -26,6 +26,7 @@ impl Gcs {
             Action::EndActor { node, run, how } => {
                 self.tell_raylet(node, ToRaylet::EndActor { run, kill: how == EndHow::Kill });
             }
+            Action::RecallActor { node, run } => self.tell_raylet(node, ToRaylet::RecallActor { run }),
             Action::SpreadNodes { to, rows } => {
                 for row in rows.iter().filter(|row| !row.state.is_up()) {
                     self.tasks.node_ended(row.id, self.wall());

@@ -20,7 +20,7 @@
 //!   of its owners. No actor at all is created after their deaths.
 //! - **GCS-7** One warning a node's death; none for one that leaves.
 //! - **GCS-8** An actor that waits for a node is tried whenever views or nodes change, oldest first among equals, and whoever
-//!   waits longer than `warn_after` (`warn_busy_after` if it waits for busy nodes) is warned about once.
+//!   waits longer than `warn_after` (`warn_busy_after` if it waits for busy nodes, or on one) is warned about once.
 //! - **GCS-9** Tables of the dead are bounded.
 //! - **GCS-10** A subscriber gets every change that is not overtaken by a later one in the same call, and the last one.
 //! - **GCS-11** An actor that is not detached ends when nothing holds it any more: neither its owner's lifeline nor that of any
@@ -29,6 +29,8 @@
 //! - **GCS-12** The nodes are told to forget a job's program when the job has ended and the last of its actors has, and not
 //!   before; the head keeps the program of a job that has made a detached actor until then.
 //! - **GCS-13** An actor whose constructor's arguments are not ready has its name, and is sent nowhere before they are.
+//! - **GCS-14** An actor that has waited for `move_after` for its turn on a busy node begins where there is room: its node
+//!   gives it back first, so that it never begins twice.
 
 mod actors;
 mod death;
@@ -39,6 +41,7 @@ mod lookup;
 mod nodes;
 mod placement;
 mod rows;
+mod sent;
 mod table;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -61,7 +64,7 @@ pub(crate) use rows::{
 use crate::alike::Alike;
 use crate::ids::{ActorId, JobId, OwnerId};
 use nodes::Node;
-use placement::{ClassKey, PendingClass};
+use placement::{ClassKey, PendingClass, QueuedClass};
 use table::{ActorTable, Bounded};
 
 /// The settings of the core.
@@ -75,6 +78,8 @@ pub(crate) struct Config {
     pub(crate) warn_after: Duration,
     /// How long one waits for busy nodes before it is warned about.
     pub(crate) warn_busy_after: Duration,
+    /// How long an actor waits at a busy node before it is moved to one that has room.
+    pub(crate) move_after: Duration,
     /// How many dead actors are remembered.
     pub(crate) dead_actors_max: usize,
     /// How many dead nodes, ended jobs, dead owners and early kills are remembered, of each.
@@ -92,6 +97,7 @@ impl Default for Config {
             view_interval: Duration::from_millis(20),
             warn_after: Duration::from_millis(500),
             warn_busy_after: Duration::from_secs(30),
+            move_after: Duration::from_secs(1),
             dead_actors_max: 100_000,
             dead_others_max: 10_000,
             crash_delay_min: Duration::from_millis(100),
@@ -141,9 +147,15 @@ pub(crate) struct GcsCore {
 
     /// Actors without a node, by what they need.
     pending: BTreeMap<ClassKey, PendingClass>,
+    /// Actors that were sent to a node lately and have not been admitted there, with when they were.
+    sent: BTreeSet<(Duration, u64)>,
+    /// Those that were sent long ago.
+    long_sent: sent::ByClass,
+    /// Which of those its node was asked to give back, and until when others wait for its answer.
+    recalled: Option<(u64, Duration)>,
     /// Actors that are started later because they crash.
     delayed: BTreeSet<(Duration, u64)>,
-    /// Something changed that may make room.
+    /// Something changed that may make room, or another use of it.
     retry: bool,
     /// Whether nodes came or went.
     nodes_changed: bool,
@@ -185,6 +197,9 @@ impl GcsCore {
             early_subscribers: BTreeMap::new(),
             watched: BTreeMap::new(),
             pending: BTreeMap::new(),
+            sent: BTreeSet::new(),
+            long_sent: BTreeMap::new(),
+            recalled: None,
             delayed: BTreeSet::new(),
             retry: false,
             nodes_changed: false,
@@ -210,7 +225,11 @@ impl GcsCore {
         for event in events {
             self.apply(event);
         }
+        let may_have_room = self.retry;
         self.try_pending();
+        if may_have_room {
+            self.recall_sent();
+        }
         if std::mem::take(&mut self.nodes_changed) {
             self.nodes_have_changed();
         }
@@ -226,7 +245,7 @@ impl GcsCore {
         let views = (!self.changed_views.is_empty()).then(|| self.views_spread + self.config.view_interval);
         let delayed = self.delayed.first().map(|(at, _)| *at);
         let warn = self.next_warning();
-        [silence, views, delayed, warn].into_iter().flatten().min()
+        [silence, views, delayed, warn, self.next_sent()].into_iter().flatten().min()
     }
 
     fn apply(&mut self, event: Event) {
@@ -265,6 +284,7 @@ impl GcsCore {
         self.end_silent_nodes();
         self.start_delayed();
         self.warn_pending();
+        self.look_at_sent();
     }
 
     fn reply(&mut self, to: ReplyId, reply: Reply) {

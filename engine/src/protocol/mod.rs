@@ -248,6 +248,11 @@ pub(crate) enum ToRaylet {
         run: ActorRun,
         kill: bool,
     },
+    /// From the GCS: another node has room for an actor that may wait for some here. If it does it is given back, by
+    /// `ActorNotStarted` for want of room; else `ActorPlaced` is the answer.
+    RecallActor {
+        run: ActorRun,
+    },
     Nodes(Vec<NodeRow>),
     Views(Vec<NodeView>),
     Dead {

@@ -118,15 +118,33 @@ impl Raylet {
         });
     }
 
-    pub(super) fn end_actor(&mut self, run: ActorRun, kill: bool, ctx: &mut Context<Self>) {
+    /// An actor that was not placed here yet is not wanted any more; `false` if it was, or is not known.
+    fn take_back(&mut self, run: ActorRun, ctx: &mut Context<Self>) -> bool {
         if self.turns.cancel(&run) {
-            self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
-            return;
+            return true;
         }
         let waiting = self.placing.iter().find(|(_, (other, _))| *other == run).map(|(id, _)| *id);
-        if let Some(id) = waiting {
-            self.asked(id);
-            self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0 }, ctx);
+        let Some(id) = waiting else { return false };
+        self.asked(id);
+        self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0 }, ctx);
+        true
+    }
+
+    /// Another node has room for an actor: it is given back if it waits for some here, and not if a worker starts for it.
+    pub(super) fn recall_actor(&mut self, run: ActorRun, ctx: &mut Context<Self>) {
+        let node = self.process.id.node;
+        let request = self.placing.iter().find(|(_, (other, _))| *other == run).map(|(id, _)| *id);
+        let has_room = request.is_some_and(|id| self.core.is_starting(self.me(), id));
+        if has_room || self.running.worker(&run).is_some() {
+            self.process.tell_gcs(ToGcs::ActorPlaced { run, node });
+        } else if self.take_back(run, ctx) {
+            let text = "another node has room".to_owned();
+            self.process.tell_gcs(ToGcs::ActorNotStarted { run, node, text, error: None, no_room: true });
+        }
+    }
+
+    pub(super) fn end_actor(&mut self, run: ActorRun, kill: bool, ctx: &mut Context<Self>) {
+        if self.take_back(run, ctx) {
             self.actor_gone(run, Gone::Ended, "it had not begun", None, ctx);
             return;
         }

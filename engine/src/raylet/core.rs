@@ -41,7 +41,7 @@ use self::ledger::Ledger;
 use self::policy::Cluster;
 use self::pool::Pool;
 use self::queue::{Queue, Reserver};
-use crate::ids::{ActorId, JobId, WorkerId};
+use crate::ids::{ActorId, JobId, OwnerId, WorkerId};
 use crate::resources::ResourceSet;
 
 pub(crate) use self::messages::{
@@ -239,6 +239,11 @@ impl RayletCore {
                 self.end_lease(number, WorkerFate::Reuse, out);
             }
         }
+    }
+
+    /// Whether leases of a request have what they need here, and wait for their workers.
+    pub(crate) fn is_starting(&self, from: OwnerId, id: RequestId) -> bool {
+        self.queue.get(&(from, id)).is_some_and(|request| request.starting > 0)
     }
 
     /// A lease that was granted and has not ended.

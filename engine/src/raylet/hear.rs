@@ -33,6 +33,7 @@ impl Raylet {
             ToRaylet::OwnerDied { owner } => self.event(Event::OwnerDied { owner }, ctx),
             ToRaylet::PlaceActor { run, spec } => self.want_actor(run, spec, ctx),
             ToRaylet::EndActor { run, kill } => self.end_actor(run, kill, ctx),
+            ToRaylet::RecallActor { run } => self.recall_actor(run, ctx),
             ToRaylet::Nodes(rows) => self.nodes_changed(rows, ctx),
             ToRaylet::Views(views) => self.views_changed(views, ctx),
             ToRaylet::Dead { process } => self.declared_dead(process, ctx),

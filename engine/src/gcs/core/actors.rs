@@ -182,9 +182,8 @@ impl GcsCore {
     pub(super) fn actor_placed(&mut self, run: ActorRun, node: NodeId) {
         if self.hear(node)
             && let Some(number) = self.current(run, node)
-            && let Some(node) = self.nodes.get_mut(&node)
         {
-            node.in_flight.remove(&number);
+            self.admit(number, node);
         }
     }
 
@@ -195,9 +194,7 @@ impl GcsCore {
         let Some(number) = self.current(run, node) else {
             return self.end_run(node, run, EndHow::Kill);
         };
-        if let Some(node) = self.nodes.get_mut(&node) {
-            node.in_flight.remove(&number);
-        }
+        self.admit(number, node);
         let Some(actor) = self.actors.get_mut(number) else { return };
         if actor.row.state == ActorState::Alive {
             return;
@@ -228,16 +225,23 @@ impl GcsCore {
             StartFailure::WorkerDied { detail } => self.lose(number, DeathReason::WorkerDied { detail }),
             StartFailure::NoRoom => {
                 let version = self.nodes.get(&node).map_or(0, |node| node.view.version);
-                self.detach(number);
                 if let Some(actor) = self.actors.get_mut(number) {
                     let refused_by = actor.refused_by.make();
                     refused_by.retain(|(other, _)| *other != node);
                     refused_by.push((node, version));
-                    actor.row.node = None;
                 }
-                self.place(number);
+                self.place_elsewhere(number);
             }
         }
+    }
+
+    /// An incarnation that never began where it was sent goes to another node: no restart is used up.
+    pub(super) fn place_elsewhere(&mut self, number: u64) {
+        self.detach(number);
+        if let Some(actor) = self.actors.get_mut(number) {
+            actor.row.node = None;
+        }
+        self.place(number);
     }
 
     pub(super) fn actor_died(&mut self, run: ActorRun, node: NodeId, cause: ActorEnd) {
@@ -370,7 +374,8 @@ impl GcsCore {
         let number = self.actors.number(run.actor)?;
         let actor = self.actors.get(number)?;
         let current = actor.on_node && actor.row.node == Some(node) && actor.row.run() == run;
-        debug_assert!(!actor.on_node || actor.waiting == Waiting::No, "an actor that waits has no node");
+        let waits = !matches!(actor.waiting, Waiting::No | Waiting::There(_));
+        debug_assert!(!actor.on_node || !waits, "an actor that waits for a node has none");
         current.then_some(number)
     }
 

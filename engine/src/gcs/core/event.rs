@@ -119,6 +119,9 @@ pub(crate) enum Action {
     PlaceActor { node: NodeId, run: ActorRun, spec: Arc<ActorSpec> },
     /// Ask a raylet to end a run. One that it does not have (any more, or yet) it must never start.
     EndActor { node: NodeId, run: ActorRun, how: EndHow },
+    /// Ask a raylet to give a run back ([`StartFailure::NoRoom`]) that waits for room: another node has some. If it has
+    /// admitted it, it says so again.
+    RecallActor { node: NodeId, run: ActorRun },
     /// Tell the raylets that nodes came or went: whole rows.
     SpreadNodes { to: Vec<NodeId>, rows: Vec<NodeRow> },
     /// Tell the raylets what is free elsewhere. A raylet ignores the view of itself.

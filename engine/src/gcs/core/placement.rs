@@ -14,7 +14,7 @@ use crate::ids::ActorId;
 use crate::resources::{Quantity, ResourceName, ResourceSet};
 
 /// So many of those that wait for the same are told what for.
-const TOLD_MAX: usize = 256;
+pub(super) const TOLD_MAX: usize = 256;
 
 /// What actors of one class need: to be placed, for life, and where.
 pub(super) type ClassKey = (ResourceSet, ResourceSet, Scheduling);
@@ -56,7 +56,7 @@ fn room(node: &Node, need: &ResourceSet) -> i64 {
     need.iter().map(left).min().unwrap_or(1000)
 }
 
-fn class_of(spec: &ActorSpec) -> ClassKey {
+pub(super) fn class_of(spec: &ActorSpec) -> ClassKey {
     (spec.shape.clone(), spec.hold.clone(), spec.scheduling)
 }
 
@@ -70,7 +70,7 @@ fn has_gpus(set: &ResourceSet) -> bool {
 }
 
 /// Whether a node can take an actor now, for all that is known.
-fn can_take(node: &Node, actor: &Actor) -> bool {
+pub(super) fn can_take(node: &Node, actor: &Actor) -> bool {
     node.row.state == NodeState::Alive
         && actor.row.spec.shape.fits(&node.free)
         && !actor.was_refused_by(node.row.id, node.view.version)
@@ -85,7 +85,7 @@ fn can_queue(node: &Node, actor: &Actor) -> bool {
         && !actor.was_refused_by(node.row.id, node.view.version)
 }
 
-fn could_ever_take(node: &Node, spec: &ActorSpec) -> bool {
+pub(super) fn could_ever_take(node: &Node, spec: &ActorSpec) -> bool {
     node.row.state.is_up() && spec.shape.fits(&node.row.total)
 }
 
@@ -159,11 +159,14 @@ impl GcsCore {
     }
 
     fn send_to(&mut self, number: u64, id: NodeId) {
+        let now = self.now;
         let (Some(actor), Some(node)) = (self.actors.get_mut(number), self.nodes.get_mut(&id)) else { return };
         actor.row.attempt += 1;
         actor.row.node = Some(id);
         actor.on_node = true;
-        actor.waiting = Waiting::No;
+        actor.admitted = false;
+        actor.waiting = Waiting::There(now);
+        self.sent.insert((now, number));
         node.actors.insert(number);
         let spec = &actor.row.spec;
         if !spec.hold.is_empty() {
@@ -219,7 +222,7 @@ impl GcsCore {
     }
 
     /// Whoever watches an actor is told what it waits for, or that it does not any more.
-    fn set_waits(&mut self, number: u64, text: Option<Arc<str>>) {
+    pub(super) fn set_waits(&mut self, number: u64, text: Option<Arc<str>>) {
         if let Some(actor) = self.actors.get_mut(number)
             && actor.row.waits != text
         {
@@ -236,6 +239,7 @@ impl GcsCore {
             Waiting::Until(at) => {
                 self.delayed.remove(&(at, number));
             }
+            Waiting::There(since) => self.not_sent(number, since),
             Waiting::Class(class) => {
                 if let Some(pending) = self.pending.get_mut(&class) {
                     pending.members.remove(&number);
@@ -383,15 +387,16 @@ impl GcsCore {
                 actor.crashes,
                 at.saturating_sub(self.now).as_secs_f64()
             )),
+            Waiting::There(_) => self.why_waits_there(actor),
             Waiting::No if actor.on_node && actor.row.address().is_none() => {
                 let node = actor.row.node?;
-                Some(format!("it waits for its resources on node {node}, or its constructor has not finished there"))
+                Some(format!("its constructor has not finished on node {node}"))
             }
             Waiting::No => None,
         }
     }
 
-    fn why_waits(&self, spec: &ActorSpec) -> String {
+    pub(super) fn why_waits(&self, spec: &ActorSpec) -> String {
         let need = &spec.shape;
         if let Scheduling::NodeAffinity { node, soft } = spec.scheduling
             && let Some(bound) = self.nodes.get(&node).filter(|bound| could_ever_take(bound, spec))
@@ -415,7 +420,7 @@ impl GcsCore {
 }
 
 /// `count` actors, of which this is one, wait for the same.
-fn pending_warning(spec: &ActorSpec, count: usize, text: &str) -> Warning {
+pub(super) fn pending_warning(spec: &ActorSpec, count: usize, text: &str) -> Warning {
     let (job, actor, class) = (spec.job, spec.id, spec.class.clone());
     Warning::ActorsPending { job, actor, class, count, text: text.to_owned() }
 }

@@ -41,7 +41,9 @@ pub(super) struct Actor {
     pub(super) row: ActorRow,
     /// Whether `row.node` has it (was sent it) now.
     pub(super) on_node: bool,
-    /// Where it waits, if it has no node.
+    /// Whether that node has admitted it: its constructor may have begun.
+    pub(super) admitted: bool,
+    /// Where it waits, if it has no node, or has not been admitted there.
     pub(super) waiting: Waiting,
     /// Whether the owner's process is told of changes.
     pub(super) owner_watches: bool,
@@ -61,7 +63,7 @@ pub(super) struct Actor {
     pub(super) changed: bool,
 }
 
-/// Where an actor without a node waits.
+/// Where an actor waits.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
     /// Nowhere.
@@ -70,6 +72,8 @@ pub(super) enum Waiting {
     Class(ClassKey),
     /// For this time.
     Until(std::time::Duration),
+    /// At the node that it was sent to, to be admitted: since when.
+    There(std::time::Duration),
 }
 
 impl Actor {
@@ -91,6 +95,7 @@ impl Actor {
         Actor {
             row,
             on_node: false,
+            admitted: false,
             waiting: Waiting::No,
             owner_watches: true,
             watchers: Rarely::new(),

@@ -260,6 +260,14 @@ impl World {
         self.out.iter().filter_map(end).collect()
     }
 
+    fn recalled(&self) -> Vec<(NodeId, ActorRun)> {
+        let recall = |action: &Action| match action {
+            Action::RecallActor { node, run } => Some((*node, *run)),
+            _ => None,
+        };
+        self.out.iter().filter_map(recall).collect()
+    }
+
     fn published(&self, process: ProcessId) -> Vec<ActorInfo> {
         let mut found = self.out.iter().filter_map(|action| match action {
             Action::Publish { to, rows } if *to == process => Some(rows.clone()),
@@ -306,6 +314,7 @@ fn check(core: &GcsCore) {
     let mut on_nodes: BTreeMap<NodeId, BTreeSet<u64>> = BTreeMap::new();
     let mut waiting = BTreeSet::new();
     let mut delayed = BTreeSet::new();
+    let mut sent = BTreeSet::new();
     for actor in core.actors.iter() {
         let row = &actor.row;
         let dead = row.state == ActorState::Dead;
@@ -320,11 +329,12 @@ fn check(core: &GcsCore) {
         match &actor.waiting {
             Waiting::Class(class) => assert!(waiting.insert((class.clone(), row.number))),
             Waiting::Until(at) => assert!(delayed.insert((*at, row.number))),
+            Waiting::There(since) => assert!(actor.on_node && sent.insert((*since, row.number))),
             Waiting::No => {}
         }
         let unready = row.state == ActorState::DependenciesUnready;
         assert_eq!(unready, !dead && row.spec.waits(), "GCS-13");
-        let places = [actor.on_node, actor.waiting != Waiting::No, unready];
+        let places = [actor.on_node, !matches!(actor.waiting, Waiting::No | Waiting::There(_)), unready];
         assert_eq!(places.into_iter().filter(|is| *is).count(), usize::from(!dead), "exactly one place");
         assert!(
             !dead
@@ -341,6 +351,10 @@ fn check(core: &GcsCore) {
     }
     assert!(on_nodes.is_empty());
     assert_eq!(delayed, core.delayed);
+    assert!(core.long_sent.values().all(|class| !class.members().is_empty()));
+    let long: BTreeSet<(Duration, u64)> = core.long_sent.values().flat_map(|class| class.members().clone()).collect();
+    assert!(core.recalled.is_none_or(|(number, _)| long.iter().any(|(_, other)| *other == number)), "GCS-14");
+    assert_eq!(sent, core.sent.union(&long).copied().collect());
     let in_classes = core
         .pending
         .iter()

@@ -344,6 +344,7 @@ fn to_raylet() -> Vec<ToRaylet> {
         ToRaylet::OwnerDied { owner: owner() },
         ToRaylet::PlaceActor { run, spec: spec() },
         ToRaylet::EndActor { run, kill: true },
+        ToRaylet::RecallActor { run },
         ToRaylet::Nodes(vec![node_row(), node_row()]),
         ToRaylet::Views(vec![view(), view()]),
         ToRaylet::Dead { process: process() },

@@ -231,3 +231,119 @@ fn a_suspect_gets_no_new_actor() {
     world.tell(Event::Heartbeat { node: node_id(1) });
     assert_eq!(world.placed().len(), 1);
 }
+
+/// One for each of two nodes, and actors that were sent to them while tasks took all they have: 1 at the first, 2 at the
+/// second.
+fn two_busy_nodes() -> (World, [(NodeId, ActorRun); 2]) {
+    let mut world = World::new(2);
+    world.view(1, 1, cpus(0));
+    world.view(2, 1, cpus(0));
+    world.create(spec(1));
+    let first = world.placed()[0];
+    world.create(spec(2));
+    let second = world.placed()[0];
+    assert_eq!((first.0, second.0), (node_id(1), node_id(2)));
+    (world, [first, second])
+}
+
+/// GCS-14: the room that one finds elsewhere while it waits at a busy node is its own, once its node has given it back.
+#[test]
+fn what_waits_at_a_busy_node_moves_to_one_that_has_room() {
+    let (mut world, [(first, run), (second, other)]) = two_busy_nodes();
+    world.pass(ms(300));
+    assert!(world.view(2, 2, cpus(1)).recalled().is_empty(), "it has just come");
+    assert!(world.core.why_pending(actor_id(1)).unwrap().contains("its turn on node"));
+    world.pass(ms(700));
+    assert_eq!(world.recalled(), [(first, run)], "and the other has room where it is");
+    assert!(world.placed().is_empty(), "it may begin there yet");
+    let waits = world.row(1).waits.clone().expect("who watches is told");
+    assert!(waits.contains("needs {CPU: 1}") && waits.contains(&format!("its turn on node {first}")), "{waits}");
+    assert!(world.pass(ms(100)).recalled().is_empty(), "once");
+    world.fail(first, run, StartFailure::NoRoom);
+    let (node, next) = world.placed()[0];
+    assert_eq!((node, next.incarnation, next.attempt), (second, 0, 2));
+    assert_eq!(world.row(1).waits, None);
+    world.tell(Event::ActorPlaced { run: other, node: second });
+    world.tell(Event::ActorPlaced { run: next, node: second });
+    assert!(world.core.sent.is_empty() && world.core.long_sent.is_empty());
+    // Nothing that the first node says of it counts any more.
+    assert!(world.fail(first, run, StartFailure::NoRoom).placed().is_empty());
+    assert_eq!(world.ready(first, run).ended(), [(first, run, EndHow::Kill)]);
+    world.ready(second, next);
+    assert_eq!((world.row(1).state, world.row(1).restarts), (ActorState::Alive, 0));
+}
+
+/// GCS-14: one that begins where it waited stays there, though it was asked for; so does one that is bound.
+#[test]
+fn what_has_begun_or_is_bound_does_not_move() {
+    let (mut world, [(first, run), (second, other)]) = two_busy_nodes();
+    world.tell(Event::ActorPlaced { run: other, node: second });
+    world.pass(ms(1000));
+    world.view(2, 2, cpus(4));
+    assert_eq!(world.recalled(), [(first, run)]);
+    // Its node says so, or had said so before.
+    world.tell(Event::ActorPlaced { run, node: first });
+    world.pass(ms(5000));
+    world.view(2, 3, cpus(3));
+    assert!(world.recalled().is_empty() && world.placed().is_empty());
+    world.ready(first, run);
+    assert_eq!(world.row(1).address(), Some(address(first, run)));
+
+    let mut world = World::new(2);
+    world.view(1, 1, cpus(0));
+    let scheduling = Scheduling::NodeAffinity { node: node_id(1), soft: true };
+    world.create(with!(spec(1); scheduling));
+    assert_eq!(world.placed()[0].0, node_id(1));
+    world.pass(ms(1000));
+    assert!(world.recalled().is_empty());
+    assert!(world.row(1).waits.as_ref().is_some_and(|text| text.contains("prefers node")), "{:?}", world.row(1));
+}
+
+/// GCS-14: room for one calls one back, and the next only when it is seen what became of the first; whoever is asked and
+/// does not answer holds up nobody for long.
+#[test]
+fn room_for_one_calls_back_one() {
+    let mut world = World::new(3);
+    for n in 1..=3 {
+        world.view(n, 1, cpus(0));
+    }
+    for n in 1..=4 {
+        world.create(holding(n, 4));
+    }
+    assert_eq!(
+        (world.core.sent.len(), world.core.pending.len()),
+        (3, 1),
+        "no node has a place in its queue for the fourth"
+    );
+    world.tell(Event::RegisterNode { row: Box::new(node_row(4, 4)) });
+    assert_eq!(world.placed()[0].1.actor, actor_id(4));
+    world.tell(Event::RegisterNode { row: Box::new(node_row(5, 4)) });
+    world.pass_in_health(ms(1000));
+    let run = |world: &World, n| (world.row(n).node.unwrap(), world.row(n).run());
+    assert_eq!(world.recalled(), [run(&world, 1)]);
+    let (node, first) = run(&world, 1);
+    world.fail(node, first, StartFailure::NoRoom);
+    assert_eq!(world.placed()[0].0, node_id(5));
+    assert!(world.recalled().is_empty(), "the room is taken");
+    world.tell(Event::RegisterNode { row: Box::new(node_row(6, 4)) });
+    assert_eq!(world.recalled(), [run(&world, 2)]);
+    world.tell(Event::NodeSuspected { node: run(&world, 2).0 });
+    world.out.clear();
+    world.now += ms(1000);
+    world.tell(Event::Tick);
+    assert_eq!(world.recalled(), [run(&world, 3)], "a suspect gives nothing back");
+}
+
+/// GCS-8: of those who wait at busy nodes people hear too, once.
+#[test]
+fn what_waits_at_a_busy_node_for_long_is_warned_of() {
+    let (mut world, _) = two_busy_nodes();
+    world.pass_in_health(ms(29_500));
+    assert!(world.warnings().is_empty());
+    world.pass_in_health(ms(1000));
+    let [Warning::ActorsPending { count: 2, text, .. }] = &world.warnings()[..] else { panic!("{:?}", world.out) };
+    assert!(text.contains("its turn on node"), "{text}");
+    world.out.clear();
+    world.pass_in_health(ms(60_000));
+    assert!(world.warnings().is_empty());
+}

@@ -17,6 +17,8 @@ enum Phase {
 struct Raylet {
     runs: BTreeMap<ActorRun, (Phase, ResourceSet)>,
     never: BTreeSet<ActorRun>,
+    /// What waits for room.
+    queue: VecDeque<(ActorRun, Arc<ActorSpec>)>,
     free: ResourceSet,
     version: u64,
     /// It is gone, and the GCS may not know yet.
@@ -26,10 +28,28 @@ struct Raylet {
 }
 
 impl Raylet {
-    fn end(&mut self, run: ActorRun) -> bool {
+    fn end(&mut self, node: NodeId, run: ActorRun) -> bool {
         let Some((_, hold)) = self.runs.remove(&run) else { return false };
         self.free.add(&hold);
+        while self.queue.front().is_some_and(|(_, spec)| spec.shape.fits(&self.free)) {
+            let (run, spec) = self.queue.pop_front().unwrap();
+            self.admit(node, run, &spec);
+        }
         true
+    }
+
+    fn admit(&mut self, node: NodeId, run: ActorRun, spec: &ActorSpec) {
+        self.free.sub(&spec.hold);
+        self.runs.insert(run, (Phase::Starting, spec.hold.clone()));
+        self.from.push_back(Event::ActorPlaced { run, node });
+        self.report(node);
+    }
+
+    /// One that waits for room does not any more.
+    fn take_back(&mut self, run: ActorRun) -> bool {
+        let waiting = self.queue.len();
+        self.queue.retain(|(other, _)| *other != run);
+        self.queue.len() < waiting
     }
 
     fn report(&mut self, node: NodeId) {
@@ -46,18 +66,27 @@ impl Raylet {
                 if self.never.contains(&run) {
                     return;
                 }
-                if !spec.shape.fits(&self.free) {
+                if spec.shape.fits(&self.free) {
+                    self.admit(node, run, &spec);
+                } else if run.attempt % 2 == 1 {
+                    self.queue.push_back((run, spec));
+                } else {
                     self.from.push_back(Event::ActorFailed { run, node, cause: StartFailure::NoRoom });
-                    return;
                 }
-                self.free.sub(&spec.hold);
-                self.runs.insert(run, (Phase::Starting, spec.hold.clone()));
-                self.from.push_back(Event::ActorPlaced { run, node });
-                self.report(node);
+            }
+            Action::RecallActor { run, .. } => {
+                if self.take_back(run) {
+                    self.from.push_back(Event::ActorFailed { run, node, cause: StartFailure::NoRoom });
+                } else if self.runs.contains_key(&run) {
+                    self.from.push_back(Event::ActorPlaced { run, node });
+                }
             }
             Action::EndActor { run, how, .. } => {
                 self.never.insert(run);
-                if self.end(run) {
+                if self.take_back(run) {
+                    self.from.push_back(Event::ActorDied { run, node, cause: ActorEnd::Ended });
+                }
+                if self.end(node, run) {
                     let cause = if how == EndHow::Kill { crash() } else { ActorEnd::Ended };
                     self.from.push_back(Event::ActorDied { run, node, cause });
                     self.report(node);
@@ -78,12 +107,12 @@ impl Raylet {
         if !started && !chance.one_in(4) {
             self.come_alive(node, run);
         } else if started && chance.one_in(2) {
-            self.end(run);
+            self.end(node, run);
             let cause = if chance.one_in(5) { ActorEnd::Exited { detail: String::new() } } else { crash() };
             self.from.push_back(Event::ActorDied { run, node, cause });
             self.report(node);
         } else if !started {
-            self.end(run);
+            self.end(node, run);
             let cause = match chance.below(4) {
                 0 => StartFailure::ConstructorError { text: "no".to_owned(), error: Bytes::new() },
                 _ => StartFailure::WorkerDied { detail: "exit status 1".to_owned() },
@@ -159,6 +188,7 @@ impl Cluster {
                 assert!(self.placed.insert(run), "GCS-3: a run goes to one node once");
                 self.raylets.get_mut(&node).unwrap().to.push_back(action);
             }
+            Action::RecallActor { node, .. } => self.raylets.get_mut(&node).unwrap().to.push_back(action),
             Action::EndActor { node, how, .. } => {
                 let to = &mut self.raylets.get_mut(&node).unwrap().to;
                 // The urgent lane passes the ordered one.
@@ -193,6 +223,7 @@ impl Cluster {
         let raylet = Raylet {
             runs: BTreeMap::new(),
             never: BTreeSet::new(),
+            queue: VecDeque::new(),
             free: row.total.clone(),
             version: 0,
             gone: false,
