@@ -145,7 +145,11 @@ impl GcsCore {
         self.unwatch_processes(beside.clone());
         self.end_owners(*owners_of(*beside.start()).start()..=*owners_of(*beside.end()).end());
         for number in actors {
-            self.lose(number, DeathReason::NodeDied { node: id, detail: detail.clone() });
+            match self.actors.get(number) {
+                // What had begun nowhere is not lost: it only waited there (GCS-4).
+                Some(actor) if actor.on_node && !actor.admitted => self.place_elsewhere(number),
+                _ => self.lose(number, DeathReason::NodeDied { node: id, detail: detail.clone() }),
+            }
         }
         self.retry = true;
         self.nodes_changed = true;

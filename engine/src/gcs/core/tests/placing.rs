@@ -347,3 +347,24 @@ fn what_waits_at_a_busy_node_for_long_is_warned_of() {
     world.pass_in_health(ms(60_000));
     assert!(world.warnings().is_empty());
 }
+
+/// GCS-4: what had not been admitted anywhere when its node died was not lost: it goes elsewhere, with all its restarts.
+#[test]
+fn what_only_waited_on_a_node_outlives_it() {
+    let (mut world, [(first, _), (second, other)]) = two_busy_nodes();
+    world.tell(Event::ActorPlaced { run: other, node: second });
+    world.create(with!(spec(3); owner: owner(1, 1), max_restarts: 1));
+    world.tell(Event::RegisterNode { row: Box::new(node_row(3, 4)) });
+    world.tell(Event::NodeDead { node: second, cause: gone() });
+    assert!(matches!(world.reason(2), DeathReason::NodeDied { .. }), "it may have begun");
+    let third = world.row(3).node.unwrap();
+    assert_eq!(third, first, "it waits where few do");
+    world.tell(Event::JobStarted { row: Box::new(job_row(2, owner(3, 1))) });
+    world.create(with!(spec(4); job: job_id(2), owner: owner(3, 1), detached: true));
+    let (node, run) = world.placed()[0];
+    assert_eq!(node, node_id(3));
+    world.tell(Event::NodeDead { node, cause: gone() });
+    let (node, next) = world.placed()[0];
+    assert_eq!((node, next.incarnation, next.attempt), (first, run.incarnation, run.attempt + 1));
+    assert_eq!((world.row(4).state, world.row(4).restarts), (ActorState::PendingCreation, 0));
+}
