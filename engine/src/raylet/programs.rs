@@ -7,7 +7,7 @@ use actix::{AsyncContext, Context, Handler, Message};
 
 use crate::api::error::Error;
 use crate::ids::{JobId, WorkerId};
-use crate::protocol::{AskGcs, GcsAnswer, JobRow};
+use crate::protocol::{JobRow, ToGcs};
 use crate::raylet::core::{Event, WorkerKind};
 use crate::raylet::workers::Failed;
 use crate::raylet::{DefaultProgram, Raylet};
@@ -45,7 +45,13 @@ struct ProgramHere {
 
 impl Raylet {
     pub(super) fn job_started(&mut self, row: &JobRow, ctx: &mut Context<Self>) {
-        let offer = self.drivers.get(&row.driver.process).and_then(|driver| driver.offer.clone());
+        let driver = self.drivers.get(&row.driver.process);
+        let offer = driver.and_then(|driver| driver.offer.clone());
+        if let Some(driver) = driver {
+            // The driver's own word goes another way, and may come after what this node asks of the job.
+            let (row, driver) = (Box::new(row.clone()), driver.peer.clone());
+            self.process.tell_gcs(ToGcs::JobStarted { row, driver });
+        }
         if let Some(spawner) = &mut self.spawner {
             let file = offer.and_then(|offer| offer.open(self.process.env.files()));
             spawner.learn_job(row, file);
@@ -99,14 +105,9 @@ impl Raylet {
 
     /// A job of a driver elsewhere: the GCS knows its program and its namespace.
     pub(super) fn learn_job(&self, worker: WorkerId, job: JobId, kind: WorkerKind, ctx: &mut Context<Self>) {
-        let Some(gcs) = self.process.gcs.get().cloned() else { return };
-        let raylet = ctx.address();
+        let (process, raylet) = (Arc::clone(&self.process), ctx.address());
         self.process.spawn(async move {
-            let row = match gcs.ask(AskGcs::Jobs, Duration::from_secs(5)).await {
-                Ok(GcsAnswer::Jobs(rows)) => Ok(rows.into_iter().find(|row| row.id == job)),
-                Ok(_) => Ok(None),
-                Err(error) => Err(error),
-            };
+            let row = process.job_and_holders(job).await.map(|found| found.map(|(row, _)| row));
             raylet.do_send(Learned { worker, job, kind, row });
         });
     }
@@ -139,14 +140,10 @@ impl Handler<Learned> for Raylet {
         let row = match row {
             Ok(Some(row)) => row,
             Ok(None) => {
-                let error = Error::runtime_env_setup(format!("the GCS does not know job {job}"));
-                ctx.notify(Failed { worker, error, permanent: true });
-                return;
+                let error = Error::runtime_env_setup(format!("the GCS does not know job {job}, or it has ended"));
+                return ctx.notify(Failed { worker, error, permanent: true });
             }
-            Err(error) => {
-                ctx.notify(Failed { worker, error, permanent: false });
-                return;
-            }
+            Err(error) => return ctx.notify(Failed { worker, error, permanent: false }),
         };
         if let Some(spawner) = &mut self.spawner {
             spawner.learn_job(&row, None);

@@ -16,6 +16,11 @@ use crate::start::program_file::{JobProgram, ProgramFile, ProgramInfo, triple};
 
 /// The largest program that a node fetches.
 const MAX_PROGRAM: u64 = 4 << 30;
+/// For so long a job is asked for again that the GCS does not know: a lease for its first task may be quicker than its
+/// driver's word of it.
+const UNKNOWN_FOR: Duration = Duration::from_secs(3);
+/// How often.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Process {
     /// Answers what another node asks before it fetches a job's program; the hash is computed on a thread of its own.
@@ -37,10 +42,23 @@ impl Process {
         }
     }
 
+    /// A job whose program is needed, and who may have it; none if nobody needs it (any more).
+    pub(crate) async fn job_and_holders(self: &Arc<Self>, job: JobId) -> Result<Option<(JobRow, Vec<PeerAddr>)>> {
+        let until = self.env.now() + UNKNOWN_FOR;
+        loop {
+            let GcsAnswer::Job(found) = crate::api::named::ask_gcs(self, AskGcs::Job { job }).await? else {
+                return Err(Error::connection("the GCS answered something else"));
+            };
+            if found.is_some() || self.env.now() >= until {
+                return Ok(found);
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
     /// The program of a job that this node knows nothing of.
     pub(crate) async fn fetch_program(self: &Arc<Self>, job: JobId) -> Result<JobProgram> {
-        let answer = crate::api::named::ask_gcs(self, AskGcs::Job { job }).await?;
-        let GcsAnswer::Job(Some((row, sources))) = answer else {
+        let Some((row, sources)) = self.job_and_holders(job).await? else {
             return Err(Error::runtime_env_setup(format!(
                 "nobody needs the program of job {job}: its driver and its actors have ended"
             )));
