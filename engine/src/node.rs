@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::cluster::NodeInfo;
 use crate::api::error::{Error, Result};
-use crate::api::named::ask_gcs;
+use crate::api::named::{all_actors, ask_gcs};
 use crate::env::Env;
 use crate::protocol::{AskGcs, GcsAnswer, TokenWish};
 use crate::resources::ResourceSet;
@@ -361,7 +361,8 @@ impl Tool {
     ///
     /// `Connection` if the GCS does not answer.
     pub fn actors(&self) -> Result<Vec<ActorRow>> {
-        let GcsAnswer::Actors(rows) = self.ask(AskGcs::Actors)? else { return Err(otherwise()) };
+        let process = std::sync::Arc::clone(&self.running.process);
+        let rows = self.on_thread(async move { all_actors(&process).await })??;
         let row = |row: crate::gcs::core::ActorRow| ActorRow {
             id: row.spec.id.to_string(),
             class: row.spec.class.clone(),

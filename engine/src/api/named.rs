@@ -12,8 +12,10 @@ use crate::api::error::{Error, Result};
 use crate::api::handle::{Actor, Handle, handle_for, limits_of, name_of};
 use crate::api::op::Op;
 use crate::api::scope;
+use crate::gcs::core::ActorRow;
 use crate::process::Process;
-use crate::protocol::{AskGcs, GcsAnswer};
+use crate::program::ActorEntry;
+use crate::protocol::{ActorSpec, AskGcs, GcsAnswer};
 
 const GCS_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -28,6 +30,21 @@ pub(crate) async fn ask_gcs_on(lane: Lane, process: &Arc<Process>, question: Ask
         return Err(Error::connection("this process does not know its GCS"));
     };
     link.ask_on(lane, question, GCS_DEADLINE).await
+}
+
+/// The rows of all actors, dead ones included, in order of creation.
+pub(crate) async fn all_actors(process: &Arc<Process>) -> Result<Vec<ActorRow>> {
+    let mut all: Vec<ActorRow> = Vec::new();
+    loop {
+        let after = all.last().map(|row| row.number);
+        let GcsAnswer::Actors(rows) = ask_gcs(process, AskGcs::Actors { after }).await? else {
+            return Err(Error::connection("the GCS answered something else"));
+        };
+        if rows.is_empty() {
+            return Ok(all);
+        }
+        all.extend(rows);
+    }
 }
 
 /// Finds a named actor.

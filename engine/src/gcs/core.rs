@@ -54,6 +54,7 @@ use actinic_transport::{NodeId, ProcessId};
 
 pub(crate) use death::{DeathCause, DeathReason, NodeDeath, Refusal};
 pub(crate) use event::{Action, ActorEnd, EndHow, Event, Reply, ReplyId, StartFailure, Warning};
+#[cfg(test)]
 pub(crate) use lookup::ActorFilter;
 pub(crate) use rows::bytes_field;
 pub(crate) use rows::{

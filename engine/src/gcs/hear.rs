@@ -4,7 +4,7 @@ use actinic_transport::{NodeId, PeerAddr, ProcessId};
 use actix::{Context, Handler};
 
 use crate::api::error::Error;
-use crate::gcs::core::{ActorEnd, ActorFilter, Event, NodeDeath, Seat, StartFailure};
+use crate::gcs::core::{ActorEnd, Event, NodeDeath, Seat, StartFailure};
 use crate::gcs::messages::Dead;
 use crate::gcs::{Answer, Gcs, Heard, LocalRaylet, Pending};
 use crate::post::Look;
@@ -12,6 +12,10 @@ use crate::protocol::{AskGcs, GcsAnswer, Gone, ToGcs, ToRaylet, TokenWish};
 
 /// How many attempts at tasks are listed in one answer.
 const TASKS_PAGE: usize = 2_000;
+/// How many actors are.
+const ACTORS_PAGE: usize = 2_000;
+/// And so many bytes of them at most, but for one: a message takes more than that.
+const ACTORS_PAGE_BYTES: usize = 1 << 20;
 
 impl Gcs {
     fn told(&mut self, message: ToGcs, ctx: &mut Context<Self>) {
@@ -145,8 +149,8 @@ impl Gcs {
                 let heard = self.core.heard(self.process.env.now()).collect();
                 answer.give(&GcsAnswer::Nodes(rows, self.core.views().cloned().collect(), heard));
             }
-            AskGcs::Actors => {
-                answer.give(&GcsAnswer::Actors(self.core.actors(&ActorFilter::default()).cloned().collect()));
+            AskGcs::Actors { after } => {
+                answer.give(&GcsAnswer::Actors(self.core.actors_page(after, ACTORS_PAGE, ACTORS_PAGE_BYTES)));
             }
             AskGcs::Demands => answer.give(&GcsAnswer::Demands(self.core.demands().into_iter().collect())),
             AskGcs::Jobs => answer.give(&GcsAnswer::Jobs(self.core.jobs(None).cloned().collect())),

@@ -417,7 +417,10 @@ pub(crate) enum AskGcs {
         no_restart: bool,
     },
     Nodes,
-    Actors,
+    /// The actors behind the one with this number, as many as one answer has.
+    Actors {
+        after: Option<u64>,
+    },
     /// What actors without a node wait for.
     Demands,
     Jobs,
@@ -451,6 +454,7 @@ pub(crate) enum GcsAnswer {
     },
     /// With how long ago each was heard from, in the order of the rows.
     Nodes(Vec<NodeRow>, Vec<NodeView>, Vec<Duration>),
+    /// Without their constructors' arguments; no rows if there are no more.
     Actors(Vec<crate::gcs::core::ActorRow>),
     /// Each with how many need it.
     Demands(Vec<(ResourceSet, u32)>),

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::cluster::Cluster;
-use crate::api::error::{Error, Result};
-use crate::api::named::ask_gcs;
+use crate::api::error::Result;
+use crate::api::named::all_actors;
 use crate::gcs::core::ActorState;
 use crate::ids::{ActorId, ObjectId};
-use crate::protocol::{AskGcs, GcsAnswer};
 use crate::task::What;
 use crate::testing::cluster::World;
 
@@ -32,9 +31,7 @@ pub struct Alive {
 pub(super) async fn alive(cluster: &Cluster, world: &World) -> Result<Alive> {
     let mut alive = Alive::default();
     let head = Arc::clone(&cluster.owner().process);
-    let GcsAnswer::Actors(rows) = ask_gcs(&head, AskGcs::Actors).await? else {
-        return Err(Error::connection("the GCS answered something else"));
-    };
+    let rows = all_actors(&head).await?;
     let living = rows.iter().filter(|row| row.state != ActorState::Dead);
     alive.actors.extend(living.map(|row| row.spec.id));
     for process in world.processes() {

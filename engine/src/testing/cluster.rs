@@ -14,13 +14,12 @@ use actinic_transport::{Net, NodeId, SimNet};
 use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
 use crate::api::handle::{Actor, Handle};
-use crate::api::named::ask_gcs;
+use crate::api::named::all_actors;
 use crate::api::op::{Op, block_on, check_may_block};
 use crate::api::options::IntoCount;
 use crate::env::Env;
 use crate::ids::WorkerId;
 use crate::process::Process;
-use crate::protocol::{AskGcs, GcsAnswer};
 use crate::raylet::{EndWorker, RayletLink};
 use crate::start::{self, NodeOptions, Place, Running, Starting};
 use crate::testing::node::JOINED;
@@ -230,9 +229,7 @@ impl TestCluster {
         let process = Arc::clone(&self.owner().process);
         let world = Arc::clone(&self.world);
         Op::new(async move {
-            let GcsAnswer::Actors(rows) = ask_gcs(&process, AskGcs::Actors).await? else {
-                return Err(Error::connection("the GCS answered something else"));
-            };
+            let rows = all_actors(&process).await?;
             let row = rows.into_iter().find(|row| row.spec.id == id);
             let Some(worker) = row.and_then(|row| row.seat.map(|seat| seat.worker)) else {
                 return Err(Error::invalid_argument(format!("actor {id} lives in no worker now")));

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use crate::api::cluster::Cluster;
 use crate::api::error::{Error, Result};
-use crate::api::named::ask_gcs;
+use crate::api::named::all_actors;
 use crate::process::Process;
-use crate::protocol::{AskGcs, GcsAnswer};
 use crate::raylet::{AskState, RayletLink, RayletState};
 use crate::task::What;
 use crate::testing::cluster::World;
@@ -45,9 +44,7 @@ async fn left(head: &Arc<Process>, world: &World) -> Result<Vec<String>> {
     for process in world.processes() {
         of_process(&process, &mut left).await;
     }
-    let GcsAnswer::Actors(rows) = ask_gcs(head, AskGcs::Actors).await? else {
-        return Err(Error::connection("the GCS answered something else"));
-    };
+    let rows = all_actors(head).await?;
     let alive = rows.iter().filter(|row| row.state != crate::gcs::core::ActorState::Dead);
     left.extend(alive.take(20).map(|row| format!("actor {} is {:?}", row.spec.id, row.state)));
     Ok(left)

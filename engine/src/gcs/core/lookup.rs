@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actinic_transport::{NodeId, ProcessId};
@@ -47,6 +48,27 @@ impl GcsCore {
     /// The actors in order of creation, those dead for long excepted.
     pub(crate) fn actors(&self, filter: &ActorFilter) -> impl Iterator<Item = &ActorRow> {
         self.actors.iter().map(|actor| &actor.row).filter(move |row| filter.lets_through(row))
+    }
+
+    /// The actors behind the one with a number, without their constructors' arguments: so many, or fewer whose rows have so
+    /// many bytes together; one at least, if there is one.
+    pub(crate) fn actors_page(&self, after: Option<u64>, count: usize, bytes: usize) -> Vec<ActorRow> {
+        let mut room = bytes;
+        let mut page = Vec::new();
+        for actor in self.actors.after(after).take(count) {
+            let mut row = actor.row.clone();
+            if !row.spec.creation.is_empty() {
+                Arc::make_mut(&mut row.spec).creation = Default::default();
+            }
+            // What cannot be measured is not sent either; whoever reads the page hears of it.
+            let size = postcard::to_stdvec(&row).map_or(0, |row| row.len());
+            if size > room && !page.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(size);
+            page.push(row);
+        }
+        page
     }
 
     /// One actor, by its id or an alias.

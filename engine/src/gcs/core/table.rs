@@ -164,6 +164,12 @@ impl ActorTable {
         self.rows.values().map(|actor| &**actor)
     }
 
+    /// Those made after the one with a number.
+    pub(super) fn after(&self, number: Option<u64>) -> impl Iterator<Item = &Actor> {
+        let from = number.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        self.rows.range((from, std::ops::Bound::Unbounded)).map(|(_, actor)| &**actor)
+    }
+
     /// Moves an actor to the dead, of which the oldest are dropped.
     pub(super) fn bury(&mut self, number: u64) {
         let Some(actor) = self.rows.get(&number) else { return };

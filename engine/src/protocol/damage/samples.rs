@@ -455,7 +455,7 @@ fn to_ask_gcs() -> Vec<AskGcs> {
         AskGcs::ListNamed { namespace: Some(text()) },
         AskGcs::Kill { actor: actor(), no_restart: true },
         AskGcs::Nodes,
-        AskGcs::Actors,
+        AskGcs::Actors { after: Some(300) },
         AskGcs::Demands,
         AskGcs::Jobs,
         AskGcs::Job { job: job() },

@@ -136,3 +136,31 @@ fn rows_travel() {
     let info = world.row(1).info();
     assert_eq!(postcard::from_bytes::<ActorInfo>(&postcard::to_stdvec(&info).unwrap()).unwrap(), info);
 }
+
+/// There may be more actors than one answer has room for: they are listed a page at a time, without their arguments.
+#[test]
+fn actors_are_listed_page_by_page() {
+    let mut world = World::new(1);
+    for n in 1..=10 {
+        world.create(spec(n));
+    }
+    let pages = |count, bytes| {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = world.core.actors_page(after, count, bytes);
+            let Some(last) = page.last() else { return pages };
+            after = Some(last.number);
+            assert!(page.iter().all(|row| row.spec.creation.is_empty()));
+            pages.push(page.into_iter().map(|row| row.spec.id).collect::<Vec<_>>());
+        }
+    };
+    let sizes = |pages: &[Vec<ActorId>]| pages.iter().map(Vec::len).collect::<Vec<_>>();
+    let all: Vec<ActorId> = (1..=10).map(actor_id).collect();
+    let by_count = pages(4, usize::MAX);
+    assert_eq!((sizes(&by_count), by_count.concat()), (vec![4, 4, 2], all.clone()));
+    let row = postcard::to_stdvec(&world.core.actors_page(None, 1, usize::MAX)[0]).unwrap().len();
+    // A number may take a byte more than another.
+    let by_bytes = pages(usize::MAX, 3 * row + row / 2);
+    assert_eq!((sizes(&by_bytes), by_bytes.concat()), (vec![3, 3, 3, 1], all.clone()));
+    assert_eq!(pages(usize::MAX, 0).concat(), all, "one at least");
+}
