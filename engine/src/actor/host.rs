@@ -205,7 +205,10 @@ impl ActorHost {
         let process = &self.host.process;
         match made {
             Constructed::State(state) => {
-                let mode = self.mode_of(state);
+                let mode = match self.mode_of(state) {
+                    Ok(mode) => mode,
+                    Err(error) => return self.constructed(Constructed::Failed(error)),
+                };
                 *self.mode() = mode;
                 if self.pool().is_closed() {
                     // Its process has ended meanwhile, when there was nothing to cut.
@@ -250,11 +253,11 @@ impl ActorHost {
         self.tell_raylet(ToRaylet::ActorUp { run: self.run() });
     }
 
-    fn mode_of(self: &Arc<Self>, state: ActorState) -> Mode {
-        match state {
+    fn mode_of(self: &Arc<Self>, state: ActorState) -> Result<Mode> {
+        Ok(match state {
             ActorState::Single { state, into_cell } if self.entry.has_async => {
                 let local = LocalActor::new();
-                local.start(Arc::clone(self), state, into_cell);
+                local.start(Arc::clone(self), state, into_cell)?;
                 Mode::Local(local)
             }
             ActorState::Single { state, .. } => {
@@ -267,7 +270,7 @@ impl ActorHost {
             }
             // It is where its constructor ran.
             ActorState::Actix(_) => Mode::None,
-        }
+        })
     }
 
     /// Puts a call into the inbox, in order; gives it back if the incarnation has ended.

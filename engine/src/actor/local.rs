@@ -22,7 +22,7 @@ use crate::actor::beside::Beside;
 use crate::actor::host::ActorHost;
 use crate::actor::threads::SyncCalls;
 use crate::actor::turn::{ANSWERS_MAX, TURN, TURN_CALLS};
-use crate::api::error::Error;
+use crate::api::error::{Error, Result};
 use crate::call::{OwnedTaskArgs, TaskArgs};
 use crate::ids::TaskId;
 use crate::program::{ActorCell, ActorState, Constructor, LocalBoxFuture, MethodCall, Outcome};
@@ -50,28 +50,32 @@ impl LocalActor {
         LocalActor { shared: Arc::new(Shared::default()) }
     }
 
-    /// Moves a constructed actor to a thread.
+    /// Moves a constructed actor to a thread, if there is one.
     pub(crate) fn start(
         &self,
         host: Arc<ActorHost>,
         state: Box<dyn Any + Send>,
         into_cell: fn(Box<dyn Any + Send>) -> ActorCell,
-    ) {
+    ) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let process = Arc::clone(&host.host.process);
         let own = host.entry.is_mixed();
-        process.local.spawn(own, move |calls| Box::pin(run(host, into_cell(state), shared, calls)));
+        process.local.spawn(own, move |calls| Box::pin(run(host, into_cell(state), shared, calls)))
     }
 
     /// Constructs an `actix::Actor`, or what has an async constructor; it stays on this thread if its calls are run on one.
     pub(crate) fn construct(&self, host: Arc<ActorHost>) {
         let shared = Arc::clone(&self.shared);
-        let process = Arc::clone(&host.host.process);
-        if host.entry.actix {
-            return process.local.spawn(false, move |_| Box::pin(super::actix::run(Loop::new(host, shared))));
+        let (process, actor) = (Arc::clone(&host.host.process), Arc::clone(&host));
+        let own = !host.entry.actix && host.entry.is_mixed();
+        let started = if host.entry.actix {
+            process.local.spawn(own, move |_| Box::pin(super::actix::run(Loop::new(host, shared))))
+        } else {
+            process.local.spawn(own, move |calls| Box::pin(construct(host, shared, calls)))
+        };
+        if let Err(error) = started {
+            actor.constructed(Constructed::Failed(error));
         }
-        let own = host.entry.is_mixed();
-        process.local.spawn(own, move |calls| Box::pin(construct(host, shared, calls)));
     }
 
     /// There is a call, or the actor shall end.

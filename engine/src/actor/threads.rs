@@ -22,13 +22,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
+use crate::api::error::{Error, Result};
 use crate::api::op;
 use crate::api::scope::{self, OwnRuntime};
 use crate::env::{self, Env};
 use crate::worker::host::{Host, WaitsFor};
+use crate::worker::job::discard;
 
 /// So many actors of a process have threads of their own. Each is three open files too, of which a process may often have
 /// no more than 1024.
@@ -45,6 +48,8 @@ pub(crate) struct LocalThreads {
     shared: Mutex<Vec<mpsc::UnboundedSender<Start>>>,
     next: AtomicUsize,
     width: usize,
+    /// Makes what polls the actors of a thread; tests let it fail.
+    runtime: fn() -> io::Result<Runtime>,
     /// How many actors have one of their own.
     own: Arc<AtomicUsize>,
     /// Whether it was said that there may be no more of those.
@@ -60,14 +65,16 @@ impl LocalThreads {
             shared: Mutex::default(),
             next: AtomicUsize::new(0),
             width: width.clamp(1, 4),
+            runtime,
             own: Arc::default(),
             said: AtomicBool::new(false),
             open: Mutex::new(Some(watch::Sender::new(()))),
         }
     }
 
-    /// Lets an actor live on one of the threads, or on one of its own.
-    pub(super) fn spawn(&self, own: bool, start: impl FnOnce(SyncCalls) -> Life + Send + 'static) {
+    /// Lets an actor live on one of the threads, or on one of its own. Where there is none, and none can be started, the
+    /// start is dropped.
+    pub(super) fn spawn(&self, own: bool, start: impl FnOnce(SyncCalls) -> Life + Send + 'static) -> Result<()> {
         let mut start: Start = Box::new(start);
         if own {
             // Whoever is one too many shares, which is no fault, but may surprise.
@@ -80,35 +87,60 @@ impl LocalThreads {
                 );
             }
             match self.spawn_alone(start) {
-                Ok(()) => return,
+                Ok(()) => return Ok(()),
                 Err(back) => start = back,
             }
         }
         if let Some(world) = self.env.world() {
             // What shares a thread shares the one that there is.
-            return world.spawn_local(move || start(SyncCalls::default()));
+            world.spawn_local(move || start(SyncCalls::default()));
+            return Ok(());
         }
+        self.spawn_shared(start)
+    }
+
+    fn spawn_shared(&self, mut start: Start) -> Result<()> {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.width;
         let mut threads = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        while threads.len() <= at {
-            let (send, receive) = mpsc::unbounded_channel();
-            if let Err(error) = self.env.thread("actinic-local", move || run_shared(receive)) {
-                tracing::error!(%error, "no thread could be started for async actors");
-                break;
+        let mut none = None;
+        while none.is_none() {
+            while threads.len() <= at && none.is_none() {
+                match self.start_shared() {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => none = Some(error),
+                }
             }
-            threads.push(send);
+            // If there can be no more, those that there are have more to do.
+            let Some(thread) = threads.len().checked_sub(1).map(|last| at.min(last)) else { break };
+            match threads[thread].send(start) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::SendError(back)) => {
+                    // It has ended, which none should; another takes its place.
+                    threads.swap_remove(thread);
+                    start = back;
+                }
+            }
         }
-        // Those that there are have more to do then; without any the actor ends with its start.
-        if let Some(thread) = threads.get(at).or(threads.last()) {
-            let _ = thread.send(start);
-        }
+        drop(threads);
+        discard("an actor that did not start", start);
+        let why = none.map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+        Err(Error::runtime_env_setup(format!("no thread could be started for async actors: {why}"))
+            .remedy("let a process have more open files and threads (`ulimit -n`, `ulimit -u`)"))
+    }
+
+    /// A thread that actors are dealt to. Its runtime is made first: one without would take starts and begin none.
+    fn start_shared(&self) -> io::Result<mpsc::UnboundedSender<Start>> {
+        let runtime = (self.runtime)()?;
+        let (send, receive) = mpsc::unbounded_channel();
+        self.env.thread("actinic-local", move || run_shared(runtime, receive))?;
+        Ok(send)
     }
 
     /// Gives the start back if there may be no further thread, or is none to be had.
-    fn spawn_alone(&self, start: Start) -> Result<(), Start> {
+    fn spawn_alone(&self, start: Start) -> std::result::Result<(), Start> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(watch::Sender::subscribe);
         let (Some(open), Some(own)) = (open, Own::take(&self.own)) else { return Err(start) };
-        let runtime = match self.env.world().map_or_else(|| runtime().map(Some), |_| Ok(None)) {
+        let runtime = match self.env.world().map_or_else(|| (self.runtime)().map(Some), |_| Ok(None)) {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::warn!(%error, "an actor shares its thread with others: no runtime could be made for it alone");
@@ -159,18 +191,11 @@ impl Drop for Own {
 }
 
 #[allow(clippy::disallowed_methods)] // of a thread that a simulation does not start
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
+fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn run_shared(mut starts: mpsc::UnboundedReceiver<Start>) {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "no runtime could be made for async actors");
-            return;
-        }
-    };
+fn run_shared(runtime: Runtime, mut starts: mpsc::UnboundedReceiver<Start>) {
     // It starts no thread, and nothing of it is left when the thread ends.
     actix_rt::System::with_tokio_rt(|| runtime).block_on(async move {
         while let Some(start) = starts.recv().await {
@@ -188,7 +213,7 @@ enum Executor {
 
 impl Executor {
     /// On the thread that is to poll.
-    fn new(runtime: Option<tokio::runtime::Runtime>) -> Executor {
+    fn new(runtime: Option<Runtime>) -> Executor {
         match runtime {
             Some(runtime) => Executor::Runtime(actix_rt::System::with_tokio_rt(|| runtime)),
             None => Executor::Simulated(LocalSet::new()),
@@ -263,5 +288,61 @@ impl SyncCalls {
         let tell = Rc::clone(&done);
         *outside.borrow_mut() = Some(Box::new(move || tell.set(Some(call()))));
         poll_fn(|_| done.take().map_or(Poll::Pending, Poll::Ready)).await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn none_to_be_had() -> io::Result<Runtime> {
+        Err(io::Error::from_raw_os_error(libc::EMFILE))
+    }
+
+    fn begin(threads: &LocalThreads) -> (Result<()>, Receiver<()>) {
+        let (tell, hear) = channel();
+        let began = threads.spawn(false, move |_| Box::pin(async move { tell.send(()).unwrap() }));
+        (began, hear)
+    }
+
+    fn begins(threads: &LocalThreads) {
+        let (began, hear) = begin(threads);
+        began.unwrap();
+        hear.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+
+    /// A process that has no open file left when the first async actor comes says so, and has all its threads later.
+    #[test]
+    fn a_thread_without_a_runtime_takes_no_actor() {
+        let mut threads = LocalThreads::new(Env::real(), 2);
+        threads.runtime = none_to_be_had;
+        let (began, hear) = begin(&threads);
+        let said = began.unwrap_err().to_string();
+        assert!(said.contains("no thread could be started") && said.contains("ulimit -n"), "{said}");
+        hear.recv().unwrap_err();
+        threads.runtime = runtime;
+        begins(&threads);
+        threads.runtime = none_to_be_had;
+        for _ in 0..3 {
+            // Those that would have another thread share the one that there is.
+            begins(&threads);
+        }
+        threads.close();
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_is_replaced() {
+        let threads = LocalThreads::new(Env::real(), 2);
+        for _ in 0..2 {
+            threads.shared.lock().unwrap().push(mpsc::unbounded_channel().0);
+        }
+        for _ in 0..4 {
+            begins(&threads);
+        }
+        threads.close();
     }
 }
