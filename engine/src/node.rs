@@ -114,6 +114,7 @@ impl Node {
             early: false,
             log_level: None,
             certificate_life: None,
+            hello_within: None,
         };
         let cache = claim.dir.join("programs");
         let running = match &settings.role {

@@ -31,6 +31,8 @@ pub(crate) const NODE: &str = "ACTINIC_NODE_ID";
 
 /// How long a worker that was asked to end may take.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// See [`Spawner::hello_within`].
+const HELLO_WITHIN: Duration = Duration::from_secs(60);
 
 /// Starts the worker processes of one node.
 pub(crate) struct Spawner {
@@ -42,6 +44,8 @@ pub(crate) struct Spawner {
     /// Workers enter before their program's `main`: it is a test binary.
     early: bool,
     log_level: Option<tracing::level_filters::LevelFilter>,
+    /// How long a worker may take from its start to its introduction.
+    pub(super) hello_within: Duration,
     programs: BTreeMap<JobId, JobProgram>,
     children: BTreeMap<WorkerId, Running>,
     /// Children that have not ended, asked to or not.
@@ -87,6 +91,7 @@ impl Spawner {
             default: None,
             early: options.early,
             log_level: options.log_level,
+            hello_within: options.hello_within.unwrap_or(HELLO_WITHIN),
             programs: BTreeMap::new(),
             children: BTreeMap::new(),
             alive: Arc::default(),

@@ -69,6 +69,7 @@ impl Raylet {
             match spawner.start(worker, job, kind) {
                 Ok(pid) => {
                     self.workers.insert(worker, (job, Worker::Process { peer: None, pid }));
+                    ctx.run_later(spawner.hello_within, move |raylet, ctx| raylet.end_mute(worker, ctx));
                 }
                 Err(NotStarted { error, permanent }) => ctx.notify(Failed { worker, error, permanent }),
             }
@@ -80,6 +81,18 @@ impl Raylet {
         self.process.add_slot(&slot);
         self.workers.insert(worker, (job, Worker::Thread { slot }));
         ctx.notify(Started { worker });
+    }
+
+    /// A worker process that has not introduced itself, for it is stopped or hangs before that, gives up its place among
+    /// those that start: it counts as one that failed to.
+    fn end_mute(&mut self, worker: WorkerId, ctx: &mut Context<Self>) {
+        let Some((_, Worker::Process { peer: None, pid })) = self.workers.get(&worker) else { return };
+        let Some(spawner) = &mut self.spawner else { return };
+        let reason = format!("its process {pid} said nothing for {:?}", spawner.hello_within);
+        tracing::warn!(target: "actinic", %worker, reason, "a worker could not be started");
+        spawner.kill(worker);
+        self.workers.remove(&worker);
+        self.event(Event::WorkerFailedToStart { worker, reason, permanent: false }, ctx);
     }
 
     /// A process introduces itself: a worker is there if it runs what it was started for.

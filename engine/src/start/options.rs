@@ -26,6 +26,8 @@ pub(crate) struct NodeOptions {
     pub(crate) log_level: Option<tracing::level_filters::LevelFilter>,
     /// Certificates of the cluster that is started live so long, instead of 7 days; for tests.
     pub(crate) certificate_life: Option<Duration>,
+    /// How long a worker process may take from its start to its introduction, instead of a minute; for tests.
+    pub(crate) hello_within: Option<Duration>,
 }
 
 impl NodeOptions {
