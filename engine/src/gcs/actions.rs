@@ -30,6 +30,7 @@ impl Gcs {
             Action::SpreadNodes { to, rows } => {
                 for row in rows.iter().filter(|row| !row.state.is_up()) {
                     self.tasks.node_ended(row.id, self.wall());
+                    self.forget_processes_of(row.id, row.process);
                 }
                 for node in to {
                     self.tell_raylet(node, ToRaylet::Nodes(rows.clone()));
@@ -127,6 +128,20 @@ impl Gcs {
         if let (Some(peer), Ok(endpoint)) = (peer, self.process.endpoint()) {
             RayletLink::Remote(endpoint.peer(peer), Arc::clone(&self.process.room)).tell(message);
         }
+    }
+
+    /// A node is dead, and whatever ran there: nothing is told to that any more. To its raylet, for as long as its row is
+    /// kept, that it is dead.
+    fn forget_processes_of(&mut self, node: NodeId, raylet: ProcessId) {
+        self.peers.retain(|process, _| process.node != node || *process == raylet);
+        let (core, peers) = (&self.core, &mut self.peers);
+        self.raylets.retain(|node, process| {
+            let known = core.node(*node).is_some();
+            if !known {
+                peers.remove(process);
+            }
+            known
+        });
     }
 
     pub(super) fn tell_process(&self, process: ProcessId, message: ToOwner) {

@@ -53,6 +53,7 @@ impl Gcs {
             ToGcs::ProcessDied { process } => {
                 self.spread_death(process);
                 self.peers.remove(&process);
+                self.drivers.remove(&process);
                 self.tasks.process_ended(process, self.wall());
                 self.event(Event::ProcessDied { process }, ctx);
             }
