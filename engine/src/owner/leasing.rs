@@ -332,7 +332,10 @@ impl Owner {
             }
         }
         let wanted = task.meta.shape.resources();
-        format!("it waits for {wanted}: {}", self.process.free_of(wanted))
+        match self.process.free_of(wanted) {
+            Some(free) => format!("it waits for {wanted}: {free}"),
+            None => format!("it waits for {wanted}"),
+        }
     }
 }
 

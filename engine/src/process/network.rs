@@ -196,15 +196,19 @@ impl Process {
         (total.to_map(), free.to_map_of(&total))
     }
 
-    /// How much there is of each thing that is wanted, and how much of that is free, in words.
-    pub(crate) fn free_of(&self, wanted: &ResourceSet) -> String {
+    /// How much there is of each thing that is wanted, and how much of that is free, in words; none if this process does not
+    /// know: worker processes are not told.
+    pub(crate) fn free_of(&self, wanted: &ResourceSet) -> Option<String> {
+        if self.lock().resources.is_empty() {
+            return None;
+        }
         let (total, free) = self.cluster_resources();
         let of = |all: &BTreeMap<String, f64>, name: &str| all.get(name).copied().unwrap_or(0.0);
         let each = wanted
             .to_map()
             .into_keys()
             .map(|name| format!("of {} {name} in the cluster {} are free", of(&total, &name), of(&free, &name)));
-        each.collect::<Vec<_>>().join(", ")
+        Some(each.collect::<Vec<_>>().join(", "))
     }
 
     pub(crate) fn set_resources(
