@@ -323,6 +323,11 @@ impl ActorEntry {
         self.origin.name
     }
 
+    /// The name of the type, with where it is in the program.
+    pub(crate) fn path(&self) -> &'static str {
+        (self.origin.type_name)()
+    }
+
     pub(crate) fn id(&self) -> FunctionId {
         self.origin.id()
     }
@@ -362,6 +367,11 @@ impl ActorEntry {
     pub(crate) fn find_method(&self, id: u64) -> Option<&'static MethodEntry> {
         self.known().iter().find(|known| known.id == id).map(|known| known.entry)
     }
+}
+
+/// A method was called on an actor of another class: its handle came from elsewhere, as of a class that has its name.
+pub(crate) fn other_class<A>() -> ! {
+    panic!("the actor is of another class than {}, of which a method was called", std::any::type_name::<A>())
 }
 
 /// An actor's state behind its fair lock, as async methods get it.
@@ -443,7 +453,7 @@ impl ActorCell {
     fn lock<A: 'static>(&self) -> &tokio::sync::RwLock<A> {
         match self.cell().any().downcast_ref::<Cell<A>>() {
             Some(cell) => &cell.0,
-            None => unreachable!("a method is called on the class that it is registered with"),
+            None => other_class::<A>(),
         }
     }
 

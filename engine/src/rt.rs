@@ -371,7 +371,7 @@ impl Drop for RawHandle {
 pub fn state<A: 'static>(any: &dyn Any) -> &A {
     match any.downcast_ref() {
         Some(state) => state,
-        None => unreachable!("a method is called on the class that it is registered with"),
+        None => crate::program::other_class::<A>(),
     }
 }
 
@@ -379,7 +379,7 @@ pub fn state<A: 'static>(any: &dyn Any) -> &A {
 pub fn state_mut<A: 'static>(any: &mut dyn Any) -> &mut A {
     match any.downcast_mut() {
         Some(state) => state,
-        None => unreachable!("a method is called on the class that it is registered with"),
+        None => crate::program::other_class::<A>(),
     }
 }
 

@@ -118,6 +118,7 @@ fn prepare(
         owner: owner.id,
         outlives_job: host::with_current(|current| current.is_some_and(host::Current::outlives_job)),
         class: entry.name().to_owned(),
+        path: options.name.as_ref().map(|_| entry.path().to_owned()).unwrap_or_default(),
         name: options.name.clone(),
         namespace: options.namespace.clone().unwrap_or_else(|| owner.namespace.to_string()),
         job_namespace: Arc::clone(&owner.namespace),

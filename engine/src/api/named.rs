@@ -88,14 +88,12 @@ impl<A: Actor> GetActor<A> {
                 let Some((news, spec)) = found else {
                     return Err(not_found(&self.name, &namespace));
                 };
-                if spec.class != A::entry().name() {
+                if let Some((found, asked)) = other_class(&spec, A::entry()) {
                     return Err(Error::invalid_argument(format!(
-                        "the actor named {:?} is a {}, not a {}",
-                        self.name,
-                        spec.class,
-                        A::entry().name()
+                        "the actor named {:?} is a {found}, not a {asked}",
+                        self.name
                     ))
-                    .remedy(format!("get it as what it is: `get_actor::<{}>`", spec.class)));
+                    .remedy(format!("get it as what it is: `get_actor::<{found}>`")));
                 }
                 let process = &owner.process;
                 let lifeline = match spec.lifeline() {
@@ -127,6 +125,16 @@ impl<A: Actor> GetActor<A> {
     pub fn blocking(self) -> Result<Handle<A>> {
         self.op().blocking()
     }
+}
+
+/// What an actor is and what it was taken for, if that is another class. One of another program is taken for the class that
+/// is called as its own is there, wherever it is written; one of this program's for nothing but what it is.
+fn other_class(spec: &ActorSpec, asked: &'static ActorEntry) -> Option<(String, &'static str)> {
+    if spec.class != asked.name() {
+        return Some((spec.class.clone(), asked.name()));
+    }
+    let other = spec.path != asked.path() && crate::program::program().has_class(&spec.path);
+    other.then(|| (spec.path.clone(), asked.path()))
 }
 
 fn not_found(name: &str, namespace: &str) -> Error {

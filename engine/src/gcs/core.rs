@@ -65,7 +65,7 @@ pub(crate) use rows::{
 use crate::alike::Alike;
 use crate::ids::{ActorId, JobId, OwnerId};
 use nodes::Node;
-use placement::{ClassKey, PendingClass, QueuedClass};
+use placement::{ClassKey, PendingClass};
 use table::{ActorTable, Bounded};
 
 /// The settings of the core.

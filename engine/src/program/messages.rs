@@ -178,7 +178,7 @@ where
     M: Message + 'static,
 {
     let (Some(actor), Some(context)) = (actor.downcast_mut::<A>(), context.downcast_mut::<Context<A>>()) else {
-        unreachable!("a message is given to the class that it is registered with")
+        super::other_class::<A>()
     };
     let mut response = Some(actor.handle(message, context));
     if let Some(future) = take::<ResponseFuture<M::Result>>(&mut response) {

@@ -170,6 +170,11 @@ impl Program {
         self.functions.get(&id).copied().ok_or_else(|| unknown("function", id))
     }
 
+    /// Whether there is an actor class of this full name.
+    pub(crate) fn has_class(&self, path: &str) -> bool {
+        self.actors.values().any(|entry| entry.path() == path)
+    }
+
     pub(crate) fn actor(&self, id: FunctionId) -> Result<&'static ActorEntry> {
         self.actors.get(&id).copied().ok_or_else(|| unknown("actor class", id))
     }

@@ -92,7 +92,37 @@ async fn the_second_handle_holds() -> actinic::Result<()> {
     Ok(())
 }
 
+/// Another class that is called as one of the tests' is.
+mod elsewhere {
+    pub struct Counter;
+
+    #[actinic::remote]
+    impl Counter {
+        pub fn new() -> Self {
+            Counter
+        }
+
+        pub fn get(&self) -> i64 {
+            77
+        }
+    }
+}
+
 both! {
+    /// A class is what it is, and not whatever has its name.
+    async fn classes_of_one_name_are_told_apart(cluster) {
+        let first = get("told apart");
+        assert_eq!(first.add(1).await?, 1);
+        let found = actinic::get_actor::<elsewhere::Counter>("told apart").await.unwrap_err();
+        let made = elsewhere::Counter::options().name("told apart").get_if_exists(true).remote();
+        for error in [found, made.get().await.unwrap_err()] {
+            assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+            let said = error.to_string();
+            assert!(said.contains("::named::elsewhere::Counter") && said.contains(" is a "), "{said}");
+        }
+        assert_eq!(actinic::get_actor::<Counter>("told apart").await?.get().await?, 1);
+    }
+
     /// Two that ask one after the other have one actor, as far as can be known before the answer: with one id, and equal.
     async fn handles_of_one_name_are_equal_from_the_start(cluster) {
         let (a, b) = (get("both"), get("both"));

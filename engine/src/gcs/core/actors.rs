@@ -94,6 +94,10 @@ impl GcsCore {
             let (found, asked) = (holder.row.spec.class.clone(), spec.class.clone());
             return Verdict::Refuse(Refusal::ClassMismatch { name, holder: holder_id, found, asked });
         }
+        if holder.row.spec.path != spec.path && self.is_same_program(holder.row.spec.job, spec.job) {
+            let (found, asked) = (holder.row.spec.path.clone(), spec.path.clone());
+            return Verdict::Refuse(Refusal::ClassMismatch { name, holder: holder_id, found, asked });
+        }
         Verdict::Have(number)
     }
 

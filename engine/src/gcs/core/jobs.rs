@@ -104,6 +104,13 @@ impl GcsCore {
         self.jobs.get(&id).is_some_and(|job| job.ended.is_none()) || self.actors.any_of_job(id)
     }
 
+    /// Whether two jobs are known to run the same program. Where another one has a class of the same name, the one may stand
+    /// for the other.
+    pub(super) fn is_same_program(&self, one: JobId, other: JobId) -> bool {
+        let program = |job| self.jobs.get(&job).map(|row| &row.program);
+        one == other || program(one).is_some_and(|of_one| !of_one.is_empty() && Some(of_one) == program(other))
+    }
+
     /// The nodes that may have a job's program as a file: its driver's, the head's, and those where its actors live.
     pub(crate) fn program_holders(&self, id: JobId) -> Vec<NodeId> {
         let home = self.jobs.get(&id).map(|job| job.driver.node());

@@ -192,6 +192,8 @@ pub(crate) struct ActorTraits {
     pub(crate) outlives_job: bool,
     /// Its class.
     pub(crate) class: String,
+    /// The full name of its type, if it has a name: others may look for a class that is called the same.
+    pub(crate) path: String,
     /// Its name.
     pub(crate) name: Option<String>,
     /// Where its name lives.

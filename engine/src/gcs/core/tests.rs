@@ -113,6 +113,7 @@ fn spec(n: u128) -> ActorSpec {
         owner: owner(1, 1),
         outlives_job: false,
         class: "Counter".to_owned(),
+        path: String::new(),
         name: None,
         namespace: "ns".to_owned(),
         job_namespace: "ns".into(),

@@ -128,6 +128,7 @@ pub(crate) fn spec() -> Arc<ActorSpec> {
             owner: owner(),
             outlives_job: true,
             class: "Counter".to_owned(),
+            path: "program::Counter".to_owned(),
             name: Some("a name".to_owned()),
             namespace: "ns".to_owned(),
             job_namespace: "of the job".into(),

@@ -60,7 +60,7 @@ fn a_detached_actor_and_what_it_makes_outlive_the_driver() {
 #[test]
 fn get_if_exists_gives_the_same_actor_or_refuses() {
     let mut world = World::new(1);
-    let get = |n| with!(named(n, "a"); get_if_exists: true);
+    let get = |n| with!(named(n, "a"); get_if_exists: true, path: "program::Counter".to_owned());
     world.create_alive(get(1));
     let Reply::Existing(info) = world.create(get(2)) else { panic!("it exists") };
     let found = info.found.clone().unwrap();
@@ -69,6 +69,15 @@ fn get_if_exists_gives_the_same_actor_or_refuses() {
     let other = with!(get(3); class: "Other".to_owned());
     let Reply::Refused(death) = world.create(other) else { panic!("another class") };
     assert!(matches!(death.reason, DeathReason::Refused { why: Refusal::ClassMismatch { .. } }));
+    // One of the same program that is called the same, and is another.
+    let path = "program::other::Counter";
+    let Reply::Refused(death) = world.create(with!(get(5); path: path.to_owned())) else { panic!("another class") };
+    let said = death.to_string();
+    assert!(said.contains("is a program::Counter, and not a program::other::Counter"), "{said}");
+    // Another program's may be written elsewhere.
+    world.tell(Event::JobStarted { row: Box::new(JobRow { program: "beef".to_owned(), ..job_row(2, owner(1, 2)) }) });
+    let elsewhere = with!(get(6); path: path.to_owned(), job: job_id(2), owner: owner(1, 2));
+    assert!(matches!(world.create(elsewhere), Reply::Existing(_)));
     let Reply::Refused(death) = world.create(with!(get(4); name: None)) else { panic!("no name") };
     assert_eq!(death.reason, Refusal::NoName.into());
 }
