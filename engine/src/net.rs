@@ -275,7 +275,7 @@ impl Ear {
                 }
                 let (process, slot) = (Arc::clone(&self.process), Arc::clone(&slot));
                 self.process.spawn(async move {
-                    let fetched = job.fetch(&process).await;
+                    let fetched = job.fetch(&process, Some(&slot)).await;
                     slot.push_fetched(job, fetched);
                 });
             }
@@ -347,7 +347,7 @@ impl Ear {
         let _ = host.push(Job::Remote(Arc::clone(&job)));
         let (process, host) = (Arc::clone(&self.process), Arc::clone(host));
         self.process.spawn(async move {
-            job.fetched(job.fetch(&process).await);
+            job.fetched(job.fetch(&process, None).await);
             host.poke();
         });
     }
@@ -420,7 +420,7 @@ impl Ear {
 
     fn cancel_task(&self, id: TaskId, force: bool) {
         let slots = self.process.slots();
-        if slots.iter().any(|slot| slot.cancel(id)) {
+        if slots.iter().any(|slot| slot.cancel(id)) || self.process.store.cancel_fetches(id) {
             return;
         }
         let told = self.process.cancel_async(id);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use actinic::prelude::*;
-use actinic::testing::eventually;
+use actinic::testing::{Node, eventually};
 
 use crate::support::*;
 
@@ -233,6 +233,70 @@ async fn a_task_that_fetches_is_woken_by_its_cancellation(cluster: TestCluster) 
     assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
     drop((far, task));
     cluster.idle().await
+}
+
+#[actinic::remote]
+fn length(bytes: Buffer) -> usize {
+    bytes.len()
+}
+
+pub struct Lengths;
+
+#[actinic::remote(num_cpus = 0)]
+impl Lengths {
+    pub fn new() -> Self {
+        Lengths
+    }
+    pub fn of(&mut self, bytes: Buffer) -> usize {
+        bytes.len()
+    }
+}
+
+/// Cancels what waits on a node, which has one of "mine", for an argument that nobody can make again: what it has taken is
+/// the next one's.
+async fn what_fetches_gives_back_what_it_has(cluster: &TestCluster, here: &Node) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).resource("far", 1).await?;
+    let far = far_bytes::remote();
+    far.done().await?;
+    node.kill().await?;
+    let lengths = Lengths::options().scheduling(Scheduling::on(here)).remote();
+    for _ in 0..2 {
+        let task = length::options().scheduling(Scheduling::on(here)).resource("mine", 1).remote(&far);
+        let has_begun = async || {
+            let late = actinic::get(&task).timeout(Duration::ZERO).await;
+            late.is_err_and(|error| error.to_string().contains("it runs, or is about to"))
+        };
+        assert!(eventually(SOON, has_begun).await, "it was never given to a worker");
+        let call = lengths.of(&far);
+        actinic::cancel(&task).await?;
+        actinic::cancel(&call).await?;
+        for cancelled in [task, call] {
+            let error = actinic::get(&cancelled).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
+        }
+    }
+    let next = echo::options().scheduling(Scheduling::on(here)).resource("mine", 1).remote(5);
+    assert_eq!(actinic::get(&next).timeout(SOON).await?, 5);
+    assert_eq!(actinic::get(lengths.of(Buffer::from(vec![1u8; 3]))).timeout(SOON).await?, 3);
+    actinic::cancel(&far).await?;
+    drop((far, next, lengths));
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 1, resources = { "mine": 1 })]
+async fn what_fetches_gives_back_what_it_has_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    what_fetches_gives_back_what_it_has(&cluster, &cluster.head()).await
+}
+
+#[actinic::test(num_cpus = 1, resources = { "mine": 1 }, workers = "processes")]
+async fn what_fetches_gives_back_what_it_has_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    what_fetches_gives_back_what_it_has(&cluster, &cluster.head()).await
+}
+
+#[actinic::test(num_cpus = 0)]
+async fn what_fetches_gives_back_what_it_has_on_another_node(cluster: TestCluster) -> actinic::Result<()> {
+    let here = cluster.add_node().num_cpus(1).resource("mine", 1).await?;
+    what_fetches_gives_back_what_it_has(&cluster, &here).await
 }
 
 modes! {

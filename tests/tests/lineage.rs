@@ -378,6 +378,35 @@ async fn what_awaits_what_was_lost_lends_its_cpu_on_processes(cluster: TestClust
     what_awaits_what_was_lost(cluster).await
 }
 
+/// Two tasks of one lease wait for what needs its CPU: one that comes and runs leaves it to what makes the other's.
+async fn what_waits_beside_what_has_run(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(2).await?;
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    // It is known to be short, so both go to one worker.
+    for _ in 0..20 {
+        assert_eq!(first::remote(Buffer::from(vec![1u8; 3])).await?, 1);
+    }
+    let soft = || Scheduling::NodeAffinity { node: node.id(), soft: true };
+    let whole = make::options().scheduling(soft()).remote(1, &runs);
+    let half = make::options().scheduling(soft()).num_cpus(0.5).remote(2, &runs);
+    (whole.done().await?, half.done().await?);
+    node.kill().await?;
+    let both = (first::remote(&whole), first::remote(&half));
+    assert_eq!(actinic::get(&both).timeout(Duration::from_secs(30)).await?, (1, 2));
+    drop((whole, half, both, runs));
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 1)]
+async fn what_waits_beside_what_has_run_lends_its_cpu(cluster: TestCluster) -> actinic::Result<()> {
+    what_waits_beside_what_has_run(cluster).await
+}
+
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn what_waits_beside_what_has_run_lends_its_cpu_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    what_waits_beside_what_has_run(cluster).await
+}
+
 /// So it is if an actor's call, which has no CPU to lend, missed the argument first.
 #[actinic::test(num_cpus = 1)]
 async fn what_waits_behind_a_call_lends_its_cpu(cluster: TestCluster) -> actinic::Result<()> {

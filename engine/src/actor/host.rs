@@ -481,6 +481,8 @@ impl ActorHost {
     fn lose(&self, calls: Vec<Job>, why: &str) {
         let mut tasks: Vec<Arc<Task>> = Vec::new();
         for call in calls {
+            // What it needs may never come.
+            self.host.process.store.cancel_fetches(call.id());
             if let Job::Local { task, .. } = call {
                 tasks.push(task);
             }
@@ -516,6 +518,7 @@ impl ActorHost {
         }
         let was_waiting = waited.is_some();
         drop(waited);
+        self.host.process.store.cancel_fetches(id);
         if was_waiting && !self.entry.is_local() {
             // What it held up may begin; if nothing is left, nobody else looks whether the actor is to end.
             self.wake(self.lock());

@@ -12,7 +12,7 @@ use crate::object_manager::pull;
 use crate::object_manager::transfers::{Lends, Transfers, Wanted};
 use crate::process::Process;
 use crate::protocol::workers::Keep;
-use crate::protocol::{LeaseId, OBJECTS, ToRaylet};
+use crate::protocol::{OBJECTS, ToRaylet};
 use crate::task::Task;
 use crate::value::Value;
 
@@ -189,13 +189,44 @@ impl Process {
         }
     }
 
-    /// Fetches the arguments that lie elsewhere, each of which then stays for the call.
+    /// Fetches the arguments that lie elsewhere, each of which then stays for the call; `false` as soon as the task is over,
+    /// which may be long before they are here.
     ///
     /// # Errors
     ///
     /// The first failure, at once: nothing stays for the call then.
-    pub(crate) async fn fetch_dependencies(self: &Arc<Self>, task: &Arc<Task>, lease: Option<LeaseId>) -> Result<()> {
-        let mut transfers = Transfers::new(lease.map(|lease| Lends::new(self, lease)));
+    pub(crate) async fn fetch_dependencies(
+        self: &Arc<Self>,
+        task: &Arc<Task>,
+        lends: Option<Arc<Lends>>,
+    ) -> Result<bool> {
+        let call = (task.id(), task.attempt());
+        let mut over = self.store.fetch_begins(call);
+        // In this order: whoever ends the attempt finds the fetch, or has ended it before this look.
+        let fetched = if task.is_over() || task.attempt() != call.1 {
+            Ok(())
+        } else {
+            tokio::select! {
+                biased;
+                _ = &mut over => Ok(()),
+                fetched = self.fetch_for_call(task, call, lends) => fetched,
+            }
+        };
+        let wanted = self.store.fetch_ends(call, over);
+        if fetched.is_err() {
+            self.store.call_ended(call);
+        }
+        self.keep_no_longer_than(task, call);
+        if wanted && !task.is_over() { fetched.map(|()| true) } else { Ok(false) }
+    }
+
+    async fn fetch_for_call(
+        self: &Arc<Self>,
+        task: &Arc<Task>,
+        call: (TaskId, u32),
+        lends: Option<Arc<Lends>>,
+    ) -> Result<()> {
+        let mut transfers = Transfers::new(lends);
         // One that is given twice comes once, and is read twice.
         let mut needed: Vec<(RawRef, usize)> = Vec::new();
         for dependency in task.input().dependencies {
@@ -204,7 +235,6 @@ impl Process {
                 None => needed.push((dependency, 1)),
             }
         }
-        let call = (task.id(), task.attempt());
         // What has come may have gone again before it was said to stay.
         let keep = |(one, times): &(RawRef, usize)| {
             let Some(Resolved::Stored(stored)) = one.slot().get() else { return None };
@@ -216,15 +246,11 @@ impl Process {
             }
         }
         while let Some((at, fetched)) = transfers.next().await {
-            if let Err(error) = fetched {
-                self.store.call_ended(call);
-                return Err(error);
-            }
+            fetched?;
             if let Some(stored) = keep(&needed[at]) {
                 transfers.begin(Wanted::of(at, &needed[at].0, stored));
             }
         }
-        self.keep_no_longer_than(task, call);
         Ok(())
     }
 }

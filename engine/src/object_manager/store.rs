@@ -40,6 +40,8 @@ pub(super) struct Kept {
     calls: BTreeMap<(TaskId, u32), Vec<ObjectId>>,
     /// In how many places of those an object is. Not in its copy, which may have gone and come again.
     needed: BTreeMap<ObjectId, u32>,
+    /// What ends with an attempt at a task: the fetches of its arguments. More than one, if its worker died meanwhile.
+    fetches: BTreeMap<(TaskId, u32), Vec<oneshot::Sender<()>>>,
 }
 
 /// A fetch under way.
@@ -118,6 +120,17 @@ impl Kept {
         }
     }
 
+    /// Somebody who waits for a fetch. If nobody does it is over, and who asks next makes another.
+    pub(super) fn heard_by(&mut self, object: &ObjectId) -> Option<Arc<Seat>> {
+        let fetching = self.fetching.get(object)?;
+        let mut all = std::iter::once(&fetching.seat).chain(fetching.joined.iter().map(|one| &one.seat));
+        let found = all.find(|seat| seat.is_heard()).cloned();
+        if found.is_none() {
+            self.fetching.remove(object);
+        }
+        found
+    }
+
     /// A fetch is over; who waits for it.
     pub(super) fn came(&mut self, object: &ObjectId) -> Vec<Joined> {
         self.fetching.remove(object).map(|fetching| fetching.joined).unwrap_or_default()
@@ -138,6 +151,12 @@ impl Kept {
         }
     }
 
+    /// Takes out the fetches for a task's attempts up to one: when what is returned is dropped, they end.
+    fn take_fetches(&mut self, task: TaskId, attempt: u32) -> Vec<Vec<oneshot::Sender<()>>> {
+        let calls: Vec<_> = self.fetches.range((task, 0)..=(task, attempt)).map(|(call, _)| *call).collect();
+        calls.iter().filter_map(|call| self.fetches.remove(call)).collect()
+    }
+
     pub(super) fn add_copy(&mut self, object: ObjectId, value: Value, counts: bool) {
         self.copies.insert(object, Fetched { value, counts });
     }
@@ -153,7 +172,7 @@ pub(crate) struct Store {
     /// The raylet's process lends it to the others.
     cells: OnceLock<Arc<Cells>>,
     kept: Mutex<Kept>,
-    /// For how many tasks something stays.
+    /// For how many attempts at tasks something stays, or is fetched.
     calls: AtomicUsize,
 }
 
@@ -303,8 +322,51 @@ impl Store {
             calls.entry(call).or_default().push(*object);
             *needed.entry(*object).or_default() += 1;
         }
-        self.calls.store(calls.len(), Ordering::SeqCst);
+        self.count_calls(&kept);
         true
+    }
+
+    fn count_calls(&self, kept: &Kept) {
+        self.calls.store(kept.calls.len() + kept.fetches.len(), Ordering::SeqCst);
+    }
+
+    /// The arguments of an attempt at a task begin to be fetched; what is returned is closed when that is for nothing:
+    /// the attempt has ended ([`Store::call_ended`]), or is not to begin ([`Store::cancel_fetches`]).
+    pub(crate) fn fetch_begins(&self, call: (TaskId, u32)) -> oneshot::Receiver<()> {
+        let (tell, hear) = oneshot::channel();
+        let mut kept = self.lock();
+        kept.fetches.entry(call).or_default().push(tell);
+        self.count_calls(&kept);
+        hear
+    }
+
+    /// They are fetched, or not; `false` if it was for nothing.
+    pub(crate) fn fetch_ends(&self, call: (TaskId, u32), mut hear: oneshot::Receiver<()>) -> bool {
+        let mut kept = self.lock();
+        let wanted = matches!(hear.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        drop(hear);
+        if let Entry::Occupied(mut entry) = kept.fetches.entry(call) {
+            entry.get_mut().retain(|tell| !tell.is_closed());
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        self.count_calls(&kept);
+        wanted
+    }
+
+    /// A task is not to begin whose arguments are fetched; `false` if those of none of that id are.
+    pub(crate) fn cancel_fetches(&self, task: TaskId) -> bool {
+        if self.calls.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let gone = {
+            let mut kept = self.lock();
+            let gone = kept.take_fetches(task, u32::MAX);
+            self.count_calls(&kept);
+            gone
+        };
+        !gone.is_empty()
     }
 
     /// What an attempt at a task reads, for which it was kept.
@@ -320,12 +382,13 @@ impl Store {
                 }
                 kept.need_less(object);
             }
-            self.calls.store(kept.calls.len(), Ordering::SeqCst);
+            self.count_calls(&kept);
         }
         self.get_with_refs(object, stored)
     }
 
-    /// An attempt at a task has ended, and all before it: what they did not read need not stay for them.
+    /// An attempt at a task has ended, and all before it: what they did not read need not stay for them, and what is not
+    /// here need not come.
     pub(crate) fn call_ended(&self, (task, attempt): (TaskId, u32)) {
         // Of this and who keeps something in the same moment one sees the other: each writes, then reads, in the one order of
         // sequential consistency; the end of a task is written so too.
@@ -338,7 +401,10 @@ impl Store {
                 kept.need_less(&object);
             }
         }
-        self.calls.store(kept.calls.len(), Ordering::SeqCst);
+        let over = kept.take_fetches(task, attempt);
+        self.count_calls(&kept);
+        drop(kept);
+        drop(over);
     }
 
     /// A copy is kept no more.

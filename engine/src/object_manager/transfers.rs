@@ -3,7 +3,7 @@
 //! From one process come a few at a time, which share a connection; what other processes have does not wait for them. Each
 //! transfer runs on the system's thread, and goes on when nobody waits for it any more, since others may have begun to; it
 //! has a ref until then, for what comes of an object that was freed meanwhile would stay for ever. What has not begun then
-//! never does, and what waits for another's transfer ends.
+//! never does, and what waits ends: for another's transfer, or until the object is made again, which may never be.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +18,10 @@ use crate::ids::ObjectId;
 use crate::object::{RawRef, Stored};
 use crate::object_manager::store::Coming;
 use crate::process::Process;
-use crate::protocol::{LeaseId, ToRaylet};
+use crate::protocol::LeaseId;
 use crate::value::Value;
+use crate::worker::lending::Waits;
+use crate::worker::slot::TaskSlot;
 
 /// So many come from one process at a time: as many as a connection has streams for.
 const AT_A_TIME: usize = 16;
@@ -74,6 +76,16 @@ impl Seat {
         (!self.left.swap(true, Ordering::AcqRel)).then_some((self.from, self.size))
     }
 
+    /// Whether its receiver still waits.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.tell.is_closed()
+    }
+
+    /// Until its receiver waits no more.
+    pub(super) async fn unheard(&self) {
+        self.tell.closed().await;
+    }
+
     pub(super) fn leave(&self) {
         if let Some((from, size)) = self.take_leave() {
             // Whoever waited may have gone.
@@ -105,7 +117,7 @@ impl UnderWay {
 
     /// Until nobody waits for it any more.
     pub(super) async fn unheard(&self) {
-        self.seat.tell.closed().await;
+        self.seat.unheard().await;
     }
 }
 
@@ -241,17 +253,18 @@ impl Drop for Transfers {
     }
 }
 
-/// The CPU of a lease, which is lent while any of its task's transfers waits for what may take another task's run.
+/// What a task lends of its lease, while any of its transfers waits for what may take another task's run. Its worker puts
+/// it together with what others do under the same lease.
 pub(crate) struct Lends {
-    process: Arc<Process>,
+    slot: Arc<TaskSlot>,
     lease: LeaseId,
     /// How many wait; none once the task waits for no transfer.
     waiting: Mutex<Option<u32>>,
 }
 
 impl Lends {
-    pub(crate) fn new(process: &Arc<Process>, lease: LeaseId) -> Arc<Lends> {
-        Arc::new(Lends { process: Arc::clone(process), lease, waiting: Mutex::new(Some(0)) })
+    pub(crate) fn new(slot: &Arc<TaskSlot>, lease: LeaseId) -> Arc<Lends> {
+        Arc::new(Lends { slot: Arc::clone(slot), lease, waiting: Mutex::new(Some(0)) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<u32>> {
@@ -260,8 +273,8 @@ impl Lends {
     }
 
     // Told under the lock, for what is told last must be what is so.
-    fn tell(&self, message: ToRaylet) {
-        self.process.tell_raylet(self.lease.node, message);
+    fn tell(&self, waits: bool) {
+        self.slot.waits(self.lease, Waits::ToBegin, waits);
     }
 
     /// Lends until what is returned is dropped.
@@ -269,7 +282,7 @@ impl Lends {
         if let Some(waiting) = &mut *self.lock() {
             *waiting += 1;
             if *waiting == 1 {
-                self.tell(ToRaylet::Blocked { lease: self.lease });
+                self.tell(true);
             }
         }
         Lent(self)
@@ -278,7 +291,7 @@ impl Lends {
     fn end(&self) {
         let mut waiting = self.lock();
         if waiting.take().is_some_and(|waiting| waiting > 0) {
-            self.tell(ToRaylet::Unblocked { lease: self.lease });
+            self.tell(false);
         }
     }
 }
@@ -290,7 +303,7 @@ impl Drop for Lent<'_> {
         if let Some(waiting) = &mut *self.0.lock() {
             *waiting -= 1;
             if *waiting == 0 {
-                self.0.tell(ToRaylet::Unblocked { lease: self.0.lease });
+                self.0.tell(false);
             }
         }
     }

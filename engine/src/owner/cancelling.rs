@@ -53,7 +53,7 @@ impl Owner {
         let at = if key == KeyIx::MAX { None } else { self.lock().dispatch.locate(task.seq, key) };
         let refused = match at {
             Some(Link::Local(link)) => {
-                let has_begun = !link.slot.waits(task.id()) && self.process.has_dependencies(task);
+                let has_begun = !link.slot.has_waiting(task.id()) && self.process.has_dependencies(task);
                 let is_sync = matches!(function.call, Call::Sync(_));
                 (has_begun && is_sync).then(|| not_forced(task, "this process"))
             }

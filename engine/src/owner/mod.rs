@@ -31,6 +31,7 @@ use crate::api::error::{Error, Result};
 use crate::call::{Args, Dependency};
 use crate::ids::{JobId, OwnerId, WorkerId};
 use crate::object::{RawRef, Resolved};
+use crate::object_manager::transfers::Lends;
 use crate::owner::dispatch::{Act, Dispatch, KeyIx, LeaseIx};
 use crate::owner::lineage::Lineage;
 use crate::owner::table::Table;
@@ -428,9 +429,16 @@ impl Owner {
     fn fetch_then_push(self: &Arc<Self>, lease: LeaseIx, link: Arc<LocalLink>, task: Arc<Task>) {
         let owner = Arc::clone(self);
         self.process.spawn(async move {
-            match owner.process.fetch_dependencies(&task, Some(link.lease)).await {
-                Ok(()) => {
+            let lends = Lends::new(&link.slot, link.lease);
+            match owner.process.fetch_dependencies(&task, Some(lends)).await {
+                Ok(true) => {
                     let _ = link.slot.push([Job::Local { attempt: task.attempt(), task, lease }]);
+                }
+                // Whoever ended it found it in no inbox. The place of a lease that is over may be another's by now.
+                Ok(false) => {
+                    if owner.lease_ix(link.lease) == Some(lease) {
+                        owner.completed(lease, [(task.seq, 0)]);
+                    }
                 }
                 Err(error) => {
                     let seq = task.seq;

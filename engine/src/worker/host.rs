@@ -14,7 +14,7 @@ use crate::process::Process;
 use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
 use crate::rarely::Rarely;
 use crate::worker::job::Job;
-use crate::worker::lending::{Lending, Turn};
+use crate::worker::lending::{Lending, Turn, Waits};
 use crate::worker::progress::Progress;
 use crate::worker::slot::TaskSlot;
 
@@ -23,8 +23,8 @@ pub(crate) struct Host {
     pub(crate) process: Arc<Process>,
     pub(crate) worker: WorkerId,
     of: Of,
-    /// Blocked calls of this worker: the raylet hears of the first and the last.
-    pub(crate) blocked: AtomicU32,
+    /// Blocked calls of an actor whose calls do not overlap: the raylet hears of the first and the last.
+    blocked: AtomicU32,
     /// What the calls of an actor wait for, if they overlap.
     pub(crate) lending: Lending,
     /// The threads of those calls: a cancellation wakes them.
@@ -168,6 +168,19 @@ impl Host {
     pub(crate) fn owner_if_any(&self) -> Option<&Arc<Owner>> {
         self.owner.get()
     }
+
+    /// What runs begins to wait for a ref on its thread, or goes on.
+    fn blocks(&self, lease: Option<LeaseId>, waits: bool) {
+        let Some(lease) = lease else { return };
+        if let Some(slot) = self.slot() {
+            return slot.waits(lease, Waits::Running, waits);
+        }
+        if waits && self.blocked.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.process.tell_raylet(lease.node, ToRaylet::Blocked { lease });
+        } else if !waits && self.blocked.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.process.tell_raylet(lease.node, ToRaylet::Unblocked { lease });
+        }
+    }
 }
 
 /// An async call that has begun and not ended.
@@ -194,8 +207,8 @@ impl Running {
 
     /// It has ended: its lease has its CPU again, for the next.
     pub(crate) fn take_back(&self, host: &Host) {
-        if let Some(lease) = self.lends.get().copied() {
-            host.process.tell_raylet(lease.node, ToRaylet::Unblocked { lease });
+        if let Some((lease, slot)) = self.lends.get().copied().zip(host.slot()) {
+            slot.waits(lease, Waits::Running, false);
         }
     }
 
@@ -353,13 +366,7 @@ impl Drop for Blocked {
         match self.lends {
             Lends::Nothing => {}
             Lends::WithOthers => self.host.waits_beside(false),
-            Lends::Cpu => {
-                if self.host.blocked.fetch_sub(1, Ordering::AcqRel) == 1
-                    && let Some(lease) = self.lease
-                {
-                    self.host.process.tell_raylet(lease.node, ToRaylet::Unblocked { lease });
-                }
-            }
+            Lends::Cpu => self.host.blocks(self.lease, false),
         }
         self.host.process.pool.unblocked();
     }
@@ -413,13 +420,7 @@ impl Current {
         match lends {
             Lends::Nothing => {}
             Lends::WithOthers => host.waits_beside(true),
-            Lends::Cpu => {
-                if host.blocked.fetch_add(1, Ordering::AcqRel) == 0
-                    && let Some(lease) = lease
-                {
-                    host.process.tell_raylet(lease.node, ToRaylet::Blocked { lease });
-                }
-            }
+            Lends::Cpu => host.blocks(lease, true),
         }
         if let Some(slot) = host.slot() {
             slot.give_back();
@@ -445,7 +446,7 @@ impl Current {
         match self.job.lease().filter(|_| self.job.keeps_lease()) {
             Some(lease) => {
                 if running.lends.set(lease).is_ok() {
-                    self.host.process.tell_raylet(lease.node, ToRaylet::Blocked { lease });
+                    slot.waits(lease, Waits::Running, true);
                 }
                 slot.give_back();
             }

@@ -22,6 +22,7 @@ use crate::protocol::{LeaseId, OWNER, OwnerMessage, ToOwner};
 use crate::testing::Message as Lost;
 use crate::value::Value;
 use crate::worker::host::Host;
+use crate::worker::slot::TaskSlot;
 
 /// What a job calls.
 pub(crate) enum Target {
@@ -177,12 +178,29 @@ impl RemoteJob {
         self.given().iter().all(|given| matches!(given, Given::Value(_)))
     }
 
-    /// Fetches what lies elsewhere.
+    /// Fetches what lies elsewhere, for a worker if it is a task.
     ///
     /// # Errors
     ///
-    /// The first failure, at once.
-    pub(crate) async fn fetch(&self, process: &Arc<Process>) -> Result<()> {
+    /// The first failure, at once; `TaskCancelled` as soon as it was cancelled.
+    pub(crate) async fn fetch(&self, process: &Arc<Process>, slot: Option<&Arc<TaskSlot>>) -> Result<()> {
+        let call = (self.id, self.attempt);
+        let mut over = process.store.fetch_begins(call);
+        // The cancellation may have come before this began.
+        let fetched = if self.cancelled.load(Ordering::Acquire) || process.tombstones.take(self.id) {
+            Err(cancelled())
+        } else {
+            let lends = slot.zip(self.lease).map(|(slot, lease)| Lends::new(slot, lease));
+            tokio::select! {
+                biased;
+                _ = &mut over => Ok(()),
+                fetched = self.fetch_given(process, lends) => fetched,
+            }
+        };
+        if process.store.fetch_ends(call, over) { fetched } else { Err(cancelled()) }
+    }
+
+    async fn fetch_given(&self, process: &Arc<Process>, lends: Option<Arc<Lends>>) -> Result<()> {
         let mut missing: Vec<Wanted> = Vec::new();
         for (at, given) in self.given().iter().enumerate() {
             // One that is given twice comes once.
@@ -193,7 +211,7 @@ impl RemoteJob {
                 missing.push(Wanted { at, process, object: *object, stored, held: None });
             }
         }
-        let mut transfers = Transfers::new(self.lease.map(|lease| Lends::new(process, lease)));
+        let mut transfers = Transfers::new(lends);
         missing.into_iter().for_each(|wanted| transfers.begin(wanted));
         while let Some((at, fetched)) = transfers.next().await {
             let value = fetched?;
@@ -219,6 +237,10 @@ impl RemoteJob {
         });
         Ok((self.input.clone(), values.collect::<Result<_>>()?))
     }
+}
+
+fn cancelled() -> Error {
+    Error::task_cancelled("the task was cancelled before it began")
 }
 
 fn read_given(process: &Arc<Process>, from: &Peer, dependencies: &[WireDependency<'_>]) -> Vec<Given> {

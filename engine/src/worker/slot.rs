@@ -18,8 +18,10 @@ use crate::ids::TaskId;
 use crate::owner::Owner;
 use crate::owner::dispatch::{Done, LeaseIx, run_time};
 use crate::program::Call;
+use crate::protocol::LeaseId;
 use crate::worker::host::{Current, Entered, Host, Running, Runs, enter};
 use crate::worker::job::{Ended, Guarded, Job, call_sync, nanoseconds, owned_args};
+use crate::worker::lending::{OfLeases, Waits};
 use crate::worker::pool::{Pool, Strand, linger};
 use crate::worker::remote;
 
@@ -47,6 +49,8 @@ struct Stage {
     since: Option<Duration>,
     /// The job that runs, if another process must be able to cancel it.
     running: Option<Job>,
+    /// What waits under its lease.
+    leases: OfLeases,
 }
 
 /// What finished and was not yet told.
@@ -173,9 +177,6 @@ impl TaskSlot {
 
     /// A job whose arguments came from elsewhere, or did not.
     pub(crate) fn push_fetched(self: &Arc<Self>, job: Arc<remote::RemoteJob>, fetched: crate::api::error::Result<()>) {
-        if self.host.process.tombstones.take(job.id) {
-            job.cancel();
-        }
         match fetched {
             Ok(()) => drop(self.push([Job::Remote(job)])),
             Err(error) => remote::send_replies(&self.host, vec![remote::Reply { job, outcome: Err(error), ns: 0 }]),
@@ -183,7 +184,7 @@ impl TaskSlot {
     }
 
     /// Gives back what was lent under one lease and has not begun.
-    pub(crate) fn give_back_lease(&self, lease: crate::protocol::LeaseId) {
+    pub(crate) fn give_back_lease(&self, lease: LeaseId) {
         let back = self.take_out(|job| matches!(job, Job::Remote(job) if job.lease == Some(lease)));
         give_back(&self.host, back);
         self.flush();
@@ -229,7 +230,7 @@ impl TaskSlot {
     }
 
     /// Whether a job is here and has not begun.
-    pub(crate) fn waits(&self, id: TaskId) -> bool {
+    pub(crate) fn has_waiting(&self, id: TaskId) -> bool {
         let stage = self.stage();
         stage.jobs.iter().any(|job| job.id() == id) || self.lock().jobs.iter().any(|job| job.id() == id)
     }
@@ -262,7 +263,23 @@ impl TaskSlot {
         let job = stage.jobs.pop_front();
         stage.since = job.is_some().then_some(now);
         stage.running = job.as_ref().filter(|job| matches!(job, Job::Remote(_))).cloned();
+        if !stage.leases.is_empty() {
+            self.lend(&mut stage);
+        }
         job
+    }
+
+    /// Something under a lease of this worker waits for what may need the lease's CPU, or does so no longer.
+    pub(crate) fn waits(&self, lease: LeaseId, what: Waits, waits: bool) {
+        let mut stage = self.stage();
+        stage.leases.note(lease, what, waits);
+        self.lend(&mut stage);
+    }
+
+    /// Tells the raylet what is lent: under the lock, for what is told last must be what is so.
+    fn lend(&self, stage: &mut Stage) {
+        let (runs, process) = (stage.since.is_some(), &self.host.process);
+        stage.leases.look(runs, |message| process.tell_raylet(process.id.node, message));
     }
 
     /// Runs one job; `false` if an async job now holds the slot or the worker died.

@@ -1,5 +1,4 @@
-//! Cancellations and kills that came before what they end: the urgent lane passes the ordered one, and a task whose
-//! arguments are on their way is in no inbox.
+//! Cancellations and kills that came before what they end: the urgent lane passes the ordered one.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
