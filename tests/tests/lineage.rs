@@ -72,6 +72,9 @@ impl Reader {
     pub fn read(&self) -> actinic::Result<u8> {
         Ok(self.kept[0].blocking()?[0])
     }
+    pub fn read_within(&self, time: Duration) -> actinic::Result<u8> {
+        Ok(actinic::get(&self.kept[0]).timeout(time).blocking()?[0])
+    }
     pub fn first(&self, bytes: Buffer) -> u8 {
         bytes[0]
     }
@@ -474,6 +477,66 @@ async fn what_runs_again_can_be_cancelled(cluster: TestCluster) -> actinic::Resu
     let error = actinic::get(&object).timeout(Duration::from_secs(30)).await.unwrap_err();
     assert!(matches!(error, Error::TaskCancelled { .. }), "{error:?}");
     drop((object, runs));
+    cluster.idle().await
+}
+
+async fn is_late(object: &ObjectRef<Buffer>) {
+    let error = actinic::get(object).timeout(Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+}
+
+/// What is to be made again where nothing has what that needs is let go with its last ref, once nobody waits for it; and so
+/// is what it would be made of.
+async fn what_nobody_wants_is_not_made_again(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    let reader = Reader::options().scheduling(on(&cluster.head())).remote();
+    let there = |fill| make::options().resource("there", 1).remote(fill, &runs);
+    let (alone, borrowed, freed) = (there(1), there(2), there(3));
+    let made_of = next::options().scheduling(on(&node)).resource("there", 1).remote(&freed, &runs);
+    lose(&node, &[&alone, &borrowed, &made_of]).await?;
+    reader.keep(vec![borrowed.clone()]).await?;
+    drop((freed, borrowed));
+    node.kill().await?;
+    is_late(&alone).await;
+    is_late(&made_of).await;
+    let error = reader.read_within(Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(error.root_cause(), Error::GetTimeout { .. }), "{error:?}");
+    reader.keep(Vec::new()).await?;
+    drop((alone, made_of, reader, runs));
+    cluster.idle().await
+}
+
+#[actinic::test(num_cpus = 1)]
+async fn what_nobody_wants_is_not_made_again_on_threads(cluster: TestCluster) -> actinic::Result<()> {
+    what_nobody_wants_is_not_made_again(cluster).await
+}
+
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn what_nobody_wants_is_not_made_again_on_processes(cluster: TestCluster) -> actinic::Result<()> {
+    what_nobody_wants_is_not_made_again(cluster).await
+}
+
+/// Whoever gives up what is made again takes it from nobody else who waits, nor from who asks later.
+#[actinic::test(num_cpus = 1)]
+async fn what_one_gives_up_others_get(cluster: TestCluster) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).resource("there", 1).await?;
+    let runs = Runs::options().num_cpus(0).scheduling(on(&cluster.head())).remote();
+    let there = |fill| make::options().resource("there", 1).remote(fill, &runs);
+    let (waited, later) = (there(1), there(2));
+    lose(&node, &[&waited, &later]).await?;
+    node.kill().await?;
+    is_late(&later).await;
+    let gives_up = async {
+        is_late(&waited).await;
+        cluster.add_node().num_cpus(1).resource("there", 1).await
+    };
+    let (another, got) = tokio::join!(gives_up, actinic::get(&waited).timeout(SOON * 3));
+    assert_eq!(got?[0], 1);
+    let looks = async || actinic::wait([&later]).timeout(Duration::ZERO).await.is_ok_and(|(ready, _)| ready.len() == 1);
+    assert!(actinic::testing::eventually(SOON, looks).await);
+    assert_eq!(later.clone().await?[0], 2);
+    drop((waited, later, another, runs));
     cluster.idle().await
 }
 

@@ -15,12 +15,28 @@ use crate::protocol::{OBJECT, ObjectAnswer, ToOwner};
 
 /// Those in this process who wait for an owner's word on an object that they have lost.
 #[derive(Default)]
-pub(crate) struct Asking(Mutex<HashMap<ObjectId, oneshot::Sender<Resolved>>>);
+pub(crate) struct Asking(Mutex<HashMap<ObjectId, Asked>>);
+
+/// A question that an owner has not answered.
+struct Asked {
+    /// Where the object was found to be lost.
+    lost: Vec<ProcessId>,
+    /// Whoever asked last: it may wait no more.
+    tell: oneshot::Sender<Resolved>,
+}
 
 impl Asking {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, oneshot::Sender<Resolved>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Asked>> {
         // Plain data under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody waits for an owner's word; whether it has to be asked for that. One transfer of an object runs at a time, so
+    /// nobody else waits; but one before may have, and have given up.
+    fn begin(&self, object: ObjectId, lost: &[ProcessId]) -> (oneshot::Receiver<Resolved>, bool) {
+        let (tell, hear) = oneshot::channel();
+        let before = self.lock().insert(object, Asked { lost: lost.to_vec(), tell });
+        (hear, before.is_none_or(|before| before.lost != lost))
     }
 
     /// The objects that are asked for.
@@ -46,14 +62,14 @@ impl Process {
         let now = if owner.process == self.id {
             let owner = self.owner_numbered(owner.number);
             match owner.and_then(|owner| owner.find(object.task, object.index).map(|object| (owner, object))) {
-                Some((owner, object)) => owner.restore(&object, &at).await?,
+                Some((owner, object)) => owner.restore(object, true, &at).await?,
                 None => None,
             }
         } else {
-            let (tell, hear) = oneshot::channel();
-            // One transfer of an object runs at a time, so nobody else asks.
-            self.asking.lock().insert(object, tell);
-            self.tell_owner(owner.process, ToOwner::GetObject { object, lost: at });
+            let (hear, ask) = self.asking.begin(object, &at);
+            if ask {
+                self.tell_owner(owner.process, ToOwner::GetObject { object, lost: at });
+            }
             hear.await.ok()
         };
         now.ok_or(lost)
@@ -61,7 +77,7 @@ impl Process {
 
     /// An owner says how an object is, which may have been lost here.
     pub(crate) fn hear_again(&self, object: ObjectId, now: &Resolved) {
-        let Some(tell) = self.asking.lock().remove(&object) else { return };
+        let Some(Asked { tell, .. }) = self.asking.lock().remove(&object) else { return };
         if let Some(borrowed) = self.borrowed_if_known(object) {
             drop(borrowed.slot.renew(now.clone()));
         }
@@ -69,16 +85,18 @@ impl Process {
         let _ = tell.send(now.clone());
     }
 
-    /// A borrower has lost an object of this process: it hears how it is when it can be had again.
-    pub(crate) fn answer_lost(self: &Arc<Self>, to: &Peer, object: ObjectId, kept: RawRef, lost: Vec<ProcessId>) {
+    /// A borrower has lost an object of this process: it hears how it is when it can be had again. Until then nothing but
+    /// its ref keeps the object, which it may drop.
+    pub(crate) fn answer_lost(self: &Arc<Self>, to: &Peer, object: ObjectId, lost: RawRef, at: Vec<ProcessId>) {
         let (process, to) = (Arc::clone(self), to.clone());
         self.spawn(async move {
+            let freed = || Error::object_freed(format!("object {object} is not known to its owner any more"));
             let restored = match process.owner_numbered(object.task.owner.number) {
-                Some(owner) => owner.restore(&kept, &lost).await,
-                None => Err(Error::object_freed(format!("object {object} is not known to its owner any more"))),
+                Some(owner) => owner.restore(lost, false, &at).await,
+                None => Err(freed()),
             };
-            match restored {
-                Ok(_) => process.answer_object(&to, object, kept),
+            match restored.and_then(|_| process.own_object(object).ok_or_else(freed)) {
+                Ok(kept) => process.answer_object(&to, object, kept),
                 Err(error) => {
                     let answer = ObjectAnswer { object, outcome: WireOutcome::Error(error) };
                     // The end of the session is news of its own.

@@ -51,7 +51,7 @@ impl Process {
                 biased;
                 // Whoever asked first may have nothing to lend.
                 heard = lending(under_way.lends(), hear) => heard,
-                () = under_way.unheard() => return Err(Error::connection("nobody waits for the object any more")),
+                () = under_way.unheard() => return Err(unheard()),
             };
             return match heard {
                 Ok(done) => done.map(|value| with_refs(value, stored)),
@@ -61,8 +61,9 @@ impl Process {
         // Whether it counts, if it is a copy that this process keeps from now on.
         let mut copy = None;
         let fetched = match self.transfer_again(object, stored, under_way).await {
-            Ok((value, Counted::Here)) => Ok(value),
-            Ok((value, Counted::In(mark))) => {
+            Ok(None) => return Err(unheard()),
+            Ok(Some((value, Counted::Here))) => Ok(value),
+            Ok(Some((value, Counted::In(mark)))) => {
                 // What another process of this node keeps counts there.
                 let counts = mark == 0 || mark != self.store.mark();
                 let charged = if counts { self.charge_patiently(value.size()).await } else { Ok(()) };
@@ -91,20 +92,23 @@ impl Process {
         fetched.map(|value| with_refs(value, stored))
     }
 
-    /// Transfers an object, and if all copies of it are gone, what its owner has made again; and says where it counts.
+    /// Transfers an object, and if all copies of it are gone, what its owner has made again; and says where it counts. None
+    /// if nobody waits any more for what is made again.
     async fn transfer_again(
         self: &Arc<Self>,
         object: ObjectId,
         stored: &Arc<Stored>,
         under_way: &UnderWay,
-    ) -> Result<(Value, Counted)> {
+    ) -> Result<Option<(Value, Counted)>> {
         let mut at = Arc::clone(stored);
         let mut tries = 0;
         loop {
             let (without, error) = match self.transfer(object, &at).await {
                 // It was made again, with other refs.
-                Ok((value, counted)) if !Arc::ptr_eq(&at, stored) => return Ok((with_refs(value, &at), counted)),
-                Ok(transferred) => return Ok(transferred),
+                Ok((value, counted)) if !Arc::ptr_eq(&at, stored) => {
+                    return Ok(Some((with_refs(value, &at), counted)));
+                }
+                Ok(transferred) => return Ok(Some(transferred)),
                 Err(missed) => missed,
             };
             let owner = object.task.owner.process;
@@ -122,10 +126,19 @@ impl Process {
                 continue;
             }
             let had_again = lending(under_way.lends(), self.had_again(object, &at, error));
-            match self.resting(object, had_again).await? {
+            // In this order: the owner has been asked, for those who ask again and again and wait but a moment.
+            let while_heard = async {
+                tokio::select! {
+                    biased;
+                    had_again = had_again => Some(had_again),
+                    () = self.unheard(object) => None,
+                }
+            };
+            let Some(had_again) = self.resting(object, while_heard).await else { return Ok(None) };
+            match had_again? {
                 // It was made again here, or is a small one that came with its owner's word.
-                Resolved::Value(value) if owner == self.id => return Ok((value, Counted::Here)),
-                Resolved::Value(value) => return Ok((value, Counted::In(0))),
+                Resolved::Value(value) if owner == self.id => return Ok(Some((value, Counted::Here))),
+                Resolved::Value(value) => return Ok(Some((value, Counted::In(0)))),
                 Resolved::Error(error) => return Err(error),
                 Resolved::Stored(now) => at = now,
             }
@@ -139,6 +152,14 @@ impl Process {
         let waited = wait.await;
         self.store.lock().pulls(&object);
         waited
+    }
+
+    /// Until nobody waits for a fetch any more, which is over then.
+    async fn unheard(&self, object: ObjectId) {
+        loop {
+            let Some(seat) = self.store.lock().heard_by(&object) else { return };
+            seat.unheard().await;
+        }
     }
 
     /// And where it counts; or, if nobody gave it, who is known to be without it, and the last reason.
@@ -209,6 +230,10 @@ enum Counted {
 async fn lending<R>(lends: Option<&Lends>, wait: impl Future<Output = R>) -> R {
     let _lent = lends.map(Lends::lend);
     wait.await
+}
+
+fn unheard() -> Error {
+    Error::connection("nobody waits for the object any more")
 }
 
 fn owner_gone(object: ObjectId) -> Error {

@@ -41,7 +41,11 @@ impl Owner {
             }
             let ends = task.is_over() || matches!(task.what, What::Lifeline(_));
             if !ends {
-                // Its end settles it.
+                // Its end settles it; it comes sooner if this was the last that it runs again for.
+                if self.runs_for_nobody(&core, task) {
+                    let task = Arc::clone(task);
+                    self.process.defer(move || task.owner.withdraw(&task));
+                }
                 return;
             }
             let stays = if core.lineage.is_empty() { Stays::Nothing } else { core.lineage.stays(task.seq) };

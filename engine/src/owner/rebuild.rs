@@ -19,6 +19,7 @@ use crate::owner::{Core, Owner};
 use crate::process::Process;
 use crate::task::{Input, Task, What};
 use crate::value::{Extras, Value};
+use crate::wait::Waiter;
 
 /// The records of one owner count at most so many bytes: Ray's `max_lineage_bytes`.
 pub(super) const LINEAGE_BYTES: u64 = 1 << 30;
@@ -135,19 +136,53 @@ impl Owner {
     }
 
     /// An object of this owner cannot be had from where it lay. Waits until it lies elsewhere; the outcome as it is then.
+    /// The ref is kept for so long, or given up at once.
     ///
     /// # Errors
     ///
     /// Why it cannot be made again.
-    pub(crate) async fn restore(self: &Arc<Self>, object: &RawRef, lost: &[ProcessId]) -> Result<Option<Resolved>> {
+    pub(crate) async fn restore(
+        self: &Arc<Self>,
+        object: RawRef,
+        keeps: bool,
+        lost: &[ProcessId],
+    ) -> Result<Option<Resolved>> {
         let Target::Owned(task, index, _) = object.target() else { return Ok(None) };
-        if let Some(again) = self.rebuild(task, *index, lost)? {
+        let (task, index) = (Arc::clone(task), *index);
+        let again = self.rebuild(&task, index, lost)?;
+        let _kept = keeps.then_some(object);
+        if let Some(again) = again {
             // It is dropped untold at the end of the cluster, which the slot then says.
             let _ = again.await;
         }
         // It may have been freed before it was lost, and be made for somebody else.
-        crate::process::ready(object).await;
-        Ok(task.slot(*index).get_unseen())
+        let (tell, ready) = oneshot::channel();
+        let waiter = Waiter::Call(Box::new(move || {
+            // Whoever waits may have gone.
+            let _ = tell.send(());
+        }));
+        if task.slot(index).subscribe(waiter).is_ok() {
+            // Dropped untold, as above.
+            let _ = ready.await;
+        }
+        Ok(task.slot(index).get_unseen())
+    }
+
+    /// Whether a task runs again for nothing: nobody has a ref to what it makes, and nothing is made of it again.
+    pub(super) fn runs_for_nobody(&self, core: &Core, task: &Task) -> bool {
+        task.is_done()
+            && !task.is_over()
+            && (0..task.returns()).all(|index| !self.wants(task, index))
+            && core.lineage.stays(task.seq) == Stays::Nothing
+    }
+
+    /// Ends a task that runs again for nothing, wherever it is: it ran to its end before, and what it needs may never come.
+    pub(super) fn withdraw(self: &Arc<Self>, task: &Arc<Task>) {
+        let for_nobody = self.runs_for_nobody(&self.lock(), task);
+        if for_nobody {
+            // Nobody waits for the worker's word.
+            drop(self.cancel(task, false));
+        }
     }
 
     /// Runs a task again whose result was lost; nothing is done if the result lies elsewhere too.
@@ -196,6 +231,10 @@ impl Owner {
             }
             if let Some(rebuild) = core.rebuilding.get_mut(&task.seq) {
                 rebuild.lost.append(&mut begun.lost);
+                // Those who ask again and again leave some that wait no more.
+                if rebuild.waiting.len() == rebuild.waiting.capacity() {
+                    rebuild.waiting.retain(|tell| !tell.is_closed());
+                }
                 rebuild.waiting.append(&mut begun.waiting);
                 return Ok(freed);
             }
