@@ -437,7 +437,7 @@ impl Owner {
                 // Whoever ended it found it in no inbox. The place of a lease that is over may be another's by now.
                 Ok(false) => {
                     if owner.lease_ix(link.lease) == Some(lease) {
-                        owner.completed(lease, [(task.seq, 0)]);
+                        owner.completed(lease, [(task.seq, None)]);
                     }
                 }
                 Err(error) => {
