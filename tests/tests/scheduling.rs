@@ -333,6 +333,35 @@ modes! {
     }
 }
 
+modes! {
+    /// A long task and a request for the whole node, which waits for its end, leave the rest of the node to others (ORDER-3).
+    4 CPUs, async fn a_long_task_beside_a_large_one_does_not_stop_the_node(cluster) {
+        let scratch = Scratch::new();
+        let (running, shut) = (scratch.file("running"), scratch.file("shut"));
+        let long = held::remote(&running, &shut, 7);
+        let large = nap::options().num_cpus(4.0).remote(0);
+        // It reserves by now.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        actinic::get(&nap::remote(1)).timeout(SOON).await?;
+        let error = actinic::get(&large).timeout(Duration::ZERO).await.unwrap_err();
+        assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+        open_gate(&shut);
+        assert_eq!(long.await?, 7);
+        large.await?;
+    }
+}
+
+here! {
+    /// Many tasks do not keep others out that want the same and are to be placed in another way.
+    1 CPUs, async fn many_tasks_do_not_starve_those_placed_otherwise(cluster) {
+        let many: Vec<_> = (0..400).map(|_| nap::remote(10)).collect();
+        nap::options().scheduling(Scheduling::Spread).remote(1).await?;
+        let error = actinic::get(&many[399]).timeout(Duration::ZERO).await.unwrap_err();
+        assert!(matches!(error, Error::GetTimeout { .. }), "{error:?}");
+        actinic::get(&many).await?;
+    }
+}
+
 /// Counts that it runs, holds until the gate is open, says where.
 #[actinic::remote]
 fn held_there(running: &str, gate: &str) -> actinic::NodeId {

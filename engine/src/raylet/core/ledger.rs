@@ -19,14 +19,6 @@ pub(super) struct Holder {
     pub(super) key: u32,
 }
 
-impl Holder {
-    fn class(&self) -> Class {
-        (self.owner, self.key, self.shape.clone())
-    }
-}
-
-type Class = (OwnerId, u32, ResourceSet);
-
 /// What somebody holds, less what it lends. An account lasts as long as a lease or an open request is on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
@@ -42,14 +34,16 @@ pub(super) struct Account {
 pub(super) struct Accounts {
     jobs: BTreeMap<JobId, Account>,
     owners: BTreeMap<OwnerId, Account>,
-    classes: BTreeMap<Class, Account>,
+    /// By shape within: of one owner and key there is one, but of a raylet's, which are all actors'. They are looked up often.
+    classes: BTreeMap<(OwnerId, u32), BTreeMap<ResourceSet, Account>>,
 }
 
 impl Accounts {
     fn each(&mut self, holder: &Holder, mut change: impl FnMut(&mut Account)) {
         change(self.jobs.entry(holder.job).or_default());
         change(self.owners.entry(holder.owner).or_default());
-        change(self.classes.entry(holder.class()).or_default());
+        let shapes = self.classes.entry((holder.owner, holder.key)).or_default();
+        change(shapes.entry(holder.shape.clone()).or_default());
     }
 
     pub(super) fn take(&mut self, holder: &Holder, amount: &ResourceSet) {
@@ -68,8 +62,12 @@ impl Accounts {
         self.owners.get(&owner)
     }
 
-    pub(super) fn class(&self, holder: &Holder) -> Option<&Account> {
-        self.classes.get(&holder.class())
+    pub(super) fn class(&self, owner: OwnerId, key: u32, shape: &ResourceSet) -> Option<&Account> {
+        self.classes.get(&(owner, key))?.get(shape)
+    }
+
+    fn class_of(&self, holder: &Holder) -> Option<&Account> {
+        self.class(holder.owner, holder.key, &holder.shape)
     }
 
     #[cfg(test)]
@@ -85,8 +83,13 @@ impl Accounts {
         if unused(self.owners.get(&holder.owner)) {
             self.owners.remove(&holder.owner);
         }
-        if unused(self.class(holder)) {
-            self.classes.remove(&holder.class());
+        if unused(self.class_of(holder))
+            && let Some(shapes) = self.classes.get_mut(&(holder.owner, holder.key))
+        {
+            shapes.remove(&holder.shape);
+            if shapes.is_empty() {
+                self.classes.remove(&(holder.owner, holder.key));
+            }
         }
     }
 
@@ -105,7 +108,7 @@ impl Accounts {
         } else if has.owner != wants.owner {
             share(self.owner(has.owner)) > share(self.owner(wants.owner))
         } else {
-            share(self.class(has)) > share(self.class(wants))
+            share(self.class_of(has)) > share(self.class_of(wants))
         }
     }
 }

@@ -81,7 +81,7 @@ impl RayletCore {
 
     /// Who reserves now, and whoever did so for long enough does not (ORDER-3).
     fn find_reserver(&mut self) -> Option<Reserver> {
-        let found = self.who_reserves()?;
+        let mut found = self.who_reserves()?;
         let until = self.reserver.as_ref().filter(|before| before.key == found.key).map(|before| before.until);
         match until {
             Some(until) if until <= self.now => {
@@ -91,8 +91,10 @@ impl RayletCore {
                 }
                 self.who_reserves()
             }
-            Some(until) => Some(Reserver { until, ..found }),
-            None => Some(found),
+            until => {
+                found.until = until.unwrap_or(found.until);
+                Some(found)
+            }
         }
     }
 
@@ -227,6 +229,9 @@ impl RayletCore {
     }
 
     fn fits_beside_actors(&self, need: &ResourceSet) -> bool {
+        if self.leases.by_actors.is_empty() {
+            return need.fits(self.ledger.total());
+        }
         let mut without_tasks = self.ledger.total().clone();
         without_tasks.sub(&self.leases.by_actors);
         need.fits(&without_tasks)

@@ -191,7 +191,7 @@ impl Queue {
     pub(super) fn rank(request: &Request, accounts: &Accounts, total: &ResourceSet) -> Rank {
         let (job, owner) = (accounts.job(request.ask.job), accounts.owner(request.ask.from));
         // As leases are recalled: what a class gave up for another would be its own again.
-        let class = accounts.class(&request.holder());
+        let class = accounts.class(request.ask.from, request.ask.key, &request.ask.shape);
         (
             job.map_or(0, |account| account.held.dominant_share(total)),
             job.map_or(0, |account| account.turn),
