@@ -216,6 +216,11 @@ impl Task {
         self.life.is_over()
     }
 
+    /// Whether its outcome is there for all to see, or it is over: whoever has got it may cancel it before its end is noted.
+    pub(crate) fn has_outcome(&self) -> bool {
+        self.is_over() || (!self.is_done() && self.slots().all(Slot::is_ready))
+    }
+
     /// As [`Life::begin_again`].
     pub(crate) fn begin_again(&self) -> bool {
         self.life.begin_again(self.meta.max_retries)

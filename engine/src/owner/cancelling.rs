@@ -28,7 +28,7 @@ impl Owner {
     /// What has ended stays as it is, and so does what it submitted.
     pub(crate) fn cancel_all(self: &Arc<Self>, task: &Arc<Task>, force: bool, recursive: bool) -> Vec<Cancelling> {
         let mut cancelling = Vec::new();
-        if task.is_over() {
+        if task.has_outcome() {
             return cancelling;
         }
         if recursive {
@@ -41,7 +41,7 @@ impl Owner {
 
     /// Whether force ends the task, if it has begun. One that begins on a thread right after this is told, no more.
     async fn check_force(self: &Arc<Self>, task: &Arc<Task>) -> Result<()> {
-        if task.is_over() {
+        if task.has_outcome() {
             return Ok(());
         }
         let function = match &task.what {
@@ -71,7 +71,7 @@ impl Owner {
 
     /// Cancels a task; `force` ends the process that runs it, if it has one of its own.
     pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>, force: bool) -> Option<Cancelling> {
-        if task.is_over() {
+        if task.has_outcome() {
             return None;
         }
         task.set_cancelled();
