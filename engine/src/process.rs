@@ -13,7 +13,7 @@ mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -145,6 +145,8 @@ pub(crate) struct Process {
     pub(crate) gcs_at: OnceLock<PeerAddr>,
     /// By whom this process is reached where it cannot be dialled.
     pub(crate) relay: OnceLock<(ProcessId, SocketAddr)>,
+    /// How many answers to owners elsewhere wait until the node's store has what they tell of.
+    answering: AtomicUsize,
     /// What borrowers asked for and have not been sent.
     pub(crate) answers: crate::answers::Answers,
     /// What waits until others have read what was said to them.
@@ -223,6 +225,7 @@ impl Process {
                 progress: OnceLock::new(),
                 gcs_at: OnceLock::new(),
                 relay: OnceLock::new(),
+                answering: AtomicUsize::new(0),
                 answers: crate::answers::Answers::default(),
                 asking: Default::default(),
                 tombstones: Tombstones::default(),

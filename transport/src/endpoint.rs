@@ -185,6 +185,12 @@ impl Endpoint {
         self.inner().known(id)
     }
 
+    /// Bytes that wait to be sent to other processes, or to be acknowledged by them.
+    pub fn backlog(&self) -> usize {
+        let there = |peer: &&Peer| !peer.0.is_local() && peer.ended().is_none();
+        self.inner().all().iter().filter(there).map(Peer::backlog).sum()
+    }
+
     /// The session with whoever listens at an address, connected; for processes that know each other only by it.
     pub async fn contact(&self, addr: SocketAddr, deadline: Duration) -> Result<Peer, DialError> {
         let inner = self.inner().clone();

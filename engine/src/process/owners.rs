@@ -19,6 +19,15 @@ const DEAD_MAX: usize = 4096;
 /// Fewer owners than this are not looked through.
 const OWNERS_FEW: usize = 64;
 
+/// An answer that has not been sent, as long as this is kept.
+pub(crate) struct Answering(Arc<Process>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Tables {
     /// Takes out the owners that nobody submits with any more, and that own nothing: each actor that ever submitted has
     /// one. (What holds an owner otherwise: who submits, each task and object of it, each thing that it waits for.)
@@ -87,13 +96,30 @@ impl Process {
         self.lock().owners.values().cloned().collect()
     }
 
-    /// Whether something runs in this process, or it owns a task or an object that somebody may ask for.
+    /// Whether something runs in this process, what ran has not been told, or it owns a task or an object that somebody may
+    /// ask for.
     pub(crate) fn is_needed(&self) -> bool {
         let runs = {
             let tables = self.lock();
             !tables.running.is_empty() || !tables.actors.is_empty()
         };
-        runs || self.owners().iter().any(|owner| owner.load().0 > 0)
+        runs || self.is_answering() || self.has_unsent() || self.owners().iter().any(|owner| owner.load().0 > 0)
+    }
+
+    /// Whether an answer is on its way by the node's store.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.answering.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether something was said that others may not have.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.endpoint().is_ok_and(|endpoint| endpoint.backlog() > 0)
+    }
+
+    /// An answer begins that goes by the node's store.
+    pub(crate) fn begin_answer(self: &Arc<Self>) -> Answering {
+        self.answering.fetch_add(1, Ordering::AcqRel);
+        Answering(Arc::clone(self))
     }
 
     /// An owner of this process ends: what it owned fails, and others are told.
@@ -260,6 +286,17 @@ mod tests {
     use crate::object::RawRef;
     use crate::process::nowhere;
     use crate::value;
+
+    #[test]
+    fn who_has_an_answer_to_send_is_needed() {
+        let process = Arc::clone(&nowhere().process);
+        assert!(!process.is_needed());
+        let (one, other) = (process.begin_answer(), process.begin_answer());
+        drop(one);
+        assert!(process.is_needed());
+        drop(other);
+        assert!(!process.is_needed());
+    }
 
     #[test]
     fn owners_that_own_nothing_and_that_nobody_has_are_forgotten() {

@@ -1,6 +1,6 @@
 //! Worker processes, as their raylet starts them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actinic_transport::{Net, Peer};
 
@@ -23,13 +23,16 @@ use crate::worker::slot::TaskSlot;
 pub(crate) fn run_worker(boot: Boot) -> Result<()> {
     crate::worker::job::install_panic_hook();
     let env = Env::real();
-    crate::worker::entry::die_with_parent(&env)
+    let made = Arc::new(OnceLock::new());
+    crate::worker::entry::die_with_parent(&env, Arc::clone(&made))
         .map_err(|error| Error::connection(format!("no thread could be started: {error}")))?;
     let inner = env.clone();
     let mut running = on_thread(&env, "actinic-worker", async move || {
         let place = Place { net: Net::Udp, listen: boot.listen };
         let options = NodeOptions { object_store_memory: Some(boot.store_bytes), ..NodeOptions::default() };
         let (process, endpoint) = new_process(&inner, &options, &place, boot.identity)?;
+        // A new process: nobody else sets it.
+        let _ = made.set(Arc::clone(&process));
         let raylet: Peer = endpoint.peer(&boot.raylet);
         let _ = process.gcs.set(GcsLink::Remote(endpoint.peer(&boot.gcs), Arc::clone(&process.room)));
         let _ = process.raylet.set(RayletLink::Remote(raylet.clone(), Arc::clone(&process.room)));

@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actinic_transport::{Identity, PeerAddr};
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::scope;
 use crate::env::{Env, park};
 use crate::ids::{JobId, WorkerId};
+use crate::process::Process;
 
 /// Set in the environment of a worker process, to what [`mark`] says.
 pub(crate) const BOOT: &str = "ACTINIC_WORKER_BOOT";
@@ -117,17 +120,28 @@ fn read_boot() -> Result<Boot, String> {
     postcard::from_bytes(&bytes).map_err(|error| error.to_string())
 }
 
-/// Ends this process when its raylet closes the pipe, which it does by dying if not before.
+/// So long is a worker that ends given for its answers to get into the node's store, and so long for what it has said to
+/// be acknowledged; its raylet waits longer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const ACK_WITHIN: Duration = Duration::from_millis(250);
+const TELL_LOOK: Duration = Duration::from_millis(5);
+
+/// Ends this process when its raylet closes the pipe, which it does by dying if not before; not in the middle of an answer.
 #[allow(clippy::disallowed_methods)] // the pipe is the raylet's, and only the worker lives in this pid
-pub(crate) fn die_with_parent(env: &Env) -> std::io::Result<()> {
-    env.thread("actinic-parent", || {
+pub(crate) fn die_with_parent(env: &Env, process: Arc<OnceLock<Arc<Process>>>) -> std::io::Result<()> {
+    let clock = env.clone();
+    env.thread("actinic-parent", move || {
         let mut byte = [0u8; 1];
-        loop {
-            match std::io::stdin().lock().read(&mut byte) {
-                Ok(0) | Err(_) => std::process::exit(0),
-                Ok(_) => {}
-            }
+        while matches!(std::io::stdin().lock().read(&mut byte), Ok(1..)) {}
+        let begun = clock.now();
+        let has_to_tell = |process: &Arc<Process>| {
+            let waited = clock.now() - begun;
+            (waited < ANSWER_WITHIN && process.is_answering()) || (waited < ACK_WITHIN && process.has_unsent())
+        };
+        while process.get().is_some_and(has_to_tell) {
+            std::thread::sleep(TELL_LOOK);
         }
+        std::process::exit(0)
     })
 }
 

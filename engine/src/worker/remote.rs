@@ -12,6 +12,7 @@ use crate::ids::{ObjectId, OwnerId, TaskId};
 use crate::object::Stored;
 use crate::object_manager::transfers::{Lends, Transfers, Wanted};
 use crate::process::Process;
+use crate::process::owners::Answering;
 use crate::program::{FunctionEntry, FunctionId, MethodEntry, Outcome, program};
 use crate::protocol::calls::{
     BATCH_BYTES, CallerMark, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask,
@@ -291,12 +292,17 @@ pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
         let after = rest.split_off(count);
         let batch = std::mem::replace(&mut rest, after);
         let (process, owner) = (Arc::clone(process), batch[0].job.owner.clone());
+        let answering = process.begin_answer();
         // Results may be made faster than their owner reads them.
-        process.room.clone().send(&owner, REPLIES, move |owner| send_batch(&process, owner, &batch));
+        process.room.clone().send(&owner, REPLIES, move |owner| {
+            send_batch(&process, owner, &batch);
+            drop(answering);
+        });
     }
     for reply in large {
+        let answering = process.begin_answer();
         let process = Arc::clone(process);
-        process.clone().spawn(async move { send_large(process, reply).await });
+        process.clone().spawn(async move { send_large(process, reply, answering).await });
     }
 }
 
@@ -360,7 +366,7 @@ fn wire_reply<'a>(reply: &Reply, outcomes: Vec<WireOutcome<'a>>) -> WireReply<'a
 
 /// A reply whose values do not all fit into a message: those above the inline limit are stored on this node, and
 /// so are others if together they would not fit either.
-async fn send_large(process: Arc<Process>, reply: Reply) {
+async fn send_large(process: Arc<Process>, reply: Reply, answering: Answering) {
     let all = values(&reply.outcome);
     let mut inline_bytes = 0;
     let mut stored: Vec<Option<Result<PeerAddr>>> = Vec::with_capacity(all.len());
@@ -375,7 +381,10 @@ async fn send_large(process: Arc<Process>, reply: Reply) {
         stored.push(Some(process.keep(object, (*value).clone()).await));
     }
     let owner = reply.job.owner.clone();
-    process.room.clone().send(&owner, REPLIES, move |owner| send_stored(&process, owner, &reply, stored));
+    process.room.clone().send(&owner, REPLIES, move |owner| {
+        send_stored(&process, owner, &reply, stored);
+        drop(answering);
+    });
 }
 
 /// Sends an answer some of whose values are stored.
@@ -395,6 +404,12 @@ fn send_stored(process: &Arc<Process>, owner: &Peer, reply: &Reply, stored: Vec<
     let refs = all.iter().flat_map(|value| value.refs()).cloned().collect();
     let to = (REPLIES, Some(kind(&reply.job)));
     if let Err(error) = process.send_with_refs(owner, to, &message, refs, || {}) {
+        // Its owner never hears of what was kept for it.
+        for (index, outcome) in message.replies.iter().flat_map(|reply| &reply.outcomes).enumerate() {
+            if let WireOutcome::Stored { at, .. } = outcome {
+                process.free_stored(ObjectId { task: reply.job.id, index: index as u32 }, at);
+            }
+        }
         refuse_replies(process, std::slice::from_ref(reply), &error);
     }
 }

@@ -338,13 +338,14 @@ impl TaskSlot {
                 Err(error) => Ended::Answered(Err(error)),
             };
             let process = &slot.host.process;
-            process.async_ended(job.id());
-            let now = process.env.now();
+            let (id, now) = (job.id(), process.env.now());
             let ns = run_time_of(now.saturating_sub(began));
             running.take_back(&slot.host);
             let left = running.left.load(Ordering::Acquire);
             let alive = slot.done(job, ended, now, ns);
             slot.flush();
+            // Not before: as long as it runs its process is needed, and from then on for its answer.
+            slot.host.process.async_ended(id);
             if alive && !left {
                 slot.resume();
             }
