@@ -238,3 +238,62 @@ async fn what_never_fits_disturbs_nobody(cluster: TestCluster) -> actinic::Resul
     driver.shutdown().await?;
     cluster.idle().await
 }
+
+/// Says in which process it ran, and returns two values that go to the node's store, one after the other.
+#[actinic::remote(num_returns = 2)]
+fn two(pid: &str, first: usize, second: usize) -> (Buffer, Buffer) {
+    std::fs::write(pid, std::process::id().to_string()).unwrap();
+    (Buffer::from(vec![1u8; first]), Buffer::from(vec![2u8; second]))
+}
+
+fn kill(pid: &str) {
+    let pid = std::fs::read_to_string(pid).unwrap();
+    assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+}
+
+/// What a worker handed over whose answer never came lies there for nobody, and goes; what it has told of stays.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn what_a_dead_worker_did_not_tell_of_goes(cluster: TestCluster) -> actinic::Result<()> {
+    let (scratch, head) = (Scratch::new(), cluster.head());
+    let pid = scratch.file("pid");
+    let lies_here = || !head.objects().is_empty();
+    let mut caught = 0;
+    for retries in [0, 1, 0, 1] {
+        let (one, other) = two::options().max_retries(retries).remote(&pid, MB, 100 * MB);
+        assert!(eventually(SOON, lies_here).await);
+        kill(&pid);
+        match one.clone().await {
+            // It had told of them, or told of those of its second attempt.
+            Ok(one) => assert_eq!((one[0], other.clone().await?[0]), (1, 2)),
+            Err(error) => {
+                assert!(matches!(error, Error::WorkerCrashed { .. }), "{error:?}");
+                assert!(eventually(SOON, || !lies_here()).await, "{:?}", head.objects());
+                caught += 1;
+            }
+        }
+        drop((one, other));
+        assert!(eventually(SOON, || !lies_here()).await, "{:?}", head.objects());
+    }
+    println!("{caught} workers died while they handed over");
+    let (one, other) = two::options().max_retries(0).remote(&pid, MB, MB);
+    (one.done().await?, other.done().await?);
+    kill(&pid);
+    // The next one runs in another process: the death of the first has been heard of.
+    let (_, next) = whereabouts::remote().await?;
+    assert_ne!(next.to_string(), std::fs::read_to_string(&pid)?);
+    assert_eq!((one.clone().await?[0], other.clone().await?[0]), (1, 2));
+    drop((one, other));
+    cluster.idle().await
+}
+
+/// An actor that ends after its last call ends when that has been answered, however long its answer takes.
+#[actinic::test(num_cpus = 1, workers = "processes")]
+async fn the_last_answer_of_an_actor_arrives(cluster: TestCluster) -> actinic::Result<()> {
+    for _ in 0..5 {
+        let maker = Keeper::remote();
+        let made = maker.make(50 * MB);
+        drop(maker);
+        assert_eq!(made.await?.len(), 50 * MB);
+    }
+    cluster.idle().await
+}

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actinic_transport::{Peer, PeerAddr};
+use actinic_transport::{Peer, PeerAddr, ProcessId};
 
+use crate::actor::client::when_ready;
 use crate::api::error::{Error, Result};
 use crate::ids::{ObjectId, TaskId};
 use crate::object::{RawRef, Resolved};
@@ -12,7 +13,7 @@ use crate::object_manager::pull;
 use crate::object_manager::transfers::{Lends, Transfers, Wanted};
 use crate::process::Process;
 use crate::protocol::workers::Keep;
-use crate::protocol::{OBJECTS, ToRaylet};
+use crate::protocol::{OBJECTS, ToOwner, ToRaylet};
 use crate::task::Task;
 use crate::value::Value;
 
@@ -21,6 +22,11 @@ use crate::value::Value;
 const ROOM_WAIT: Duration = Duration::from_millis(200);
 const ROOM_AGAIN: Duration = Duration::from_millis(2);
 const ROOM_ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long the node's store may take for a value: a megabyte a second, and what it may have to do before.
+fn keep_within(size: usize) -> Duration {
+    Duration::from_secs(60 + (size as u64 >> 20))
+}
 
 impl Process {
     /// Counts a value in the store; what stays there for lineage's sake only goes first.
@@ -109,22 +115,26 @@ impl Process {
         let size = value.size();
         let Some(store) = self.store_peer() else {
             self.charge_patiently(size).await?;
-            self.keep_for_owner(object, value);
+            self.keep_for_owner(object, value, None);
             return Ok(self.address());
         };
         self.store.offer(object, value);
         let answer: std::result::Result<Result<PeerAddr>, _> =
-            store.ask(OBJECTS, &Keep { object, size: size as u64 }, std::time::Duration::from_secs(60)).await;
+            store.ask(OBJECTS, &Keep { object, size: size as u64 }, keep_within(size)).await;
         self.store.withdraw(&object);
         match answer {
             Ok(kept) => kept,
-            Err(error) => Err(Error::object_lost(format!("the node's store did not take object {object}: {error}"))),
+            Err(error) => {
+                // It may have taken it, and its answer be late.
+                self.free_stored(object, &[store.addr()]);
+                Err(Error::object_lost(format!("the node's store did not take object {object}: {error}")))
+            }
         }
     }
 
     /// Keeps what there is room for; not for an owner that has died meanwhile, for nobody would free it.
-    fn keep_for_owner(&self, object: ObjectId, value: Value) {
-        self.store.insert(object, value);
+    fn keep_for_owner(&self, object: ObjectId, value: Value, maker: Option<ProcessId>) {
+        self.store.insert(object, value, maker);
         self.drop_if_unowned(&object);
     }
 
@@ -148,13 +158,56 @@ impl Process {
             other => Err(lost(format!("it has {other} bytes, and was said to have {size}"))),
         });
         match pulled {
-            Ok(value) => self.keep_for_owner(object, value),
+            Ok(value) => {
+                self.keep_for_owner(object, value, Some(worker.id()));
+                if self.is_dead(worker.id()) {
+                    // Who looked for what it had made did so before.
+                    self.maker_ended(worker.id());
+                }
+            }
             Err(error) => {
                 self.store.discharge(size);
                 return Err(error);
             }
         }
         Ok(self.address())
+    }
+
+    /// A worker process has ended. What it had made lies here, and it may have told the owner, or not: who does not know that
+    /// it lies here never frees it.
+    pub(crate) fn maker_ended(self: &Arc<Self>, maker: ProcessId) {
+        for object in self.store.made_by(maker) {
+            let owner = object.task.owner.process;
+            if owner != self.id {
+                let process = Arc::clone(self);
+                self.spawn(async move {
+                    let (hear, ask) = process.asking.begin(object, &[]);
+                    if ask {
+                        process.tell_owner(owner, ToOwner::GetObject { object, lost: Vec::new() });
+                    }
+                    // An owner that is gone has no answer, and nothing here.
+                    if let Ok(known) = hear.await {
+                        process.settle_made(object, maker, Some(&known));
+                    }
+                });
+            } else if let Some(known) = self.own_object(object) {
+                let (process, kept) = (Arc::clone(self), known.clone());
+                when_ready(&known, move || {
+                    let known = kept.slot().get_unseen();
+                    process.settle_made(object, maker, known.as_ref());
+                });
+            } else {
+                self.settle_made(object, maker, None);
+            }
+        }
+    }
+
+    /// An owner's word on what a worker process made that has ended: it lies here for the owner, or for nobody.
+    fn settle_made(&self, object: ObjectId, maker: ProcessId, known: Option<&Resolved>) {
+        match known {
+            Some(Resolved::Stored(stored)) if stored.at.iter().any(|at| at.id == self.id) => {}
+            _ => self.store.remove_made(&object, maker),
+        }
     }
 
     /// Whether all arguments that were refs can be read in this process.

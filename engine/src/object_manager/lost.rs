@@ -33,7 +33,7 @@ impl Asking {
 
     /// Somebody waits for an owner's word; whether it has to be asked for that. One transfer of an object runs at a time, so
     /// nobody else waits; but one before may have, and have given up.
-    fn begin(&self, object: ObjectId, lost: &[ProcessId]) -> (oneshot::Receiver<Resolved>, bool) {
+    pub(super) fn begin(&self, object: ObjectId, lost: &[ProcessId]) -> (oneshot::Receiver<Resolved>, bool) {
         let (tell, hear) = oneshot::channel();
         let before = self.lock().insert(object, Asked { lost: lost.to_vec(), tell });
         (hear, before.is_none_or(|before| before.lost != lost))
@@ -104,5 +104,44 @@ impl Process {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::TaskId;
+    use crate::process::nowhere;
+    use crate::value;
+
+    #[test]
+    fn what_its_owner_does_not_know_goes_with_its_maker() {
+        let owner = nowhere();
+        let process = &owner.process;
+        let object = |seq| ObjectId { task: TaskId { owner: owner.id, seq }, index: 0 };
+        let mut maker = process.id;
+        maker.incarnation = Uuid::from_u128(1);
+        let kept = || value::encode(&7, "a number").unwrap();
+        process.store.insert(object(1), kept(), Some(maker));
+        process.store.insert(object(2), kept(), None);
+        process.process_dead(maker, "it ended");
+        assert_eq!(process.store.all_objects(), [object(2)]);
+    }
+
+    /// Who gave up, and asks again for what is lost where it was, waits for the same answer.
+    #[test]
+    fn an_owner_is_asked_once() {
+        let owner = nowhere();
+        let object = ObjectId { task: TaskId { owner: owner.id, seq: 1 }, index: 0 };
+        let (asking, at) = (Asking::default(), [owner.process.id]);
+        let (mut first, asks) = asking.begin(object, &at);
+        assert!(asks);
+        let (_second, asks) = asking.begin(object, &at);
+        assert!(!asks && first.try_recv().is_err());
+        assert!(asking.begin(object, &[]).1, "it is lost elsewhere");
     }
 }

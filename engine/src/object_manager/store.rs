@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use actinic_transport::ProcessId;
 use tokio::sync::oneshot;
 
 use crate::api::error::{Error, Result};
@@ -28,10 +29,17 @@ pub(crate) struct Fetched {
     counts: bool,
 }
 
+/// A value that is kept for its owner.
+struct Primary {
+    value: Value,
+    /// The worker process that made it, which tells the owner.
+    maker: Option<ProcessId>,
+}
+
 #[derive(Default)]
 pub(super) struct Kept {
     /// Primary copies of objects that others own.
-    primary: BTreeMap<ObjectId, Value>,
+    primary: BTreeMap<ObjectId, Primary>,
     copies: BTreeMap<ObjectId, Fetched>,
     /// Values on their way into the node's store.
     offered: BTreeMap<ObjectId, Value>,
@@ -77,7 +85,8 @@ impl Joined {
 impl Kept {
     /// A value to read: what this process keeps, or has fetched.
     pub(super) fn value(&self, object: &ObjectId) -> Option<&Value> {
-        self.primary.get(object).or_else(|| self.copies.get(object).map(|copy| &copy.value))
+        let primary = self.primary.get(object).map(|primary| &primary.value);
+        primary.or_else(|| self.copies.get(object).map(|copy| &copy.value))
     }
 
     /// Waits for a fetch that is under way, and whether that brings nothing now; none if there is none, for then this is the
@@ -427,11 +436,29 @@ impl Store {
         let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
-    /// Keeps a primary copy of somebody else's object, which is counted already.
-    pub(crate) fn insert(&self, object: ObjectId, value: Value) {
-        let before = self.lock().primary.insert(object, value);
+    /// Keeps a primary copy of somebody else's object, which is counted already; and which worker process made it, if one did.
+    pub(crate) fn insert(&self, object: ObjectId, value: Value, maker: Option<ProcessId>) {
+        let before = self.lock().primary.insert(object, Primary { value, maker });
         if let Some(before) = before {
-            self.discharge(before.size());
+            self.discharge(before.value.size());
+        }
+    }
+
+    /// The primary copies that a worker process made.
+    pub(super) fn made_by(&self, maker: ProcessId) -> Vec<ObjectId> {
+        let kept = self.lock();
+        kept.primary.iter().filter(|(_, one)| one.maker == Some(maker)).map(|(object, _)| *object).collect()
+    }
+
+    /// Lets a primary copy go, if it is still the one that a worker process made.
+    pub(super) fn remove_made(&self, object: &ObjectId, maker: ProcessId) {
+        let gone = {
+            let mut kept = self.lock();
+            let is_theirs = kept.primary.get(object).is_some_and(|one| one.maker == Some(maker));
+            is_theirs.then(|| kept.primary.remove(object)).flatten()
+        };
+        if let Some(gone) = gone {
+            self.discharge(gone.value.size());
         }
     }
 
@@ -462,8 +489,8 @@ impl Store {
     /// As [`Store::get`]; and whether it stays as long as the object lives.
     pub(super) fn get_primary_or_copy(&self, object: &ObjectId) -> Option<(Value, bool)> {
         let kept = self.lock();
-        if let Some(value) = kept.primary.get(object) {
-            return Some((value.clone(), true));
+        if let Some(primary) = kept.primary.get(object) {
+            return Some((primary.value.clone(), true));
         }
         let passing = kept.value(object).or_else(|| kept.offered.get(object));
         passing.map(|value| (value.clone(), false))
@@ -480,8 +507,8 @@ impl Store {
             let mut kept = self.lock();
             (kept.primary.remove(object), kept.copies.remove(object))
         };
-        if let Some(value) = primary {
-            self.discharge(value.size());
+        if let Some(primary) = primary {
+            self.discharge(primary.value.size());
         }
         self.dropped(copy.as_ref());
     }
@@ -511,12 +538,12 @@ impl Store {
             let theirs = object(owners.start(), 0, 0)..=object(owners.end(), u64::MAX, u32::MAX);
             let primary: Vec<ObjectId> = kept.primary.range(theirs.clone()).map(|(id, _)| *id).collect();
             let copies: Vec<ObjectId> = kept.copies.range(theirs).map(|(id, _)| *id).collect();
-            let primary: Vec<Value> = primary.iter().filter_map(|id| kept.primary.remove(id)).collect();
+            let primary: Vec<Primary> = primary.iter().filter_map(|id| kept.primary.remove(id)).collect();
             let copies: Vec<Fetched> = copies.iter().filter_map(|id| kept.copies.remove(id)).collect();
             (primary, copies)
         };
-        for value in primary {
-            self.discharge(value.size());
+        for primary in primary {
+            self.discharge(primary.value.size());
         }
         for copy in copies {
             self.dropped(Some(&copy));
@@ -529,8 +556,8 @@ impl Store {
             let mut kept = self.lock();
             (std::mem::take(&mut kept.primary), std::mem::take(&mut kept.copies))
         };
-        for value in primary.into_values() {
-            self.discharge(value.size());
+        for primary in primary.into_values() {
+            self.discharge(primary.value.size());
         }
         for copy in copies.into_values() {
             self.dropped(Some(&copy));
@@ -542,7 +569,7 @@ impl Store {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use actinic_transport::{ClusterId, NodeId, ProcessId};
+    use actinic_transport::{ClusterId, NodeId};
     use uuid::Uuid;
 
     use super::*;

@@ -225,6 +225,7 @@ impl Process {
             client.process_lost(process);
         }
         self.counts_process_died(process);
+        self.maker_ended(process);
     }
 
     /// An owner is dead, whose process may live.

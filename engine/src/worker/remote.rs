@@ -11,8 +11,7 @@ use crate::call::{INLINE_LIMIT, Returns};
 use crate::ids::{ObjectId, OwnerId, TaskId};
 use crate::object::Stored;
 use crate::object_manager::transfers::{Lends, Transfers, Wanted};
-use crate::process::Process;
-use crate::process::owners::Answering;
+use crate::process::{Answering, Process};
 use crate::program::{FunctionEntry, FunctionId, MethodEntry, Outcome, program};
 use crate::protocol::calls::{
     BATCH_BYTES, CallerMark, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask,
