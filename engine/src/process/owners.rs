@@ -322,7 +322,7 @@ mod tests {
         let process = Arc::clone(&nowhere().process);
         let forgotten = OwnerId { process: process.id, number: 99 };
         let object = ObjectId { task: TaskId { owner: forgotten, seq: 7 }, index: 0 };
-        process.store.insert(object, value::encode(&7, "a number").unwrap());
+        process.store.insert(object, value::encode(&7, "a number").unwrap(), None);
         let copied = OwnerMessage::Copied { seq: 7, index: 0, at: process.address() };
         process.deliver(ToOwner::To { owner: forgotten.number, message: copied });
         assert!(!process.store.has(&object));
