@@ -166,7 +166,7 @@ mod tests {
     use crate::testing::eventually;
 
     const SINK: ActorNo = ActorNo(77);
-    const MESSAGES: u64 = 200;
+    const MESSAGES: u64 = 80;
 
     #[derive(Default)]
     struct Sink(Mutex<Vec<u64>>);
@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    /// Three times what a session may hold comes at once: all of it arrives, in order, and a turn comes behind it.
+    /// More than a session may hold comes at once: all of it arrives, in order, and a turn comes behind it.
     #[test]
     fn what_has_no_room_waits_in_order() {
         sim::run(1, move |env| async move {

@@ -292,7 +292,7 @@ impl SyncCalls {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods)] // its threads are real, and so is the time
 mod tests {
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;

@@ -45,6 +45,8 @@ const SURPRISED_NS: u64 = 4 * AHEAD_NS;
 pub(crate) const IDLE_TICKS: u8 = 3;
 /// So many tasks of a lease may begin to wait for others before it goes back.
 pub(crate) const PARKED_MAX: u8 = 2;
+/// Fewer keys than this are not looked through.
+const KEYS_FEW: usize = 64;
 /// No more leases than this are asked for at once.
 const BACKLOG_MAX: u32 = 256;
 
@@ -97,6 +99,9 @@ pub(crate) enum Act<T, L> {
 
 struct Key<T> {
     shape: Shape,
+    near: Option<NodeId>,
+    /// `false` if it was forgotten: its place is another's soon.
+    known: bool,
     /// Each of its leases runs one task: the next goes wherever the raylets spread it.
     one_by_one: bool,
     queue: VecDeque<T>,
@@ -132,6 +137,10 @@ pub(crate) enum Found<T, L> {
 
 pub(crate) struct Dispatch<T, L> {
     keys: Vec<Key<T>>,
+    /// Places of keys that were forgotten.
+    free_keys: Vec<KeyIx>,
+    /// With so many keys, those of no use are forgotten.
+    keys_sweep: usize,
     by_shape: HashMap<(Shape, Option<NodeId>), KeyIx>,
     leases: Vec<Option<Lease<T, L>>>,
     free: Vec<LeaseIx>,
@@ -143,6 +152,8 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     pub(crate) fn new() -> Self {
         Dispatch {
             keys: Vec::new(),
+            free_keys: Vec::new(),
+            keys_sweep: KEYS_FEW,
             by_shape: HashMap::new(),
             leases: Vec::new(),
             free: Vec::new(),
@@ -151,24 +162,62 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         }
     }
 
-    /// The key of a shape, for tasks whose large arguments lie on another node, or do not. Keys are never dropped: there are
-    /// as many as kinds of options in the program, for each node.
+    /// The key of a shape, for tasks whose large arguments lie on another node, or do not.
     pub(crate) fn key(&mut self, shape: &Shape, near: Option<NodeId>) -> KeyIx {
         let by = (shape.clone(), near);
         if let Some(&key) = self.by_shape.get(&by) {
             return key;
         }
-        let key = self.keys.len() as KeyIx;
-        self.keys.push(Key {
+        let new = Key {
             shape: shape.clone(),
+            near,
+            known: true,
             one_by_one: shape.one_by_one(),
             queue: VecDeque::new(),
             leases: Vec::new(),
             wanted: 0,
             elsewhere: 0,
-        });
+        };
+        let key = match self.free_keys.pop() {
+            Some(key) => {
+                self.keys[key as usize] = new;
+                key
+            }
+            None => {
+                self.keys.push(new);
+                (self.keys.len() - 1) as KeyIx
+            }
+        };
         self.by_shape.insert(by, key);
         key
+    }
+
+    /// Whether there are so many keys that some may be of no use any more: a program may ask for as much memory as its
+    /// arguments take, each time another amount.
+    pub(crate) fn has_many_keys(&self) -> bool {
+        self.by_shape.len() >= self.keys_sweep
+    }
+
+    /// Forgets the keys that nothing waits, is leased or was asked for with, and that are not `used` otherwise. What still has
+    /// one of those numbers looks whether the key [is its own](Self::is_key_of).
+    pub(crate) fn forget_keys(&mut self, used: impl Fn(KeyIx) -> bool) {
+        for (ix, key) in self.keys.iter_mut().enumerate() {
+            let idle = key.queue.is_empty() && key.leases.is_empty() && key.wanted == 0 && key.elsewhere == 0;
+            if key.known && idle && !used(ix as KeyIx) {
+                let shape = std::mem::replace(&mut key.shape, Shape::none());
+                self.by_shape.remove(&(shape, key.near.take()));
+                key.known = false;
+                key.queue = VecDeque::new();
+                key.leases = Vec::new();
+                self.free_keys.push(ix as KeyIx);
+            }
+        }
+        self.keys_sweep = KEYS_FEW.max(2 * self.by_shape.len());
+    }
+
+    /// Whether it is the key of a shape, wherever its tasks' arguments lie.
+    pub(crate) fn is_key_of(&self, key: KeyIx, shape: &Shape) -> bool {
+        self.keys.get(key as usize).is_some_and(|key| key.known && key.shape == *shape)
     }
 
     pub(crate) fn shape(&self, key: KeyIx) -> &Shape {

@@ -91,6 +91,11 @@ impl Requests {
         self.open.iter().filter_map(there).collect()
     }
 
+    /// The keys of those that are open.
+    pub(super) fn keys(&self) -> BTreeSet<KeyIx> {
+        self.open.values().map(|open| open.key).collect()
+    }
+
     pub(super) fn of_key(&self, key: KeyIx) -> impl Iterator<Item = &RequestId> {
         self.open.iter().filter(move |(_, open)| open.key == key).map(|(id, _)| id)
     }

@@ -37,6 +37,7 @@ use crate::owner::lineage::Lineage;
 use crate::owner::table::Table;
 use crate::process::Process;
 use crate::protocol::{LeaseId, RequestId};
+use crate::raylet::Shape;
 use crate::raylet::core::Scheduling;
 use crate::task::{Input, Meta, Task, What};
 use crate::value::Value;
@@ -114,7 +115,7 @@ impl Core {
         match &self.keys[place] {
             Some((known, key)) if Arc::ptr_eq(known, meta) => *key,
             _ => {
-                let key = self.dispatch.key(&meta.shape, None);
+                let key = self.key_near(&meta.shape, None);
                 // Options that only this call has are not asked for again.
                 if Arc::strong_count(meta) > 1 {
                     self.keys[place] = Some((Arc::clone(meta), key));
@@ -122,6 +123,16 @@ impl Core {
                 key
             }
         }
+    }
+
+    /// The dispatcher's key of what is to run near a node. Those that are of no use any more are forgotten now and then.
+    fn key_near(&mut self, shape: &Shape, near: Option<NodeId>) -> KeyIx {
+        if self.dispatch.has_many_keys() {
+            let used = self.requests.keys();
+            self.dispatch.forget_keys(|key| used.contains(&key));
+            self.keys = Default::default();
+        }
+        self.dispatch.key(shape, near)
     }
 
     /// What the raylet said of what a key needs, if that cannot be had now.
@@ -326,15 +337,16 @@ impl Owner {
 
     /// A function's task has all its arguments.
     pub(crate) fn ready(self: &Arc<Self>, task: &Arc<Task>) {
-        if task.depends()
+        let may_be_near = task.depends()
             && task.key.load(Ordering::Relaxed) == KeyIx::MAX
-            && task.meta.shape.scheduling() == Scheduling::Default
-            && let Some(near) = leasing::nearest(task, self.id.node())
-        {
-            let key = self.lock().dispatch.key(&task.meta.shape, Some(near));
-            task.key.store(key, Ordering::Relaxed);
-        }
-        self.change(|core, out| Self::enqueue(core, task, out));
+            && task.meta.shape.scheduling() == Scheduling::Default;
+        let near = if may_be_near { leasing::nearest(task, self.id.node()) } else { None };
+        self.change(|core, out| {
+            if near.is_some() {
+                task.key.store(core.key_near(&task.meta.shape, near), Ordering::Relaxed);
+            }
+            Self::enqueue(core, task, out);
+        });
     }
 
     fn enqueue(core: &mut Core, task: &Arc<Task>, out: &mut Acts) {
@@ -343,7 +355,8 @@ impl Owner {
             return;
         }
         let mut key = task.key.load(Ordering::Relaxed);
-        if key == KeyIx::MAX {
+        // One that is tried again after its key was of no use for a while has none.
+        if key == KeyIx::MAX || !core.dispatch.is_key_of(key, &task.meta.shape) {
             key = core.key(&task.meta);
             task.key.store(key, Ordering::Relaxed);
         }

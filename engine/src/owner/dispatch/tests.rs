@@ -465,3 +465,36 @@ fn what_was_lent_to_a_lease_comes_back_when_its_function_turns_out_slow() {
     oracle.dispatch.returned(0, &back, &mut Vec::new());
     assert_eq!(oracle.dispatch.load(), (back.len(), 1), "nothing is put behind what runs");
 }
+
+/// Each task may need another amount: the keys of those that are over are forgotten, and of those that are not, none.
+#[test]
+fn keys_of_no_use_are_forgotten() {
+    let mut dispatch: Dispatch<Work, u32> = Dispatch::new();
+    let sized = |memory: u64| {
+        Shape::new(ResourceSet::from_options(1.0, 0.0, memory as f64, []).unwrap(), Scheduling::Default, false)
+    };
+    let mut out = Vec::new();
+    let work = |seq| Work { seq, function: 0, bytes: 0 };
+    let (leased, waits, asked) =
+        (dispatch.key(&sized(1), None), dispatch.key(&sized(2), None), dispatch.key(&sized(3), None));
+    dispatch.ready(work(1), leased, &mut out);
+    assert!(dispatch.granted(leased, 1, &mut out).is_some());
+    dispatch.ready(work(2), waits, &mut out);
+    let mut last = leased;
+    for memory in 10..10_000 {
+        if dispatch.has_many_keys() {
+            dispatch.forget_keys(|key| key == asked);
+            assert!(!dispatch.is_key_of(last, &sized(memory - 1)) && !dispatch.is_key_of(last, &Shape::none()));
+        }
+        last = dispatch.key(&sized(memory), None);
+        dispatch.ready(work(memory), last, &mut out);
+        let lease = dispatch.granted(last, 2, &mut out).unwrap();
+        dispatch.completed(lease, [(memory, Some(9))], &mut out);
+        dispatch.recall(lease, false, &mut out);
+    }
+    assert!(dispatch.keys.len() <= KEYS_FEW && dispatch.by_shape.len() <= KEYS_FEW, "{}", dispatch.keys.len());
+    for (memory, key) in [(1, leased), (2, waits), (3, asked)] {
+        assert!(dispatch.is_key_of(key, &sized(memory)) && dispatch.key(&sized(memory), None) == key);
+    }
+    assert_eq!(dispatch.load(), (1, 1));
+}
