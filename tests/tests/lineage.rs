@@ -392,7 +392,8 @@ async fn what_waits_beside_what_has_run(cluster: TestCluster) -> actinic::Result
     let soft = || Scheduling::NodeAffinity { node: node.id(), soft: true };
     let whole = make::options().scheduling(soft()).remote(1, &runs);
     let half = make::options().scheduling(soft()).num_cpus(0.5).remote(2, &runs);
-    (whole.done().await?, half.done().await?);
+    whole.done().await?;
+    half.done().await?;
     node.kill().await?;
     let both = (first::remote(&whole), first::remote(&half));
     assert_eq!(actinic::get(&both).timeout(Duration::from_secs(30)).await?, (1, 2));

@@ -276,7 +276,8 @@ async fn what_a_dead_worker_did_not_tell_of_goes(cluster: TestCluster) -> actini
     }
     println!("{caught} workers died while they handed over");
     let (one, other) = two::options().max_retries(0).remote(&pid, MB, MB);
-    (one.done().await?, other.done().await?);
+    one.done().await?;
+    other.done().await?;
     kill(&pid);
     // The next one runs in another process: the death of the first has been heard of.
     let (_, next) = whereabouts::remote().await?;
