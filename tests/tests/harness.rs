@@ -259,6 +259,7 @@ async fn the_node_of_the_test_itself_may_be_killed(cluster: TestCluster) -> acti
     let error = actinic::get(&waits).timeout(SOON).await.unwrap_err();
     assert!(matches!(error, Error::NodeDied { .. }), "{error:?}");
     assert!(!error.detail().remedy.is_empty() && error.detail().node.is_some(), "{error:?}");
+    assert!(error.to_string().contains("task held_here"), "{error}");
     let later = held_here::remote(&running, &gate).await.unwrap_err();
     assert!(matches!(later, Error::NodeDied { .. } | Error::Connection { .. }), "{later:?}");
     open_gate(&gate);

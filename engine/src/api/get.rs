@@ -256,7 +256,7 @@ fn take_values(refs: &[RawRef], timeout: Option<Duration>) -> Result<Option<Vec<
             State::Ready(Resolved::Stored(_)) => away = true,
             State::Ready(Resolved::Error(error)) => {
                 object.slot().see();
-                return Err(error.clone());
+                return Err(error_of(object, error.clone()));
             }
             State::Pending(_) => missing = missing.or(Some(object)),
         }
@@ -266,6 +266,11 @@ fn take_values(refs: &[RawRef], timeout: Option<Duration>) -> Result<Option<Vec<
         return Err(late(object, timeout));
     }
     Ok((!away).then_some(values))
+}
+
+/// Why an object has no value. What befell all that an owner had says nothing of whom it happened to: the ref does.
+fn error_of(object: &RawRef, error: Error) -> Error {
+    if error.detail().subject.is_some() { error } else { error.subject(object.describe()) }
 }
 
 fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
@@ -304,7 +309,7 @@ async fn fetch_values(refs: Vec<RawRef>, bound: Bound) -> Result<Vec<Value>> {
     for (at, object) in refs.iter().enumerate() {
         values.push(match object.slot().get() {
             Some(Resolved::Value(value)) => Some(value),
-            Some(Resolved::Error(error)) => return Err(error),
+            Some(Resolved::Error(error)) => return Err(error_of(object, error)),
             Some(Resolved::Stored(stored)) => {
                 let here = object.process().store.get_with_refs(&object.id(), &stored);
                 if here.is_none() {
@@ -527,7 +532,7 @@ impl<T: DeserializeOwned> Future for GetFuture<T> {
             }
             match self.object.slot().get() {
                 Some(Resolved::Value(value)) => return Poll::Ready(decode(&self.object, &value)),
-                Some(Resolved::Error(error)) => return Poll::Ready(Err(error)),
+                Some(Resolved::Error(error)) => return Poll::Ready(Err(error_of(&self.object, error))),
                 Some(Resolved::Stored(stored)) => {
                     let object = self.object.clone();
                     let fetch = async move { fetch_on_system(&object, stored, Bound::NONE).await };
@@ -560,7 +565,7 @@ pub(crate) fn get_blocking<T: DeserializeOwned + Send + 'static>(
     check_cancelled()?;
     match object.slot().get() {
         Some(Resolved::Value(value)) => decode(object, &value),
-        Some(Resolved::Error(error)) => Err(error),
+        Some(Resolved::Error(error)) => Err(error_of(object, error)),
         Some(Resolved::Stored(stored)) => {
             let raw = object.clone();
             let value = block_on(Box::pin(async move { fetch_on_system(&raw, stored, bound).await }), WaitsFor::Ref)??;
