@@ -27,9 +27,12 @@ pub(crate) struct Room {
     queues: AtomicUsize,
 }
 
+/// What waits for a component, and by which session the first of it came. It is empty while the last of it is being sent.
+type Queue = (Peer, VecDeque<(Peer, Send)>);
+
 /// A component without a queue has no task that sends it.
 #[derive(Default)]
-struct Waiting(BTreeMap<To, VecDeque<(Peer, Send)>>);
+struct Waiting(BTreeMap<To, Queue>);
 
 impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,11 +64,12 @@ impl Room {
         let to = (peer.id(), to);
         {
             let mut waiting = self.lock();
-            if let Some(queue) = waiting.0.get_mut(&to) {
+            if let Some((_, queue)) = waiting.0.get_mut(&to) {
                 return queue.push_back((peer.clone(), Box::new(send)));
             }
             if peer.backlog() > ROOM_BYTES {
-                waiting.0.insert(to, VecDeque::from([(peer.clone(), Box::new(send) as Send)]));
+                let queue = VecDeque::from([(peer.clone(), Box::new(send) as Send)]);
+                waiting.0.insert(to, (peer.clone(), queue));
                 self.queues.fetch_add(1, Ordering::Release);
                 drop(waiting);
                 let room = Arc::clone(self);
@@ -112,13 +116,14 @@ impl Room {
         }
         let mut waiting = self.lock();
         let queues = waiting.0.iter_mut().filter(|((_, to), _)| *to == component);
-        let ends: Vec<_> = queues.filter_map(|(_, queue)| Some((queue.back()?.0.clone(), queue))).collect();
+        let ends: Vec<_> = queues.map(|(_, queue)| queue).collect();
         if ends.is_empty() {
             drop(waiting);
             return then();
         }
         let left = Arc::new((AtomicUsize::new(ends.len()), Mutex::new(Some(then))));
         for (peer, queue) in ends {
+            let peer = peer.clone();
             let left = Arc::clone(&left);
             let sent = move |_: &Peer| {
                 if left.0.fetch_sub(1, Ordering::AcqRel) == 1
@@ -136,7 +141,7 @@ impl Room {
             if peer.backlog() > ROOM_BYTES {
                 peer.drained().await;
             }
-            let next = self.lock().0.get_mut(&to).and_then(VecDeque::pop_front);
+            let next = self.lock().0.get_mut(&to).and_then(|(_, queue)| queue.pop_front());
             if let Some((peer, send)) = next {
                 send(&peer);
             }
@@ -146,7 +151,7 @@ impl Room {
     /// By which session the next for a component goes; without one, its queue is gone.
     fn waits(&self, to: To) -> Option<Peer> {
         let mut waiting = self.lock();
-        let next = waiting.0.get(&to).and_then(VecDeque::front).map(|(peer, _)| peer.clone());
+        let next = waiting.0.get(&to).and_then(|(_, queue)| queue.front()).map(|(peer, _)| peer.clone());
         if next.is_none() && waiting.0.remove(&to).is_some() {
             self.queues.fetch_sub(1, Ordering::Release);
         }

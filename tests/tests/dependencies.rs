@@ -102,7 +102,7 @@ modes! {
         }
         let short = error.to_string();
         assert!(short.contains("task awaits_refuse") && short.contains("(task refuse"), "{short}");
-        let dependent = add::remote(&refuse::remote(9), 1).await.unwrap_err().to_string();
+        let dependent = add::remote(refuse::remote(9), 1).await.unwrap_err().to_string();
         assert!(dependent.contains("task add") && dependent.contains("(task refuse"), "{dependent}");
     }
 

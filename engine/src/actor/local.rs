@@ -288,7 +288,7 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         if self.is_listed.get() {
             self.this.shared.running().remove(&self.id);
-            self.this.host.host.process.async_ended(self.id);
+            self.this.host.host.process.async_ended(self.id, &self.running);
         }
     }
 }

@@ -176,6 +176,10 @@ impl Process {
     /// A worker process has ended. What it had made lies here, and it may have told the owner, or not: who does not know that
     /// it lies here never frees it.
     pub(crate) fn maker_ended(self: &Arc<Self>, maker: ProcessId) {
+        if maker.node != self.id.node {
+            // They keep what they make on their own.
+            return;
+        }
         for object in self.store.made_by(maker) {
             let owner = object.task.owner.process;
             if owner != self.id {

@@ -92,8 +92,13 @@ impl Process {
         self.lock().running.insert(id, Arc::clone(running));
     }
 
-    pub(crate) fn async_ended(&self, id: TaskId) {
-        let gone = self.lock().running.remove(&id);
+    /// A run has ended: another attempt at the same may have begun meanwhile, and stays.
+    pub(crate) fn async_ended(&self, id: TaskId, run: &Arc<Running>) {
+        let gone = {
+            let running = &mut self.lock().running;
+            let is_this = running.get(&id).is_some_and(|known| Arc::ptr_eq(known, run));
+            if is_this { running.remove(&id) } else { None }
+        };
         drop(gone);
     }
 

@@ -88,7 +88,10 @@ impl Raylet {
     fn end_mute(&mut self, worker: WorkerId, ctx: &mut Context<Self>) {
         let Some((_, Worker::Process { peer: None, pid })) = self.workers.get(&worker) else { return };
         let Some(spawner) = &mut self.spawner else { return };
-        let reason = format!("its process {pid} said nothing for {:?}", spawner.hello_within);
+        let reason = format!(
+            "its process {pid} said nothing for {:?}: the program must come to `init()` within that time",
+            spawner.hello_within
+        );
         tracing::warn!(target: "actinic", %worker, reason, "a worker could not be started");
         spawner.kill(worker);
         self.workers.remove(&worker);

@@ -345,7 +345,7 @@ impl TaskSlot {
             let alive = slot.done(job, ended, now, ns);
             slot.flush();
             // Not before: as long as it runs its process is needed, and from then on for its answer.
-            slot.host.process.async_ended(id);
+            slot.host.process.async_ended(id, &running);
             if alive && !left {
                 slot.resume();
             }
