@@ -271,26 +271,7 @@ impl Owner {
         if self.process.is_dead_node(node) {
             // Who sent it on had not heard of that.
             self.node_lost(node, &Error::node_died(format!("node {node} died")));
-        } else if self.process.is_raylet_lost(node) {
-            self.raylet_lost(node);
         }
-    }
-
-    /// A node's raylet cannot be reached from here, though it may live: what was asked of it is asked for again, a little later,
-    /// for whoever knows of no death may send it there again.
-    pub(crate) fn raylet_lost(self: &Arc<Self>, node: NodeId) {
-        let keys: BTreeSet<KeyIx> = {
-            let mut core = self.lock();
-            core.requests.at(node).into_iter().filter_map(|id| core.close_request(id)).collect()
-        };
-        if keys.is_empty() {
-            return;
-        }
-        let owner = Arc::clone(self);
-        self.process.spawn(async move {
-            tokio::time::sleep(REFUSED_FOR).await;
-            keys.into_iter().for_each(|key| owner.ask_again(key));
-        });
     }
 
     /// A raylet will not fulfil a request: what waits for it fails, unless it may yet be run otherwise.

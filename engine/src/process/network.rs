@@ -49,12 +49,6 @@ impl Process {
         self.lock().raylets.insert(node, at);
     }
 
-    /// Whether a node's raylet is out of reach for good, whatever became of the node.
-    pub(crate) fn is_raylet_lost(&self, node: NodeId) -> bool {
-        let raylet = self.lock().raylets.get(&node).map(|at| at.id);
-        raylet.is_some_and(|raylet| self.is_dead(raylet))
-    }
-
     /// Tells a node's raylet something, here or elsewhere.
     pub(crate) fn tell_raylet(&self, node: NodeId, message: ToRaylet) {
         match self.raylet.get() {

@@ -217,12 +217,8 @@ impl Process {
             endpoint.declare_dead(process);
         }
         let error = Error::worker_crashed(format!("process {process} is gone: {why}"));
-        let raylet_of = self.lock().raylets.iter().find(|(_, at)| at.id == process).map(|(node, _)| *node);
         for owner in self.owners() {
             owner.process_lost(process, &error);
-            if let Some(node) = raylet_of {
-                owner.raylet_lost(node);
-            }
         }
         self.borrowed_from(OwnerId::of(process), |id| id.lost(&format!("its process is gone: {why}")));
         for client in self.clients() {
