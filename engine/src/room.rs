@@ -11,7 +11,8 @@ use actinic_transport::{ActorNo, Lane, Peer, ProcessId};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-/// So many bytes may wait for a process before what is said to it waits for room: far below the end of its session.
+/// So many bytes may wait for a process before what is said to it waits for room: far below the end of its session. What has
+/// waited is sent up to half of what ends it ([`Peer::drained`]).
 const ROOM_BYTES: usize = 16 << 20;
 
 /// A process, and which component of it.

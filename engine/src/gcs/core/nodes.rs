@@ -146,7 +146,8 @@ impl GcsCore {
         self.end_owners(*owners_of(*beside.start()).start()..=*owners_of(*beside.end()).end());
         for number in actors {
             match self.actors.get(number) {
-                // What had begun nowhere is not lost: it only waited there (GCS-4).
+                // As far as is known it only waited there, and is not lost (GCS-4). Where that it had begun was not heard of
+                // before the node fell silent, its constructor runs twice.
                 Some(actor) if actor.on_node && !actor.admitted => self.place_elsewhere(number),
                 _ => self.lose(number, DeathReason::NodeDied { node: id, detail: detail.clone() }),
             }
