@@ -87,6 +87,8 @@ struct Tables {
     /// Of what died long ago its node says that there is no such process.
     dead: Recent<ProcessId>,
     dead_nodes: Recent<NodeId>,
+    /// Nodes of which nobody has said that they are dead, whose raylets are over for this process.
+    out_of_reach: BTreeSet<NodeId>,
     /// What is said to processes that are looked for.
     reaching: BTreeMap<ProcessId, Vec<ToOwner>>,
     /// What each node has, and what of it is free.

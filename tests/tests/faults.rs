@@ -446,10 +446,10 @@ async fn a_dead_nodes_tasks_run_again_elsewhere(cluster: TestCluster) -> actinic
     let first = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
     let stays = held::options().scheduling(Scheduling::on(cluster.head().id())).remote(&here, &gate, 1);
     let moves = held::options().resource("pin", 1).remote(&there, &gate, 2);
-    let once = held::options().resource("pin", 1).num_cpus(0).max_retries(0);
+    let once = counted_run::options().resource("pin", 1).num_cpus(0).max_retries(0);
     until_counted(&here, 1).await;
     until_counted(&there, 1).await;
-    let queued = once.remote(scratch.file("queued"), &gate, 3);
+    let queued = once.remote(scratch.file("queued"), 3);
     first.kill().await?;
     let _second = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
     until_counted(&there, 2).await;
@@ -600,5 +600,45 @@ async fn calls_of_an_actor_that_lives_out_of_reach_fail(cluster: TestCluster) ->
     assert_eq!(lives.number().await?, 7);
     cluster.sim().heal();
     drop(lives);
+    cluster.idle().await
+}
+
+/// Submits what only a node with `far` can run, and says where each ran.
+#[actinic::remote]
+async fn submits_far(count: usize) -> actinic::Result<Vec<String>> {
+    let refs: Vec<_> = (0..count).map(|_| node_of_far::remote()).collect();
+    actinic::get(&refs).await
+}
+
+#[actinic::remote(resources = { "far": 1 }, num_cpus = 0)]
+fn node_of_far() -> String {
+    actinic::context().node_id().to_string()
+}
+
+#[actinic::remote]
+async fn insists_on(node: actinic::NodeId) -> actinic::Result<String> {
+    node_of_far::options().scheduling(Scheduling::on(node)).remote().await
+}
+
+/// A node lives, and so does who submits what would run there, and nothing passes between them: it runs where it can be
+/// reached, once there is such a node, and what must run there fails.
+#[actinic::test(sim, seed = 32, num_cpus = 1, timeout = 200)]
+async fn what_a_node_out_of_reach_was_asked_for_runs_elsewhere(cluster: TestCluster) -> actinic::Result<()> {
+    let near = cluster.add_node().num_cpus(1).await?;
+    let far = cluster.add_node().num_cpus(1).resource("far", 1).await?;
+    cluster.sim().partition(&[&near], &[&far]);
+    let on_near = |count| submits_far::options().scheduling(Scheduling::on(&near)).remote(count);
+    let waits = on_near(3);
+    // Nobody is given up before a connection was tried for a minute.
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert!(cluster.nodes().await?.iter().any(|node| node.id == far.id() && node.alive), "it lives, for the others");
+    let other = cluster.add_node().num_cpus(1).resource("far", 1).await?;
+    assert_eq!(actinic::get(&waits).timeout(SOON).await?, vec![other.id().to_string(); 3]);
+    assert_eq!(actinic::get(&on_near(5)).timeout(SOON).await?, vec![other.id().to_string(); 5]);
+    let insists = insists_on::options().scheduling(Scheduling::on(&near)).remote(far.id());
+    let error = actinic::get(&insists).timeout(SOON).await.unwrap_err();
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+    drop((waits, insists));
+    cluster.sim().heal();
     cluster.idle().await
 }

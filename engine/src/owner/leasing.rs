@@ -85,6 +85,11 @@ impl Requests {
         Some(key)
     }
 
+    /// Those of some keys, and where they were made.
+    fn of_keys(&self, keys: &BTreeSet<KeyIx>) -> Vec<(RequestId, NodeId)> {
+        self.open.iter().filter(|(_, open)| keys.contains(&open.key)).map(|(id, open)| (*id, open.at)).collect()
+    }
+
     /// The requests to a node.
     pub(super) fn at(&self, node: NodeId) -> Vec<RequestId> {
         let there = |(id, open): (&RequestId, &Open)| (open.at == node).then_some(*id);
@@ -106,6 +111,7 @@ impl Owner {
     /// for another thread may have been told to say more since, and have been quicker.
     pub(super) fn ask_lease(self: &Arc<Self>, key: KeyIx) {
         let home = self.process.id.node;
+        let avoids = self.process.out_of_reach();
         let _in_turn = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let message = {
             let mut core = self.lock();
@@ -122,7 +128,7 @@ impl Owner {
                 let open = Open::of(&core, key, home, None);
                 core.requests.open.insert(id, open);
                 core.requests.by_key.insert(key, id);
-                Some(ToRaylet::Request(self.lease_request(&core, id, open, wanted, 0)))
+                Some(ToRaylet::Request(LeaseRequest { avoids, ..self.lease_request(&core, id, open, wanted, 0) }))
             }
         };
         if let Some(message) = message {
@@ -145,6 +151,7 @@ impl Owner {
             scheduling: shape.scheduling(),
             fails: shape.fails(),
             locality: head.map(|task| locality(task)).unwrap_or_default(),
+            avoids: Vec::new(),
             spilled,
             purpose: Purpose::Tasks,
         }
@@ -238,7 +245,9 @@ impl Owner {
     }
 
     fn spill(self: &Arc<Self>, request: RequestId, node: NodeId, (count, spilled, open): (u32, u8, u32)) {
-        let (message, again) = {
+        let avoids = self.process.out_of_reach();
+        let is_out_of_reach = avoids.contains(&node);
+        let (message, key, again) = {
             let mut core = self.lock();
             let Some(before) = core.requests.open.get(&request).copied() else { return };
             let key = before.key;
@@ -262,8 +271,13 @@ impl Owner {
             core.dispatch.sent_elsewhere(key, count);
             // What was asked for since then reached a raylet that had closed the request already.
             let again = (first && open == 0 && before > told).then_some(key);
-            (ToRaylet::Request(self.lease_request(&core, id, next, count, spilled)), again)
+            let request = LeaseRequest { avoids, ..self.lease_request(&core, id, next, count, spilled) };
+            (ToRaylet::Request(request), key, again)
         };
+        if is_out_of_reach {
+            // It was asked for before that was known.
+            return self.ask_anew(|_| BTreeSet::from([key]));
+        }
         self.process.tell_raylet(node, message);
         if let Some(key) = again {
             self.ask_again(key);
@@ -272,6 +286,27 @@ impl Owner {
             // Who sent it on had not heard of that.
             self.node_lost(node, &Error::node_died(format!("node {node} died")));
         }
+    }
+
+    /// A raylet is out of reach for good, though its node may live: what was asked of it is asked for elsewhere, and nothing
+    /// that is still asked for is to be sent there.
+    pub(crate) fn raylet_lost(self: &Arc<Self>) {
+        self.ask_anew(Requests::keys);
+    }
+
+    /// Withdraws every request of some keys, and makes those that are needed again.
+    fn ask_anew(self: &Arc<Self>, which: impl FnOnce(&Requests) -> BTreeSet<KeyIx>) {
+        let (keys, withdrawn) = {
+            let mut core = self.lock();
+            let keys = which(&core.requests);
+            let withdrawn = core.requests.of_keys(&keys);
+            withdrawn.iter().for_each(|(id, _)| _ = core.close_request(*id));
+            (keys, withdrawn)
+        };
+        for (id, at) in withdrawn {
+            self.process.tell_raylet(at, ToRaylet::Backlog { from: self.id, id, backlog: 0 });
+        }
+        keys.into_iter().for_each(|key| self.ask_again(key));
     }
 
     /// A raylet will not fulfil a request: what waits for it fails, unless it may yet be run otherwise.

@@ -46,7 +46,16 @@ impl Process {
     }
 
     pub(crate) fn learn_raylet(&self, node: NodeId, at: PeerAddr) {
-        self.lock().raylets.insert(node, at);
+        let mut tables = self.lock();
+        if tables.dead.contains(&at.id) && !tables.dead_nodes.contains(&node) {
+            tables.out_of_reach.insert(node);
+        }
+        tables.raylets.insert(node, at);
+    }
+
+    /// Nodes that live, for all that is known, whose raylets this process will never reach again.
+    pub(crate) fn out_of_reach(&self) -> Vec<NodeId> {
+        self.lock().out_of_reach.iter().copied().collect()
     }
 
     /// Tells a node's raylet something, here or elsewhere.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use actinic_transport::{NodeId, ProcessId};
+use actinic_transport::{NodeId, PeerAddr, ProcessId};
 
 use super::{Process, Tables};
 use crate::api::error::{Error, Result};
@@ -39,6 +39,15 @@ impl Tables {
         self.owners = stay;
         self.owners_sweep = OWNERS_FEW.max(2 * self.owners.len());
         over
+    }
+
+    /// Whether what is gone was the raylet of a node that may live: it is out of reach then.
+    fn raylet_dead(&mut self, process: ProcessId) -> bool {
+        let of = |(_, at): &(&NodeId, &PeerAddr)| at.id == process;
+        match self.raylets.iter().find(of).map(|(node, _)| *node) {
+            Some(node) if !self.dead_nodes.contains(&node) => self.out_of_reach.insert(node),
+            _ => false,
+        }
     }
 }
 
@@ -209,9 +218,13 @@ impl Process {
 
     /// Another process is gone.
     pub(crate) fn process_dead(self: &Arc<Self>, process: ProcessId, why: &str) {
-        if !self.lock().dead.insert(process, DEAD_MAX) {
-            return;
-        }
+        let is_raylet = {
+            let mut tables = self.lock();
+            if !tables.dead.insert(process, DEAD_MAX) {
+                return;
+            }
+            tables.raylet_dead(process)
+        };
         // Final and mutual: what has lost what it borrowed here must not come back by another session.
         if let Ok(endpoint) = self.endpoint() {
             endpoint.declare_dead(process);
@@ -219,6 +232,9 @@ impl Process {
         let error = Error::worker_crashed(format!("process {process} is gone: {why}"));
         for owner in self.owners() {
             owner.process_lost(process, &error);
+            if is_raylet {
+                owner.raylet_lost();
+            }
         }
         self.borrowed_from(OwnerId::of(process), |id| id.lost(&format!("its process is gone: {why}")));
         for client in self.clients() {
@@ -249,7 +265,11 @@ impl Process {
             return;
         }
         // First: who asks something of it from now on looks whether it is dead.
-        self.lock().dead_nodes.insert(node, DEAD_MAX);
+        {
+            let mut tables = self.lock();
+            tables.dead_nodes.insert(node, DEAD_MAX);
+            tables.out_of_reach.remove(&node);
+        }
         if let Ok(endpoint) = self.endpoint() {
             endpoint.revoke(node);
         }

@@ -37,9 +37,10 @@ impl Raylet {
             }
             Action::LeaseLost { lease, to, worker } if to != self.me() => self.lease_lost(lease, to, worker),
             Action::Recall { .. } | Action::LeaseLost { .. } => {}
-            Action::Infeasible { request, to, shape, first } => {
+            Action::Infeasible { request, to, shape, first, avoids } => {
+                let which = if avoids { " that its owner can reach" } else { "" };
                 let text = format!(
-                    "no node of the cluster has {shape}, which a task asks for; this node has {}. It stays pending until one joins",
+                    "no node of the cluster{which} has {shape}, which a task asks for; this node has {}. It stays pending until one joins",
                     self.total
                 );
                 self.tell(to, OwnerMessage::Infeasible { request, text, first });

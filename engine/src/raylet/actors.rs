@@ -57,6 +57,7 @@ impl Raylet {
             scheduling: Scheduling::NodeAffinity { node: self.process.id.node, soft: false },
             fails: true,
             locality: Vec::new(),
+            avoids: Vec::new(),
             spilled: 0,
             purpose: Purpose::Actor { actor: spec.id, hold: spec.hold.clone(), host },
         };

@@ -167,6 +167,7 @@ pub(crate) fn request() -> LeaseRequest {
         scheduling: Scheduling::NodeAffinity { node: node(), soft: false },
         fails: true,
         locality: vec![(node(), 1 << 30)],
+        avoids: vec![node()],
         spilled: 3,
         purpose: Purpose::Actor { actor: actor(), hold: resources(), host: Host::Shared },
     }

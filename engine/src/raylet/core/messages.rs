@@ -44,6 +44,8 @@ pub(crate) struct LeaseRequest {
     pub(crate) fails: bool,
     /// Where the arguments lie, in bytes.
     pub(crate) locality: Vec<(NodeId, u64)>,
+    /// Nodes that live, for all that is known, where the owner cannot reach them: a lease there is of no use to it.
+    pub(crate) avoids: Vec<NodeId>,
     /// How many raylets have sent it on.
     pub(crate) spilled: u8,
     pub(crate) purpose: Purpose,
@@ -236,6 +238,8 @@ pub(crate) enum Action {
         to: OwnerId,
         shape: ResourceSet,
         first: bool,
+        /// Nodes that the owner cannot reach were not looked at.
+        avoids: bool,
     },
     /// This node's state, for the others.
     ReportView(View),
@@ -248,6 +252,8 @@ pub(crate) enum Action {
 pub(crate) enum RefuseReason {
     #[error("node {node}, which was asked for, is not in the cluster")]
     NodeGone { node: NodeId },
+    #[error("node {node}, which was asked for, cannot be reached from the process that submitted it")]
+    NodeOutOfReach { node: NodeId },
     #[error("node {node}, which was asked for, takes no new work: it is being drained")]
     NodeDraining { node: NodeId },
     #[error("node {node}, which was asked for, has {has} and can never give {needs}")]

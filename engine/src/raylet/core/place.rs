@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actinic_transport::NodeId;
 
-use super::messages::{Action, LeaseId, Purpose, RefuseReason, RequestKey, Scheduling, WorkerKind};
+use super::messages::{Action, LeaseId, LeaseRequest, Purpose, RefuseReason, RequestKey, Scheduling, WorkerKind};
 use super::policy::{HOPS_MAX, Local, SPILL_AGAIN_AFTER, SPILLS_MAX, Seat, choose, least_used};
 use super::queue::{Queue, Rank, Request, Reserver, Verdict, Waits};
 use super::{Class, Lease, RayletCore, Recalled};
@@ -180,6 +180,7 @@ impl RayletCore {
         }
         let until = request.since + UNKNOWN_NODE_FOR;
         match self.cluster.peers.get(&node) {
+            Some(_) if request.ask.avoids.contains(&node) => Verdict::Refuse(RefuseReason::NodeOutOfReach { node }),
             Some(peer) if peer.view.draining => Verdict::Refuse(RefuseReason::NodeDraining { node }),
             Some(peer) if !request.need.fits(&peer.view.total) => too_small(&peer.view.total),
             Some(_) if request.ask.spilled < HOPS_MAX => Verdict::There(node, request.waiting),
@@ -202,13 +203,16 @@ impl RayletCore {
         if room.is_ok() && (spilled > 0 || !may_spill) {
             return Verdict::Here;
         }
-        let hopeless = beside_actors && room.is_err() && pass.nowhere.contains(need);
+        // What is known of the others is known for who may go to each of them.
+        let anywhere = request.ask.avoids.is_empty();
+        let hopeless = beside_actors && room.is_err() && anywhere && pass.nowhere.contains(need);
         if may_spill && !hopeless {
-            let seats = self.seats(need, usable, room.is_ok());
+            let seats = self.seats(&request.ask, need, usable, room.is_ok());
             match choose(&request.ask, need, &seats, self.node) {
                 Some(node) if node == self.node => return Verdict::Here,
                 Some(node) => return Verdict::There(node, 1),
-                None if beside_actors => _ = pass.nowhere.insert(need.clone()),
+                None if beside_actors && anywhere => _ = pass.nowhere.insert(need.clone()),
+                None if beside_actors => {}
                 None if !usable => return self.queue_elsewhere(request, &seats),
                 // The others' actors are not known here.
                 None if spilled < SPILLS_MAX => {
@@ -223,9 +227,11 @@ impl RayletCore {
         room.map_or_else(Verdict::Wait, |()| Verdict::Here)
     }
 
-    fn seats(&self, need: &ResourceSet, usable: bool, room: bool) -> Vec<Seat<'_>> {
+    fn seats(&self, ask: &LeaseRequest, need: &ResourceSet, usable: bool, room: bool) -> Vec<Seat<'_>> {
         let (total, free) = (self.ledger.total(), self.ledger.available());
-        self.cluster.seats(need, Local { total, free, room, usable })
+        let mut seats = self.cluster.seats(need, Local { total, free, room, usable });
+        seats.retain(|seat| !ask.avoids.contains(&seat.node));
+        seats
     }
 
     fn fits_beside_actors(&self, need: &ResourceSet) -> bool {
@@ -260,7 +266,7 @@ impl RayletCore {
         }
         let undealt = if at_home { request.waiting - request.dealt_here } else { 0 };
         let impatient = request.progress + SPREAD_PATIENCE <= self.now && spilled < SPILLS_MAX;
-        let seats = self.seats(need, usable, room.is_ok());
+        let seats = self.seats(&request.ask, need, usable, room.is_ok());
         let with_room: Vec<NodeId> = seats.iter().filter(|seat| seat.room).map(|seat| seat.node).collect();
         let all: Vec<NodeId> = seats.iter().map(|seat| seat.node).collect();
         if !at_home && !usable && with_room.is_empty() {

@@ -207,13 +207,14 @@ impl RayletCore {
             let Some(request) = self.queue.get_mut(key) else { continue };
             request.told_infeasible = true;
             let (job, shape, fails) = (request.ask.job, request.ask.shape.clone(), request.ask.fails);
+            let avoids = !request.ask.avoids.is_empty();
             if fails {
                 let needs = request.need.clone();
                 let (node, has) = self.nearest(&needs);
                 self.refuse(key, RefuseReason::Infeasible { needs, node, has }, out);
             } else {
                 let first = self.warned.insert((job, shape.clone()));
-                out.push(Action::Infeasible { request: key.1, to: key.0, shape, first });
+                out.push(Action::Infeasible { request: key.1, to: key.0, shape, first, avoids });
             }
         }
         due.into_iter().map(|(at, _)| at).filter(|at| *at > now).min()

@@ -56,6 +56,7 @@ pub(super) fn ask(from: OwnerId, id: u64, backlog: u32) -> LeaseRequest {
         scheduling: Scheduling::Default,
         fails: false,
         locality: Vec::new(),
+        avoids: Vec::new(),
         spilled: 0,
         purpose: Purpose::Tasks,
     }

@@ -207,6 +207,23 @@ fn hard_affinity_goes_there_or_nowhere() {
     assert_eq!(bench.refused(), [&RefuseReason::NodeGone { node: node(9) }], "unless word of it comes soon");
 }
 
+/// A lease where its owner cannot reach is of no use: it goes elsewhere, or waits, and what must go there is refused.
+#[test]
+fn nothing_goes_where_its_owner_cannot_reach() {
+    let apart = |id| LeaseRequest { avoids: vec![node(2)], ..ask(owner(1), id, 1) };
+    let mut bench = Bench::new(ResourceSet::new());
+    bench.peer(2, cpus(1));
+    bench.ask(apart(1));
+    bench.ask(LeaseRequest { scheduling: Scheduling::Spread, ..apart(2) });
+    assert!(bench.spills().is_empty());
+    bench.ask(LeaseRequest { scheduling: Scheduling::NodeAffinity { node: node(2), soft: false }, ..apart(3) });
+    assert_eq!(bench.refused(), [&RefuseReason::NodeOutOfReach { node: node(2) }]);
+    bench.peer(3, cpus(2));
+    assert_eq!(bench.spills(), [(node(3), 1), (node(3), 1)]);
+    bench.ask(LeaseRequest { shape: cpus(1), ..ask(owner(2), 1, 1) });
+    assert_eq!(bench.spills(), [(node(2), 1)], "others may go there");
+}
+
 #[test]
 fn affinity_waits_for_word_of_a_new_node() {
     let mut bench = Bench::new(cpus(1));
