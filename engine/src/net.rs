@@ -190,6 +190,12 @@ impl Ear {
                 }
             } else if let (Some(raylet), Some(told)) = (&self.components.raylet, decode::<ToRaylet>(from, message.body))
             {
+                // All who have joined are trusted, and none is believed to speak for the GCS.
+                let gcs = self.process.gcs_at.get().map(|at| at.id);
+                if told.is_of_gcs() && gcs != Some(from.id()) {
+                    tracing::debug!(from = %from.id(), "what only the GCS may say is not heard from others");
+                    continue;
+                }
                 raylet.tell(told);
             }
         }
@@ -409,7 +415,6 @@ impl Ear {
                     }
                     continue;
                 }
-                ToWorker::Exit => self.process.home_lost("its raylet ended it"),
             }
             if let Some(reply) = message.reply {
                 // Whoever asked may not wait.

@@ -30,6 +30,7 @@ use crate::object::{Borrowed, RawRef};
 use crate::object_manager::store::Store;
 use crate::owner::Owner;
 use crate::owner::refs::HandOutId;
+pub(crate) use crate::process::network::nobody_listens;
 pub(crate) use crate::process::owners::Answering;
 use crate::protocol::{ActorRun, ToOwner};
 use crate::raylet::{RayletLink, Shape};

@@ -1,6 +1,7 @@
 //! The processes that nodes have left, and how they are ended.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,15 @@ pub(crate) fn signal(pid: u32, signal: i32) {
     unsafe {
         libc::kill(pid as libc::pid_t, signal);
     }
+}
+
+/// Whether a process has a file open: a node has its lock. What a directory calls its node may be another process by now,
+/// or of another pid namespace.
+pub(crate) fn has_open(pid: u32, file: &Path) -> bool {
+    let Ok(file) = std::fs::metadata(file) else { return false };
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut open = open.filter_map(|open| std::fs::metadata(open.path()).ok());
+    open.any(|open| (open.dev(), open.ino()) == (file.dev(), file.ino()))
 }
 
 /// The pid in the name of a node's directory.
@@ -89,7 +99,19 @@ pub(crate) fn end_processes(base: &Path, ended: &[local::Found], force: bool) ->
 mod tests {
     use std::path::Path;
 
-    use super::{pid_of, with_ancestors};
+    use super::{has_open, pid_of, with_ancestors};
+
+    #[test]
+    fn who_has_a_file_open_is_known_by_the_file() {
+        let path = std::env::temp_dir().join(format!("actinic-open-{}", std::process::id()));
+        let file = std::fs::File::create(&path).expect("a file");
+        assert!(has_open(std::process::id(), &path));
+        assert!(!has_open(std::os::unix::process::parent_id(), &path));
+        drop(file);
+        assert!(!has_open(std::process::id(), &path));
+        std::fs::remove_file(&path).expect("it is there");
+        assert!(!has_open(std::process::id(), &path));
+    }
 
     #[test]
     fn a_process_and_those_above_it_are_found() {

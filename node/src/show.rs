@@ -92,7 +92,8 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
         let kind = if node.head { "head" } else { "node" };
         let state = if node.alive { "alive" } else { "dead" };
         let heard = node.heard.as_secs_f64();
-        println!("  {kind} {} {} ({}) {state}, heard {heard:.1} s ago", node.id, node.address, node.hostname);
+        let host = plain(&node.hostname);
+        println!("  {kind} {} {} ({host}) {state}, heard {heard:.1} s ago", node.id, node.address);
     }
     println!("Resources, used of all:");
     for (name, amount) in total.iter().filter(|(name, _)| !name.starts_with("node:")) {
@@ -102,14 +103,14 @@ pub(crate) fn status(base: &Path, to: &To) -> Result<()> {
             _ => amount - free.get(name).copied().unwrap_or_default(),
         };
         let show = |amount: f64| if name.contains("memory") { bytes(amount) } else { round(amount) };
-        println!("  {} of {} {name}", show(used), show(*amount));
+        println!("  {} of {} {}", show(used), show(*amount), plain(name));
     }
     println!(
         "Demands: {}",
         if demands.is_empty() { "none waits" } else { "what waits, and for how many workers or actors" }
     );
     for (shape, count) in demands {
-        println!("  {{{shape}}} × {count}");
+        println!("  {{{}}} × {count}", plain(shape));
     }
     Ok(())
 }
@@ -157,7 +158,23 @@ pub(crate) fn list(base: &Path, list: &List) -> Result<()> {
     Ok(())
 }
 
+/// So many characters of a cell are shown.
+const CELL_MAX: usize = 200;
+
+/// What programs have named is shown on one line, and does nothing to the terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|one| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one }).collect()
+}
+
 fn cell(value: &Value) -> String {
+    let text = plain(&said(value));
+    match text.char_indices().nth(CELL_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+fn said(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -203,4 +220,21 @@ pub(crate) fn token(base: &Path, token: &Token) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{CELL_MAX, cell};
+
+    /// Names are the programs': they fill no line, end none, and steer no terminal.
+    #[test]
+    fn what_programs_have_named_is_shown_plainly() {
+        assert_eq!(cell(&json!("a\n\u{1b}[2Jb")), "a\u{fffd}\u{fffd}[2Jb");
+        assert_eq!(cell(&json!({"zone\n": 1})), "zone\u{fffd}=1");
+        let long = cell(&json!("x".repeat(70_000)));
+        assert_eq!(long.chars().count(), CELL_MAX + 1);
+        assert!(long.ends_with('…'));
+    }
 }

@@ -195,6 +195,7 @@ fn print(settings: &Settings, entry: &local::Entry, token: Option<&str>, log: Op
     if let (true, Some(token)) = (entry.head, token) {
         println!("To join another machine, paste this there:");
         println!("  actinic start --address {} --token {token}", entry.address);
+        println!("  (Other users there see what a command is given: for them, set ACTINIC_TOKEN in place of --token.)");
         println!();
         println!("To connect a program from another machine:");
         println!("  ACTINIC_ADDRESS={} ACTINIC_TOKEN={token} cargo run", entry.address);

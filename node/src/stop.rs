@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actinic::node::local;
 
-use crate::left::{KILLED, STEP, end_processes, pid_of, runs, signal};
+use crate::left::{KILLED, STEP, end_processes, has_open, pid_of, runs, signal};
 use crate::{Result, told};
 
 /// How long a node may take to end in good order before it is killed.
@@ -17,8 +17,14 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
     let alive: Vec<&local::Found> = nodes.iter().filter(|found| found.alive).collect();
     let (mut stopped, mut killed) = (0, 0);
     for found in &alive {
-        if let Some(pid) = pid(found) {
+        let Some(pid) = pid(found) else { continue };
+        if has_lock(found, pid) {
             signal(pid, if force { libc::SIGKILL } else { libc::SIGTERM });
+        } else if local::is_alive(&found.dir) {
+            return Err(format!(
+                "process {pid} is not the node in {}, which somebody runs: it is in another container; stop it there",
+                found.dir.display()
+            ));
         }
     }
     for found in &alive {
@@ -27,7 +33,9 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
             stopped += 1;
             continue;
         }
-        signal(pid, libc::SIGKILL);
+        if has_lock(found, pid) {
+            signal(pid, libc::SIGKILL);
+        }
         killed += 1;
         if !gone(base, found, KILLED) {
             return Err(format!("the node in {} (pid {pid}) cannot be ended", found.dir.display()));
@@ -59,6 +67,11 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
 /// A node's process: as it says itself, or, while it starts, as its directory is called.
 fn pid(found: &local::Found) -> Option<u32> {
     found.entry.as_ref().map(|entry| entry.pid).or_else(|| pid_of(&found.dir))
+}
+
+/// Whether a process is the node that a directory is of, and no other that has its pid by now.
+fn has_lock(found: &local::Found, pid: u32) -> bool {
+    has_open(pid, &found.dir.join("lock"))
 }
 
 /// Waits until a node's lock is free, or its directory gone, and then its process too.

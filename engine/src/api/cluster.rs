@@ -13,6 +13,7 @@ use actinic_transport::{NodeId, PeerAddr};
 use crate::api::error::{Error, Result};
 use crate::api::named::ask_gcs;
 use crate::api::op::{Op, check_may_block};
+use crate::api::options::not_empty;
 use crate::api::scope::{self, Enter};
 use crate::env::Env;
 use crate::owner::Owner;
@@ -150,9 +151,10 @@ impl Init {
 
     /// Where the job's actors' names live; default a namespace of its own.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        let namespace = namespace.into();
-        self.refuse(namespace.is_empty(), || "namespace: it cannot be empty".to_owned());
-        self.namespace = Some(namespace);
+        match not_empty("namespace", "a namespace", namespace.into()) {
+            Ok(namespace) => self.namespace = Some(namespace),
+            Err(error) => _ = self.error.get_or_insert(error),
+        }
         self
     }
 

@@ -13,6 +13,8 @@ mod setters;
 mod tests;
 mod work;
 
+pub(crate) use check::not_empty;
+
 pub use call::{CallOptions, MethodOptions};
 pub use choices::{Isolation, Lifetime, OnInfeasible, Scheduling};
 pub use count::IntoCount;

@@ -154,9 +154,9 @@ impl Files {
         flock(&dir, libc::LOCK_EX | libc::LOCK_NB).map(|()| Lock { _held: dir })
     }
 
-    /// Whether a process has the lock that a file stands for.
+    /// Whether a process has the lock that a file stands for. Whoever else asks at the same moment has not.
     pub(crate) fn is_locked(self, path: &Path) -> bool {
-        self.open(path).is_ok_and(|file| flock(&file, libc::LOCK_EX | libc::LOCK_NB).is_err())
+        self.open(path).is_ok_and(|file| flock(&file, libc::LOCK_SH | libc::LOCK_NB).is_err())
     }
 }
 
@@ -221,6 +221,15 @@ mod tests {
         assert!(REAL.is_locked(&file));
         drop(lock);
         assert!(!REAL.is_locked(&file));
+    }
+
+    #[test]
+    fn who_asks_whether_a_file_is_locked_has_not_locked_it() {
+        let scratch = Scratch::new("asked");
+        let file = scratch.0.join("lock");
+        drop(REAL.lock(&file).unwrap());
+        let ask = || assert!((0..20_000).all(|_| !REAL.is_locked(&file)));
+        std::thread::scope(|scope| (0..2).for_each(|_| _ = scope.spawn(ask)));
     }
 
     #[test]

@@ -11,12 +11,12 @@ use crate::task::{Meta, Task, What};
 /// So many events are told together at most.
 pub(crate) const CHUNK: usize = 4096;
 /// The text of an error is kept up to so many bytes...
-const TEXT_MAX: usize = 2048;
+pub(super) const TEXT_MAX: usize = 2048;
 /// ... until the texts of a chunk have so many all together; then up to so many.
 const TEXTS_MAX: usize = 256 << 10;
 const TEXT_SHORT: usize = 100;
 /// The same of a name.
-const NAME_MAX: usize = 200;
+pub(super) const NAME_MAX: usize = 200;
 /// What is shared is found again among so many.
 const KNOWN: usize = 8;
 
@@ -38,7 +38,7 @@ impl Note<'_> {
 }
 
 /// The text's beginning, of at most so many bytes.
-fn cut(text: &str, bytes: usize) -> &str {
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
     let end = (0..=text.len().min(bytes)).rev().find(|at| text.is_char_boundary(*at));
     &text[..end.unwrap_or(0)]
 }

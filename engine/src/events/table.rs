@@ -13,6 +13,7 @@ use std::sync::Arc;
 use actinic_transport::{NodeId, ProcessId};
 use serde::{Deserialize, Serialize};
 
+use crate::events::record::{NAME_MAX, TEXT_MAX, cut};
 use crate::events::{Event, Kind, Place, Step, TaskEvents, Took};
 use crate::ids::{JobId, OwnerId};
 use crate::state::TaskState;
@@ -107,9 +108,10 @@ impl TaskTable {
     pub(crate) fn take(&mut self, told: TaskEvents) {
         self.dropped = self.dropped.saturating_add(told.dropped);
         let shared = Shared {
-            kinds: told.kinds.into_iter().map(Arc::new).collect(),
+            kinds: told.kinds.into_iter().map(|kind| Arc::new(bounded(kind))).collect(),
             places: told.places.into_iter().map(Arc::new).collect(),
-            texts: told.texts.into_iter().map(Arc::from).collect(),
+            // Whoever told it has cut them; that it has is not relied on.
+            texts: told.texts.into_iter().map(|text| Arc::from(cut(&text, TEXT_MAX))).collect(),
         };
         if told.events.is_empty() {
             return;
@@ -234,6 +236,13 @@ impl TaskTable {
         });
         rows.take(count).collect()
     }
+}
+
+fn bounded(mut kind: Kind) -> Kind {
+    if kind.name.len() > NAME_MAX {
+        kind.name = cut(&kind.name, NAME_MAX).into();
+    }
+    kind
 }
 
 /// What the events of one message share.

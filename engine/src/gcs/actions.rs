@@ -10,6 +10,7 @@ use crate::gcs::core::{Action, ActorRun, ActorState, DeathCause, EndHow, Reply, 
 use crate::gcs::messages::Dead;
 use crate::gcs::{Answer, Gcs, Pending};
 use crate::ids::{ActorId, OwnerId};
+use crate::process::nobody_listens;
 use crate::protocol::{ActorInfo, ActorNews, GcsAnswer, OWNER, ToOwner, ToRaylet};
 use crate::raylet::RayletLink;
 
@@ -163,7 +164,8 @@ impl Gcs {
         let endpoint = endpoint.clone();
         let gcs = ctx.address();
         self.process.spawn(async move {
-            if endpoint.probe(addr, Duration::from_millis(500)).await == Probe::Unreachable {
+            let refused = endpoint.probe(addr, Duration::from_millis(500)).await == Probe::Unreachable;
+            if refused && nobody_listens(&endpoint, addr).await {
                 gcs.do_send(Dead(node, "port unreachable".to_owned()));
             }
         });

@@ -38,7 +38,6 @@ impl Gcs {
             ToGcs::Heartbeat { node } => self.event(Event::Heartbeat { node }, ctx),
             ToGcs::View(view) => self.event(Event::ReportView { view }, ctx),
             ToGcs::NodeLeft { node } => self.event(Event::NodeLeft { node }, ctx),
-            ToGcs::NodeSuspected { node } => self.event(Event::NodeSuspected { node }, ctx),
             ToGcs::JobStarted { row, driver } => {
                 self.drivers.insert(driver.id);
                 self.peers.insert(driver.id, driver);

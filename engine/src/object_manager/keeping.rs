@@ -152,7 +152,7 @@ impl Process {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         self.charge_patiently(size).await?;
         let lost = |text: String| Error::object_lost(format!("object {object} did not arrive: {text}"));
-        let pulled = pull(worker, object).await.map_err(|error| lost(error.to_string()));
+        let pulled = pull(worker, object, keep.size).await.map_err(|error| lost(error.to_string()));
         let pulled = pulled.and_then(|(value, _)| match value.size() {
             said if said == size => Ok(value),
             other => Err(lost(format!("it has {other} bytes, and was said to have {size}"))),
@@ -316,10 +316,13 @@ impl Process {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use actinic_transport::{Authority, ClusterId};
     use uuid::Uuid;
 
     use super::*;
+    use crate::env::sim;
     use crate::ids::OwnerId;
+    use crate::net::tests::process;
     use crate::process::nowhere;
     use crate::value;
 
@@ -339,5 +342,22 @@ mod tests {
             process.drop_if_unowned(&came);
         }
         assert_eq!(process.store.all_objects(), [alive]);
+    }
+
+    /// There is room for what was said, and for no more: what comes is not read if it is far more.
+    #[test]
+    fn what_is_larger_than_was_said_is_not_read() {
+        sim::run(1, |env| async move {
+            let authority = Authority::generate(ClusterId(env.uuid())).unwrap();
+            let (keeper, worker) = (process(&env, &authority), process(&env, &authority));
+            let object =
+                ObjectId { task: TaskId { owner: OwnerId { process: worker.id, number: 1 }, seq: 1 }, index: 0 };
+            let large = value::encode(&vec![7_u8; 40 << 20], "bytes").unwrap();
+            worker.store.insert(object, large, None);
+            let peer = keeper.endpoint().unwrap().peer(&worker.address());
+            let error = keeper.keep_offered(&peer, &Keep { object, size: 10 }).await.unwrap_err();
+            assert!(error.to_string().contains("was said to have 10"), "{error}");
+            assert!(keeper.store.all_objects().is_empty());
+        });
     }
 }

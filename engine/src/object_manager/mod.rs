@@ -179,7 +179,7 @@ impl Process {
                 continue;
             }
             let peer = self.endpoint().map_err(|error| (Vec::new(), error))?.peer(at);
-            match pull(&peer, object).await {
+            match pull(&peer, object, stored.size).await {
                 Ok((value, mark)) => return Ok((value, Counted::In(mark))),
                 Err(missed) => {
                     if missed.is_absent() || self.is_gone(at.id).await {
@@ -277,14 +277,14 @@ impl Missed {
     }
 }
 
-/// Asks a process for an object's bytes, and in whose budget it counts there.
-pub(crate) async fn pull(peer: &Peer, object: ObjectId) -> Result<(Value, u128), Missed> {
+/// Asks a process for an object's bytes, of which there are to be `size`, and in whose budget it counts there.
+pub(crate) async fn pull(peer: &Peer, object: ObjectId, size: u64) -> Result<(Value, u128), Missed> {
     let request =
         postcard::to_stdvec(&Fetch::Object { object }).map_err(|error| Missed::Unreached(error.to_string()))?;
     let request = Bytes::from(request);
     let mut tried = 1;
     let all = loop {
-        match pull_bytes(peer, request.clone()).await {
+        match pull_bytes(peer, request.clone(), size).await {
             Err(error @ BulkError::Broken { .. }) if tried < PULLS_MAX => {
                 tracing::debug!(%object, %error, "an object is asked for again");
                 tokio::time::sleep(PULL_AGAIN * tried).await;
@@ -311,8 +311,17 @@ pub(crate) fn read_pulled(all: &[u8]) -> std::result::Result<(Value, u128), Stri
     Ok((value, header.counted_in))
 }
 
-async fn pull_bytes(peer: &Peer, request: Bytes) -> Result<BytesMut, BulkError> {
+/// What comes beside an object's own bytes, at most: a few for each of its buffers, which may be empty.
+const BESIDE_MAX: u64 = 16 << 20;
+
+async fn pull_bytes(peer: &Peer, request: Bytes, size: u64) -> Result<BytesMut, BulkError> {
     let mut reader = peer.bulk(request).await?;
+    let most = size.saturating_mul(2).saturating_add(BESIDE_MAX);
+    if reader.length() > most {
+        // There is room for what was said, and for no more.
+        let text = format!("{} bytes come for an object that was said to have {size}", reader.length());
+        return Err(BulkError::Refused(text));
+    }
     // What a peer announces is no reason to allocate it.
     let mut all = BytesMut::with_capacity(usize::try_from(reader.length()).unwrap_or(0).min(64 << 20));
     while let Some(chunk) = reader.next_chunk().await {

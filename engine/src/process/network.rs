@@ -267,7 +267,9 @@ impl Process {
                 match endpoint.probe(at, EVERY).await {
                     Probe::Answered => answered = true,
                     // What was heard since then was sent by a process that lives.
-                    Probe::Unreachable if answered && peer.silent_for() >= since() => {
+                    Probe::Unreachable
+                        if answered && nobody_listens(&endpoint, at).await && peer.silent_for() >= since() =>
+                    {
                         endpoint.declare_dead(id);
                         return;
                     }
@@ -332,6 +334,20 @@ impl Process {
     }
 }
 
+/// Whether nobody listens at an address where a probe has just been refused, and that for good: a rule of a firewall that
+/// comes and goes refuses one, and what anybody may send in its name is believed by one socket at most.
+pub(crate) async fn nobody_listens(endpoint: &Endpoint, at: SocketAddr) -> bool {
+    const AGAIN: u32 = 2;
+    const EVERY: Duration = Duration::from_millis(50);
+    for _ in 0..AGAIN {
+        tokio::time::sleep(EVERY).await;
+        if endpoint.probe(at, EVERY).await != Probe::Unreachable {
+            return false;
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -377,6 +393,21 @@ mod tests {
     fn a_process_behind_a_firewall_that_refuses_lives() {
         watched(true, async |watches, other| {
             tokio::time::sleep(Duration::from_secs(120)).await;
+            assert!(!watches.is_dead(other.id) && !other.is_dead(watches.id));
+        });
+    }
+
+    /// What is refused once is asked again: a firewall's rules come and go, and so does who speaks in another's name.
+    #[test]
+    fn a_process_that_was_refused_for_a_moment_lives() {
+        watched(false, async |watches, other| {
+            let (net, ip) = (watches.env.world().unwrap().net().clone(), other.address().addrs[0].ip());
+            for _ in 0..200 {
+                net.refuse(ip);
+                tokio::time::sleep(Duration::from_millis(40)).await;
+                net.admit(ip);
+                tokio::time::sleep(Duration::from_millis(377)).await;
+            }
             assert!(!watches.is_dead(other.id) && !other.is_dead(watches.id));
         });
     }

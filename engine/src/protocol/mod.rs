@@ -287,6 +287,25 @@ pub(crate) enum ToRaylet {
     },
 }
 
+impl ToRaylet {
+    /// Whether the GCS says it, and nobody else.
+    pub(crate) fn is_of_gcs(&self) -> bool {
+        matches!(
+            self,
+            ToRaylet::KeepProgram { .. }
+                | ToRaylet::ForgetProgram { .. }
+                | ToRaylet::PlaceActor { .. }
+                | ToRaylet::EndActor { .. }
+                | ToRaylet::RecallActor { .. }
+                | ToRaylet::Nodes(_)
+                | ToRaylet::Views(_)
+                | ToRaylet::Dead { .. }
+                | ToRaylet::OwnerGone { .. }
+                | ToRaylet::Tokens(_)
+        )
+    }
+}
+
 /// Questions to a raylet (or, for a program, to a driver), which are answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum AskRaylet {
@@ -328,9 +347,6 @@ pub(crate) enum ToGcs {
     },
     View(NodeView),
     NodeLeft {
-        node: NodeId,
-    },
-    NodeSuspected {
         node: NodeId,
     },
     JobStarted {

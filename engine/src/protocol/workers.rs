@@ -53,8 +53,6 @@ pub(crate) enum ToWorker {
     },
     /// Does this process own what somebody may still ask for?
     IsNeeded,
-    /// End the process.
-    Exit,
 }
 
 /// A question to the node's object manager: will it keep this object, whose bytes the asking process offers?

@@ -139,8 +139,13 @@ pub fn nodes(base: &Path) -> Vec<Found> {
     found
 }
 
+/// Whether a process is the node that a directory is of.
+pub fn is_alive(dir: &Path) -> bool {
+    files().is_locked(&dir.join("lock"))
+}
+
 fn look(dir: &Path) -> Found {
-    let alive = files().is_locked(&dir.join("lock"));
+    let alive = is_alive(dir);
     let text = files().read(&dir.join("node.json")).ok();
     let entry = text.and_then(|text| serde_json::from_slice(&text).ok());
     Found { dir: dir.to_path_buf(), alive, entry }
@@ -151,7 +156,7 @@ fn look(dir: &Path) -> Found {
 pub fn clean(base: &Path, ended: &[Found]) -> Vec<PathBuf> {
     let Ok(_lock) = files().lock(&base.join("lock")) else { return Vec::new() };
     let dirs = ended.iter().map(|found| &found.dir);
-    dirs.filter(|dir| !look(dir).alive && files().remove_dir_all(dir).is_ok()).cloned().collect()
+    dirs.filter(|dir| !is_alive(dir) && files().remove_dir_all(dir).is_ok()).cloned().collect()
 }
 
 /// Where the log of a node is kept that ended without being asked to.

@@ -16,7 +16,7 @@ use crate::api::error::{Error, Result};
 use crate::api::handle::{Actor, Handle};
 use crate::api::named::all_actors;
 use crate::api::op::{Op, block_on, check_may_block};
-use crate::api::options::IntoCount;
+use crate::api::options::{IntoCount, not_empty};
 use crate::env::Env;
 use crate::ids::WorkerId;
 use crate::process::Process;
@@ -468,6 +468,9 @@ impl Driver {
     }
 
     fn begin(&self) -> Result<Starting> {
+        if let Some(namespace) = &self.namespace {
+            not_empty("namespace", "a namespace", namespace.clone())?;
+        }
         let env = self.world.env.clone();
         let (authority, gcs) = self.cluster.with_running(|running| {
             let running = running.ok_or_else(|| Error::connection("the head has ended"))?;

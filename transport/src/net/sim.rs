@@ -159,6 +159,11 @@ impl SimNet {
         self.world().refusing.insert(ip);
     }
 
+    /// The firewall is gone.
+    pub fn admit(&self, ip: IpAddr) {
+        self.world().refusing.remove(&ip);
+    }
+
     /// Datagrams from and to that address wait until [`resume`](Self::resume).
     pub fn pause(&self, addr: SocketAddr) {
         self.world().paused.insert(addr);

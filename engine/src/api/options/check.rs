@@ -84,10 +84,17 @@ pub(super) fn check_concurrency(option: &str, value: Option<i64>) -> Result<u32>
     check_count(option, value, 1, i64::from(u32::MAX)).map(|value| value as u32)
 }
 
-pub(super) fn not_empty(option: &str, what: &str, value: String) -> Result<String> {
+/// Names go with what they name to whoever lists, starts or calls it.
+const NAMED_BYTES_MAX: usize = 1024;
+
+pub(crate) fn not_empty(option: &str, what: &str, value: String) -> Result<String> {
     if value.is_empty() {
         return Err(Error::invalid_argument(format!("{option}: {what} cannot be empty"))
             .remedy("give it at least one character, or leave it out"));
+    }
+    if value.len() > NAMED_BYTES_MAX {
+        let text = format!("{option}: {what} has at most {NAMED_BYTES_MAX} bytes, and this has {}", value.len());
+        return Err(Error::invalid_argument(text).remedy("shorten it"));
     }
     Ok(value)
 }

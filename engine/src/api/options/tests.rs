@@ -68,6 +68,7 @@ fn an_actor_needs_a_name_to_be_found_by() {
     let refused = |options: ActorOptions| options.check().unwrap_err().to_string();
     assert!(refused(ActorOptions::new().get_if_exists(true)).contains("needs a name"));
     assert!(refused(ActorOptions::new().name("")).contains("cannot be empty"));
+    assert!(refused(ActorOptions::new().name("x".repeat(1025))).contains("at most 1024 bytes, and this has 1025"));
     assert!(refused(ActorOptions::new().max_concurrency(0)).contains("max_concurrency: 0 is too small"));
     assert!(refused(ActorOptions::new().max_pending_calls(0)).contains("never be called"));
     assert!(refused(ActorOptions::new().concurrency_group("io", 0)).contains("\"io\""));

@@ -35,6 +35,22 @@ fn told(number: u32, events: Vec<(u64, u32, u64, Step)>) -> TaskEvents {
 
 const FINISHED: Step = Step::Finished { took: Some(Took { place: 0, ns: 10 }) };
 
+/// Rows are told many together, and each with its text.
+#[test]
+fn what_is_told_too_long_is_cut() {
+    let mut table = TaskTable::new(10);
+    let long = "x".repeat(1 << 20);
+    let failed = Step::Failed { took: None, text: 0 };
+    let told = TaskEvents {
+        kinds: vec![Kind { name: long.as_str().into(), actor: None }],
+        texts: vec![long],
+        ..told(1, vec![(1, 0, 5, failed)])
+    };
+    table.take(told);
+    let rows = table.page(None, 10);
+    assert_eq!((rows[0].kind.name.len(), rows[0].text.as_ref().unwrap().len()), (NAME_MAX, TEXT_MAX));
+}
+
 #[test]
 fn an_attempt_goes_through_its_states() {
     let mut table = TaskTable::new(10);

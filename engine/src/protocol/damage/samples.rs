@@ -367,7 +367,6 @@ fn to_gcs() -> Vec<ToGcs> {
         ToGcs::Heartbeat { node },
         ToGcs::View(view()),
         ToGcs::NodeLeft { node },
-        ToGcs::NodeSuspected { node },
         ToGcs::JobStarted { row: Box::new(job_row()), driver: peer() },
         ToGcs::JobEnded { job: job() },
         ToGcs::ProcessDied { process: process() },
@@ -400,7 +399,6 @@ fn to_worker() -> Vec<ToWorker> {
         ToWorker::EndActor { run, kill: true },
         ToWorker::StartActor { run, spec: spec(), lease },
         ToWorker::IsNeeded,
-        ToWorker::Exit,
     ]
 }
 
