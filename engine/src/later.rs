@@ -23,6 +23,14 @@ pub(crate) fn step<T>(what: T, now: impl FnOnce(T), later: impl FnOnce(T) -> Ste
         WAITING.with_borrow_mut(|waiting| waiting.push_back(later(what)));
         return;
     }
+    struct Back(u32);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            // However this ends: else nothing would ever be outermost again.
+            DEPTH.set(self.0);
+        }
+    }
+    let _back = Back(depth);
     DEPTH.set(depth + 1);
     now(what);
     if depth == 0 {
@@ -30,7 +38,6 @@ pub(crate) fn step<T>(what: T, now: impl FnOnce(T), later: impl FnOnce(T) -> Ste
             step();
         }
     }
-    DEPTH.set(depth);
 }
 
 #[cfg(test)]

@@ -116,8 +116,8 @@ impl Ear {
                         let _ = from.tell(Lane::Ordered, WORKER, &left);
                     }
                 },
-                Some(ToOwner::To { owner, message: OwnerMessage::Cancel { seq, force: true, recursive } }) => {
-                    self.cancel_by_force(owner, seq, recursive, message.reply);
+                Some(ToOwner::To { owner, message: OwnerMessage::Cancel { seq, force, recursive } }) => {
+                    self.cancel_asked(owner, seq, (force, recursive), message.reply);
                 }
                 Some(message) => self.process.deliver(message),
                 None => {}
@@ -125,11 +125,11 @@ impl Ear {
         }
     }
 
-    /// A borrower cancels by force: it hears whether that is refused.
-    fn cancel_by_force(&self, owner: u32, seq: u64, recursive: bool, reply: Option<ReplyTo>) {
+    /// A borrower cancels: it hears when that is done, or that it is refused.
+    fn cancel_asked(&self, owner: u32, seq: u64, (force, recursive): (bool, bool), reply: Option<ReplyTo>) {
         let process = Arc::clone(&self.process);
         self.process.spawn(async move {
-            let done = process.cancel_owned(owner, seq, recursive).await;
+            let done = process.cancel_owned(owner, seq, force, recursive).await;
             if let Some(reply) = reply {
                 // The borrower may have gone.
                 let _ = reply.answer(&done);
@@ -388,7 +388,18 @@ impl Ear {
                 }
                 ToWorker::CancelChildren { owner, seq } => {
                     let owner = OwnerId { process: from.id(), number: owner };
-                    drop(self.process.cancel_children(TaskId { owner, seq }));
+                    let (process, reply) = (Arc::clone(&self.process), message.reply);
+                    self.process.spawn(async move {
+                        for told in process.cancel_children(TaskId { owner, seq }) {
+                            // A worker that cannot be asked is gone, and what it ran with it.
+                            let _ = told.await;
+                        }
+                        if let Some(reply) = reply {
+                            // Whoever asked may not wait.
+                            let _ = reply.answer(&());
+                        }
+                    });
+                    continue;
                 }
                 ToWorker::CallerLeft { actor, incarnation } => {
                     if let Some(actor) = self.process.actor(actor).filter(|host| host.run().incarnation == incarnation)

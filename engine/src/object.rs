@@ -381,7 +381,8 @@ impl Clone for RawRef {
 
 impl Drop for RawRef {
     fn drop(&mut self) {
-        if self.slot().holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // In one order with the end of the task, which looks whether anybody is left: one of the two sees the other.
+        if self.slot().holds.fetch_sub(1, Ordering::SeqCst) == 1 {
             // The object's value may hold the last ref to another, and so on.
             crate::later::step(&self.0, Target::released, |target| {
                 let target = target.clone();

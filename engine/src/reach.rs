@@ -45,11 +45,11 @@ impl Process {
         }
     }
 
-    /// Cancels a task of any process by force; the error is its owner's, which refuses.
-    pub(crate) async fn ask_cancel(self: &Arc<Self>, task: TaskId, recursive: bool) -> Result<()> {
+    /// Cancels a task of any process, until all that hear of it have; the error is its owner's, which refuses to end it by force.
+    pub(crate) async fn ask_cancel(self: &Arc<Self>, task: TaskId, force: bool, recursive: bool) -> Result<()> {
         let (id, owner) = (task.owner.process, task.owner.number);
         if id == self.id {
-            return self.cancel_owned(owner, task.seq, recursive).await;
+            return self.cancel_owned(owner, task.seq, force, recursive).await;
         }
         let endpoint = self.endpoint()?;
         let peer = match endpoint.known(id) {
@@ -58,7 +58,8 @@ impl Process {
         };
         // A dead owner's tasks end with it.
         let Some(peer) = peer else { return Ok(()) };
-        let message = OwnerMessage::Cancel { seq: task.seq, force: true, recursive };
+        let message = OwnerMessage::Cancel { seq: task.seq, force, recursive };
+        // What it cancels was made by its owner, which knows it for as long as its ref is held here.
         let answer: Answer<Result<()>> =
             peer.ask_on(Lane::Urgent, OWNER, &ToOwner::To { owner, message }, OWNER_CANCELS_WITHIN);
         match answer.await {
@@ -68,10 +69,16 @@ impl Process {
         }
     }
 
-    /// Cancels a task of this process by force.
-    pub(crate) async fn cancel_owned(self: &Arc<Self>, owner: u32, seq: u64, recursive: bool) -> Result<()> {
+    /// Cancels a task of this process, until all that hear of it have.
+    pub(crate) async fn cancel_owned(
+        self: &Arc<Self>,
+        owner: u32,
+        seq: u64,
+        force: bool,
+        recursive: bool,
+    ) -> Result<()> {
         match self.owner_numbered(owner).and_then(|owner| owner.task(seq)) {
-            Some(task) => task.owner.cancel_by_force(&task, recursive).await,
+            Some(task) => task.owner.cancel_until_told(&task, force, recursive).await,
             None => Ok(()),
         }
     }
@@ -82,12 +89,7 @@ impl Process {
         {
             self.may_lose(Lost::LeaseReply, peer);
         }
-        // What it cancels was made by its owner, which knows it for as long as its ref is held here.
-        let lane = match message {
-            ToOwner::To { message: OwnerMessage::Cancel { .. }, .. } => Lane::Urgent,
-            _ => Lane::Ordered,
-        };
-        if let Err(error) = peer.tell(lane, OWNER, message) {
+        if let Err(error) = peer.tell(Lane::Ordered, OWNER, message) {
             // The session is over: the news of it says what becomes of what the message was about.
             tracing::debug!(process = %peer.id(), %error, "a message to an owner was not sent");
         }
@@ -296,19 +298,19 @@ mod tests {
         }
         sim::run(2, |env| async move {
             scene(&env, secs(3600), true, async |asker, other, _| {
-                let error = asker.ask_cancel(task(other), false).await.unwrap_err().to_string();
+                let error = asker.ask_cancel(task(other), true, false).await.unwrap_err().to_string();
                 assert!(error.contains("cancel it again"), "{error}");
             })
             .await;
             // It is there, and does not say.
             scene(&env, secs(0), true, async |asker, other, told| {
-                assert!(asker.ask_cancel(task(other), false).await.is_err());
+                assert!(asker.ask_cancel(task(other), true, false).await.is_err());
                 assert_eq!(*told.0.lock().unwrap(), 1);
             })
             .await;
             // What a dead owner submitted has ended.
             scene(&env, secs(0), false, async |asker, other, _| {
-                assert!(asker.ask_cancel(task(other), false).await.is_ok());
+                assert!(asker.ask_cancel(task(other), true, false).await.is_ok());
             })
             .await;
         });

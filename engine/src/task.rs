@@ -124,6 +124,9 @@ impl Task {
         let (parent, outlives_job) = crate::worker::host::with_current(|current| {
             current.map_or((0, false), |current| (current.task_id().mark(), current.outlives_job()))
         });
+        if parent != 0 {
+            owner.nests();
+        }
         Arc::new(Task {
             // An argument in the body is at most the inline limit.
             bytes: input.inline.size() as u32,

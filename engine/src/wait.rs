@@ -66,7 +66,8 @@ impl Waiters {
                         Waiter::Count(countdown) => !countdown.is_done(),
                         Waiter::Arrival(arrivals, _) => !arrivals.count.is_done(),
                         Waiter::Finish(finished, _) => !finished.is_abandoned(),
-                        Waiter::Dependent(_) | Waiter::Call(_) => true,
+                        Waiter::Dependent(task) => !task.is_over(),
+                        Waiter::Call(_) => true,
                     });
                 }
                 all.push(waiter);
@@ -90,6 +91,14 @@ impl Waiters {
             Waiters::One(_) => 1,
             Waiters::Many(all) => all.len(),
         }
+    }
+}
+
+/// Wakes a future. Its executor's code is the user's, and this may be the thread that answers the network, with others
+/// still to be told.
+fn wake(waker: Waker) {
+    if crate::worker::job::panics(|| waker.wake()) {
+        tracing::warn!("the waker of a future that waits for a ref panicked; who waits there may sleep on");
     }
 }
 
@@ -149,7 +158,7 @@ impl Countdown {
         match sleeper {
             Sleeper::Nobody => {}
             Sleeper::Thread(parker) => parker.unpark(),
-            Sleeper::Task(waker) => waker.wake(),
+            Sleeper::Task(waker) => wake(waker),
         }
     }
 
@@ -163,7 +172,10 @@ impl Countdown {
         if self.is_done() {
             return true;
         }
-        *self.lock() = Sleeper::Task(waker.clone());
+        let sleeper = Sleeper::Task(waker.clone());
+        // What was there is the user's code too: it is dropped when the lock is free.
+        let before = std::mem::replace(&mut *self.lock(), sleeper);
+        drop(before);
         self.is_done()
     }
 
@@ -172,7 +184,8 @@ impl Countdown {
         if self.is_done() {
             return true;
         }
-        *self.lock() = Sleeper::Thread(parker.clone());
+        let before = std::mem::replace(&mut *self.lock(), Sleeper::Thread(parker.clone()));
+        drop(before);
         self.is_done()
     }
 }
@@ -230,17 +243,21 @@ impl Finished {
             order.1.take()
         };
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 
     /// Which one finished next; whoever polls is woken when there is one.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<u32> {
-        let mut order = self.lock();
-        if let Some(index) = order.0.pop_front() {
-            return Poll::Ready(index);
-        }
-        order.1 = Some(cx.waker().clone());
+        let waker = cx.waker().clone();
+        let before = {
+            let mut order = self.lock();
+            if let Some(index) = order.0.pop_front() {
+                return Poll::Ready(index);
+            }
+            order.1.replace(waker)
+        };
+        drop(before);
         Poll::Pending
     }
 
@@ -253,5 +270,36 @@ impl Finished {
         self.abandoned.store(true, Ordering::Release);
         let waker = self.lock().1.take();
         drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use super::*;
+    use crate::object::{Resolved, Slot};
+    use crate::value::Value;
+
+    /// As executors do that send to a channel which may be gone.
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("nobody runs this future any more");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_the_news_from_nobody_else() {
+        let slot = Slot::pending();
+        let first = Countdown::new(1, false);
+        assert!(!first.poll(&Waker::from(Arc::new(Panics))));
+        let second = Countdown::new(1, false);
+        for countdown in [&first, &second] {
+            assert!(slot.subscribe(Waiter::Count(Arc::clone(countdown))).is_ok());
+        }
+        drop(slot.resolve(Resolved::Value(Value::default())));
+        assert!(first.is_done() && second.is_done());
     }
 }

@@ -120,6 +120,8 @@ struct State {
     at: At,
     incarnation: u32,
     waiting: Queues,
+    /// A call that may go found no room since all that wait were last looked at.
+    stuck: bool,
     flying: Flight,
     /// What the actor waits for, as the GCS says, while it is not alive. Boxed, for few do.
     waits: Option<Box<Arc<str>>>,
@@ -273,6 +275,7 @@ impl Client {
                 at: At::Nowhere,
                 incarnation: 0,
                 waiting: Queues::default(),
+                stuck: false,
                 flying: Flight::default(),
                 waits: None,
                 heard: false,

@@ -420,6 +420,8 @@ impl ActorHost {
     /// The incarnation ends now, whatever runs: the raylet hears how and why.
     pub(crate) fn gone(self: &Arc<Self>, how: Gone, text: &str) {
         let calls = self.end();
+        // Those that it has answered have their answers before they hear of its end.
+        self.send_answers();
         let owner = self.host.owner_if_any().map(|owner| owner.id);
         let gone = ToRaylet::ActorGone { run: self.run(), how, text: text.to_owned(), owner };
         if self.lock().ending == Ending::Now {

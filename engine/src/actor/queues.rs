@@ -98,8 +98,23 @@ impl Queues {
 
     /// Takes one call out, wherever it stands.
     pub(super) fn drop_call(&mut self, caller: Caller, call: &Arc<Task>) {
+        if let Some(at) = self.find(caller, call) {
+            self.drop_at(caller, at);
+        }
+    }
+
+    /// Where a call stands in its caller's queue.
+    pub(super) fn find(&self, caller: Caller, call: &Arc<Task>) -> Option<usize> {
+        let queue = self.0.get()?.get(caller)?;
+        // Mostly they stand in the order of their numbers; those that are called again, before all others.
+        let likely = queue.binary_search_by_key(&call.seq, |other| other.seq).ok();
+        let likely = likely.filter(|at| queue.get(*at).is_some_and(|other| Arc::ptr_eq(other, call)));
+        likely.or_else(|| queue.iter().position(|other| Arc::ptr_eq(other, call)))
+    }
+
+    pub(super) fn drop_at(&mut self, caller: Caller, at: usize) {
         if let Some(mut queue) = self.take(caller) {
-            queue.retain(|other| !Arc::ptr_eq(other, call));
+            queue.remove(at);
             self.put_before(caller, queue);
         }
     }

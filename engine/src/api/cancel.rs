@@ -1,5 +1,6 @@
 //! `cancel`: a call, and the calls that it made.
 
+use std::collections::BTreeSet;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
@@ -9,7 +10,6 @@ use crate::api::op::{block_on, check_may_block};
 use crate::object::{RawRef, Target};
 use crate::owner::remote::Cancelling;
 use crate::process::Process;
-use crate::protocol::{OwnerMessage, ToOwner};
 use crate::worker::host::WaitsFor;
 
 /// Cancels the task or actor call that makes an object; a finished one keeps its value.
@@ -50,22 +50,9 @@ impl Cancel {
 
     async fn run(self) -> Result<()> {
         match self.object.target() {
-            Target::Owned(task, ..) if self.force => task.owner.cancel_by_force(task, self.recursive).await,
-            Target::Owned(task, ..) => {
-                for told in task.owner.cancel_all(task, false, self.recursive) {
-                    // A worker that cannot be asked is gone, and what it ran with it.
-                    let _ = told.await;
-                }
-                Ok(())
-            }
-            Target::Borrowed(borrowed, _) if self.force => {
-                borrowed.process.ask_cancel(borrowed.id.task, self.recursive).await
-            }
+            Target::Owned(task, ..) => task.owner.cancel_until_told(task, self.force, self.recursive).await,
             Target::Borrowed(borrowed, _) => {
-                let id = borrowed.id.task;
-                let message = OwnerMessage::Cancel { seq: id.seq, force: false, recursive: self.recursive };
-                borrowed.process.tell_owner(id.owner.process, ToOwner::To { owner: id.owner.number, message });
-                Ok(())
+                borrowed.process.ask_cancel(borrowed.id.task, self.force, self.recursive).await
             }
         }
     }
@@ -93,14 +80,21 @@ impl IntoFuture for Cancel {
 impl Process {
     /// Cancels what a task submitted from this process. Children are cancelled as the parent is, but never by force.
     pub(crate) fn cancel_children(&self, parent: crate::ids::TaskId) -> Vec<Cancelling> {
+        let owners = self.owners();
+        let children =
+            |of: &dyn Fn(u64) -> bool| owners.iter().flat_map(|owner| owner.children(of)).collect::<Vec<_>>();
         let mark = parent.mark();
+        let mut next = children(&|parent| parent == mark);
         let mut cancelling = Vec::new();
-        for owner in self.owners() {
-            for task in owner.tasks() {
-                if task.parent == mark && !task.is_over() {
-                    cancelling.extend(owner.cancel_all(&task, false, true));
-                }
+        // Generation by generation, however deep they are.
+        while !next.is_empty() {
+            let marks: BTreeSet<u64> = next.iter().map(|task| task.id().mark()).collect();
+            let grandchildren = children(&|parent| marks.contains(&parent));
+            for task in next {
+                cancelling.extend(task.owner.cancel_children_away(&task));
+                cancelling.extend(task.owner.cancel(&task, false));
             }
+            next = grandchildren;
         }
         cancelling
     }

@@ -12,11 +12,18 @@ use crate::program::Call;
 use crate::task::{Task, What};
 
 impl Owner {
-    /// Cancels a task by force, until all that hear of it have. If force cannot end it, it and what it submitted are left
-    /// as they are.
-    pub(crate) async fn cancel_by_force(self: &Arc<Self>, task: &Arc<Task>, recursive: bool) -> Result<()> {
-        self.check_force(task).await?;
-        for told in self.cancel_all(task, true, recursive) {
+    /// Cancels a task, until all that hear of it have. If `force` cannot end it, it and what it submitted are left as they
+    /// are.
+    pub(crate) async fn cancel_until_told(
+        self: &Arc<Self>,
+        task: &Arc<Task>,
+        force: bool,
+        recursive: bool,
+    ) -> Result<()> {
+        if force {
+            self.check_force(task).await?;
+        }
+        for told in self.cancel_all(task, force, recursive) {
             // A worker that cannot be asked is gone, and what it ran with it.
             let _ = told.await;
         }
@@ -31,12 +38,32 @@ impl Owner {
         if task.has_outcome() {
             return cancelling;
         }
-        if recursive {
+        if recursive && self.may_have_begun(task) {
             cancelling.extend(self.process.cancel_children(task.id()));
             cancelling.extend(self.cancel_children_away(task));
         }
         cancelling.extend(self.cancel(task, force));
         cancelling
+    }
+
+    /// Whether a task may have submitted something: it is not the first attempt that waits for its turn.
+    fn may_have_begun(&self, task: &Task) -> bool {
+        if task.attempt() > 0 || !matches!(task.what, What::Function(_)) {
+            return true;
+        }
+        let core = self.lock();
+        // Under the lock: from a queue it comes to a worker under the same.
+        let key = task.key.load(Ordering::Relaxed);
+        key != KeyIx::MAX && !core.dispatch.is_queued(task.seq, key)
+    }
+
+    /// What was submitted from within tasks and has not ended, by the mark of whose it is.
+    pub(crate) fn children(&self, of: impl Fn(u64) -> bool) -> Vec<Arc<Task>> {
+        if !self.nests.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let core = self.lock();
+        core.tasks.values().filter(|task| task.parent != 0 && of(task.parent) && !task.has_outcome()).cloned().collect()
     }
 
     /// Whether force ends the task, if it has begun. One that begins on a thread right after this is told, no more.

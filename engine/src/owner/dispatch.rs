@@ -71,6 +71,12 @@ pub(crate) fn run_time(ns: u64) -> Option<u32> {
     (ns > 0).then(|| u32::try_from(ns).unwrap_or(u32::MAX))
 }
 
+/// Where a task stands in a queue, if that is where it would stand by its number: most are ready in the order in which they
+/// were submitted.
+fn likely_place<T: Unit>(queue: &VecDeque<T>, seq: u64) -> Option<usize> {
+    queue.binary_search_by_key(&seq, Unit::seq).ok()
+}
+
 /// What the shell must do, outside the lock.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Act<T, L> {
@@ -587,10 +593,8 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
 
     /// Takes a task out of its queue, or says where it is.
     pub(crate) fn cancel(&mut self, seq: u64, key: KeyIx) -> Found<T, L> {
-        let entry = &mut self.keys[key as usize];
-        if let Some(at) = entry.queue.iter().position(|task| task.seq() == seq)
-            && let Some(task) = entry.queue.remove(at)
-        {
+        let likely = likely_place(&self.keys[key as usize].queue, seq);
+        if let Some(task) = likely.and_then(|at| self.keys[key as usize].queue.remove(at)) {
             return Found::Queued(task);
         }
         for (ix, lease) in self.leases.iter().enumerate() {
@@ -601,7 +605,15 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
                 return Found::InFlight(ix as LeaseIx, lease.link.clone());
             }
         }
-        Found::Nowhere
+        // Last: a queue may be long, and in flight are few.
+        let queue = &mut self.keys[key as usize].queue;
+        let at = queue.iter().position(|task| task.seq() == seq);
+        at.and_then(|at| queue.remove(at)).map_or(Found::Nowhere, Found::Queued)
+    }
+
+    /// Whether a task is known to wait in its queue; one that is there out of turn may not be found.
+    pub(crate) fn is_queued(&self, seq: u64, key: KeyIx) -> bool {
+        likely_place(&self.keys[key as usize].queue, seq).is_some()
     }
 
     /// The lease that a task is in flight on.

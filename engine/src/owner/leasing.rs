@@ -189,12 +189,8 @@ impl Owner {
                 }
             }
             OwnerMessage::Count { from, message } => self.count_message(from, message),
-            OwnerMessage::Cancel { seq, recursive, .. } => {
-                // By force it is asked: see `Process::cancel_owned`.
-                if let Some(task) = self.task(seq) {
-                    drop(self.cancel_all(&task, false, recursive));
-                }
-            }
+            // It is asked, and answered: see `Process::cancel_owned`.
+            OwnerMessage::Cancel { .. } => {}
         }
     }
 

@@ -140,6 +140,15 @@ impl Core {
         self.requests.of_key(key).find_map(|id| self.requests.infeasible.get(id))
     }
 
+    /// Leases that are given back are none any more.
+    fn forget_returned(&mut self, acts: &Acts) {
+        for act in acts {
+            if let Act::Return { link } = act {
+                self.leases.remove(&link.lease());
+            }
+        }
+    }
+
     /// A request has ended; its key. What it was still to bring is asked for anew, if it is needed.
     fn close_request(&mut self, request: RequestId) -> Option<KeyIx> {
         let left = self.requests.left(request);
@@ -157,6 +166,8 @@ pub(crate) struct Owner {
     pub(crate) job: JobId,
     pub(crate) namespace: Arc<str>,
     dead: OnceLock<Error>,
+    /// Whether anything was submitted from within a task.
+    nests: AtomicBool,
     /// Whether there may be copies of small values too, which were arguments beside many others.
     small_copies: AtomicBool,
     counts: counting::Counts,
@@ -205,6 +216,7 @@ impl Owner {
             last_actor: actors::Last::default(),
             asking: Mutex::new(()),
             dead: OnceLock::new(),
+            nests: AtomicBool::new(false),
         })
     }
 
@@ -369,11 +381,7 @@ impl Owner {
         let (done, tick) = {
             let mut core = self.lock();
             let done = change(&mut core, &mut out);
-            for act in &out {
-                if let Act::Return { link } = act {
-                    core.leases.remove(&link.lease());
-                }
-            }
+            core.forget_returned(&out);
             (done, core.dispatch.wants_tick())
         };
         if tick && !self.ticking.load(Ordering::Relaxed) && !self.ticking.swap(true, Ordering::AcqRel) {
@@ -473,6 +481,13 @@ impl Owner {
         );
     }
 
+    /// Something is submitted from within a task.
+    pub(crate) fn nests(&self) {
+        if !self.nests.load(Ordering::Relaxed) {
+            self.nests.store(true, Ordering::Release);
+        }
+    }
+
     /// Whether it died: see [`Owner::die`].
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.get().is_some()
@@ -497,6 +512,7 @@ impl Owner {
                 }
             }
             core.dispatch.close_idle(&mut out);
+            core.forget_returned(&out);
             // Its raylet drops them without an answer.
             for request in core.requests.ids() {
                 core.close_request(request);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Process;
 use crate::actor::host::ActorHost;
+use crate::api::error::{Error, Result};
 use crate::owner::Owner;
 use crate::worker::pool::Pool;
 use crate::worker::slot::TaskSlot;
@@ -27,24 +28,28 @@ impl Process {
         self.user.get().map(|runtime| runtime.handle().clone())
     }
 
-    /// Runs an async user future, on threads that never answer the network.
-    pub(crate) fn spawn_user(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+    /// Where async user futures run: on threads that never answer the network.
+    ///
+    /// # Errors
+    ///
+    /// `RuntimeEnvSetup` if there can be no such threads now.
+    pub(crate) fn runs_async(&self) -> Result<tokio::runtime::Handle> {
         if self.env.world().is_some() {
-            return self.spawn(future);
+            return Ok(self.system.clone());
         }
-        #[allow(clippy::disallowed_methods, reason = "user code's own threads, and none in a simulation")]
-        let runtime = self.user.get_or_init(|| {
-            let built = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(self.async_width)
-                .thread_name("actinic-async")
-                .enable_all()
-                .build();
-            match built {
-                Ok(runtime) => runtime,
-                Err(error) => panic!("no runtime for async tasks could be started: {error}"),
-            }
-        });
-        runtime.spawn(future);
+        if let Some(runtime) = self.user_runtime() {
+            return Ok(runtime);
+        }
+        let built = build_user(self.async_width).map_err(|error| {
+            Error::runtime_env_setup(format!("no threads for async tasks could be started: {error}"))
+                .at_node(self.id.node)
+                .remedy("see what `ulimit -u` and `ulimit -n` allow, and how much of that is in use")
+        })?;
+        // Somebody may have been quicker.
+        if let Err(second) = self.user.set(built) {
+            second.shutdown_background();
+        }
+        self.user_runtime().ok_or_else(|| Error::connection("the cluster was shut down"))
     }
 
     /// Looks after a while whether something in a pool is overdue, and again as long as that may become so.
@@ -131,6 +136,18 @@ impl Process {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "user code's own threads, and none in a simulation")]
+fn build_user(width: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let build = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(width).thread_name("actinic-async").enable_all().build()
+    };
+    // It panics where the system gives it no thread.
+    let mut built = None;
+    crate::worker::job::panics(|| built = Some(build()));
+    built.unwrap_or_else(|| Err(std::io::Error::from(std::io::ErrorKind::WouldBlock)))
+}
+
 /// Somebody is woken at a deadline, while this lives. Whoever waits again and again, each time for less than that, leaves
 /// nothing that waits for it.
 pub(crate) struct Alarm(#[allow(dead_code, reason = "its end is what counts")] tokio::sync::oneshot::Sender<()>);
@@ -151,6 +168,12 @@ mod tests {
     use super::*;
     use crate::process::nowhere;
     use crate::wait::Countdown;
+
+    /// As tokio does where the system gives it no thread.
+    #[test]
+    fn a_panic_while_threads_start_is_an_error() {
+        assert!(build_user(0).is_err());
+    }
 
     #[test]
     fn an_alarm_of_a_thread_that_has_ended_wakes_at_once() {

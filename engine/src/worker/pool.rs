@@ -62,6 +62,8 @@ struct State {
     running: usize,
     threads: usize,
     closed: bool,
+    /// When it was last said that no thread could be started.
+    told: Option<Duration>,
 }
 
 /// The executor threads of one process.
@@ -132,8 +134,10 @@ impl Pool {
             return;
         }
         if state.running < self.width || strand.is_urgent() {
-            if !self.start_thread(&mut state, strand) {
-                drop(state);
+            let started = self.start_thread(&mut state, strand);
+            drop(state);
+            if let Err(error) = started {
+                self.not_started(&error);
                 self.want_alarm();
             }
             return;
@@ -161,39 +165,62 @@ impl Pool {
     /// Gives overdue strands threads; `true` if it wants to be called again.
     pub(crate) fn look(self: &Arc<Self>) -> bool {
         let now = self.env.now();
+        let mut started = Ok(());
         let mut state = self.lock();
         while let Some((since, _)) = state.runnable.front() {
             if now.saturating_sub(*since) < OVERDUE || state.threads >= self.most {
                 break;
             }
             let Some(strand) = self.next(&mut state) else { break };
-            if !self.start_thread(&mut state, strand) {
+            started = self.start_thread(&mut state, strand);
+            if started.is_err() {
                 break;
             }
         }
         let again = !state.runnable.is_empty();
         self.alarm.store(again, Ordering::Release);
+        drop(state);
+        if let Err(error) = started {
+            self.not_started(&error);
+        }
         again
     }
 
-    /// `false` if there can be no more threads now: the strand waits with the others.
-    fn start_thread(self: &Arc<Self>, state: &mut State, first: Arc<dyn Strand>) -> bool {
+    /// Says that there are no more threads, now and then; under no lock, for who listens may be an actor here.
+    #[cold]
+    fn not_started(&self, error: &std::io::Error) {
+        const EVERY: Duration = Duration::from_secs(1);
+        let now = self.env.now();
+        let due = {
+            let mut state = self.lock();
+            let due = state.told.is_none_or(|told| now.saturating_sub(told) >= EVERY);
+            if due {
+                state.told = Some(now);
+            }
+            due
+        };
+        if due {
+            tracing::error!(%error, "no thread could be started for user code, which waits for one that is free");
+        }
+    }
+
+    /// If there can be no more threads now, the strand waits with the others.
+    fn start_thread(self: &Arc<Self>, state: &mut State, first: Arc<dyn Strand>) -> std::io::Result<()> {
         state.threads += 1;
         state.running += 1;
         let pool = Arc::clone(self);
         let given = Arc::new(Mutex::new(Some(first)));
         let kept = Arc::clone(&given);
         let started = self.env.thread("actinic-exec", move || pool.run(given));
-        if let Err(error) = &started {
+        if started.is_err() {
             // The strand keeps its place; another thread takes it when it is free, or the next that can be started.
-            tracing::error!(%error, "no thread could be started for user code");
             state.threads -= 1;
             state.running -= 1;
             if let Some(strand) = kept.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 state.runnable.push_back((self.env.now(), strand));
             }
         }
-        started.is_ok()
+        started
     }
 
     fn run(self: Arc<Self>, given: Arc<Mutex<Option<Arc<dyn Strand>>>>) {
@@ -275,9 +302,10 @@ impl Pool {
         state.running = state.running.saturating_sub(1);
         if state.running < self.width
             && let Some(strand) = self.next(&mut state)
-            && !self.start_thread(&mut state, strand)
+            && let Err(error) = self.start_thread(&mut state, strand)
         {
             drop(state);
+            self.not_started(&error);
             self.want_alarm();
         }
     }

@@ -305,19 +305,21 @@ impl TaskSlot {
                 *began = now;
                 self.done(job, ended, now, ns)
             }
-            Call::Async(call) => {
-                self.start_async(call, job, *began);
-                false
-            }
+            Call::Async(call) => self.start_async(call, job, *began),
         }
     }
 
+    /// `true` if the slot goes on at once: nothing was started.
     fn start_async(
         self: &Arc<Self>,
         call: fn(crate::call::OwnedTaskArgs) -> crate::program::BoxFuture<crate::program::Outcome>,
         job: Job,
         began: Duration,
-    ) {
+    ) -> bool {
+        let runtime = match self.host.process.runs_async() {
+            Ok(runtime) => runtime,
+            Err(error) => return self.done(job, Ended::Answered(Err(error)), began, 0),
+        };
         let slot = Arc::clone(self);
         let running = Arc::new(Running::default());
         let current =
@@ -329,7 +331,7 @@ impl TaskSlot {
             running.cancel();
         }
         let args = owned_args(&job);
-        process.spawn_user(async move {
+        runtime.spawn(async move {
             let ended = match args {
                 Ok(args) => {
                     let future = enter(&current, || call(args));
@@ -350,6 +352,7 @@ impl TaskSlot {
                 slot.resume();
             }
         });
+        false
     }
 
     /// An async job no longer holds the slot.

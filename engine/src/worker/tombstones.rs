@@ -1,35 +1,56 @@
 //! Cancellations and kills that came before what they end: the urgent lane passes the ordered one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// So many are kept. Most are of what had ended already, and nobody asks for those.
-const KEPT_MAX: usize = 1024;
+/// So many are kept: as many as calls may be in flight from one process (`actor/credit.rs`), which may all be cancelled while
+/// they are. Most are of what had ended already, and nobody asks for those.
+const KEPT_MAX: usize = 8192;
 
 /// The tasks and calls, or runs of actors, that must not begin when they come.
 #[derive(Debug)]
 pub(crate) struct Tombstones<Id> {
     /// How many there are: most processes never have one.
     count: AtomicUsize,
-    ids: Mutex<VecDeque<Id>>,
+    stones: Mutex<Stones<Id>>,
+}
+
+/// Each with the turn in which it was left last.
+#[derive(Debug)]
+struct Stones<Id> {
+    ids: BTreeMap<Id, u64>,
+    order: VecDeque<(u64, Id)>,
+    turn: u64,
 }
 
 impl<Id> Default for Tombstones<Id> {
     fn default() -> Self {
-        Tombstones { count: AtomicUsize::new(0), ids: Mutex::default() }
+        let stones = Stones { ids: BTreeMap::new(), order: VecDeque::new(), turn: 0 };
+        Tombstones { count: AtomicUsize::new(0), stones: Mutex::new(stones) }
     }
 }
 
-impl<Id: Copy + PartialEq> Tombstones<Id> {
+impl<Id: Copy + Ord> Tombstones<Id> {
+    fn lock(&self) -> MutexGuard<'_, Stones<Id>> {
+        // Plain data under the lock.
+        self.stones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What has this id must not begin.
     pub(crate) fn leave(&self, id: Id) {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        if ids.len() == KEPT_MAX {
-            ids.pop_front();
+        let mut stones = self.lock();
+        stones.turn += 1;
+        let turn = stones.turn;
+        stones.ids.insert(id, turn);
+        stones.order.push_back((turn, id));
+        if stones.order.len() > KEPT_MAX
+            && let Some((turn, oldest)) = stones.order.pop_front()
+            && stones.ids.get(&oldest) == Some(&turn)
+        {
+            stones.ids.remove(&oldest);
         }
-        ids.push_back(id);
-        self.count.store(ids.len(), Ordering::Release);
+        self.count.store(stones.ids.len(), Ordering::Release);
     }
 
     /// Whether what has come must not begin.
@@ -37,20 +58,20 @@ impl<Id: Copy + PartialEq> Tombstones<Id> {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = ids.iter().position(|other| *other == id);
-        if let Some(at) = found {
-            ids.remove(at);
-            self.count.store(ids.len(), Ordering::Release);
+        let mut stones = self.lock();
+        let found = stones.ids.remove(&id).is_some();
+        if stones.ids.is_empty() {
+            stones.order.clear();
         }
-        found.is_some()
+        self.count.store(stones.ids.len(), Ordering::Release);
+        found
     }
 }
 
 #[cfg(test)]
-impl<Id: PartialEq> Tombstones<Id> {
+impl<Id: Copy + Ord> Tombstones<Id> {
     pub(crate) fn has(&self, id: Id) -> bool {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+        self.lock().ids.contains_key(&id)
     }
 }
 
@@ -75,5 +96,9 @@ mod tests {
             stones.leave(id(seq));
         }
         assert!(!stones.take(id(0)) && stones.take(id(1)) && stones.take(id(KEPT_MAX as u64)));
+        // One that was taken and left again is as young as it was left last.
+        stones.leave(id(2));
+        (0..KEPT_MAX as u64 - 1).for_each(|seq| stones.leave(id(100_000 + seq)));
+        assert!(stones.take(id(2)) && !stones.take(id(3)));
     }
 }

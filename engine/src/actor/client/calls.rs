@@ -75,7 +75,14 @@ impl Client {
                 return Some(error);
             }
             if call.queued.load(Ordering::Acquire) {
-                client.pump(state, call.caller);
+                if client.holds_up(state, call.caller) {
+                    client.pump(state, call.caller);
+                } else if let Some(at) = state.waiting.find(call.caller, task) {
+                    // Of many that wait for their arguments it alone may go.
+                    if client.send(state, task) {
+                        state.waiting.drop_at(call.caller, at);
+                    }
+                }
                 return None;
             }
             let nothing_before = !state.waiting.has(call.caller);
@@ -95,6 +102,11 @@ impl Client {
     pub(crate) fn retry(self: &Arc<Self>, task: &Arc<Task>) {
         let call = Client::call(task);
         let dead = self.placed(|client, state| {
+            if task.is_cancelled() {
+                // Whoever cancels it ends it, and has looked for it when it was nowhere.
+                client.pump(state, call.caller);
+                return false;
+            }
             if state.at.fails().is_some() {
                 return true;
             }
@@ -136,7 +148,20 @@ impl Client {
         state.waiting.put_before(caller, queue);
     }
 
+    /// Whether a call that waits may hold up others of its caller.
+    fn holds_up(self: &Arc<Self>, state: &State, caller: Caller) -> bool {
+        self.in_order() || self.has_open_calls(state, caller)
+    }
+
+    /// There is room: whoever found none may go.
+    fn unstick(self: &Arc<Self>, state: &mut State) {
+        if state.stuck {
+            self.pump_all(state);
+        }
+    }
+
     pub(super) fn pump_all(self: &Arc<Self>, state: &mut State) {
+        state.stuck = false;
         for caller in state.waiting.callers() {
             self.pump(state, caller);
         }
@@ -144,6 +169,12 @@ impl Client {
 
     /// Sends one call; `false` if the actor cannot take it now.
     fn send(self: &Arc<Self>, state: &mut State, task: &Arc<Task>) -> bool {
+        let sent = self.try_send(state, task);
+        state.stuck |= !sent;
+        sent
+    }
+
+    fn try_send(self: &Arc<Self>, state: &mut State, task: &Arc<Task>) -> bool {
         match &state.at {
             At::Nowhere | At::Away(_) | At::Dead(_) => false,
             At::Here(host) => {
@@ -222,7 +253,7 @@ impl Client {
         let mut state = self.lock();
         if state.incarnation == incarnation {
             state.flying.granted(window);
-            self.pump_all(&mut state);
+            self.unstick(&mut state);
         }
     }
 
@@ -230,7 +261,7 @@ impl Client {
     fn left(self: &Arc<Self>, hold: u64) {
         let mut state = self.lock();
         if state.flying.left(hold) {
-            self.pump_all(&mut state);
+            self.unstick(&mut state);
         }
     }
 
@@ -239,16 +270,14 @@ impl Client {
         let real = self.real();
         let mut state = real.lock();
         state.flying.remove(task);
-        if !state.waiting.is_empty() {
-            real.pump_all(&mut state);
-        }
+        real.unstick(&mut state);
     }
 
     /// As [`Client::answered`], of a call whose caller is over.
     pub(crate) fn answered_numbered(self: &Arc<Self>, owner: u32, seq: u64) {
         self.placed(|client, state| {
             if state.flying.remove_numbered(owner, seq) {
-                client.pump_all(state);
+                client.unstick(state);
             }
         });
     }
@@ -270,7 +299,9 @@ impl Client {
         let caller = Client::call(task).caller;
         self.placed(|client, state| {
             state.waiting.drop_call(caller, task);
-            client.pump(state, caller);
+            if client.holds_up(state, caller) {
+                client.pump(state, caller);
+            }
         });
     }
 
@@ -300,23 +331,27 @@ impl Client {
     pub(crate) fn cancel(self: &Arc<Self>, task: &Arc<Task>) -> Option<Cancelling> {
         let caller = Client::call(task).caller;
         let (host, cancelling) = self.placed(|client, state| {
-            state.waiting.drop_call(caller, task);
+            let open = client.holds_up(state, caller);
             let flew = state.flying.remove(task);
-            let mut cancelling = None;
+            if !flew {
+                state.waiting.drop_call(caller, task);
+            }
+            let (mut host, mut cancelling) = (None, None);
             match &state.at {
-                At::Here(host) => {
-                    let host = Arc::clone(host);
-                    client.pump_all(state);
-                    return (Some(host), None);
-                }
+                At::Here(here) => host = Some(Arc::clone(here)),
                 At::There { peer, actor, .. } if flew => {
                     let message = ToWorker::CancelCall { owner: task.owner.id.number, seq: task.seq, actor: *actor };
                     cancelling = Some(peer.ask_on(Lane::Urgent, WORKER, &message, CANCEL_WITHIN));
                 }
                 _ => {}
             }
-            client.pump_all(state);
-            (None, cancelling)
+            if flew {
+                client.unstick(state);
+            } else if open {
+                // It may have held up others.
+                client.pump(state, caller);
+            }
+            (host, cancelling)
         });
         if let Some(host) = host {
             host.cancel(task.id());

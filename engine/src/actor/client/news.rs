@@ -177,6 +177,8 @@ impl Client {
         for task in calls {
             state.flying.insert(task, 0);
         }
+        // A subscriber of the user's may call actors.
+        drop(state);
         tracing::debug!(actor = %self.id, why, "calls wait for the word of the GCS");
     }
 
