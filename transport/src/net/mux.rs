@@ -1,9 +1,9 @@
 //! One socket for two ways: datagrams of the network below, and datagrams that a relay carries.
 //!
-//! A process that cannot be dialled gets a made-up address (240.0.0.0/4, which no network routes). Datagrams to
-//! such an address are handed to the relay's session, and come out of the other end's socket as if they had been
-//! received. So the connection above, with its handshake, its certificates and its bulk streams, is an ordinary
-//! one from end to end; the relay sees ciphertext only.
+//! A process that cannot be dialled gets a made-up address: port 1 in 240.0.0.0/4, which hardly any network routes (some
+//! do inside, GKE to its pods, but nobody listens on port 1). Datagrams to such an address are handed to the relay's
+//! session, and come out of the other end's socket as if they had been received. So the connection above, with its
+//! handshake, its certificates and its bulk streams, is an ordinary one from end to end; the relay sees ciphertext only.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -25,6 +25,8 @@ const INBOX: usize = 1024;
 /// Addresses that are made up for whoever sends something through a relay, before a session goes that way: the oldest is
 /// forgotten for the next.
 const MAX_STRANGERS: usize = 1024;
+/// Tells made-up addresses from those of networks that do use the range.
+const MADE_UP_PORT: u16 = 1;
 
 /// A process, and the relay to reach it through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +49,7 @@ struct Table {
     by_addr: BTreeMap<SocketAddr, Route>,
     by_route: BTreeMap<Route, SocketAddr>,
     strangers: VecDeque<SocketAddr>,
+    /// The number of the address to be tried next, of 28 bits.
     made_up: u32,
     inbox: VecDeque<(SocketAddr, Vec<u8>)>,
     waker: Option<Waker>,
@@ -58,12 +61,22 @@ impl Table {
         if let Some(addr) = self.by_route.get(&route) {
             return *addr;
         }
-        let number = self.made_up & 0x0fff_ffff;
-        self.made_up += 1;
-        let addr = SocketAddr::from((Ipv4Addr::from_bits(0xf000_0000 | number), 1));
+        let addr = self.unused();
         self.by_route.insert(route, addr);
         self.by_addr.insert(addr, route);
         addr
+    }
+
+    /// After 2^28 the numbers begin anew; who still has an address of the last time keeps it.
+    fn unused(&mut self) -> SocketAddr {
+        loop {
+            let ip = Ipv4Addr::from_bits(0xf000_0000 | self.made_up);
+            self.made_up = self.made_up.wrapping_add(1) & 0x0fff_ffff;
+            let addr = SocketAddr::from((ip, MADE_UP_PORT));
+            if is_relayed(addr) && !self.by_addr.contains_key(&addr) {
+                return addr;
+            }
+        }
     }
 
     /// As [`addr`](Self::addr), of whom nothing is known but that a relay names him: relays may name anybody.
@@ -147,7 +160,9 @@ impl RelayPaths {
 /// Whether an address was made up here.
 pub(crate) fn is_relayed(addr: SocketAddr) -> bool {
     match addr {
-        SocketAddr::V4(addr) => addr.ip().octets()[0] & 0xf0 == 0xf0 && !addr.ip().is_broadcast(),
+        SocketAddr::V4(addr) => {
+            addr.port() == MADE_UP_PORT && addr.ip().octets()[0] & 0xf0 == 0xf0 && !addr.ip().is_broadcast()
+        }
         SocketAddr::V6(addr) => {
             addr.ip().to_ipv4_mapped().is_some_and(|ip| is_relayed(SocketAddr::from((ip, addr.port()))))
         }
@@ -291,14 +306,42 @@ mod tests {
     use super::*;
     use crate::{ClusterId, NodeId};
 
+    fn id(number: usize) -> ProcessId {
+        let uuid = Uuid::from_u128(number as u128);
+        ProcessId { cluster: ClusterId(uuid), node: NodeId(uuid), incarnation: uuid }
+    }
+
+    fn route(number: usize) -> Route {
+        Route { target: id(number), via: id(0) }
+    }
+
+    /// GKE gives its pods addresses of that range: whoever lives there is dialled by the network, and no relay.
+    #[test]
+    fn a_real_address_of_class_e_is_not_made_up() {
+        let real = |addr: &str| !is_relayed(addr.parse().unwrap());
+        assert!(real("240.1.2.3:6379") && real("[::ffff:240.1.2.3]:6379") && real("255.255.255.255:1"));
+        assert!(real("10.0.0.1:1"));
+        assert!(!real("240.0.0.0:1") && !real("[::ffff:240.1.2.3]:1"));
+        assert!(is_relayed(RelayPaths::default().addr(route(1))));
+    }
+
+    /// A relay that names 2^28 strangers takes nobody's address away.
+    #[test]
+    fn no_address_is_given_twice() {
+        let paths = RelayPaths::default();
+        let first = paths.addr(route(1));
+        paths.table().made_up = (1 << 28) - 2;
+        let more: Vec<SocketAddr> = (2..6).map(|number| paths.addr(route(number))).collect();
+        for (number, addr) in (2..).zip(&more) {
+            assert!(is_relayed(*addr) && *addr != first, "{addr}");
+            assert_eq!(paths.table().by_addr.get(addr), Some(&route(number)), "{addr} leads where it was made for");
+        }
+        assert_eq!((paths.addr(route(1)), paths.table().by_addr.len()), (first, 5));
+    }
+
     /// A relay may name as many sources as it likes.
     #[test]
     fn strangers_are_forgotten_and_sessions_are_not() {
-        let id = |number: usize| {
-            let uuid = Uuid::from_u128(number as u128);
-            ProcessId { cluster: ClusterId(uuid), node: NodeId(uuid), incarnation: uuid }
-        };
-        let route = |number: usize| Route { target: id(number), via: id(0) };
         let paths = RelayPaths::default();
         let dialled = paths.addr(route(1));
         paths.arrived(route(1), b"back");
