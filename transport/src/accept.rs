@@ -131,6 +131,7 @@ fn answer(inner: &Arc<Inner>, id: ProcessId, connection: &Connection, hello: &He
     let dial = Dial { ours: false, number: hello.connection };
     match inner.attach(&session, connection, dial, hello.lost, hello.received) {
         Ok(live) => {
+            tuning::welcome(connection);
             lanes::start(&session, &live);
             Reply::Welcome { from: inner.id, received, addrs: inner.advertised() }
         }

@@ -83,7 +83,7 @@ async fn connect(
     let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).map_err(|e| refused(e.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
     let near = !net::is_relayed(addr) && tuning::same_machine(addr, inner.is_simulated());
-    config.transport_config(tuning::transport(near, &inner.limits));
+    config.transport_config(tuning::dialling(near, &inner.limits));
     let connecting = inner.quinn.connect_with(config, addr, "actinic").map_err(|e| refused(e.to_string()))?;
     let probe = async {
         sleep(PATIENCE.min(within / 4)).await;

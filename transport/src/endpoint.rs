@@ -267,7 +267,7 @@ fn servers(config: &Config, seed: &[u8; 32]) -> Result<Servers, SecurityError> {
     let servers = [true, false].map(|near| {
         let key = hkdf::Salt::new(hkdf::HKDF_SHA256, seed).extract(b"address validation");
         let mut server = quinn::ServerConfig::new(tls.clone(), Arc::new(key));
-        server.transport_config(tuning::transport(near, &config.limits));
+        server.transport_config(tuning::listening(near, &config.limits));
         Arc::new(server)
     });
     Ok((shown, servers))

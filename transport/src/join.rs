@@ -298,7 +298,7 @@ async fn connect(
     let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).map_err(|error| local(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
     let limits = crate::Limits::default();
-    config.transport_config(tuning::transport(tuning::same_machine(addr, simulated), &limits));
+    config.transport_config(tuning::dialling(tuning::same_machine(addr, simulated), &limits));
     let connecting = endpoint.connect_with(config, addr, "actinic").map_err(|error| local(error.to_string()))?;
     connecting.await.map_err(|error| match verifier.verdict() {
         Some(security::Verdict::WrongAuthority) => JoinError::WrongAuthority(addr),

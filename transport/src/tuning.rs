@@ -7,13 +7,16 @@
 //! waits for an ordered one. TUNE-5: between ends on one machine the largest datagram is used from the start. To
 //! discover it, quinn sends some fifteen probes each way and reads every byte of their padding as a frame: 7 ms of
 //! processor time a connection, two thirds of what the start of a worker process took. Where it does not pass after
-//! all, quinn's detection of black holes falls back, and discovery finds what does.
+//! all, quinn's detection of black holes falls back, and discovery finds what does. TUNE-6: who dials has one stream and
+//! [`UNPROVED_WINDOW`] until his greeting is accepted: anybody may come as far, and with a session's 18 further streams of
+//! 4 MiB each, he could make us hold 76 MiB a connection. [`welcome`] lifts that before the welcome is written; quinn
+//! puts such news first into a packet, so nobody waits for it.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use quinn::congestion::CubicConfig;
-use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{Connection, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::Limits;
 
@@ -22,6 +25,10 @@ pub(crate) const MAX_DATAGRAM: u16 = 65_507;
 const STREAM_WINDOW: u32 = 4 << 20;
 /// So many bulk streams of one side run at once on a connection.
 pub(crate) const BULK_STREAMS: u32 = 16;
+const BIDI_STREAMS: u32 = BULK_STREAMS + 1;
+const LANES: u32 = 2;
+/// A greeting and a join have at most 4 KiB.
+const UNPROVED_WINDOW: u32 = 64 << 10;
 const SEND_WINDOW: u64 = (BULK_STREAMS as u64 + 8) * STREAM_WINDOW as u64;
 
 /// What depends on where the other end is.
@@ -52,8 +59,29 @@ const _: () = assert!(Path::SAME_MACHINE.holds() && Path::ELSEWHERE.holds());
 // TUNE-4
 const _: () = assert!(SEND_WINDOW > STREAM_WINDOW as u64 * (BULK_STREAMS as u64 + 2));
 
-/// Settings for a connection with an end on this machine, or elsewhere.
-pub(crate) fn transport(same_machine: bool, limits: &Limits) -> Arc<TransportConfig> {
+/// Settings for a connection that is dialled, to an end on this machine, or elsewhere.
+pub(crate) fn dialling(same_machine: bool, limits: &Limits) -> Arc<TransportConfig> {
+    Arc::new(settings(same_machine, limits))
+}
+
+/// Settings for a connection that others dial, until [`welcome`].
+pub(crate) fn listening(same_machine: bool, limits: &Limits) -> Arc<TransportConfig> {
+    let mut config = settings(same_machine, limits);
+    config
+        .receive_window(UNPROVED_WINDOW.into())
+        .max_concurrent_bidi_streams(1u32.into())
+        .max_concurrent_uni_streams(0u32.into());
+    Arc::new(config)
+}
+
+/// The other end has proved who it is, and has a session.
+pub(crate) fn welcome(connection: &Connection) {
+    connection.set_receive_window(VarInt::MAX);
+    connection.set_max_concurrent_bi_streams(BIDI_STREAMS.into());
+    connection.set_max_concurrent_uni_streams(LANES.into());
+}
+
+fn settings(same_machine: bool, limits: &Limits) -> TransportConfig {
     let path = if same_machine { Path::SAME_MACHINE } else { Path::ELSEWHERE };
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(path.max_mtu);
@@ -68,12 +96,12 @@ pub(crate) fn transport(same_machine: bool, limits: &Limits) -> Arc<TransportCon
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(VarInt::MAX)
         .send_window(SEND_WINDOW)
-        .max_concurrent_bidi_streams((BULK_STREAMS + 1).into())
-        .max_concurrent_uni_streams(2u32.into())
+        .max_concurrent_bidi_streams(BIDI_STREAMS.into())
+        .max_concurrent_uni_streams(LANES.into())
         .datagram_receive_buffer_size(None)
         .keep_alive_interval(Some(limits.keep_alive))
         .max_idle_timeout(limits.idle.try_into().ok());
-    Arc::new(config)
+    config
 }
 
 /// Whether packets to that address stay on this machine: a loopback address, or one of its own.

@@ -11,5 +11,6 @@ mod real;
 mod renewal;
 mod simulation;
 mod stalls;
+mod strangers;
 mod support;
 mod villain;

@@ -1,0 +1,114 @@
+//! Who has proved nothing: what he costs the process, its other peers and its log.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actinic_transport::*;
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::support::*;
+use crate::villain::*;
+
+/// Joins, without a certificate.
+fn joining() -> quinn::rustls::ClientConfig {
+    let mut config = tls(None);
+    config.alpn_protocols = vec![b"actinic-join/1".to_vec()];
+    config
+}
+
+fn serve_joins(scene: &Scene) {
+    scene.victim.serve_joins(JoinServer {
+        tokens: vec![Token::generate(&scene.cluster.authority).unwrap()],
+        authority: Some(scene.cluster.authority.clone()),
+        node: scene.cluster.authority.node(scene.victim.id().node).unwrap(),
+        revision: REVISION,
+        draw: Arc::new(|| uuid::Uuid::from_u128(1)),
+    });
+}
+
+/// Writes until nothing more is taken; how much was.
+async fn fill(stream: &mut quinn::SendStream) -> usize {
+    let (chunk, mut taken) = ([1; 16 << 10], 0);
+    while let Ok(Ok(count)) = timeout(ms(200), stream.write(&chunk)).await {
+        taken += count;
+    }
+    taken
+}
+
+/// All that the connection takes, by as many streams as it takes.
+async fn flood(connection: &quinn::Connection) -> usize {
+    let (mut taken, mut streams) = (0, Vec::new());
+    while let Ok(Ok((send, _receive))) = timeout(ms(50), connection.open_bi()).await {
+        streams.push(send);
+    }
+    while let Ok(Ok(send)) = timeout(ms(50), connection.open_uni()).await {
+        streams.push(send);
+    }
+    for stream in &mut streams {
+        taken += fill(stream).await;
+    }
+    taken
+}
+
+/// One connection of many: the process must be able to hold what all of them were allowed to send.
+#[tokio::test(start_paused = true)]
+async fn who_has_proved_nothing_is_buffered_little_of() {
+    let scene = scene_with(|limits| limits.stall = Duration::from_secs(60)).await;
+    serve_joins(&scene);
+    for (tls, beginning) in [(joining(), &b"ACTJ"[..]), (scene.tls.clone(), b"ACTN")] {
+        let connection = scene.connect(tls).await.unwrap();
+        let (mut send, _receive) = connection.open_bi().await.unwrap();
+        send.write_all(beginning).await.unwrap();
+        let taken = flood(&connection).await + fill(&mut send).await;
+        assert!(taken < 256 << 10, "{taken} bytes were taken after {beginning:?}");
+        connection.close(0u32.into(), b"");
+        scene.unharmed().await;
+    }
+}
+
+/// Answers when sixteen are asked at once, each with a megabyte.
+#[derive(Default)]
+struct Together(Mutex<Vec<BulkAnswer>>);
+
+impl BulkHandler for Together {
+    fn serve(&self, _from: &Peer, _request: Bytes, answer: BulkAnswer) {
+        let mut waiting = self.0.lock().unwrap();
+        waiting.push(answer);
+        if waiting.len() == 16 {
+            waiting.drain(..).for_each(|answer| answer.send(vec![vec![7; 1 << 20].into()]));
+        }
+    }
+}
+
+/// The bounds are those of strangers: they are gone with the welcome, which brings their end along.
+#[tokio::test(start_paused = true)]
+async fn a_session_is_bounded_as_before() {
+    let scene = scene().await;
+    scene.victim.set_bulk(Arc::new(Together::default()));
+    let (good, at_good) = scene.cluster.endpoint(3);
+    let begun = tokio::time::Instant::now();
+    let peer = good.peer(&PeerAddr::new(scene.victim.id(), scene.victim.local_addr()));
+    tell(&peer, Lane::Ordered, 1).unwrap();
+    until("the first message has arrived", || scene.sink.from(good.id()) == [1]).await;
+    // The handshake's round trip, the greeting's, and the way of the message, of 5 ms each way.
+    assert!(begun.elapsed() < ms(30), "{:?}", begun.elapsed());
+    for _ in 0..10 {
+        peer.tell_with(Lane::Ordered, SINK, |out| out.resize(out.len() + (1 << 20), 1)).unwrap();
+    }
+    until("10 MiB have arrived", || scene.sink.from(good.id()).len() == 11).await;
+    tell(&scene.victim.known(good.id()).unwrap(), Lane::Urgent, 2).unwrap();
+    until("the way back stands too", || at_good.count() == 1).await;
+    let ask = || {
+        let peer = peer.clone();
+        tokio::spawn(async move { peer.bulk(Bytes::from_static(b"give")).await })
+    };
+    for asked in (0..16).map(|_| ask()).collect::<Vec<_>>() {
+        let mut reader = timeout(Duration::from_secs(10), asked).await.unwrap().unwrap().unwrap();
+        let mut got = 0;
+        while let Some(chunk) = reader.next_chunk().await {
+            got += chunk.unwrap().len();
+        }
+        assert_eq!(got, 1 << 20);
+    }
+}
