@@ -4,42 +4,48 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quinn::{Connection, Incoming};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::endpoint::Inner;
 use crate::greeting::{self, Fault};
 use crate::peers::Admission;
+use crate::places::{Entry, Places, Source};
 use crate::session::{Dial, Session, Unattached};
 use crate::wire::{Close, Hello, Reply};
 use crate::{DownReason, ProcessId, dial, join, lanes, net, security, tuning};
 
-/// So many connections may be on their way to a greeting; of further ones nothing is heard here, and they try again. When
-/// half of the places are taken, only who receives what is sent to his address may take one: others cost a datagram each.
-const MAX_UNGREETED: usize = 512;
-
 /// Takes connections for as long as the endpoint lives.
 pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
-    let room = Arc::new(Semaphore::new(MAX_UNGREETED));
+    let places = Arc::new(Places::default());
     while let Some(incoming) = endpoint.accept().await {
         let Some(inner) = inner.upgrade() else { return };
-        if room.available_permits() <= MAX_UNGREETED / 2 && !incoming.remote_address_validated() {
-            // One that cannot be told to come again is no worse than ignored.
+        let (from, proved) = (incoming.remote_address(), incoming.remote_address_validated());
+        if !proved && places.are_crowded() {
+            // Before the system is asked whose address it is, which a flood of datagrams would ask each time.
             let _ = incoming.retry();
             continue;
         }
-        let Ok(place) = room.clone().try_acquire_owned() else {
-            tracing::warn!(from = %incoming.remote_address(), "too many connections without a greeting: one is ignored");
-            incoming.ignore();
-            continue;
+        let near = !net::is_relayed(from) && tuning::same_machine(from, inner.is_simulated());
+        let source = if near || inner.is_beside(from) { Source::ThisMachine } else { Source::host(from) };
+        let place = match places.enter(source, proved) {
+            Entry::Place(place) => place,
+            Entry::Prove => {
+                // One that cannot be told to come again is no worse than ignored.
+                let _ = incoming.retry();
+                continue;
+            }
+            Entry::Full => {
+                tracing::warn!(%from, "too many connections without a greeting: one is ignored");
+                incoming.ignore();
+                continue;
+            }
         };
         let runtime = inner.runtime.clone();
         runtime.spawn(async move {
             let _place = place;
             let stall = inner.limits.stall;
-            let from = incoming.remote_address();
             let until = Instant::now() + stall;
-            if timeout(stall, one(inner, incoming, until)).await.is_err() {
+            if timeout(stall, one(inner, incoming, near, until)).await.is_err() {
                 // Dropping the connection closed it.
                 tracing::info!(%from, ?stall, "a connection stalled before its greeting was complete");
             }
@@ -47,9 +53,9 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
     }
 }
 
-async fn one(inner: Arc<Inner>, incoming: Incoming, until: Instant) {
+/// `near` says that its datagrams stay on this machine.
+async fn one(inner: Arc<Inner>, incoming: Incoming, near: bool, until: Instant) {
     let from = incoming.remote_address();
-    let near = !net::is_relayed(from) && tuning::same_machine(from, inner.is_simulated());
     let config = if near { inner.servers[0].clone() } else { inner.servers[1].clone() };
     let connected = match incoming.accept_with(config) {
         Ok(connecting) => connecting.await,

@@ -314,6 +314,11 @@ impl Inner {
         matches!(self.net, Net::Sim(_))
     }
 
+    /// Whether it is on the machine of this endpoint, a simulated one too, as far as its own address tells.
+    pub(crate) fn is_beside(&self, addr: SocketAddr) -> bool {
+        !net::is_relayed(addr) && addr.ip().to_canonical() == self.local.ip().to_canonical()
+    }
+
     pub(crate) fn identity(&self) -> Arc<Identity> {
         get(&self.identity)
     }

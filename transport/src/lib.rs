@@ -36,6 +36,7 @@ mod outbox;
 mod parts;
 mod peer;
 mod peers;
+mod places;
 mod receiver;
 mod relay;
 mod security;

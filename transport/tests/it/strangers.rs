@@ -112,3 +112,44 @@ async fn a_session_is_bounded_as_before() {
         assert_eq!(got, 1 << 20);
     }
 }
+
+/// An endpoint of the villain's at that address, as often as it dials the victim: handshakes that nobody goes on with.
+fn half_open(scene: &Scene, from: std::net::SocketAddr, count: usize) -> (quinn::Endpoint, Vec<quinn::Connecting>) {
+    let socket = scene.cluster.net.bind(from).unwrap();
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let villain = quinn::Endpoint::new_with_abstract_socket(Default::default(), None, socket, runtime).unwrap();
+    let config = client(joining());
+    let begin = |_| villain.connect_with(config.clone(), scene.victim.local_addr(), "actinic").unwrap();
+    let begun = (0..count).map(begin).collect();
+    (villain, begun)
+}
+
+/// A process at that address has a session with the victim within a second.
+async fn is_greeted(scene: &Scene, n: u8, listen: std::net::SocketAddr) {
+    let (good, _) = start(Config { listen, ..scene.cluster.config(n, 1) });
+    let peer = good.peer(&PeerAddr::new(scene.victim.id(), scene.victim.local_addr()));
+    assert_eq!(peer.ask::<_, u64>(ECHO, &1u64, ms(1000)).await, Ok(1), "from {listen}");
+}
+
+/// He answers at his address, so that asking him to come again does not help.
+#[tokio::test(start_paused = true)]
+async fn one_host_does_not_take_all_places() {
+    let scene = scene().await;
+    serve_joins(&scene);
+    let _flood = half_open(&scene, addr(20), 700);
+    tokio::time::sleep(ms(100)).await;
+    is_greeted(&scene, 3, addr(3)).await;
+    is_greeted(&scene, 4, std::net::SocketAddr::new(ip(1), 7001)).await;
+    scene.unharmed().await;
+}
+
+/// What is beside the process, as its workers are, has places that no other host takes.
+#[tokio::test(start_paused = true)]
+async fn many_hosts_do_not_take_the_places_of_the_own_machine() {
+    let scene = scene().await;
+    serve_joins(&scene);
+    let _floods: Vec<_> = (20..30).map(|n| half_open(&scene, addr(n), 100)).collect();
+    tokio::time::sleep(ms(100)).await;
+    is_greeted(&scene, 4, std::net::SocketAddr::new(ip(1), 7001)).await;
+    scene.unharmed().await;
+}

@@ -78,6 +78,16 @@ pub(crate) fn tls(identity: Option<&Identity>) -> rustls::ClientConfig {
     config
 }
 
+/// Keeps its connections alive.
+pub(crate) fn client(tls: rustls::ClientConfig) -> quinn::ClientConfig {
+    let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(tls));
+    let mut alive = quinn::TransportConfig::default();
+    alive.keep_alive_interval(Some(Duration::from_secs(1)));
+    config.transport_config(Arc::new(alive));
+    config
+}
+
 /// Serves joiners with that identity.
 pub(crate) fn join_server(identity: &Identity) -> quinn::ServerConfig {
     server(identity, b"actinic-join/1")
@@ -150,12 +160,7 @@ impl Scene {
 
     /// A handshake that goes on when it is waited for.
     pub(crate) fn begin(&self, tls: rustls::ClientConfig) -> quinn::Connecting {
-        let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
-        let mut config = quinn::ClientConfig::new(Arc::new(tls));
-        let mut alive = quinn::TransportConfig::default();
-        alive.keep_alive_interval(Some(Duration::from_secs(1)));
-        config.transport_config(Arc::new(alive));
-        self.villain.connect_with(config, self.victim.local_addr(), "actinic").unwrap()
+        self.villain.connect_with(client(tls), self.victim.local_addr(), "actinic").unwrap()
     }
 
     /// A connection whose greeting was accepted; the greeting's reply is read.
