@@ -10,6 +10,7 @@ use crate::endpoint::Inner;
 use crate::greeting::{self, Fault};
 use crate::peers::Admission;
 use crate::places::{Entry, Places, Source};
+use crate::seldom::shown;
 use crate::session::{Dial, Session, Unattached};
 use crate::wire::{Close, Hello, Reply};
 use crate::{DownReason, ProcessId, dial, join, lanes, net, security, tuning};
@@ -35,7 +36,9 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
                 continue;
             }
             Entry::Full => {
-                tracing::warn!(%from, "too many connections without a greeting: one is ignored");
+                if let Some(times) = inner.strangers.ignored.note(Instant::now()) {
+                    tracing::warn!(%from, times, "too many connections without a greeting are ignored");
+                }
                 incoming.ignore();
                 continue;
             }
@@ -45,16 +48,17 @@ pub(crate) async fn run(inner: Weak<Inner>, endpoint: quinn::Endpoint) {
             let _place = place;
             let stall = inner.limits.stall;
             let until = Instant::now() + stall;
-            if timeout(stall, one(inner, incoming, near, until)).await.is_err() {
-                // Dropping the connection closed it.
-                tracing::info!(%from, ?stall, "a connection stalled before its greeting was complete");
+            // Dropping the connection closes it.
+            let stalled = timeout(stall, one(&inner, incoming, near, until)).await.is_err();
+            if stalled && let Some(times) = inner.strangers.stalled.note(Instant::now()) {
+                tracing::info!(%from, ?stall, times, "a connection stalled before its greeting was complete");
             }
         });
     }
 }
 
 /// `near` says that its datagrams stay on this machine.
-async fn one(inner: Arc<Inner>, incoming: Incoming, near: bool, until: Instant) {
+async fn one(inner: &Arc<Inner>, incoming: Incoming, near: bool, until: Instant) {
     let from = incoming.remote_address();
     let config = if near { inner.servers[0].clone() } else { inner.servers[1].clone() };
     let connected = match incoming.accept_with(config) {
@@ -64,22 +68,26 @@ async fn one(inner: Arc<Inner>, incoming: Incoming, near: bool, until: Instant) 
     let connection = match connected {
         Ok(connection) => connection,
         Err(error) => {
-            tracing::info!(%from, %error, "a handshake failed");
+            if let Some(times) = inner.strangers.failed.note(Instant::now()) {
+                tracing::info!(%from, error = %shown(&error), times, "a handshake failed");
+            }
             return;
         }
     };
     let data = connection.handshake_data();
     let data = data.and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
     if data.and_then(|data| data.protocol).as_deref() == Some(security::JOIN_ALPN) {
-        join::serve(&inner, connection, until).await;
+        join::serve(inner, connection, until).await;
         return;
     }
     let Some(id) = security::peer_id(&connection) else {
-        tracing::info!(%from, "a connection without a certificate is closed");
+        if let Some(times) = inner.strangers.nameless.note(Instant::now()) {
+            tracing::info!(%from, times, "a connection without a certificate is closed");
+        }
         connection.close(Close::Refused.code(), b"a session needs a certificate of this cluster");
         return;
     };
-    greet(&inner, id, connection, until).await;
+    greet(inner, id, connection, until).await;
 }
 
 async fn greet(inner: &Arc<Inner>, id: ProcessId, connection: Connection, until: Instant) {

@@ -13,6 +13,7 @@ use crate::join::JoinServer;
 use crate::opaque::Opaque;
 use crate::peers::{Admission, Peers, Slot};
 use crate::receiver::Registry;
+use crate::seldom::Strangers;
 use crate::session::{Dial, Live, Session, Unattached};
 use crate::wire::Close;
 use crate::{
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) relayed: Arc<net::RelayPaths>,
     /// For diallers on this machine, and elsewhere.
     pub(crate) servers: [Arc<quinn::ServerConfig>; 2],
+    pub(crate) strangers: Strangers,
     local: SocketAddr,
     shown: Arc<security::ServerCert>,
     identity: RwLock<Arc<Identity>>,
@@ -129,6 +131,7 @@ impl Endpoint {
             quinn: Opaque::new(quinn),
             relayed,
             servers,
+            strangers: Strangers::default(),
             local,
             shown,
             identity: RwLock::new(Arc::new(config.identity)),

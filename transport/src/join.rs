@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::endpoint::{Inner, endpoint_config};
+use crate::seldom::shown;
 use crate::stall::{self, Halt};
 use crate::wire::Close;
 use crate::{
@@ -153,9 +154,11 @@ pub(crate) async fn serve(inner: &Arc<Inner>, connection: Connection, until: Ins
     };
     let (status, tag, body) = match decide(inner, &server, &connection, &mut receive, until).await {
         Ok((token, granted)) => (GRANTED, sign(&connection, token, CLUSTER), granted),
-        Err(Unread::Stalled(stalled)) => return stalled.close(&connection, &connection.remote_address()),
+        Err(Unread::Stalled(stalled)) => return stalled.close_stranger(&connection, &inner.strangers),
         Err(Unread::Refused(status, text)) => {
-            tracing::warn!(at = %connection.remote_address(), text, "a join is refused");
+            if let Some(times) = inner.strangers.joins.note(Instant::now()) {
+                tracing::warn!(at = %connection.remote_address(), text = %shown(&text), times, "a join is refused");
+            }
             (status, [0; 32], text.into_bytes())
         }
     };

@@ -40,6 +40,7 @@ mod places;
 mod receiver;
 mod relay;
 mod security;
+mod seldom;
 mod session;
 mod stall;
 mod tuning;

@@ -16,6 +16,7 @@ use quinn::{Connection, RecvStream};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use crate::seldom::Strangers;
 use crate::wire::{Close, STALL};
 
 /// What has come of something whose rest did not follow.
@@ -38,6 +39,15 @@ impl Stalled {
     pub(crate) fn close(&self, connection: &Connection, who: &dyn fmt::Display) {
         let text = self.by(who);
         tracing::warn!("a connection is closed: {text}");
+        connection.close(Close::Stalled.code(), text.as_bytes());
+    }
+
+    /// As [`Stalled::close`], of who has proved nothing.
+    pub(crate) fn close_stranger(&self, connection: &Connection, strangers: &Strangers) {
+        let text = self.by(&connection.remote_address());
+        if let Some(times) = strangers.stalled.note(Instant::now()) {
+            tracing::warn!(times, "a connection is closed: {text}");
+        }
         connection.close(Close::Stalled.code(), text.as_bytes());
     }
 }

@@ -2,27 +2,17 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So long is nothing more said: whoever has proved nothing must not fill a log.
-const QUIET: Duration = Duration::from_secs(60);
+use crate::seldom::Seldom;
+
 /// The bit that every packet of QUIC version 1 has set (RFC 9000, 17.2 and 17.3); ours are sent without greasing it.
 const FIXED_BIT: u8 = 0x40;
 
-/// How many came since something was said, and when that was.
+/// Those that came.
 #[derive(Debug, Default)]
-pub(super) struct Strays {
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    unsaid: u64,
-    said: Option<Instant>,
-}
+pub(super) struct Strays(Seldom);
 
 /// Whether a datagram cannot be of any connection. Not all garbage shows: some looks like a packet that came too late.
 pub(super) fn is_stray(datagram: &[u8]) -> bool {
@@ -51,20 +41,16 @@ impl fmt::Display for Report {
 impl Strays {
     /// Notes one; what is to be said now, if anything.
     pub(super) fn note(&self, from: SocketAddr, now: Instant) -> Option<Report> {
-        // Plain numbers under the lock.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.unsaid += 1;
-        if seen.said.is_some_and(|said| now < said + QUIET) {
-            return None;
-        }
-        seen.said = Some(now);
-        Some(Report { count: std::mem::take(&mut seen.unsaid), last: from })
+        self.0.note(now).map(|count| Report { count, last: from })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::seldom::QUIET;
 
     #[test]
     fn strays_are_told_by_their_first_byte() {

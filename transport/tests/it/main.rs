@@ -7,6 +7,7 @@ mod delivery;
 mod endings;
 mod hostile;
 mod joins;
+mod logs;
 mod real;
 mod renewal;
 mod simulation;

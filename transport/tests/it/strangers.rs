@@ -10,23 +10,6 @@ use tokio::time::timeout;
 use crate::support::*;
 use crate::villain::*;
 
-/// Joins, without a certificate.
-fn joining() -> quinn::rustls::ClientConfig {
-    let mut config = tls(None);
-    config.alpn_protocols = vec![b"actinic-join/1".to_vec()];
-    config
-}
-
-fn serve_joins(scene: &Scene) {
-    scene.victim.serve_joins(JoinServer {
-        tokens: vec![Token::generate(&scene.cluster.authority).unwrap()],
-        authority: Some(scene.cluster.authority.clone()),
-        node: scene.cluster.authority.node(scene.victim.id().node).unwrap(),
-        revision: REVISION,
-        draw: Arc::new(|| uuid::Uuid::from_u128(1)),
-    });
-}
-
 /// Writes until nothing more is taken; how much was.
 async fn fill(stream: &mut quinn::SendStream) -> usize {
     let (chunk, mut taken) = ([1; 16 << 10], 0);

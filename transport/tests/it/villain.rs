@@ -21,7 +21,7 @@ pub(crate) struct Scene {
 }
 
 #[derive(Debug)]
-struct AnyServer;
+pub(crate) struct AnyServer;
 
 impl rustls::client::danger::ServerCertVerifier for AnyServer {
     fn verify_server_cert(
@@ -86,6 +86,24 @@ pub(crate) fn client(tls: rustls::ClientConfig) -> quinn::ClientConfig {
     alive.keep_alive_interval(Some(Duration::from_secs(1)));
     config.transport_config(Arc::new(alive));
     config
+}
+
+/// Joins, without a certificate.
+pub(crate) fn joining() -> rustls::ClientConfig {
+    let mut config = tls(None);
+    config.alpn_protocols = vec![b"actinic-join/1".to_vec()];
+    config
+}
+
+/// Whom the victim would let in by a token that nobody has.
+pub(crate) fn serve_joins(scene: &Scene) {
+    scene.victim.serve_joins(JoinServer {
+        tokens: vec![Token::generate(&scene.cluster.authority).unwrap()],
+        authority: Some(scene.cluster.authority.clone()),
+        node: scene.cluster.authority.node(scene.victim.id().node).unwrap(),
+        revision: REVISION,
+        draw: Arc::new(|| uuid::Uuid::from_u128(1)),
+    });
 }
 
 /// Serves joiners with that identity.
