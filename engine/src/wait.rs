@@ -299,7 +299,7 @@ mod tests {
         for countdown in [&first, &second] {
             assert!(slot.subscribe(Waiter::Count(Arc::clone(countdown))).is_ok());
         }
-        drop(slot.resolve(Resolved::Value(Value::default())));
+        assert!(slot.resolve(Resolved::Value(Value::default())));
         assert!(first.is_done() && second.is_done());
     }
 }

@@ -9,6 +9,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::actor::begin::Constructed;
 use crate::actor::credit::Credit;
@@ -28,6 +29,9 @@ use crate::worker::host::{Current, Host, Runs};
 use crate::worker::job::Job;
 use crate::worker::pool::{Crew, Pool, Strand};
 use crate::worker::remote;
+
+/// How long the word of an actor's end waits for its answers that go by the node's store.
+const STORED_WITHIN: Duration = Duration::from_secs(10);
 /// How an incarnation is going to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ending {
@@ -426,12 +430,22 @@ impl ActorHost {
         let gone = ToRaylet::ActorGone { run: self.run(), how, text: text.to_owned(), owner };
         if self.lock().ending == Ending::Now {
             self.tell_raylet(gone);
-        } else {
-            // Behind what was answered before.
+        } else if self.host.is_storing() {
             let host = Arc::clone(self);
-            self.host.process.room.after(REPLIES, move || host.tell_raylet(gone));
+            self.host.process.spawn(async move {
+                host.host.stored(STORED_WITHIN).await;
+                host.tell_after_answers(gone);
+            });
+        } else {
+            self.tell_after_answers(gone);
         }
         self.lose(calls, text);
+    }
+
+    /// Tells the raylet behind what was answered before.
+    fn tell_after_answers(self: &Arc<Self>, gone: ToRaylet) {
+        let host = Arc::clone(self);
+        self.host.process.room.after(REPLIES, move || host.tell_raylet(gone));
     }
 
     /// The incarnation's worker crashed (its thread, in thread mode): as `gone`, but the raylet knows.

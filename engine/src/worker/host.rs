@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
 
 use crate::env::Parker;
 use crate::events::Place;
 use crate::ids::{ActorId, JobId, TaskId, WorkerId};
 use crate::owner::Owner;
-use crate::process::Process;
+use crate::process::{Answering, Process};
 use crate::protocol::{ActorRun, ActorSpec, LeaseId, ToRaylet};
 use crate::rarely::Rarely;
 use crate::worker::job::Job;
@@ -30,10 +31,23 @@ pub(crate) struct Host {
     /// The threads of those calls: a cancellation wakes them.
     sleepers: Mutex<Rarely<Sleepers>>,
     pub(crate) dead: AtomicBool,
+    /// Its answers that are on their way to the node's store, and will be sent from there.
+    storing: AtomicU32,
     owner: OnceLock<Arc<Owner>>,
 }
 
 type Sleepers = Vec<(TaskId, Parker)>;
+
+/// An answer that goes by the node's store and has not been sent, as long as this is kept.
+pub(crate) struct Storing(Arc<Host>, #[allow(dead_code, reason = "its end is what counts")] Answering);
+
+impl Drop for Storing {
+    fn drop(&mut self) {
+        if self.0.storing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.process.stored.notify_waiters();
+        }
+    }
+}
 
 /// What a worker runs.
 enum Of {
@@ -81,6 +95,7 @@ impl Host {
             lending: Lending::default(),
             sleepers: Mutex::default(),
             dead: AtomicBool::new(false),
+            storing: AtomicU32::new(0),
             owner: OnceLock::new(),
         })
     }
@@ -140,6 +155,32 @@ impl Host {
             // A host has one slot at most, and this is where it gets it.
             let _ = of.slot.set(Arc::downgrade(slot));
         }
+    }
+
+    /// An answer begins that goes by the node's store.
+    pub(crate) fn begin_storing(self: &Arc<Self>) -> Storing {
+        self.storing.fetch_add(1, Ordering::AcqRel);
+        Storing(Arc::clone(self), self.process.begin_answer())
+    }
+
+    /// Whether such an answer has not been sent.
+    pub(crate) fn is_storing(&self) -> bool {
+        self.storing.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits until those have been sent, but no longer than `within`.
+    pub(crate) async fn stored(&self, within: Duration) {
+        let all = async {
+            loop {
+                let sent = self.process.stored.notified();
+                // Counted from here on, before the look.
+                if !self.is_storing() {
+                    return;
+                }
+                sent.await;
+            }
+        };
+        let _ = tokio::time::timeout(within, all).await;
     }
 
     /// Where its code runs.

@@ -11,7 +11,7 @@ use crate::call::{INLINE_LIMIT, Returns};
 use crate::ids::{ObjectId, OwnerId, TaskId};
 use crate::object::Stored;
 use crate::object_manager::transfers::{Lends, Transfers, Wanted};
-use crate::process::{Answering, Process};
+use crate::process::Process;
 use crate::program::{FunctionEntry, FunctionId, MethodEntry, Outcome, program};
 use crate::protocol::calls::{
     BATCH_BYTES, CallerMark, REPLIES, WireCall, WireDependency, WireOutcome, WireReplies, WireReply, WireTask,
@@ -21,7 +21,7 @@ use crate::protocol::refs::{REF_BYTES, WireRefs};
 use crate::protocol::{LeaseId, OWNER, OwnerMessage, ToOwner};
 use crate::testing::Message as Lost;
 use crate::value::Value;
-use crate::worker::host::Host;
+use crate::worker::host::{Host, Storing};
 use crate::worker::slot::TaskSlot;
 
 /// What a job calls.
@@ -299,9 +299,9 @@ pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
         });
     }
     for reply in large {
-        let answering = process.begin_answer();
+        let storing = host.begin_storing();
         let process = Arc::clone(process);
-        process.clone().spawn(async move { send_large(process, reply, answering).await });
+        process.clone().spawn(async move { send_large(process, reply, storing).await });
     }
 }
 
@@ -365,7 +365,7 @@ fn wire_reply<'a>(reply: &Reply, outcomes: Vec<WireOutcome<'a>>) -> WireReply<'a
 
 /// A reply whose values do not all fit into a message: those above the inline limit are stored on this node, and
 /// so are others if together they would not fit either.
-async fn send_large(process: Arc<Process>, reply: Reply, answering: Answering) {
+async fn send_large(process: Arc<Process>, reply: Reply, storing: Storing) {
     let all = values(&reply.outcome);
     let mut inline_bytes = 0;
     let mut stored: Vec<Option<Result<PeerAddr>>> = Vec::with_capacity(all.len());
@@ -382,7 +382,7 @@ async fn send_large(process: Arc<Process>, reply: Reply, answering: Answering) {
     let owner = reply.job.owner.clone();
     process.room.clone().send(&owner, REPLIES, move |owner| {
         send_stored(&process, owner, &reply, stored);
-        drop(answering);
+        drop(storing);
     });
 }
 

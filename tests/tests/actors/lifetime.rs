@@ -37,6 +37,24 @@ impl Slow {
     }
 }
 
+/// Leaves with a large answer under way.
+pub struct Leaves;
+
+#[actinic::remote]
+impl Leaves {
+    pub fn new() -> Self {
+        Leaves
+    }
+
+    pub fn large(&mut self, bytes: usize) -> actinic::Array<u8> {
+        vec![7; bytes].into()
+    }
+
+    pub fn leave(&mut self) {
+        actinic::exit_actor()
+    }
+}
+
 pub struct PanicsAtBirth;
 
 #[actinic::remote(max_restarts = 5)]
@@ -307,6 +325,16 @@ both! {
             assert!(error.to_string().contains("intended exit"), "{error}");
         }
         assert!(dies(&counter).await);
+    }
+
+    /// What it answered before it ended is there, however large: it goes by its node's store, and the word of its end does not.
+    async fn answers_that_were_given_before_an_exit_arrive(cluster) {
+        for _ in 0..5 {
+            let leaves = Leaves::remote();
+            let (large, exits) = (leaves.large(24 << 20), leaves.leave());
+            assert_eq!(large.await?.len(), 24 << 20);
+            assert!(matches!(exits.await.unwrap_err(), Error::ActorDied { .. }));
+        }
     }
 
     /// ALF-13: a constructor's error is the cause of every call's, typed; there is no restart.
