@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use actinic::prelude::*;
-use actinic::testing::{LinkFaults, TestCluster, TestOptions, eventually, run_test};
+use actinic::testing::{LinkFaults, Message, TestCluster, TestOptions, eventually, run_test};
 
 #[actinic::remote]
 fn add(a: i64, b: i64) -> i64 {
@@ -606,6 +606,22 @@ async fn transfers_overlap(cluster: TestCluster) -> actinic::Result<()> {
         let [_, (_, mine), (_, theirs), (sum, both)] = rounds[..] else { unreachable!("there were four") };
         assert_eq!(sum, 2 * SIZE as u64);
         assert!(both < mine.max(theirs) + ms(250), "{what}: {both:?}, and {mine:?} and {theirs:?} for one");
+    }
+    Ok(())
+}
+
+/// Links without a delay carry any amount, also where some of it is lost: what sends at a pace has time to wait for.
+#[actinic::test(sim, num_cpus = 1, seed = 32, timeout = 600)]
+async fn links_without_a_delay_carry_large_objects(cluster: TestCluster) -> actinic::Result<()> {
+    const SIZE: usize = 1 << 20;
+    let far = cluster.add_node().num_cpus(1).await?;
+    let far = Scheduling::on(&far);
+    for lost in [2, 1, 0, 1, 2, 3] {
+        cluster.lose(Message::ObjectChunk, lost).await?;
+        assert_eq!(filled::options().scheduling(far.clone()).remote(1, SIZE).await?.len(), SIZE);
+        cluster.lose(Message::ObjectChunk, lost).await?;
+        let put = actinic::put(&vec![1u8; SIZE]).await?;
+        assert_eq!(total::options().scheduling(far.clone()).remote(&put).await?, SIZE as u64);
     }
     Ok(())
 }

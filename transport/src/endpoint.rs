@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use quinn::{Connection, TokioRuntime};
+use quinn::Connection;
 use ring::{hkdf, hmac};
 
 use crate::bulk::BulkHandler;
@@ -117,7 +117,7 @@ impl Endpoint {
             endpoint_config(&seed, config.seed),
             Some((*servers[1]).clone()),
             socket,
-            Arc::new(TokioRuntime),
+            net::runtime(&config.net),
         )
         .map_err(io)?;
         let local = quinn.local_addr().map_err(io)?;

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, RecvStream, SendStream, TokioRuntime};
+use quinn::{Connection, RecvStream, SendStream};
 use rcgen::PublicKeyData;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
@@ -254,7 +254,7 @@ pub async fn join(
         let _port = Port { net, near };
         let seed = request.seed.unwrap_or(security::fingerprint(&token.secret));
         let config = endpoint_config(&seed, request.seed);
-        let endpoint = quinn::Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(config, None, socket, net::runtime(net))
             .map_err(|error| local(error.to_string()))?;
         let simulated = matches!(net, Net::Sim(_));
         let connecting = connect(&endpoint, addr, token, simulated, deadline);

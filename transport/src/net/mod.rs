@@ -28,6 +28,14 @@ pub(crate) fn release(net: &Net, addr: SocketAddr) {
     }
 }
 
+/// What runs quinn on that network.
+pub(crate) fn runtime(net: &Net) -> Arc<dyn Runtime> {
+    match net {
+        Net::Sim(sim) if !sim.is_live() => Arc::new(sim::SimRuntime::default()),
+        Net::Sim(_) | Net::Udp => Arc::new(TokioRuntime),
+    }
+}
+
 /// Opens a socket of that network. The error says why not.
 pub(crate) fn open(net: &Net, listen: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     match net {

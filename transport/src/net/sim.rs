@@ -9,6 +9,7 @@
 //! next datagram in the runtime that reads it, so endpoints of one network may live on several runtimes (in real
 //! time only: paused clocks are each runtime's own).
 
+mod runtime;
 mod socket;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +23,7 @@ use std::time::Duration;
 use quinn::AsyncUdpSocket;
 use tokio::time::Instant;
 
+pub(super) use runtime::SimRuntime;
 pub(super) use socket::Heard;
 use socket::{ProbeSocket, SimSocket};
 
@@ -56,6 +58,8 @@ impl fmt::Debug for SimNet {
 }
 
 struct World {
+    /// Whether time goes on while code runs.
+    live: bool,
     random: u64,
     faults: LinkFaults,
     links: BTreeMap<(IpAddr, IpAddr), LinkFaults>,
@@ -94,6 +98,7 @@ impl SimNet {
     /// A network whose chances all come from `seed`.
     pub fn new(seed: u64) -> SimNet {
         let world = World {
+            live: false,
             random: seed,
             faults: LinkFaults::default(),
             links: BTreeMap::new(),
@@ -117,7 +122,13 @@ impl SimNet {
 
     /// A network for real time, for endpoints on several threads of one process.
     pub fn live() -> SimNet {
-        SimNet::new(0)
+        let net = SimNet::new(0);
+        net.world().live = true;
+        net
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.world().live
     }
 
     fn world(&self) -> MutexGuard<'_, World> {

@@ -225,3 +225,18 @@ async fn a_relay_that_is_known_is_reached_as_before() {
     assert_eq!(peer.ask::<_, u64>(ECHO, &2u64, ms(3000)).await, Ok(2));
     assert_eq!(known.addr().addrs, [addr(1)]);
 }
+
+/// Where no link takes time, and some is lost, all comes: a sender that paces itself has some to wait for.
+#[tokio::test(start_paused = true)]
+async fn bulk_answers_pass_links_without_a_delay() {
+    for seed in 1..9 {
+        let cluster = Cluster::new(seed);
+        cluster.net.faults(LinkFaults { loss: 0.01, ..LinkFaults::default() });
+        let ((a, _), (b, _)) = (cluster.endpoint(1), cluster.endpoint(2));
+        b.set_bulk(Arc::new(Numbers));
+        let peer = a.peer(&cluster.at(2));
+        for _ in 0..20 {
+            assert_eq!(fetch(&peer, 1 << 20).await, Ok(1 << 20), "SEED={seed}");
+        }
+    }
+}
