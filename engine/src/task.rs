@@ -16,7 +16,7 @@ use crate::program::FunctionEntry;
 use crate::raylet::Shape;
 use crate::task::life::{Life, Outcome};
 use crate::value::Value;
-use crate::wait::Waiter;
+use crate::wait::{Came, Waiter};
 
 /// What all calls with the same options share.
 #[derive(Debug)]
@@ -311,17 +311,22 @@ impl Task {
         let dependencies = task.with_input(|input| input.dependencies.clone());
         task.life.waits_for(dependencies.len() as u32);
         for dependency in &dependencies {
-            if dependency.subscribe(Waiter::Dependent(Arc::clone(task))).is_err() {
-                // Not the last: the submission is not complete.
-                task.life.one_less();
+            // Not the last: the submission is not complete.
+            if let Err((_, how)) = dependency.subscribe(Waiter::Dependent(Arc::clone(task))) {
+                Task::dependency_done(task, how);
+            }
+            if task.life.has_failed() {
+                return;
             }
         }
-        Task::dependency_done(task);
+        Task::dependency_done(task, Came::Value);
     }
 
-    /// One thing less is missing; the last one makes the task ready.
-    pub(crate) fn dependency_done(task: &Arc<Task>) {
-        if !task.life.one_less() {
+    /// One thing less is missing; the last one makes the task ready, and one that failed ends it, whatever else is missing.
+    pub(crate) fn dependency_done(task: &Arc<Task>, how: Came) {
+        let ends = how == Came::Failed && task.life.one_failed();
+        let last = task.life.one_less();
+        if !ends && (!last || task.life.has_failed()) {
             return;
         }
         if let Some(error) = task.failed_dependency() {
@@ -336,7 +341,7 @@ impl Task {
             );
             return;
         }
-        if !task.is_over() {
+        if !ends && !task.is_over() {
             Task::go(task);
         }
     }

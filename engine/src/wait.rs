@@ -39,7 +39,7 @@ impl Waiter {
             Waiter::Count(countdown) => countdown.one_done(how == Came::Failed),
             Waiter::Arrival(arrivals, index) => arrivals.came(index, how),
             Waiter::Finish(finished, index) => finished.tell(index),
-            Waiter::Dependent(task) => Task::dependency_done(&task),
+            Waiter::Dependent(task) => Task::dependency_done(&task, how),
             Waiter::Call(call) => call(),
         }
     }

@@ -45,6 +45,26 @@ impl Doomed {
     }
 }
 
+pub struct Adder;
+
+#[actinic::remote(num_cpus = 0)]
+impl Adder {
+    pub fn new(_a: i64, _b: i64) -> Self {
+        Adder
+    }
+    pub fn add(&mut self, a: i64, b: i64) -> i64 {
+        a + b
+    }
+}
+
+async fn errors_of(refs: &[ObjectRef<i64>]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for one in refs {
+        errors.push(actinic::get(one).timeout(SOON).await.unwrap_err());
+    }
+    errors
+}
+
 /// Two of its calls overlap.
 pub struct Two;
 
@@ -89,6 +109,35 @@ modes! {
             assert!(error.root_cause().to_string().contains("refused: 7"), "{error:?}");
         }
         assert_eq!(counted(&scratch.file("ran")), 0);
+    }
+
+    /// DEP-01, CAN-04: a failed argument ends the dependent at once, though another, before it or behind, never comes: a
+    /// task, what depends on that, a call of an actor, which holds up no call behind it, and a constructor.
+    2 CPUs, async fn one_failed_argument_is_enough(cluster) {
+        let never = echo::options().resource("of nobody", 1).remote(1);
+        let late = echo::options().resource("of nobody", 1).remote(2);
+        let adder = Adder::remote(0, 0);
+        let failing = |bad: &ObjectRef<i64>| {
+            let (behind, before) = (add::remote(&never, bad), add::remote(bad, &never));
+            let (chained, called) = (echo::remote(&behind), adder.add(&never, bad));
+            [behind, before, chained, called, Adder::remote(&never, bad).add(1, 1)]
+        };
+        // One that has failed before, and one that is to.
+        let failed = refuse::remote(7);
+        failed.done().await?;
+        for error in errors_of(&failing(&failed)).await {
+            assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(7)), "{error:?}");
+        }
+        let cancelled = failing(&late);
+        // It waits for its turn until the call before it has ended.
+        let next = adder.add(3, 4);
+        actinic::cancel(&late).await?;
+        for error in errors_of(&cancelled).await {
+            assert!(matches!(error.root_cause(), Error::TaskCancelled { .. }), "{error:?}");
+        }
+        assert_eq!(actinic::get(&next).timeout(SOON).await?, 7);
+        let still = actinic::get(&never).timeout(Duration::ZERO).await;
+        assert!(matches!(still, Err(Error::GetTimeout { .. })), "{still:?}");
     }
 
     /// DEP-02: an error that nested tasks do not catch keeps its kind, and names every task on its way.

@@ -188,10 +188,9 @@ fn give_arguments(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static Acto
     let input = Arc::new(Mutex::new(Some(input)));
     let (owner, client) = (Arc::clone(owner), Arc::clone(client));
     let ready = move || {
-        if waiting.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return;
-        }
-        let input = input.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let last = waiting.fetch_sub(1, Ordering::AcqRel) == 1;
+        // One that failed ends it, whatever else is missing.
+        let input = input.lock().unwrap_or_else(PoisonError::into_inner).take_if(|input| last || has_failed(input));
         let Some(input) = input.filter(|_| client.is_wanted()) else { return };
         let actor = client.id;
         match creation(&owner, &client, entry, &input, restarts) {
@@ -209,7 +208,12 @@ fn give_arguments(owner: &Arc<Owner>, client: &Arc<Client>, entry: &'static Acto
     ready();
 }
 
-/// The encoded constructor call, of arguments that are ready. What its host will ask owners for is kept.
+/// Whether an argument failed.
+fn has_failed(input: &Input) -> bool {
+    input.dependencies.iter().any(|dependency| matches!(dependency.slot().get_unseen(), Some(Resolved::Error(_))))
+}
+
+/// The encoded constructor call, of arguments that are ready, or of which one failed. What its host will ask owners for is kept.
 fn creation(
     owner: &Arc<Owner>,
     client: &Arc<Client>,
@@ -220,14 +224,14 @@ fn creation(
     // What the host asks owners for when it begins, so that they know of it; kept as long as it may be needed.
     let mut kept = Vec::new();
     let mut resolved = Vec::with_capacity(input.dependencies.len());
-    for dependency in &input.dependencies {
-        match dependency.slot().get() {
-            Some(Resolved::Error(error)) => {
-                return Err(error.through_dependent(&format!("the constructor of {}", client.describe())));
-            }
-            Some(other) => resolved.push(other),
-            None => return Err(Error::object_lost(format!("argument {} is not ready", dependency.id()))),
-        }
+    let arguments: Vec<Option<Resolved>> =
+        input.dependencies.iter().map(|dependency| dependency.slot().get()).collect();
+    if let Some(error) = arguments.iter().flatten().find_map(Resolved::error) {
+        return Err(error.through_dependent(&format!("the constructor of {}", client.describe())));
+    }
+    for (argument, dependency) in arguments.into_iter().zip(&input.dependencies) {
+        let missing = || Error::object_lost(format!("argument {} is not ready", dependency.id()));
+        resolved.push(argument.ok_or_else(missing)?);
     }
     let part = if input.inline.refs().is_empty() {
         WirePart::Value(WireValue::of(&input.inline))

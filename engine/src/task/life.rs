@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! - LIFE-1: it becomes ready once for its submission, and once for each time it begins again; not before all that it
-//!   waits for is there.
+//!   waits for is there, and never for its submission if something of that failed first: that ends it, once.
 //! - LIFE-2: one outcome is its first; what comes after it is late, unless the task runs again.
 //! - LIFE-3: (attempts begin one after the other: who begins one was told of the end of the one before) it has at most `retries + 1` attempts, those that make lost results again included; without limit if `retries`
 //!   is negative.
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// Dependencies that are not ready, and one more until the submission is complete.
+    /// Dependencies that are not ready, and one more until the submission is complete; and [`FAILED`].
     missing: AtomicU32,
     attempt: AtomicU32,
     done: AtomicBool,
@@ -28,6 +28,9 @@ pub(crate) struct Life {
     again: AtomicBool,
     cancelled: AtomicBool,
 }
+
+/// In `missing`: something that it waits for failed before it had an outcome.
+const FAILED: u32 = 1 << 31;
 
 /// What an outcome is to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +78,23 @@ impl Life {
 
     /// One thing less is missing, or its submission is complete; `true` if it is ready now.
     pub(crate) fn one_less(&self) -> bool {
-        self.missing.fetch_sub(1, Ordering::AcqRel) == 1
+        self.missing.fetch_sub(1, Ordering::AcqRel) & !FAILED == 1
+    }
+
+    /// Something that it waits for failed: said before [`one_less`](Self::one_less) is, so that whoever brings the last
+    /// thing knows. `true` if that ends it now. One that runs again waits for all: it may begin again after that, and
+    /// would take what comes of this time for what it waits for then.
+    pub(crate) fn one_failed(&self) -> bool {
+        !self.is_done() && self.missing.fetch_or(FAILED, Ordering::AcqRel) & FAILED == 0
+    }
+
+    /// Whether [`one_failed`](Self::one_failed) has ended it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.missing.load(Ordering::Acquire) & FAILED != 0
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
-        self.missing.load(Ordering::Acquire) > 0
+        self.missing.load(Ordering::Acquire) & !FAILED > 0
     }
 
     // ---- its attempts
@@ -170,6 +185,8 @@ mod tests {
     enum Op {
         /// One thing that it waits for is there.
         Less,
+        /// One thing that it waits for failed.
+        Fail,
         /// An answer to the attempt that began so many ago.
         Answer {
             behind: u32,
@@ -184,6 +201,7 @@ mod tests {
     fn op() -> impl Strategy<Value = Op> {
         prop_oneof![
             4 => Just(Op::Less),
+            1 => Just(Op::Fail),
             3 => (0..3u32).prop_map(|behind| Op::Answer { behind }),
             3 => Just(Op::Fault),
             2 => Just(Op::Lose),
@@ -198,6 +216,7 @@ mod tests {
         has_outcome: bool,
         runs_again: bool,
         cancelled: bool,
+        failed: bool,
     }
 
     proptest! {
@@ -211,7 +230,12 @@ mod tests {
             let life = Life::begun();
             life.waits_for(dependencies);
             let mut known = Known {
-                missing: dependencies + 1, attempts: 1, has_outcome: false, runs_again: false, cancelled: false,
+                missing: dependencies + 1,
+                attempts: 1,
+                has_outcome: false,
+                runs_again: false,
+                cancelled: false,
+                failed: false,
             };
             let allowed = |attempts: u32| retries < 0 || i64::from(attempts) <= retries;
             for op in ops {
@@ -221,8 +245,21 @@ mod tests {
                         known.missing -= 1;
                         // LIFE-1
                         prop_assert_eq!(life.one_less(), known.missing == 0);
+                        prop_assert_eq!(life.has_failed(), known.failed);
                     }
-                    Op::Less => {}
+                    Op::Fail if known.missing > 0 => {
+                        let ends = !known.has_outcome && !known.failed;
+                        // LIFE-1
+                        prop_assert_eq!(life.one_failed(), ends);
+                        known.missing -= 1;
+                        prop_assert_eq!(life.one_less(), known.missing == 0);
+                        if ends {
+                            prop_assert!(life.end());
+                            known.has_outcome = true;
+                            known.failed = true;
+                        }
+                    }
+                    Op::Less | Op::Fail => {}
                     Op::Answer { behind } => {
                         // LIFE-5: what the owner asks before it listens.
                         if before.checked_sub(behind) == Some(life.attempt()) && known.missing == 0 {
@@ -248,6 +285,8 @@ mod tests {
                         prop_assert_eq!(life.next_attempt(retries), expected);
                         known.attempts += u32::from(expected);
                     }
+                    // What ended so has no results that could be lost.
+                    Op::Lose if known.failed => {}
                     Op::Lose => {
                         let expected =
                             known.has_outcome && !known.runs_again && !known.cancelled && allowed(known.attempts);
