@@ -80,6 +80,21 @@ impl Kept {
     }
 }
 
+/// RES-03: where everything is free again, that is what the cluster says, here and to another driver.
+#[actinic::test(num_cpus = 2, resources = { "a": 2 })]
+async fn what_is_free_is_known_when_all_is_free(cluster: TestCluster) -> actinic::Result<()> {
+    let _far = cluster.add_node().num_cpus(2).resource("a", 2).await?;
+    let other = cluster.driver().await?;
+    for round in 0..10 {
+        let part = |i: i64| echo::options().num_cpus(0.3).resource("a", 0.0001 * (i + 1) as f64).remote(i);
+        actinic::get((0..20).map(part).collect::<Vec<_>>()).await?;
+        cluster.idle().await?;
+        assert_eq!(cluster.available_resources(), cluster.resources(), "round {round}");
+        assert_eq!(other.available_resources(), cluster.resources(), "round {round}");
+    }
+    other.shutdown().await
+}
+
 /// What is not free is named.
 #[actinic::test(num_cpus = 1)]
 async fn idle_names_what_is_left(cluster: TestCluster) -> actinic::Result<()> {

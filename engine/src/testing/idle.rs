@@ -86,6 +86,12 @@ async fn of_process(process: &Arc<Process>, left: &mut Vec<String>) {
         let (used, mine) = (process.store.used(), process.store.mine());
         left.push(format!("{used} bytes are used of the object store {at}, {mine} by it itself"));
     }
+    // What `available_resources` says there: it is told a moment after the raylets know it.
+    let (total, free) = process.cluster_resources();
+    if total != free {
+        let taken = total.keys().filter(|name| total.get(*name) != free.get(*name)).cloned().collect::<Vec<_>>();
+        left.push(format!("{} is not all free, as it is known {at}", taken.join(", ")));
+    }
     let Some(RayletLink::Local(raylet)) = process.raylet.get() else { return };
     let RayletState { total, available, leases, queued, .. } = raylet.send(AskState).await.unwrap_or_default();
     if total != available {
