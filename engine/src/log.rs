@@ -35,7 +35,9 @@ pub(crate) fn install(level: LevelFilter) {
     }
     let ours =
         Targets::new().with_target("actinic", level).with_target("actinic_transport", level.min(LevelFilter::WARN));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    // Who has closed the stream, or filled its disk, is not ended by a warning: to complain there would panic.
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).log_internal_errors(false);
     // Another thread may have installed one meanwhile, which is as good.
     let _ = tracing_subscriber::registry().with(ours).with(lines).try_init();
 }

@@ -65,8 +65,9 @@ pub(crate) fn end(node: Node, base: &Path) {
 /// What a node says goes to the standard error, which is a daemon's log.
 pub(crate) fn log() {
     let filter = std::env::var("ACTINIC_LOG").unwrap_or_else(|_| "actinic=info,warn".to_owned());
-    let terminal = std::io::stderr().is_terminal();
-    let subscriber = tracing_subscriber::fmt().with_ansi(terminal).with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_ansi(std::io::stderr().is_terminal()).with_env_filter(filter);
+    // A log that cannot be written is no reason to end: to say so on the same stream would panic, and so end the node.
+    let subscriber = lines.with_writer(std::io::stderr).log_internal_errors(false);
     // This process has no other.
     let _ = subscriber.try_init();
 }

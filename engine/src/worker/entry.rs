@@ -5,7 +5,7 @@
 //! What a worker starts inherits its environment, and perhaps that pipe too: it is no worker, for its parent is another.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -94,16 +94,21 @@ pub(crate) fn enter_if_worker() {
         Ok(boot) => match crate::start::run_worker(boot) {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("actinic worker: {error}");
+                complain(&error.to_string());
                 1
             }
         },
         Err(error) => {
-            eprintln!("actinic worker: its raylet did not say what to do: {error}");
+            complain(&format!("its raylet did not say what to do: {error}"));
             1
         }
     };
     std::process::exit(code);
+}
+
+/// Says why it ends, if its log can be written.
+fn complain(why: &str) {
+    let _ = writeln!(std::io::stderr(), "actinic worker: {why}");
 }
 
 #[allow(clippy::disallowed_methods)] // the pipe is the raylet's
