@@ -39,9 +39,7 @@ pub(crate) fn find(env: &Env, address: &str, token: Option<String>) -> Result<(S
     if let Some(token) = token {
         return Ok((address.to_owned(), token));
     }
-    let here = |found: &local::Found| found.alive.then(|| found.entry.clone()).flatten();
-    let known = local::nodes(&base).iter().filter_map(here).find(|entry| entry.address.to_string() == address);
-    match known {
+    match local::at(&base, address) {
         Some(entry) => Ok((entry.address.to_string(), entry.token)),
         None => Err(Error::unauthorized(format!("there is no token for the cluster at {address}"))
             .remedy("give `.token(\"..\")` or ACTINIC_TOKEN; `actinic token show` prints it on the head's machine")),

@@ -35,7 +35,7 @@ async fn resolve(env: &Env, address: &str) -> Result<Vec<SocketAddr>> {
     check(address)?;
     let wrong = |why: &str| wrong(address, why);
     let name = address.to_owned();
-    #[allow(clippy::disallowed_methods, reason = "the one place where names are looked up, on a thread of its own")]
+    #[allow(clippy::disallowed_methods, reason = "names are looked up here and below, on a thread of its own")]
     let found = env.aside("actinic-resolve", move || name.to_socket_addrs().map(Vec::from_iter));
     match tokio::time::timeout(DEADLINE, found).await {
         Ok(Ok(Ok(found))) if found.is_empty() => Err(wrong("the name has no address")),
@@ -43,6 +43,23 @@ async fn resolve(env: &Env, address: &str) -> Result<Vec<SocketAddr>> {
         Ok(Ok(Err(error)) | Err(error)) => Err(wrong(&error.to_string())),
         Err(_) => Err(wrong("the name was not looked up in time")),
     }
+}
+
+/// How long it may take to find out whether a name is this machine's, beside the deadline of whoever then connects.
+const ASIDE: Duration = Duration::from_secs(1);
+
+/// What an address names, waiting for it on the calling thread; nothing if nobody knows in time.
+#[allow(clippy::disallowed_methods, reason = "no simulation looks names up: it has no nodes that others find")]
+pub(crate) fn look_up(env: &Env, address: &str) -> Vec<SocketAddr> {
+    if let Ok(address) = address.parse() {
+        return vec![address];
+    }
+    let (tell, hear) = std::sync::mpsc::channel();
+    let name = address.to_owned();
+    let look = move || drop(tell.send(name.to_socket_addrs().map(Vec::from_iter)));
+    // Without the thread it is not known either.
+    let _ = env.thread("actinic-resolve", look);
+    hear.recv_timeout(ASIDE).ok().and_then(std::io::Result::ok).unwrap_or_default()
 }
 
 /// Reads a token as a person gave it.

@@ -78,8 +78,8 @@ pub fn base(named: Option<&Path>) -> PathBuf {
     if let Some(dir) = named {
         return std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     }
-    let set = Env::current().var_os("ACTINIC_STATE_DIR").map(PathBuf::from);
-    set.unwrap_or_else(|| PathBuf::from(format!("/tmp/actinic-{}", user())))
+    let set = Env::current().var_os("ACTINIC_STATE_DIR").filter(|dir| !dir.is_empty());
+    set.map(PathBuf::from).unwrap_or_else(|| PathBuf::from(format!("/tmp/actinic-{}", user())))
 }
 
 fn user() -> u32 {
@@ -116,9 +116,12 @@ fn check(base: &Path) -> Result<()> {
 ///
 /// # Errors
 ///
-/// `Connection` if it is another user's, or open to others.
+/// `Connection` if it is another user's, or open to others, or cannot be looked at.
 pub fn verify(base: &Path) -> Result<()> {
-    if files().symlink_metadata(base).is_err() { Ok(()) } else { check(base) }
+    match files().symlink_metadata(base) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        _ => check(base),
+    }
 }
 
 /// Every node's directory under `base`, alive or not, the newest first. One that is not a private directory of this user
@@ -241,12 +244,26 @@ impl Claim {
     }
 }
 
+fn living(base: &Path) -> impl Iterator<Item = Entry> {
+    nodes(base).into_iter().filter(|found| found.alive).filter_map(|found| found.entry)
+}
+
 /// The node that programs on this machine connect to: a head if there is one; of several, that which was started last.
-pub(crate) fn auto(base: &Path) -> Option<Entry> {
-    let mut entries: Vec<Entry> =
-        nodes(base).into_iter().filter(|found| found.alive).filter_map(|found| found.entry).collect();
+pub fn auto(base: &Path) -> Option<Entry> {
+    let mut entries: Vec<Entry> = living(base).collect();
     entries.sort_by_key(|entry| !entry.head);
     entries.into_iter().next()
+}
+
+/// The node of this machine that listens at an address, which may have a host's name in it: that is looked up, for a
+/// second at most, if there is a node here at all. No token for it need be said.
+pub fn at(base: &Path, address: &str) -> Option<Entry> {
+    let here: Vec<Entry> = living(base).collect();
+    if here.is_empty() {
+        return None;
+    }
+    let meant = crate::start::join::look_up(&Env::current(), address);
+    here.into_iter().find(|entry| meant.contains(&entry.address))
 }
 
 #[cfg(test)]
@@ -275,9 +292,13 @@ mod tests {
         assert_eq!((mode(&base), mode(&claim.dir), mode(&claim.dir.join("node.json"))), (0o700, 0o700, 0o600));
         assert!(clean(&base, &nodes(&base)).is_empty(), "it lives");
         assert_eq!(auto(&base).map(|entry| entry.token), Some("secret".to_owned()));
+        for (address, is_there) in [("127.0.0.1:1", true), ("localhost:1", true), ("127.0.0.1:2", false), ("no", false)]
+        {
+            assert_eq!(at(&base, address).is_some(), is_there, "{address}");
+        }
         let dir = claim.dir.clone();
         drop(claim);
-        assert!(auto(&base).is_none(), "it is dead");
+        assert!(auto(&base).is_none() && at(&base, "127.0.0.1:1").is_none(), "it is dead");
         assert!(clean(&base, &[]).is_empty(), "nobody has ended what it left");
         assert_eq!(clean(&base, &nodes(&base)), [dir]);
         tidy(&base);
@@ -292,6 +313,16 @@ mod tests {
         let error = prepare(&base).expect_err("others may enter it").to_string();
         assert!(error.contains("others may enter") && error.contains("0700"), "{error}");
         std::fs::remove_dir(&base).expect("removed");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_looked_at_is_not_taken_for_none() {
+        let file = std::env::temp_dir().join(format!("actinic-file-{}", std::process::id()));
+        assert!(verify(&file).is_ok(), "there is none");
+        std::fs::write(&file, "").expect("written");
+        let error = verify(&file.join("below")).expect_err("nothing is below a file").to_string();
+        assert!(error.contains("cannot look at") && error.contains("--state-dir"), "{error}");
+        std::fs::remove_file(&file).expect("removed");
     }
 
     /// Anybody may make the default directory of a user before that user does.
