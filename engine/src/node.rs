@@ -103,12 +103,12 @@ impl Node {
             ))
             .remedy("name one with --node-ip-address, or leave it out: then it is the default route's"));
         }
-        let options = NodeOptions {
+        let mut options = NodeOptions {
             num_cpus: settings.resources.num_cpus,
             num_gpus: settings.resources.num_gpus,
             memory: settings.resources.memory,
             resources: settings.resources.resources.clone().into_iter().collect(),
-            labels: settings.resources.labels.clone(),
+            labels: BTreeMap::new(),
             object_store_memory: settings.resources.object_store_memory,
             processes: true,
             early: false,
@@ -116,6 +116,9 @@ impl Node {
             certificate_life: None,
             hello_within: None,
         };
+        for (key, value) in settings.resources.labels.clone() {
+            options.add_label(key, value)?;
+        }
         let cache = claim.dir.join("programs");
         let running = match &settings.role {
             Role::Head { token, port } => {

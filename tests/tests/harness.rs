@@ -33,6 +33,10 @@ async fn nodes_come_and_go(cluster: TestCluster) -> actinic::Result<()> {
     let nodes = cluster.nodes().await?;
     assert_eq!(nodes.len(), 3);
     assert!(nodes.iter().any(|node| node.id == second.id() && node.labels["zone"] == "b"));
+    for unlabelled in [cluster.add_node().label("", "x"), cluster.add_node().label("zone", "a").label("zone", "b")] {
+        let error = unlabelled.await.unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }) && error.to_string().contains("label: "), "{error:?}");
+    }
     second.stop().await?;
     assert!(eventually(Duration::from_secs(10), || cluster.resources()["CPU"] == 5.0).await);
     third.kill().await?;

@@ -105,6 +105,7 @@ fn bad_settings() {
     said(actinic::init().dashboard("nonsense"), "dashboard: \"nonsense\"");
     said(actinic::init().namespace(""), "namespace: ");
     said(actinic::init().label("", "x"), "label: ");
+    said(actinic::init().label("zone", "a").label("zone", "b"), "label: the key \"zone\" is given twice");
 }
 
 /// Two clusters of one process: each call belongs to the one whose scope it is in.

@@ -124,11 +124,11 @@ impl Init {
         self
     }
 
-    /// A label of the node.
+    /// A label of the node. Each has a key of its own.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        let key = key.into();
-        self.refuse(key.is_empty(), || "label: a key cannot be empty".to_owned());
-        self.options.labels.insert(key, value.into());
+        if let Err(error) = self.options.add_label(key.into(), value.into()) {
+            self.error.get_or_insert(error);
+        }
         self.shape("label");
         self
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use actinic_transport::Net;
 
 use crate::api::error::{Error, Result};
+use crate::api::options::not_empty;
 use crate::env::Env;
 use crate::resources::{ResourceName, ResourceSet};
 
@@ -31,6 +32,21 @@ pub(crate) struct NodeOptions {
 }
 
 impl NodeOptions {
+    /// Notes a label.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for a key that is empty, or that another label has.
+    pub(crate) fn add_label(&mut self, key: String, value: String) -> Result<()> {
+        let key = not_empty("label", "a key", key)?;
+        if self.labels.contains_key(&key) {
+            return Err(Error::invalid_argument(format!("label: the key {key:?} is given twice"))
+                .remedy("give each label a key of its own"));
+        }
+        self.labels.insert(key, value);
+        Ok(())
+    }
+
     pub(super) fn store_bytes(&self, env: &Env) -> u64 {
         self.object_store_memory.unwrap_or_else(|| env.machine().memory * 3 / 10)
     }

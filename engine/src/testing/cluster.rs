@@ -335,9 +335,11 @@ impl AddNode {
         self
     }
 
-    /// A label.
+    /// A label. Each has a key of its own.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options.labels.insert(key.into(), value.into());
+        if let Err(error) = self.options.add_label(key.into(), value.into()) {
+            self.error.get_or_insert(error);
+        }
         self
     }
 
