@@ -140,6 +140,12 @@ fn with_two() -> actinic::Result<()> {
         let error = echo::remote(&own).blocking().expect_err("it is a ref of the other");
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
     }
+    // Guards end their own scopes, whichever is dropped first.
+    let (one, two) = (first.enter(), second.enter());
+    drop(one);
+    assert_eq!(there().blocking()?, 2, "the second is still entered");
+    drop(two);
+    assert!(pid::remote().blocking().is_err(), "none of the two is");
     let runtime = tokio::runtime::Runtime::new()?;
     let both = runtime.block_on(async {
         let one = first.scope(async { echo::remote(1).await });

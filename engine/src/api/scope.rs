@@ -15,7 +15,7 @@ use crate::process::Process;
 use crate::worker::host::{self, Current, Host};
 
 thread_local! {
-    static ENTERED: RefCell<Vec<Arc<Owner>>> = const { RefCell::new(Vec::new()) };
+    static ENTERED: RefCell<Entered> = const { RefCell::new(Entered { next: 0, scopes: Vec::new() }) };
     /// The process and job whose code was last seen on this thread, noted already.
     static NOTED: Cell<Option<(usize, JobId)>> = const { Cell::new(None) };
 }
@@ -74,7 +74,7 @@ fn all() -> MutexGuard<'static, All> {
 /// The submitter of the call that runs on this thread, or of the scope that it entered last.
 fn entered() -> Option<Arc<Owner>> {
     host::with_current(|current| current.map(|current| Arc::clone(current.host.owner())))
-        .or_else(|| ENTERED.with(|entered| entered.borrow().last().cloned()))
+        .or_else(|| ENTERED.with(|entered| entered.borrow().scopes.last().map(|(_, owner)| Arc::clone(owner))))
 }
 
 /// The submitter of the process whose runtime this thread belongs to, if it is one's.
@@ -227,22 +227,41 @@ pub(crate) fn remove(owner: &Arc<Owner>) {
     all().clusters.retain(|known| !Arc::ptr_eq(&known.owner, owner));
 }
 
-/// While it lives, this thread is in a cluster's scope.
+/// The scopes that a thread is in, the innermost last. Their guards may be dropped in any order.
+struct Entered {
+    /// The serial number of the next.
+    next: u64,
+    scopes: Vec<(u64, Arc<Owner>)>,
+}
+
+/// While it lives, this thread is in a cluster's scope; of several scopes that which was entered last is meant.
 #[derive(Debug)]
 #[must_use = "the scope ends when this is dropped"]
 pub struct Enter {
+    serial: u64,
     /// Scopes are of a thread.
     marker: std::marker::PhantomData<*const ()>,
 }
 
 pub(crate) fn enter(owner: &Arc<Owner>) -> Enter {
-    ENTERED.with(|entered| entered.borrow_mut().push(Arc::clone(owner)));
-    Enter { marker: std::marker::PhantomData }
+    let serial = ENTERED.with(|entered| {
+        let mut entered = entered.borrow_mut();
+        let serial = entered.next;
+        entered.next += 1;
+        entered.scopes.push((serial, Arc::clone(owner)));
+        serial
+    });
+    Enter { serial, marker: std::marker::PhantomData }
 }
 
 impl Drop for Enter {
     fn drop(&mut self) {
-        let gone = ENTERED.with(|entered| entered.borrow_mut().pop());
+        let gone = ENTERED.with(|entered| {
+            let scopes = &mut entered.borrow_mut().scopes;
+            let at = scopes.iter().rposition(|(serial, _)| *serial == self.serial)?;
+            Some(scopes.remove(at))
+        });
+        // Now, when nothing is borrowed: it may be the last of its cluster.
         drop(gone);
     }
 }
