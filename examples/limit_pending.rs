@@ -16,11 +16,11 @@ fn work(index: u64) -> u64 {
     index % 7
 }
 
-/// How many run now, and how many did at most.
+/// How many there are now, and how many there were at most.
 #[derive(Default)]
 struct Running {
-    now: u32,
-    most: u32,
+    now: i64,
+    most: i64,
 }
 
 #[actinic::remote]
@@ -38,9 +38,16 @@ impl Running {
         self.now -= 1;
     }
 
-    fn most(&self) -> u32 {
+    fn most(&self) -> i64 {
         self.most
     }
+}
+
+/// As `work`; it is counted until its result is there.
+#[actinic::remote]
+async fn counted(index: u64, pending: Handle<Running>) -> actinic::Result<u64> {
+    pending.end().await?;
+    Ok(index % 7)
 }
 
 #[actinic::remote(num_cpus = 0)]
@@ -58,10 +65,9 @@ async fn unlimited(count: u64) -> actinic::Result<(f64, u64)> {
     Ok((start.elapsed().as_secs_f64(), sum))
 }
 
-/// No more than [`IN_FLIGHT`] at a time; also how many there were at most.
-async fn limited(count: u64) -> actinic::Result<(f64, u64, usize)> {
-    let start = Instant::now();
-    let (mut sum, mut most) = (0, 0);
+/// No more than [`IN_FLIGHT`] at a time; the sum of their results.
+async fn limited(count: u64, submit: impl Fn(u64) -> ObjectRef<u64>) -> actinic::Result<u64> {
+    let mut sum = 0;
     let mut in_flight = Vec::new();
     for index in 0..count {
         if in_flight.len() == IN_FLIGHT {
@@ -69,40 +75,53 @@ async fn limited(count: u64) -> actinic::Result<(f64, u64, usize)> {
             sum += actinic::get(&ready).await?.iter().sum::<u64>();
             in_flight = pending;
         }
-        in_flight.push(work::remote(index));
-        most = most.max(in_flight.len());
+        in_flight.push(submit(index));
     }
-    sum += actinic::get(&in_flight).await?.iter().sum::<u64>();
-    Ok((start.elapsed().as_secs_f64(), sum, most))
+    Ok(sum + actinic::get(&in_flight).await?.iter().sum::<u64>())
+}
+
+/// How many there are at most, queued ones too, as an actor counts them: each begins before it is submitted, and ends
+/// before its result is there.
+async fn most_pending(count: u64) -> actinic::Result<(u64, i64)> {
+    let pending = Running::remote();
+    let submit = |index| {
+        pending.begin();
+        counted::remote(index, &pending)
+    };
+    let sum = limited(count, submit).await?;
+    Ok((sum, pending.most().await?))
 }
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let count = actinic_examples::argument(1, 2_000)?;
+    let count = actinic_examples::argument_from(1, 1, 2_000)?;
     let cluster = actinic_examples::init(4).await?;
 
     let (mut all_at_once, mut at_a_time) = (f64::MAX, f64::MAX);
+    let mut expected = 0;
     for _ in 0..TRIES {
-        let (time, expected) = unlimited(count).await?;
-        all_at_once = all_at_once.min(time);
-        let (time, sum, most) = limited(count).await?;
-        at_a_time = at_a_time.min(time);
-        println!("{count} tasks, at most {most} in flight");
-        assert_eq!(sum, expected);
-        assert!(most <= IN_FLIGHT);
+        let (time, sum) = unlimited(count).await?;
+        (all_at_once, expected) = (all_at_once.min(time), sum);
+        let start = Instant::now();
+        assert_eq!(limited(count, work::remote).await?, expected);
+        at_a_time = at_a_time.min(start.elapsed().as_secs_f64());
         if at_a_time < all_at_once * 1.1 {
             break;
         }
     }
-    println!("all at once {all_at_once:.2} s, limited {at_a_time:.2} s");
+    println!("{count} tasks: all at once {all_at_once:.2} s, limited {at_a_time:.2} s");
     assert!(at_a_time < all_at_once * 1.1, "the limit costs more than a tenth");
+    let (sum, most) = most_pending(count).await?;
+    println!("at most {most} in flight, of {IN_FLIGHT} that may be");
+    assert_eq!(sum, expected);
+    assert!((1..=IN_FLIGHT as i64).contains(&most));
 
     // Each claims a quarter of the smallest node's memory: four of them run there, though they need no CPU.
     let running = Running::remote();
     let nodes = cluster.nodes().await?;
     let memory: Vec<f64> = nodes.iter().filter_map(|node| node.resources.get("memory").copied()).collect();
     let quarter = (memory.iter().copied().fold(f64::MAX, f64::min) / 4.0).floor();
-    let limit = memory.iter().map(|bytes| (bytes / quarter) as u32).sum();
+    let limit = memory.iter().map(|bytes| (bytes / quarter) as i64).sum();
     let refs: Vec<ObjectRef<()>> = (0..20).map(|_| hungry::options().memory(quarter).remote(&running)).collect();
     actinic::get(&refs).await?;
     let most = running.most().await?;

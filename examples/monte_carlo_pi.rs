@@ -47,8 +47,11 @@ async fn sample(task: usize, samples: u64, progress: Handle<Progress>) -> actini
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let samples: u64 = actinic_examples::argument_from(1, 10, 100_000)? / 10 * 10;
-    let total = samples * TASKS as u64;
+    let given: u64 = actinic_examples::argument_from(1, 10, 100_000)?;
+    let samples = given / 10 * 10;
+    let total = samples.checked_mul(TASKS as u64).ok_or_else(|| {
+        actinic::Error::other(format!("argument 1, `{given}`: the samples of {TASKS} tasks would be too many to count"))
+    })?;
     let cluster = actinic_examples::init(4).await?;
     let progress = Progress::remote(total);
     let refs: Vec<ObjectRef<u64>> = (0..TASKS).map(|task| sample::remote(task, samples, &progress)).collect();

@@ -1,12 +1,14 @@
 //! A parameter server: workers compute gradients of the weights that an actor keeps, in step or each at its own
 //! pace (W-04).
 //!
-//! `parameter_server [ITERATIONS]`
+//! `parameter_server [ITERATIONS]`: at least 50, for nine of ten pictures are to be known in the end.
 
 use actinic::prelude::*;
 use actinic_examples::digits::{Digits, descend, initial};
 
 const WORKERS: usize = 2;
+/// With fewer iterations too little is learnt.
+const LEAST: usize = 50;
 
 struct ParameterServer {
     weights: Vec<f32>,
@@ -91,7 +93,7 @@ async fn at_own_pace(iterations: usize) -> actinic::Result<(usize, Array<f32>)> 
 
 #[actinic::main]
 async fn main() -> actinic::Result<()> {
-    let iterations = actinic_examples::argument(1, 200)?;
+    let iterations = actinic_examples::argument_from(1, LEAST, 200)?;
     let cluster = actinic_examples::init(4).await?;
     let test = Digits::draw(300, 0);
 

@@ -39,23 +39,40 @@ fn one() -> u64 {
     1
 }
 
-/// Holds its CPU until the gate is opened: it sleeps, where waiting for a ref would lend it.
+/// Holds its CPU until the gate is opened: it looks and sleeps, where waiting for a ref would lend it.
 #[actinic::remote]
 fn block(gate: Handle<Gate>) -> actinic::Result<()> {
-    while !gate.is_open().blocking()? {
-        std::thread::sleep(Duration::from_millis(5));
+    gate.begin();
+    loop {
+        let open = gate.is_open();
+        while actinic::wait([&open]).timeout(Duration::ZERO).blocking()?.0.is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if open.blocking()? {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
+/// Whether those that wait may go on, and how many have begun to wait.
+#[derive(Default)]
 struct Gate {
     open: bool,
+    begun: usize,
 }
 
 #[actinic::remote(num_cpus = 0)]
 impl Gate {
     fn new() -> Self {
-        Gate { open: false }
+        Gate::default()
+    }
+
+    fn begin(&mut self) {
+        self.begun += 1;
+    }
+
+    fn begun(&self) -> usize {
+        self.begun
     }
 
     fn open(&mut self) {
@@ -111,13 +128,18 @@ async fn many_objects(count: usize) -> actinic::Result<()> {
 async fn many_queued(count: usize, blockers: usize) -> actinic::Result<()> {
     let start = Instant::now();
     let gate = Gate::remote();
-    let blockers: Vec<ObjectRef<()>> = (0..blockers).map(|_| block::remote(&gate)).collect();
+    let blocks: Vec<ObjectRef<()>> = (0..blockers).map(|_| block::remote(&gate)).collect();
+    while gate.begun().await? < blockers {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let blocked: Vec<ObjectRef<u64>> = (0..count).map(|_| one::remote()).collect();
     println!("{count} tasks queued: {:.0?}", start.elapsed());
+    let (ready, _) = actinic::wait(&blocked).num_returns(count).timeout(Duration::ZERO).await?;
+    assert!(ready.is_empty(), "{} of {count} ran, and not behind the {blockers} that hold all CPUs", ready.len());
     gate.open().await?;
     assert_eq!(actinic::get(&blocked).await?.iter().sum::<u64>(), count as u64);
     println!("and run: {:.0?}", start.elapsed());
-    actinic::get(&blockers).await?;
+    actinic::get(&blocks).await?;
     Ok(())
 }
 
@@ -146,5 +168,6 @@ async fn main() -> actinic::Result<()> {
     many_queued(TASKS, blockers as usize).await?;
     free_again(&cluster).await?;
     large_object((BYTES / divisor).min(store as usize / nodes / 2)).await?;
+    free_again(&cluster).await?;
     actinic_examples::finish(cluster).await
 }

@@ -77,6 +77,9 @@ fn wrong_arguments() {
         ("sleeps", "ten", "argument 1, `ten`: invalid digit found in string"),
         ("sleeps", "100", "argument 1, `100`: it is 200 at least"),
         ("monte_carlo_pi", "5", "argument 1, `5`: it is 10 at least"),
+        ("monte_carlo_pi", "18446744073709551615", "argument 1, `18446744073709551615`: the samples of 10 tasks"),
+        ("parameter_server", "1", "argument 1, `1`: it is 50 at least"),
+        ("limit_pending", "0", "argument 1, `0`: it is 1 at least"),
         ("sum_of_squares", "0", "argument 1, `0`: it is 1 at least"),
         ("cart_pole", "0", "argument 1, `0`: it is 1 at least"),
         ("progress_bar", "0", "argument 1, `0`: it is 1 at least"),
@@ -182,7 +185,7 @@ examples! {
     dependencies: ["diamond: 1470", "refs in a list: 1764", "chain: [1]", "failed: invalid digit found in string"];
     grid_search: ["16 pairs tried; best: rate", "penalty 0,"];
     hyperparameters: ["9 to go", "0 to go", "best:"];
-    limit_pending: ["2000 tasks, at most 100 in flight", "by memory: at most "];
+    limit_pending: ["2000 tasks: all at once ", " in flight, of 100 that may be", "by memory: at most "];
     logging_actor: ["after 50 ms", "experiment 0: 10 lines, the last: done", "experiment 2: 10 lines, the last: done"];
     monte_carlo_pi: ["progress: 100 %", "pi is about 3.14"];
     multiple_returns: ["(1, \"two\", true)", "10 parts: [5050, 15050,", "10 values for 3 refs: all 3 fail"];
