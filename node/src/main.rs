@@ -8,6 +8,7 @@
 //! | `stop` | ending the nodes of this machine |
 //! | `left` | whatever they left |
 //! | `show` | status, lists, tokens |
+//! | `say` | what is printed, and the commands that it names |
 //!
 //! Exit codes: 0 done; 1 it failed, and one line on standard error says what and how to mend it; 2 a wrong command line.
 
@@ -17,6 +18,7 @@
 mod daemon;
 mod flags;
 mod left;
+mod say;
 mod show;
 mod start;
 mod stop;
@@ -55,7 +57,7 @@ fn begin_unmarked() {
     if let (Ok(this), Some(name)) = (std::env::current_exe(), args.next()) {
         let error =
             std::process::Command::new(this).arg0(name).args(args).env_remove(actinic::node::WORKER_NODE).exec();
-        eprintln!("actinic: it goes on as a process of the node whose task runs it: {error}");
+        say::complain(&format!("it goes on as a process of the node whose task runs it: {error}"));
     }
 }
 
@@ -69,15 +71,15 @@ fn main() -> ExitCode {
     let done = match flags.command {
         Command::Start(start) => start::run(&base, start),
         Command::Stop(stop) => stop::run(&base, stop.force),
-        Command::Status(to) => show::status(&base, &to),
+        Command::Status(status) => show::status(&base, &status),
         Command::List(list) => show::list(&base, &list),
         Command::Token(token) => show::token(&base, &token),
-        Command::Daemon => daemon::run(),
+        Command::Daemon => daemon::run().map(|()| String::new()),
     };
-    match done {
+    match done.and_then(|text| say::print(&text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            eprintln!("actinic: {text}");
+            say::complain(&text);
             ExitCode::FAILURE
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::flags::Start;
 use crate::left::end_processes;
+use crate::say::{self, complain};
 use crate::{Result, daemon, told};
 
 const PORT: u16 = 6379;
@@ -21,16 +22,14 @@ pub(crate) enum Report {
     Failed(String),
 }
 
-pub(crate) fn run(base: &Path, flags: Box<Start>) -> Result<()> {
-    for notice in notices(&flags) {
-        eprintln!("actinic: {notice}");
-    }
+pub(crate) fn run(base: &Path, flags: Box<Start>) -> Result<String> {
+    notices(&flags).iter().for_each(|notice| complain(notice));
     local::prepare(base).map_err(told)?;
     daemon::raise_open_files();
     clean(base);
     let block = flags.block;
     let settings = settings(base, *flags)?;
-    if block { blocking(&settings) } else { detached(&settings) }
+    if block { blocking(&settings).map(|()| String::new()) } else { detached(&settings) }
 }
 
 /// Removes dead nodes, and what still runs of them first: nobody else would know whose it is.
@@ -38,10 +37,10 @@ fn clean(base: &Path) {
     let dead: Vec<local::Found> = local::nodes(base).into_iter().filter(|found| !found.alive).collect();
     let left = end_processes(base, &dead, false);
     if left > 0 {
-        eprintln!("actinic: {left} process(es) that dead nodes had left were killed");
+        complain(&format!("{left} process(es) that dead nodes had left were killed"));
     }
     if let Some(log) = dead.iter().find_map(|found| local::keep_log(base, &found.dir)) {
-        eprintln!("actinic: a node had ended without a word; its log is kept as {}", log.display());
+        complain(&format!("a node had ended without a word; its log is kept as {}", log.display()));
     }
     local::clean(base, &dead);
 }
@@ -72,11 +71,11 @@ fn settings(base: &Path, flags: Start) -> Result<Settings> {
             Role::Head { token: flags.token.or_else(prepared), port: flags.port.unwrap_or(PORT) }
         }
         Some(address) => {
-            let here = |found: local::Found| found.entry.filter(|entry| entry.address.to_string() == address);
             // On the head's own machine its token need not be said.
-            let known = || local::nodes(base).into_iter().find_map(here).and_then(|entry| head_token(&entry));
+            let known = || local::at(base, &address).and_then(|entry| head_token(&entry));
             let token = flags.token.or_else(known).or_else(set).ok_or(
-                "a node joins with a token: --token T, as `actinic token show` prints it on the head's machine",
+                "a node joins with a token: give --token or ACTINIC_TOKEN, as `actinic token show` prints it on the head's \
+                 machine (with --state-dir, if the head has one)",
             )?;
             Role::Join { address, token, port: flags.port.unwrap_or(0) }
         }
@@ -84,7 +83,7 @@ fn settings(base: &Path, flags: Start) -> Result<Settings> {
     let resources = Resources {
         num_cpus: flags.num_cpus,
         num_gpus: flags.num_gpus,
-        memory: flags.memory,
+        memory: flags.memory.map(|bytes| bytes as f64),
         resources: flags.resources.map(|amounts| amounts.0).unwrap_or_default(),
         labels: flags.labels.map(|labels| labels.0).unwrap_or_default(),
         object_store_memory: flags.object_store_memory,
@@ -103,8 +102,9 @@ fn blocking(settings: &Settings) -> Result<()> {
     daemon::log();
     let claim = local::claim(&settings.base).map_err(told)?;
     let node = begin(settings, claim)?;
-    print(settings, node.entry(), node.token().as_deref(), None);
-    println!("The node runs in the foreground; Ctrl-C ends it.");
+    let text = how_to_use(settings, node.entry(), node.token().as_deref(), None);
+    // Whoever was to read it may have gone: the node is as good without.
+    let _ = say::print(&format!("{text}\nThe node runs in the foreground; Ctrl-C ends it."));
     let why = daemon::watch(&node, signals);
     tracing::info!(target: "actinic", why, "the node ends");
     daemon::end(node, &settings.base);
@@ -133,14 +133,16 @@ fn in_use(settings: &Settings, text: String) -> String {
         .find(|entry| text.contains(&format!("{} is in use", entry.address)));
     match other {
         Some(entry) => format!(
-            "{} is in use by a node that runs already (pid {}): `actinic stop` ends it, or choose another --port",
-            entry.address, entry.pid
+            "{} is in use by a node that runs already (pid {}): `{}` ends it, or choose another --port",
+            entry.address,
+            entry.pid,
+            say::command(&settings.base, "stop")
         ),
         None => text,
     }
 }
 
-fn detached(settings: &Settings) -> Result<()> {
+fn detached(settings: &Settings) -> Result<String> {
     let this = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let mut command = Command::new(this);
     // What a task has started names the task's node; a daemon is of no other node.
@@ -168,8 +170,7 @@ fn detached(settings: &Settings) -> Result<()> {
     match serde_json::from_str(&line) {
         Ok(Report::Started { entry, token, log }) => {
             crate::end_with_reader();
-            print(settings, &entry, token.as_deref(), Some(&log));
-            Ok(())
+            Ok(how_to_use(settings, &entry, token.as_deref(), Some(&log)))
         }
         Ok(Report::Failed(text)) => {
             let _ = child.wait();
@@ -182,31 +183,38 @@ fn detached(settings: &Settings) -> Result<()> {
     }
 }
 
-fn print(settings: &Settings, entry: &local::Entry, token: Option<&str>, log: Option<&str>) {
-    let dir = (settings.base != local::base(None)).then(|| settings.base.display().to_string());
-    let flag = dir.as_ref().map(|dir| format!(" --state-dir {dir}")).unwrap_or_default();
-    let env = dir.as_ref().map(|dir| format!("ACTINIC_STATE_DIR={dir} ")).unwrap_or_default();
+/// How the node is reached, and what to do next.
+fn how_to_use(settings: &Settings, entry: &local::Entry, token: Option<&str>, log: Option<&str>) -> String {
+    let base = &settings.base;
+    let at = entry.address.to_string();
+    let word = say::word(&at);
+    let mut lines = Vec::new();
     if entry.head {
-        println!("The head of cluster {} listens at {}.", entry.cluster, entry.address);
+        lines.push(format!("The head of cluster {} listens at {at} (UDP).", entry.cluster));
     } else {
-        println!("Node {} joined the cluster at {}, and listens at {}.", entry.node, entry.head_address, entry.address);
+        let head = entry.head_address;
+        lines.push(format!("Node {} joined the cluster at {head}, and listens at {at} (UDP).", entry.node));
     }
-    println!();
+    lines.push(String::new());
     if let (true, Some(token)) = (entry.head, token) {
-        println!("To join another machine, paste this there:");
-        println!("  actinic start --address {} --token {token}", entry.address);
-        println!("  (Other users there see what a command is given: for them, set ACTINIC_TOKEN in place of --token.)");
-        println!();
-        println!("To connect a program from another machine:");
-        println!("  ACTINIC_ADDRESS={} ACTINIC_TOKEN={token} cargo run", entry.address);
-        println!();
+        lines.extend([
+            "To join another machine, paste this there:".to_owned(),
+            format!("  actinic start --address {word} --token {token}"),
+            "  (Other users there see what a command is given: for them, set ACTINIC_TOKEN in place of --token.)"
+                .into(),
+            String::new(),
+            "To connect a program from another machine:".to_owned(),
+            format!("  ACTINIC_ADDRESS={word} ACTINIC_TOKEN={token} cargo run"),
+            String::new(),
+        ]);
     }
-    println!("To connect a program on this machine (in code: `actinic::init().address(\"auto\")`):");
-    println!("  {env}ACTINIC_ADDRESS=auto cargo run");
-    println!();
-    println!("To stop it:    actinic{flag} stop");
-    if let Some(log) = log {
-        println!("Its log:       {log}");
-    }
-    println!("Next:          actinic{flag} status");
+    lines.extend([
+        "To connect a program on this machine (in code: `actinic::init().address(\"auto\")`):".to_owned(),
+        format!("  {}ACTINIC_ADDRESS=auto cargo run", say::variable(base)),
+        String::new(),
+        format!("To stop it:    {}", say::command(base, "stop")),
+    ]);
+    lines.extend(log.map(|log| format!("Its log:       {log}")));
+    lines.push(format!("Next:          {}", say::command(base, "status")));
+    lines.join("\n")
 }

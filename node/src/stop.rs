@@ -11,7 +11,7 @@ use crate::{Result, told};
 /// How long a node may take to end in good order before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
+pub(crate) fn run(base: &Path, force: bool) -> Result<String> {
     local::verify(base).map_err(told)?;
     let nodes = local::nodes(base);
     let alive: Vec<&local::Found> = nodes.iter().filter(|found| found.alive).collect();
@@ -47,8 +47,7 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
     local::forget_log(base);
     local::tidy(base);
     if alive.is_empty() && cleaned == 0 {
-        println!("No node runs on this machine ({}).", base.display());
-        return Ok(());
+        return Ok(format!("No node runs on this machine ({}).", base.display()));
     }
     let mut line = format!("Stopped {} node{}.", stopped + killed, if stopped + killed == 1 { "" } else { "s" });
     if killed > 0 {
@@ -60,8 +59,7 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<()> {
     if cleaned > 0 {
         line.push_str(&format!(" {cleaned} leftover(s) of dead nodes were removed."));
     }
-    println!("{line}");
-    Ok(())
+    Ok(line)
 }
 
 /// A node's process: as it says itself, or, while it starts, as its directory is called.

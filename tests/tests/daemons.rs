@@ -3,6 +3,7 @@
 mod ends;
 mod programs;
 mod spinning;
+mod unread;
 mod unset;
 mod wrong;
 

@@ -27,7 +27,8 @@ fn what_goes_wrong_is_said_in_one_line_with_exit_code_1() {
         timed("a wrong token", IN_TIME, || other.fails(&start))
     };
     assert!(refused(&mistyped).contains("mistyped"));
-    assert!(other.fails(&["start", "--address", &address]).contains("--token"));
+    let said = other.fails(&["start", "--address", &address]);
+    assert!(said.contains("--token") && said.contains("ACTINIC_TOKEN"), "{said}");
     machine.ok(&["token", "create"]);
     machine.ok(&["token", "revoke", &token]);
     let said = refused(&token);
@@ -144,4 +145,64 @@ fn a_node_in_the_foreground_says_what_happens() {
     assert!(Command::new("kill").arg(node.id().to_string()).status().expect("kill runs").success());
     let said = node.wait_with_output().expect("it ends");
     assert!(text(&said.stderr).contains("the node ends"), "{}", text(&said.stderr));
+}
+
+/// A directory that commands would not find by themselves is in every line that is to be typed, as a shell reads it.
+#[test]
+fn a_state_directory_is_said_wherever_it_must_be() {
+    // What runs in the second is told of it by the flag alone.
+    let (machine, second) = (Machine::new("said"), Machine::new("said's own"));
+    let dir = second.dir.display().to_string();
+    let here = |args: &[&'static str]| [&["--state-dir", dir.as_str()][..], args].concat();
+    let typed = format!("actinic --state-dir '{}'", dir.replace('\'', r"'\''"));
+    let said = machine.fails(&here(&["status"]));
+    assert!(said.contains(&format!("`{typed} start --head`")), "{said}");
+    let said = machine.ok(&here(&["start", "--head", "--node-ip-address", "127.0.0.1", "--port", "0"]));
+    for wanted in ["stop", "status"] {
+        assert!(said.lines().any(|line| line.ends_with(&format!("{typed} {wanted}"))), "{wanted}: {said}");
+    }
+    let program = said.lines().find(|line| line.contains("ACTINIC_ADDRESS=auto")).expect("how to connect");
+    let program = program.replace("cargo run", &format!("{PROGRAM} one"));
+    let status = Command::new("sh").args(["-c", &program]).env_remove("ACTINIC_STATE_DIR").status();
+    assert!(status.expect("a shell runs").success(), "{program}");
+    let address = second.entry("address");
+    let port = address.rsplit_once(':').expect("host and port").1;
+    let again = ["start", "--head", "--node-ip-address", "127.0.0.1", "--port", port];
+    let said = machine.fails(&[&["--state-dir", dir.as_str()][..], &again].concat());
+    assert!(said.contains(&format!("`{typed} stop` ends it")), "{said}");
+    machine.ok(&here(&["stop"]));
+}
+
+/// By a name of the machine too a node of it needs no token, whoever connects.
+#[test]
+fn a_node_of_this_machine_is_found_by_a_name() {
+    let (machine, second) = (Machine::new("name"), Machine::new("name-second"));
+    let port = machine.head();
+    let port = port.rsplit_once(':').expect("host and port").1;
+    let at = format!("localhost:{port}");
+    assert!(machine.ok(&["status", "--address", &at]).contains("1 alive"));
+    let mut program = machine.command(Path::new(PROGRAM), &["one"]);
+    assert!(program.env("ACTINIC_ADDRESS", &at).status().expect("the program runs").success());
+    machine.ok(&["start", "--address", &at, "--node-ip-address", "127.0.0.1"]);
+    assert!(second.fails(&["status", "--address", &at]).contains("--token"), "of another machine it needs one");
+    assert!(machine.ok(&["stop"]).contains("Stopped 2 nodes."));
+}
+
+/// Tokens: one that is made before a cluster, none that is left, and what is not asked of these commands.
+#[test]
+fn tokens_say_what_is_left_of_them() {
+    let machine = Machine::new("tokens");
+    for address in ["", "auto"] {
+        let out = machine.command(actinic(), &["token", "create"]).env("ACTINIC_ADDRESS", address).output();
+        let out = out.expect("the command runs");
+        assert!(out.status.success() && text(&out.stderr).contains("a head that is started here"), "{out:?}");
+    }
+    machine.head();
+    let token = machine.token();
+    machine.ok(&["token", "revoke", &token]);
+    let out = machine.run(&["token", "show"]);
+    assert!(out.status.success() && out.stdout.is_empty(), "{out:?}");
+    assert!(text(&out.stderr).contains("no token admits: `actinic token create` makes one"), "{out:?}");
+    let said = machine.fails(&["start", "--head", "--port", "0", "--labels", "=a"]);
+    assert!(said.contains("label: a key cannot be empty"), "{said}");
 }
