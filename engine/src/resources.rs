@@ -461,7 +461,11 @@ impl fmt::Display for ResourceSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, amount)) in self.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
-            write!(f, "{comma}{name}: {amount}")?;
+            let unit = match name {
+                ResourceName::Memory | ResourceName::ObjectStoreMemory => " bytes",
+                _ => "",
+            };
+            write!(f, "{comma}{name}: {amount}{unit}")?;
         }
         if self.is_empty() { f.write_str("nothing") } else { Ok(()) }
     }
@@ -526,6 +530,8 @@ mod tests {
         assert_eq!(set.to_string(), "CPU: 2, GPU: 0.5, pin: 0.0001");
         assert_eq!(set.to_map()["pin"], 0.0001);
         assert_eq!(ResourceSet::new().to_map_of(&set)["GPU"], 0.0);
+        let bytes = ResourceSet::from_options(0.0, 0.0, 1e9, []).expect("valid");
+        assert_eq!(bytes.to_string(), "memory: 1000000000 bytes");
     }
 
     #[test]

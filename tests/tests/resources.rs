@@ -530,6 +530,10 @@ async fn asks_for_what_no_node_has(cluster: TestCluster) -> actinic::Result<()> 
     let again = echo::options().resource("first pin", 7).remote(4);
     let late = actinic::get(&again).timeout(Duration::from_millis(1500)).await.unwrap_err();
     assert!(matches!(late, Error::GetTimeout { .. }), "it stays pending: {late:?}");
+    let (said, node) = (late.to_string(), cluster.head().id());
+    assert!(said.contains(&format!("within 1.5s on node {node}: no node of the cluster has ")), "{said}");
+    assert!(said.contains("first pin: 7") && said.contains(" bytes"), "{said}");
+    assert!(said.contains("): it stays pending until one joins; wait longer"), "{said}");
     for task in tasks.iter().chain([&again]) {
         actinic::cancel(task).await?;
     }

@@ -280,8 +280,11 @@ fn late(object: &RawRef, timeout: Option<Duration>) -> Error {
             format!("its owner {} has not said that it is there: what makes it runs, or waits", object.id.task.owner)
         }
     };
-    Error::get_timeout(format!("{} was not ready within {:?}: {waits}", object.describe(), timeout.unwrap_or_default()))
-        .at_node(object.process().id.node)
+    let (what, within) = (object.describe(), timeout.unwrap_or_default());
+    let node = object.process().id.node;
+    // The node before the reason, which may be a sentence of its own.
+    Error::get_timeout(format!("{what} was not ready within {within:?} on node {node}: {waits}"))
+        .at_node(node)
         .remedy("wait longer, or look at `actinic status` for what is missing")
 }
 

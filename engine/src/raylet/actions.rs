@@ -40,7 +40,8 @@ impl Raylet {
             Action::Infeasible { request, to, shape, first, avoids } => {
                 let which = if avoids { " that its owner can reach" } else { "" };
                 let text = format!(
-                    "no node of the cluster{which} has {shape}, which a task asks for; this node has {}. It stays pending until one joins",
+                    "no node of the cluster{which} has {shape}, which a task asks for (this one has {}): it stays pending until \
+                     one joins",
                     self.total
                 );
                 self.tell(to, OwnerMessage::Infeasible { request, text, first });
