@@ -230,6 +230,15 @@ fn a_late_test_names_what_is_pending_on_other_nodes() {
     assert!(text.contains("task held (") && text.contains("task held_by_a_task ("), "{text}");
 }
 
+/// A time that is none is told as what is wrong with a test.
+#[test]
+fn a_test_has_a_time_that_is_one() {
+    let none = TestOptions::new(file!(), line!()).timeout(-1);
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_test(none, |_| async {})));
+    let text = *failed.unwrap_err().downcast::<String>().unwrap();
+    assert!(text.contains("timeout: -1 is no number of seconds"), "{text}");
+}
+
 /// A paused node answers nobody, and nothing is lost when it goes on.
 #[actinic::test(num_cpus = 0)]
 async fn a_paused_node_goes_on(cluster: TestCluster) -> actinic::Result<()> {

@@ -85,7 +85,7 @@ pub struct Init {
 
 impl Init {
     /// What is wrong with a setting is the error of the start.
-    fn refuse(&mut self, wrong: bool, why: impl FnOnce() -> String) {
+    pub(crate) fn refuse(&mut self, wrong: bool, why: impl FnOnce() -> String) {
         if wrong && self.error.is_none() {
             self.error =
                 Some(Error::invalid_argument(why()).remedy("mend it where `init()` is called, or leave it out"));

@@ -92,9 +92,13 @@ impl TestOptions {
         self.map(|init| init.dashboard(address))
     }
 
-    /// Seconds until the test fails, naming what is pending; default 60.
+    /// Seconds until the test fails, naming what is pending; default 60. What is no time fails it at once.
     pub fn timeout(mut self, seconds: impl Into<f64>) -> Self {
-        self.timeout = Duration::from_secs_f64(seconds.into());
+        let seconds = seconds.into();
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(timeout) => self.timeout = timeout,
+            Err(_) => self.init.refuse(true, || format!("timeout: {seconds} is no number of seconds")),
+        }
         self
     }
 
