@@ -282,7 +282,9 @@ impl Init {
         if let Some(second) = self.second()? {
             return Ok(second);
         }
-        if let Some(address) = self.address.clone().or_else(|| env.var("ACTINIC_ADDRESS")) {
+        // An empty one is as none.
+        let set = env.var("ACTINIC_ADDRESS").filter(|address| !address.is_empty());
+        if let Some(address) = self.address.clone().or(set) {
             if let Some(what) = self.shaped {
                 return Err(Error::invalid_argument(format!(
                     "{what} is for a new cluster, and this connects to {address}"
