@@ -14,6 +14,34 @@
 //!     cluster.shutdown().await
 //! }
 //! ```
+//!
+//! # Where to begin
+//!
+//! Who knows tokio or actix reads [`guide::from_tokio`], who knows Ray [`guide::from_ray`]: every call of Ray's and its
+//! counterpart here. [`init()`] starts or finds a cluster, [`macro@remote`] makes functions and actors remote, [`testing`]
+//! gives each test a cluster of its own, simulated if it likes, and [`state`] shows what goes on.
+//!
+//! # The environment
+//!
+//! A program runs unchanged on threads, with worker processes and on a started cluster:
+//!
+//! | variable | what it says |
+//! | --- | --- |
+//! | `ACTINIC_ADDRESS` | the cluster that [`init()`] connects to: `auto`, or host and port; else one is embedded |
+//! | `ACTINIC_TOKEN` | its token; on the machine of a node none is needed |
+//! | `ACTINIC_STATE_DIR` | where the nodes of this machine are found; default `/tmp/actinic-UID` |
+//! | `ACTINIC_WORKERS` | `threads` or `processes`, for an embedded cluster |
+//! | `ACTINIC_TASK_MAX_RETRIES` | how often a task is tried again that does not say it; default 3 |
+//! | `ACTINIC_TASK_EVENTS` | `0`: nothing is noted for [`state::tasks`] |
+//! | `ACTINIC_IGNORE_UNHANDLED_ERRORS` | `1`: failures that nobody reads are not logged |
+//! | `ACTINIC_LOG_LEVEL` | what is logged where [`Init::log_level`] does not say it; default `warn` |
+//! | `ACTINIC_LOG` | what a started node logs, as `tracing` filters |
+//! | `ACTINIC_SEED` | the seed of simulated tests that have none |
+//!
+//! # Not there yet
+//!
+//! Generators, placement groups, label selectors, limits of concurrency groups, spilling to disk, most of [`util`], the
+//! dashboard, storage of the GCS's tables, runtime environments, and features for `ndarray` and Arrow.
 
 #[allow(unused_extern_crates, reason = "the macros' expansions name the crate, in its own tests too")]
 extern crate self as actinic;

@@ -186,6 +186,8 @@ impl Init {
     }
 
     /// Connects to a cluster: `"auto"` for the one that was started on this machine, or host and port.
+    ///
+    /// `"auto"` looks where the nodes of this machine keep their state: `ACTINIC_STATE_DIR`, or else `/tmp/actinic-UID`.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
         self
@@ -363,11 +365,11 @@ pub struct NodeInfo {
     pub head: bool,
     /// The machine's name.
     pub hostname: String,
-    /// Where it listens.
+    /// Where it listens: host and port, as in `10.0.0.7:6379`.
     pub address: String,
-    /// All that it has.
+    /// All that it has; `memory` and `object_store_memory` in bytes, the rest in units of its own.
     pub resources: BTreeMap<String, f64>,
-    /// What is free.
+    /// What is free, in the same units.
     pub available: BTreeMap<String, f64>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -451,16 +453,23 @@ impl Cluster {
     }
 
     /// Everything that the cluster's nodes have: `CPU`, `GPU`, `memory`, `object_store_memory`, `node:<ip>`, custom.
+    ///
+    /// `memory` and `object_store_memory` are bytes; of `CPU`, `GPU` and custom resources there is so many or so much, in
+    /// steps of a ten-thousandth; each node has one of its `node:<ip>`.
     pub fn resources(&self) -> BTreeMap<String, f64> {
         self.owner.process.cluster_resources().0
     }
 
-    /// What is free now.
+    /// What is free now, in the units of [`Cluster::resources`].
     pub fn available_resources(&self) -> BTreeMap<String, f64> {
         self.owner.process.cluster_resources().1
     }
 
     /// The nodes, dead ones included.
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if the GCS does not answer.
     pub fn nodes(&self) -> Op<Vec<NodeInfo>> {
         let process = Arc::clone(&self.owner.process);
         Op::new(async move { node_infos(ask_gcs(&process, AskGcs::Nodes).await?) })
@@ -533,6 +542,11 @@ impl Drop for Cluster {
 }
 
 /// Sleeps, in the time that the cluster lives in: virtual in a simulation.
+///
+/// # Errors
+///
+/// `Connection` outside of a cluster's scope, and if the cluster is shut down meanwhile; with [`Op::blocking`] also
+/// `TaskCancelled` in a call that is cancelled.
 pub fn sleep(time: Duration) -> Op<()> {
     let owner = match scope::owner() {
         Ok(owner) => owner,

@@ -147,7 +147,8 @@ tuples! {
 
 /// The values of one ref, a slice, a `Vec`, an array or a tuple of refs, in order.
 ///
-/// The first failure is returned at once, without waiting for the rest.
+/// The first failure is returned at once, without waiting for the rest. Of an empty list there is an empty list of values,
+/// at once.
 ///
 /// # Errors
 ///

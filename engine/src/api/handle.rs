@@ -65,6 +65,10 @@ impl<A: Actor> Handle<A> {
     }
 
     /// Finishes when the actor is dead for good, with the cause.
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if the cluster is shut down first; with [`Op::blocking`] also `TaskCancelled` in a call that is cancelled.
     pub fn closed(this: &Self) -> Op<DeathCause> {
         let client = Arc::clone(this.raw.client());
         Op::of_event(async move {
@@ -76,6 +80,13 @@ impl<A: Actor> Handle<A> {
     }
 
     /// Ends the actor after the calls already made.
+    ///
+    /// That is asked at the call, whether this is awaited or not. It finishes at once, and the actor ends later:
+    /// [`Handle::closed`] says when.
+    ///
+    /// # Errors
+    ///
+    /// None today: an actor that is dead already has ended.
     pub fn stop(this: &Self) -> Op<()> {
         this.raw.client().stop();
         Op::ready(Ok(()))

@@ -14,6 +14,10 @@ use crate::protocol::{AskGcs, GcsAnswer, ToGcs};
 
 /// Ends an actor now, whatever it runs; its unfinished calls fail with `ActorDied`, and once the kill is answered what it
 /// owned is `OwnerDied` for whoever killed it.
+///
+/// # Errors
+///
+/// `Connection` if the GCS does not answer. That the actor is dead already is none.
 pub fn kill<A: Actor>(handle: &Handle<A>) -> Kill {
     Kill { client: Arc::clone(handle.raw().client()), no_restart: true }
 }

@@ -15,8 +15,11 @@ use crate::process::Process;
 use crate::wait::Countdown;
 use crate::worker::host::{self, Current, WaitsFor};
 
-/// An operation of Actinic that has been described and not begun: await it, or call [`Op::blocking`].
-#[must_use = "an operation does nothing until it is awaited, or `.blocking()` is called"]
+/// An operation of Actinic: await it, or call [`Op::blocking`].
+///
+/// Most begin with that. What acts at the call is said where it does, as [`Handle::stop`](crate::Handle::stop) and
+/// [`put`](crate::put()) do: what is waited for then is the end of it. What went wrong is told nowhere else.
+#[must_use = "most operations do nothing until they are awaited, or `.blocking()` is called; none tells before what went wrong"]
 pub struct Op<T> {
     future: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
     waits_for: WaitsFor,

@@ -14,6 +14,8 @@ use crate::value::{self, Value};
 
 /// Stores a value; the ref to it may be passed to any number of calls.
 ///
+/// The value is encoded and stored at the call, if there is room; awaiting it gives the ref.
+///
 /// If a large value finds no room in the object store of this node, the node's other processes are asked to let go what
 /// they can do without, and the operation waits for that, a fifth of a second at most.
 ///

@@ -50,6 +50,10 @@ impl Cluster {
     /// # cluster.shutdown().await
     /// # }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if the GCS does not answer; a node that does not is left out.
     pub fn usage(&self) -> Op<Usage> {
         let process = Arc::clone(&self.owner().process);
         Op::new(async move {

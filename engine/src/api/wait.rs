@@ -23,7 +23,7 @@ use crate::worker::host::{self, WaitsFor};
 ///
 /// Refs that failed count as ready. At most `num_returns` (default 1) are returned as ready: the first that are ready and
 /// whose values are on this node. If there are not so many, values of others are brought here, all at the same time; those
-/// that come first count, and the rest may still come.
+/// that come first count, and the rest may still come. An empty list gives two empty lists at once.
 ///
 /// # Errors
 ///

@@ -212,7 +212,11 @@ impl TestCluster {
         Driver { cluster: Arc::clone(&self.cluster), world: Arc::clone(&self.world), namespace: None }
     }
 
-    /// Ends a worker as SIGKILL would, in thread mode too.
+    /// Ends a worker as SIGKILL would, in thread mode too. It ends at the call; awaiting this waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if no node of the cluster has that worker.
     pub fn kill_worker(&self, worker: WorkerId) -> Op<()> {
         let ended = self.world.end_worker(worker);
         Op::new(async move {
@@ -224,6 +228,10 @@ impl TestCluster {
     }
 
     /// Ends the worker of an actor as SIGKILL would; the actor restarts if it may.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the actor lives in no worker now, `Connection` if the GCS does not answer.
     pub fn crash_actor<A: Actor>(&self, actor: &Handle<A>) -> Op<()> {
         let id = Handle::id(actor);
         let process = Arc::clone(&self.owner().process);
@@ -244,7 +252,7 @@ impl TestCluster {
     /// Loses the next `count` messages of a kind, from now on, between any two processes of the cluster: the datagram
     /// that carries one is dropped, and what was in it comes late and once, as over any network that loses.
     ///
-    /// What stays within one process is no message.
+    /// What stays within one process is no message. It begins with the call, whether this is awaited or not.
     ///
     /// # Errors
     ///

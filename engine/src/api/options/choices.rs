@@ -29,7 +29,8 @@ pub enum Lifetime {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scheduling {
-    /// Where its arguments are, then nodes that are at least half used, then the others.
+    /// Where most bytes of its large arguments are; without any, this node while it is less than half used, then another
+    /// that is, then the least used of those that have room.
     #[default]
     Default,
     /// Evenly over all nodes that can run it.
