@@ -295,6 +295,8 @@ fn ids() -> Vec<String> {
     let in_thread = context.job_id();
     let again = actinic::context();
     assert_eq!(context.task_id(), again.task_id());
+    let copy = context.clone();
+    assert_eq!(std::thread::spawn(move || copy.task_id()).join().unwrap(), context.task_id());
     assert_eq!(in_thread, again.job_id());
     assert!(context.task_id().is_some() && context.worker_id().is_some() && context.actor_id().is_none());
     vec![context.job_id().to_string(), context.node_id().to_string()]

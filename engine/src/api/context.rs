@@ -35,6 +35,7 @@ pub fn try_context() -> Result<Context> {
 }
 
 /// See [`context`].
+#[derive(Clone)]
 pub struct Context {
     current: Option<Current>,
     owner: Arc<Owner>,

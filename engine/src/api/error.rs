@@ -214,7 +214,8 @@ impl Error {
         let mut chain = vec![error.to_string()];
         let mut cause = None;
         let mut source = error.source();
-        while let Some(inner) = source {
+        // A chain may have no end: an error can be its own source.
+        while let Some(inner) = source.filter(|_| chain.len() < READ_MAX as usize) {
             if let Some(own) = inner.downcast_ref::<Error>() {
                 // It says all of what is below it, types included.
                 cause = Some(own.clone());
@@ -285,7 +286,8 @@ impl Error {
                 return Some(found);
             }
             let mut given = detail.given.as_deref().map(|error| error as &(dyn std::error::Error + 'static));
-            while let Some(error) = given {
+            for _ in 0..READ_MAX {
+                let Some(error) = given else { break };
                 if let Some(found) = error.downcast_ref::<E>() {
                     return Some(found);
                 }
@@ -524,6 +526,35 @@ mod tests {
         assert!(matches!(back, Error::Task { .. }));
         assert_eq!(back.root_cause().detail().subject.as_deref(), Some("task f"));
         assert!(format!("{back:?}").contains("no such row 7"));
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("over it")]
+    struct Over(#[source] Loop);
+
+    /// It is its own source.
+    #[derive(Debug)]
+    struct Loop;
+
+    impl fmt::Display for Loop {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("round and round")
+        }
+    }
+
+    impl std::error::Error for Loop {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(self)
+        }
+    }
+
+    #[test]
+    fn sources_without_an_end_are_told_as_far_as_any_are_read() {
+        let error = Error::other(Over(Loop));
+        assert_eq!(error.detail().chain[..2], ["over it", "round and round"]);
+        assert_eq!(error.detail().chain.len(), READ_MAX as usize);
+        assert!(error.downcast_ref::<Loop>().is_some());
+        assert!(error.downcast_ref::<NoRow>().is_none());
     }
 
     /// A peer's bytes do not decide how deep the stack of this process grows.
