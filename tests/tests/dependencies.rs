@@ -138,6 +138,7 @@ modes! {
         assert_eq!(actinic::get(&next).timeout(SOON).await?, 7);
         let still = actinic::get(&never).timeout(Duration::ZERO).await;
         assert!(matches!(still, Err(Error::GetTimeout { .. })), "{still:?}");
+        actinic::cancel(&never).await?;
     }
 
     /// DEP-02: an error that nested tasks do not catch keeps its kind, and names every task on its way.
