@@ -14,7 +14,7 @@
 //! - DISPATCH-3: a lease without flight and without use is given back: at once if it was recalled, else after
 //!   [`IDLE_TICKS`] ticks.
 //! - DISPATCH-4: tasks of a key leave its queue in the order in which they became ready, except that what was given
-//!   back goes to the front.
+//!   back goes to the front, and that those that running code waits for come before all others ([`queue`]).
 //! - DISPATCH-5: while tasks of a key wait, leases for it are asked for.
 //! - DISPATCH-6: a lease goes back when [`PARKED_MAX`] of its tasks have begun to wait without holding it: its raylet
 //!   knows what they wait for, and serves that first. So tasks that wait do not pile up.
@@ -24,10 +24,13 @@
 //!
 //! No clock: idleness is counted in ticks that the shell makes while [`Dispatch::wants_tick`] holds.
 
+mod queue;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use actinic_transport::NodeId;
 
+use crate::owner::dispatch::queue::Queue;
 use crate::raylet::Shape;
 
 /// How much measured run time may be in flight on one lease.
@@ -58,6 +61,8 @@ pub(crate) trait Unit {
     fn function(&self) -> usize;
     /// The bytes that pushing it moves: each counts as a nanosecond.
     fn bytes(&self) -> u32;
+    /// Whether running code waits for it. From when it does [`Dispatch::hasten`] is called.
+    fn is_awaited(&self) -> bool;
 }
 
 pub(crate) type KeyIx = u32;
@@ -69,12 +74,6 @@ pub(crate) type Done = (u64, Option<u32>);
 /// A run time as workers tell it: 0 of what did not run.
 pub(crate) fn run_time(ns: u64) -> Option<u32> {
     (ns > 0).then(|| u32::try_from(ns).unwrap_or(u32::MAX))
-}
-
-/// Where a task stands in a queue, if that is where it would stand by its number: most are ready in the order in which they
-/// were submitted.
-fn likely_place<T: Unit>(queue: &VecDeque<T>, seq: u64) -> Option<usize> {
-    queue.binary_search_by_key(&seq, Unit::seq).ok()
 }
 
 /// What the shell must do, outside the lock.
@@ -110,7 +109,7 @@ struct Key<T> {
     known: bool,
     /// Each of its leases runs one task: the next goes wherever the raylets spread it.
     one_by_one: bool,
-    queue: VecDeque<T>,
+    queue: Queue<T>,
     leases: Vec<LeaseIx>,
     /// How many leases the raylet was told could be used.
     wanted: u32,
@@ -179,7 +178,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             near,
             known: true,
             one_by_one: shape.one_by_one(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             leases: Vec::new(),
             wanted: 0,
             elsewhere: 0,
@@ -213,7 +212,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
                 let shape = std::mem::replace(&mut key.shape, Shape::none());
                 self.by_shape.remove(&(shape, key.near.take()));
                 key.known = false;
-                key.queue = VecDeque::new();
+                key.queue = Queue::default();
                 key.leases = Vec::new();
                 self.free_keys.push(ix as KeyIx);
             }
@@ -257,6 +256,11 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         }
         self.keys[key as usize].queue.push_back(task);
         self.ask(key, out);
+    }
+
+    /// Running code waits for a task: in its queue it comes before those that nobody is known to wait for (DISPATCH-4).
+    pub(crate) fn hasten(&mut self, seq: u64, key: KeyIx) {
+        self.keys[key as usize].queue.hasten(seq);
     }
 
     /// The lease with the least ahead that may take a task of this estimate.
@@ -593,8 +597,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
 
     /// Takes a task out of its queue, or says where it is.
     pub(crate) fn cancel(&mut self, seq: u64, key: KeyIx) -> Found<T, L> {
-        let likely = likely_place(&self.keys[key as usize].queue, seq);
-        if let Some(task) = likely.and_then(|at| self.keys[key as usize].queue.remove(at)) {
+        if let Some(task) = self.keys[key as usize].queue.remove_likely(seq) {
             return Found::Queued(task);
         }
         for (ix, lease) in self.leases.iter().enumerate() {
@@ -606,14 +609,12 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             }
         }
         // Last: a queue may be long, and in flight are few.
-        let queue = &mut self.keys[key as usize].queue;
-        let at = queue.iter().position(|task| task.seq() == seq);
-        at.and_then(|at| queue.remove(at)).map_or(Found::Nowhere, Found::Queued)
+        self.keys[key as usize].queue.remove(seq).map_or(Found::Nowhere, Found::Queued)
     }
 
     /// Whether a task is known to wait in its queue; one that is there out of turn may not be found.
     pub(crate) fn is_queued(&self, seq: u64, key: KeyIx) -> bool {
-        likely_place(&self.keys[key as usize].queue, seq).is_some()
+        self.keys[key as usize].queue.has_likely(seq)
     }
 
     /// The lease that a task is in flight on.
@@ -626,7 +627,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     pub(crate) fn drain(&mut self, key: KeyIx) -> Vec<T> {
         let entry = &mut self.keys[key as usize];
         entry.wanted = 0;
-        entry.queue.drain(..).collect()
+        entry.queue.drain()
     }
 
     /// Whether ticks are wanted: some lease is idle.

@@ -30,6 +30,9 @@ impl Unit for Work {
     fn bytes(&self) -> u32 {
         self.bytes
     }
+    fn is_awaited(&self) -> bool {
+        false
+    }
 }
 
 /// What happens; numbers choose among what there is.
