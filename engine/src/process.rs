@@ -9,6 +9,7 @@ mod memory;
 mod network;
 mod owners;
 mod threads;
+mod unheard;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

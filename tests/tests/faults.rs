@@ -546,6 +546,88 @@ async fn an_async_task_that_ends_its_process_is_not_tried_for_ever(cluster: Test
     cluster.idle().await
 }
 
+pub struct Kept;
+
+#[actinic::remote]
+impl Kept {
+    pub fn new() -> Self {
+        Kept
+    }
+}
+
+/// Keeps an actor for as long as it waits, which is for ever, and without a lease.
+#[actinic::remote]
+async fn keeps(began: &str, kept: Handle<Kept>) -> actinic::Result<i64> {
+    let _kept = kept;
+    count_up(began);
+    echo::options().resource("nowhere", 1).remote(1).await
+}
+
+/// The same on a thread.
+#[actinic::remote]
+fn keeps_a_thread(began: &str, kept: Handle<Kept>) -> actinic::Result<i64> {
+    let _kept = kept;
+    count_up(began);
+    echo::options().resource("nowhere", 1).remote(1).blocking()
+}
+
+fn keeps_in(sync: bool, began: &str, kept: Handle<Kept>) -> ObjectRef<i64> {
+    if sync { keeps_a_thread::remote(began, kept) } else { keeps::remote(began, kept) }
+}
+
+pub struct Submits {
+    refs: Vec<ObjectRef<i64>>,
+}
+
+#[actinic::remote]
+impl Submits {
+    pub fn new() -> Self {
+        Submits { refs: Vec::new() }
+    }
+
+    pub fn submit(&mut self, sync: bool, began: String, kept: Handle<Kept>) {
+        self.refs.push(keeps_in(sync, &began, kept));
+    }
+}
+
+modes! {
+    /// Nobody hears of a task whose owner is dead: it is given up, with what it holds and what it has submitted, though it
+    /// waits on a thread, or holds no worker that could be ended.
+    4 CPUs, async fn tasks_end_with_their_owner(cluster) {
+        let scratch = Scratch::new();
+        for (sync, began) in [(false, scratch.file("async")), (true, scratch.file("sync"))] {
+            let kept = Kept::remote();
+            let closed = Handle::closed(&kept);
+            let owner = Submits::remote();
+            owner.submit(sync, &began, kept).await?;
+            until_counted(&began, 1).await;
+            // The lease of an async one, which waits, is idle for half a second, and goes back.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            cluster.crash_actor(&owner).await?;
+            assert!(tokio::time::timeout(SOON, async { closed.await }).await.is_ok(), "sync: {sync}");
+        }
+    }
+
+    4 CPUs, async fn tasks_end_with_their_driver(cluster) {
+        let scratch = Scratch::new();
+        for (sync, began) in [(false, scratch.file("async")), (true, scratch.file("sync"))] {
+            let name = format!("kept {sync}");
+            let kept = Kept::options().name(&name).namespace("other").remote();
+            Handle::ready(&kept).await?;
+            let closed = Handle::closed(&kept);
+            let driver = cluster.driver().namespace("other").await?;
+            let found: Handle<Kept> = driver.scope(async { actinic::get_actor(&name).await }).await?;
+            let task = driver.scope(async { keeps_in(sync, &began, found) }).await;
+            until_counted(&began, 1).await;
+            drop(kept);
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            driver.shutdown().await?;
+            assert!(tokio::time::timeout(SOON, async { closed.await }).await.is_ok(), "sync: {sync}");
+            drop(task);
+        }
+    }
+}
+
 /// Refs to what a worker has submitted fail with the cluster that would have made it.
 #[actinic::test(num_cpus = 1)]
 async fn what_a_worker_has_submitted_fails_with_its_cluster(cluster: TestCluster) -> actinic::Result<()> {

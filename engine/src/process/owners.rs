@@ -91,6 +91,7 @@ impl Process {
     /// A job has ended, and with it what its code here has submitted.
     pub(crate) fn job_ended(self: &Arc<Self>, job: JobId) {
         crate::api::scope::job_ended(self, job);
+        self.end_tasks_of_job(job);
         let member = self.lock().members.remove(&job);
         if let Some((owner, true)) = member {
             self.end_owner(&owner, "its job has ended");
@@ -242,11 +243,13 @@ impl Process {
         }
         self.counts_process_died(process);
         self.maker_ended(process);
+        self.end_tasks_of(|owner| owner.process == process);
     }
 
     /// An owner is dead, whose process may live.
     pub(crate) fn owner_gone(&self, owner: OwnerId) {
         self.borrowed_from(owner..=owner, |id| id.lost("the owner has ended"));
+        self.end_tasks_of(|dead| *dead == owner);
     }
 
     /// What is borrowed from an owner that is dead has no value any more, and what is kept for it goes.
@@ -278,6 +281,7 @@ impl Process {
             owner.node_lost(node, &error);
         }
         self.store.drop_owned(&OwnerId::at(self.id.cluster, node));
+        self.end_tasks_of(|owner| owner.node() == node);
     }
 
     /// Whether a node is known to be gone.

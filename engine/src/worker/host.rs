@@ -224,9 +224,18 @@ impl Host {
     }
 }
 
+/// Whose a task is.
+#[derive(Clone, Copy)]
+pub(crate) struct OfTask {
+    pub(crate) job: JobId,
+    pub(crate) outlives_job: bool,
+}
+
 /// An async call that has begun and not ended.
 #[derive(Default)]
 pub(crate) struct Running {
+    /// None of an actor's call, which goes on when its caller is dead.
+    pub(crate) task: Option<OfTask>,
     pub(crate) stop: AtomicBool,
     /// It has waited for a ref.
     parked: AtomicBool,
@@ -238,6 +247,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn of_task(task: OfTask) -> Running {
+        Running { task: Some(task), ..Running::default() }
+    }
+
     /// Notes how the future is woken.
     pub(crate) fn polled(&self, waker: &Waker) {
         let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,7 +19,7 @@ use crate::owner::Owner;
 use crate::owner::dispatch::{Done, LeaseIx, run_time};
 use crate::program::Call;
 use crate::protocol::LeaseId;
-use crate::worker::host::{Current, Entered, Host, Running, Runs, enter};
+use crate::worker::host::{Current, Entered, Host, OfTask, Running, Runs, enter};
 use crate::worker::job::{Ended, Guarded, Job, call_sync, nanoseconds, owned_args};
 use crate::worker::lending::{OfLeases, Waits};
 use crate::worker::pool::{Pool, Strand, linger};
@@ -213,6 +213,15 @@ impl TaskSlot {
         self.stage().running.clone()
     }
 
+    fn of_task(&self, job: &Job) -> OfTask {
+        OfTask { job: self.host.job(), outlives_job: job.outlives_job() }
+    }
+
+    /// The task of another process's that runs here now.
+    pub(crate) fn runs_task(&self) -> Option<(TaskId, OfTask)> {
+        self.running().map(|job| (job.id(), self.of_task(&job)))
+    }
+
     /// Whether a job runs here now.
     pub(crate) fn runs(&self, id: TaskId) -> bool {
         self.running().is_some_and(|job| job.id() == id)
@@ -321,7 +330,7 @@ impl TaskSlot {
             Err(error) => return self.done(job, Ended::Answered(Err(error)), began, 0),
         };
         let slot = Arc::clone(self);
-        let running = Arc::new(Running::default());
+        let running = Arc::new(Running::of_task(self.of_task(&job)));
         let current =
             Current { host: Arc::clone(&self.host), job: job.clone(), runs: Runs::Async(Arc::clone(&running)) };
         let process = Arc::clone(&self.host.process);
