@@ -5,6 +5,7 @@
 //! table of the process's own owner (number 0) also has what this process borrows.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actinic_transport::{Peer, ProcessId};
@@ -14,7 +15,7 @@ use crate::ids::{ObjectId, OwnerId};
 use crate::object::{Borrowed, RawRef, Resolved, Target};
 use crate::owner::Owner;
 use crate::owner::refs::{HandOut, HandOutId, Hold, RefAction, RefMessage, RefTable, Slot};
-use crate::process::Process;
+use crate::process::{Process, ready};
 use crate::protocol::{OwnerMessage, ToOwner};
 use crate::task::Task;
 
@@ -127,8 +128,40 @@ impl Process {
     }
 
     /// Covers refs that a message to another process carries, then sends it: at once, unless an owner elsewhere must
-    /// hear of the new borrower first. `send` is told whether it had to wait; so is the caller (`false`).
+    /// hear of the new borrower first, or of this one. `send` is told whether it had to wait; so is the caller (`false`).
     pub(crate) fn hand_out(
+        self: &Arc<Self>,
+        mut refs: Vec<RawRef>,
+        to: ProcessId,
+        send: impl FnOnce(bool) + Send + 'static,
+    ) -> bool {
+        let unheld: Vec<RawRef> = refs.iter().filter(|object| self.is_not_held_yet(object)).cloned().collect();
+        if unheld.is_empty() {
+            return self.cover_and_send(refs, to, send);
+        }
+        let process = Arc::clone(self);
+        self.spawn(async move {
+            for object in &unheld {
+                ready(object).await;
+            }
+            // What its owner did not know any more is lost, to whoever gets it too.
+            refs.retain(|object| !process.is_not_held_yet(object));
+            process.cover_and_send(refs, to, move |_| send(true));
+            drop(unheld);
+        });
+        false
+    }
+
+    /// Whether this is what a handle holds that an actor has made of itself, of which its owner has not said that it heard:
+    /// nothing counts it here.
+    fn is_not_held_yet(&self, object: &RawRef) -> bool {
+        let Target::Borrowed(borrowed, _) = object.target() else { return false };
+        borrowed.asked.load(Ordering::Acquire)
+            && borrowed.id.task.owner.process != self.id
+            && self.borrowing_owner().is_some_and(|first| first.counts.lock(first.id).counts(borrowed.id).is_none())
+    }
+
+    fn cover_and_send(
         self: &Arc<Self>,
         refs: Vec<RawRef>,
         to: ProcessId,

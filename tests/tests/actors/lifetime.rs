@@ -110,6 +110,34 @@ impl Keeper {
     }
 }
 
+/// Gives itself away, and keeps others that did.
+pub struct Guest {
+    guests: Vec<Handle<Guest>>,
+}
+
+#[actinic::remote]
+impl Guest {
+    pub fn new() -> Self {
+        Guest { guests: Vec::new() }
+    }
+
+    pub fn itself(&self) -> Option<Handle<Guest>> {
+        actinic::context().current_actor()
+    }
+
+    pub fn visit(&self, host: Handle<Guest>) -> actinic::Result<()> {
+        host.welcome(actinic::context().current_actor()).blocking()
+    }
+
+    pub fn welcome(&mut self, guest: Option<Handle<Guest>>) {
+        self.guests.extend(guest);
+    }
+
+    pub fn part(&mut self) -> usize {
+        std::mem::take(&mut self.guests).len()
+    }
+}
+
 /// Has others work for it.
 pub struct Employer;
 
@@ -300,6 +328,21 @@ both! {
         let found = actinic::get_actor::<Keeper>("cycle").await?;
         actinic::kill(&found).await?;
         assert!(dies(&found).await);
+    }
+
+    /// An actor may give a handle of itself away, as its answer or in a call, whose owner has not heard of that handle yet.
+    async fn an_actor_gives_itself_away(cluster) {
+        for _ in 0..10 {
+            let guest = Guest::remote();
+            assert_eq!(actinic::get(&guest.itself()).timeout(SOON).await?, Some(guest));
+        }
+        let (guest, host) = (Guest::remote(), Guest::remote());
+        actinic::get(&guest.visit(&host)).timeout(SOON).await?;
+        let closed = Handle::closed(&guest);
+        drop(guest);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(host.part().await?, 1, "it was kept alive");
+        assert!(tokio::time::timeout(SOON, async { closed.await }).await.is_ok());
     }
 
     /// `stop` lets the calls already made finish.
