@@ -24,6 +24,8 @@ pub(super) type ClassKey = (ResourceSet, ResourceSet, Scheduling);
 pub(super) struct PendingClass {
     members: BTreeSet<u64>,
     since: Duration,
+    /// Whoever watches them was told what they wait for, which is not yet a warning.
+    explained: bool,
     warned: bool,
     /// The processes whose people were told.
     told: BTreeSet<ProcessId>,
@@ -186,15 +188,21 @@ impl GcsCore {
         }
         let class = class_of(&actor.row.spec);
         actor.waiting = Waiting::Class(class.clone());
-        let new = || PendingClass { members: BTreeSet::new(), since: now, warned: false, told: BTreeSet::new() };
+        let new = || PendingClass {
+            members: BTreeSet::new(),
+            since: now,
+            explained: false,
+            warned: false,
+            told: BTreeSet::new(),
+        };
         let pending = self.pending.entry(class).or_insert_with(new);
         pending.members.insert(number);
-        if !pending.warned {
+        if !pending.explained {
             return;
         }
         // Those before it have been told; it is told for itself.
         let (count, process) = (pending.members.len(), actor.row.spec.owner.process);
-        let is_new = pending.told.insert(process);
+        let is_new = pending.warned && pending.told.insert(process);
         let Some(actor) = self.actors.get(number).filter(|_| is_new || count <= TOLD_MAX) else { return };
         let text = self.why_waits(&actor.row.spec);
         if is_new {
@@ -210,7 +218,7 @@ impl GcsCore {
     pub(super) fn nodes_have_changed(&mut self) {
         self.has_plain_nodes = self.nodes.values().any(|node| node.row.state.is_up() && !has_gpus(&node.row.total));
         let mut told: Vec<(u64, Arc<str>)> = Vec::new();
-        for pending in self.pending.values().filter(|pending| pending.warned) {
+        for pending in self.pending.values().filter(|pending| pending.explained) {
             let first = pending.members.first().and_then(|first| self.actors.get(*first));
             if let Some(text) = first.map(|first| Arc::from(self.why_waits(&first.row.spec))) {
                 told.extend(pending.members.iter().take(TOLD_MAX).map(|number| (*number, Arc::clone(&text))));
@@ -330,8 +338,42 @@ impl GcsCore {
         Some(pending.since + if busy { self.config.warn_busy_after } else { self.config.warn_after })
     }
 
+    /// When it is to be said what they wait for, whether or not that is a cause for a warning.
+    fn explain_at(&self, pending: &PendingClass) -> Option<Duration> {
+        (!pending.explained).then(|| pending.since + self.config.warn_after)
+    }
+
     pub(super) fn next_warning(&self) -> Option<Duration> {
-        self.pending.values().filter_map(|pending| self.warn_at(pending)).min()
+        let of = |pending| [self.explain_at(pending), self.warn_at(pending)];
+        self.pending.values().flat_map(of).flatten().min()
+    }
+
+    /// Tells whoever watches those who have waited for a moment what they wait for.
+    pub(super) fn explain_pending(&mut self) {
+        let now = self.now;
+        let due = |pending: &PendingClass| self.explain_at(pending).is_some_and(|at| at <= now);
+        let mut due: Vec<(u64, ClassKey)> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| due(pending))
+            .filter_map(|(class, pending)| Some((*pending.members.first()?, class.clone())))
+            .collect();
+        due.sort_unstable();
+        for (first, class) in due {
+            let Some(text) = self.actors.get(first).map(|first| Arc::from(self.why_waits(&first.row.spec))) else {
+                continue;
+            };
+            let Some(pending) = self.pending.get_mut(&class) else { continue };
+            pending.explained = true;
+            let members: Vec<u64> = pending.members.iter().copied().take(TOLD_MAX).collect();
+            self.all_wait_for(members, &text);
+        }
+    }
+
+    fn all_wait_for(&mut self, members: Vec<u64>, text: &Arc<str>) {
+        for member in members {
+            self.set_waits(member, Some(Arc::clone(text)));
+        }
     }
 
     pub(super) fn warn_pending(&mut self) {
@@ -355,10 +397,7 @@ impl GcsCore {
             pending.told = pending.members.iter().filter_map(owner).collect();
             let to = pending.told.iter().copied().collect();
             let first_members: Vec<u64> = pending.members.iter().copied().take(TOLD_MAX).collect();
-            let text: Arc<str> = text.into();
-            for member in first_members {
-                self.set_waits(member, Some(Arc::clone(&text)));
-            }
+            self.all_wait_for(first_members, &text.into());
             self.out.push(Action::WarnOwners { to, warning });
         }
     }

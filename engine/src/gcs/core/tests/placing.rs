@@ -175,6 +175,22 @@ fn an_infeasible_actor_is_warned_about_and_runs_later() {
     assert_eq!(world.row(3).state, ActorState::PendingCreation, "the node is full");
 }
 
+/// GCS-8: that nodes are busy is no cause for a warning, but whoever watches hears of it within a second.
+#[test]
+fn whoever_watches_hears_that_an_actor_waits_for_busy_nodes() {
+    let mut world = World::new(1);
+    world.create(holding(1, 4));
+    world.create(holding(2, 4));
+    assert_eq!(world.row(2).waits, None);
+    world.pass(ms(500));
+    let waits = world.published(process(1, 1)).into_iter().find(|info| info.id == actor_id(2)).unwrap().waits;
+    assert!(waits.as_ref().is_some_and(|text| text.contains("it needs {CPU: 4}, and free is only")), "{waits:?}");
+    // Whoever comes later is told for itself.
+    world.create(holding(3, 4));
+    assert_eq!(world.row(3).waits, waits);
+    assert!(world.pass(ms(2000)).warnings().is_empty(), "it is its turn soon");
+}
+
 /// GCS-8: whoever waits is tried when something is free, oldest first; a newcomer does not overtake.
 #[test]
 fn those_who_wait_go_first() {
