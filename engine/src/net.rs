@@ -21,7 +21,7 @@ use crate::protocol::{
     ToRaylet, WORKER,
 };
 use crate::raylet::{AskState, Attach, ProcessGone, RayletPost};
-use crate::task::{Task, What};
+use crate::task::What;
 use crate::value::Value;
 use crate::worker::job::Job;
 use crate::worker::remote::RemoteJob;
@@ -157,10 +157,6 @@ impl Ear {
         }
         if !lost.is_empty() {
             return self.process.answer_lost(from, object, raw, lost);
-        }
-        if let Some(task) = raw.made_here() {
-            // Whoever asks waits for it.
-            Task::hasten(task);
         }
         let (process, peer) = (Arc::clone(&self.process), from.clone());
         let kept = raw.clone();

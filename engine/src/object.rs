@@ -319,25 +319,10 @@ impl RawRef {
         }
     }
 
-    /// The task of this process that makes it, if it is one's.
-    pub(crate) fn made_here(&self) -> Option<&Arc<Task>> {
-        match self.target() {
-            Target::Owned(task, ..) => Some(task),
-            Target::Borrowed(..) => None,
-        }
-    }
-
-    /// Leaves a waiter; a borrowed object's owner is asked if nobody asked before. What code that runs waits for is hastened.
+    /// Leaves a waiter; a borrowed object's owner is asked if nobody asked before.
     pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, Came)> {
-        let is_wait = matches!(waiter, Waiter::Count(_) | Waiter::Arrival(..) | Waiter::Finish(..));
         self.slot().subscribe(waiter)?;
         self.ask();
-        if is_wait
-            && let Some(task) = self.made_here()
-            && crate::worker::host::is_in_call()
-        {
-            Task::hasten(task);
-        }
         Ok(())
     }
 

@@ -107,8 +107,6 @@ pub(crate) struct Task {
     pub(crate) depth: u32,
     /// The [`TaskId::mark`] of the call that submitted it; 0 for a driver.
     pub(crate) parent: u64,
-    /// See [`Task::hasten`].
-    awaited: AtomicBool,
     rest: Box<[Slot]>,
 }
 
@@ -141,7 +139,6 @@ impl Task {
             key: AtomicU32::new(KeyIx::MAX),
             depth,
             parent,
-            awaited: AtomicBool::new(false),
             outlives_job,
             life: Life::begun(),
             shared: AtomicBool::new(false),
@@ -165,7 +162,6 @@ impl Task {
             key: AtomicU32::new(KeyIx::MAX),
             depth: 0,
             parent: 0,
-            awaited: AtomicBool::new(false),
             outlives_job: false,
             life: Life::done(),
             shared: AtomicBool::new(false),
@@ -324,24 +320,6 @@ impl Task {
             }
         }
         Task::dependency_done(task, Came::Value);
-    }
-
-    /// Code that runs waits for it, and has a worker meanwhile: it begins before what nobody is known to wait for, and so does
-    /// what it waits for itself. Else those that wait could take all workers, and what they wait for none.
-    pub(crate) fn hasten(task: &Arc<Task>) {
-        let mut all = vec![Arc::clone(task)];
-        while let Some(task) = all.pop() {
-            if task.is_over() || task.awaited.swap(true, Ordering::AcqRel) {
-                continue;
-            }
-            if let What::Function(_) = &task.what {
-                task.owner.hasten(&task);
-            }
-            if task.life.is_waiting() {
-                // Later, so that they come to stand before it.
-                task.with_input(|input| all.extend(input.dependencies.iter().filter_map(RawRef::made_here).cloned()));
-            }
-        }
     }
 
     /// One thing less is missing; the last one makes the task ready, and one that failed ends it, whatever else is missing.
@@ -506,9 +484,5 @@ impl Unit for Arc<Task> {
     fn bytes(&self) -> u32 {
         // One that may run once only has its worker to itself, so that a crash of the worker leaves no doubt about it.
         if self.meta.max_retries == 0 { self.bytes.max(AHEAD_NS as u32) } else { self.bytes }
-    }
-
-    fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Acquire)
     }
 }

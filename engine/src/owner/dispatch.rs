@@ -13,8 +13,7 @@
 //!   [`AHEAD_NS`].
 //! - DISPATCH-3: a lease without flight and without use is given back: at once if it was recalled, else after
 //!   [`IDLE_TICKS`] ticks.
-//! - DISPATCH-4: tasks of a key leave its queue in the order in which they became ready, except that what was given
-//!   back goes to the front, and that those that running code waits for come before all others ([`queue`]).
+//! - DISPATCH-4: of the tasks of a key that wait in its queue, that leaves it first which was submitted first ([`queue`]).
 //! - DISPATCH-5: while tasks of a key wait, leases for it are asked for.
 //! - DISPATCH-6: a lease goes back when [`PARKED_MAX`] of its tasks have begun to wait without holding it: its raylet
 //!   knows what they wait for, and serves that first. So tasks that wait do not pile up.
@@ -61,8 +60,6 @@ pub(crate) trait Unit {
     fn function(&self) -> usize;
     /// The bytes that pushing it moves: each counts as a nanosecond.
     fn bytes(&self) -> u32;
-    /// Whether running code waits for it. From when it does [`Dispatch::hasten`] is called.
-    fn is_awaited(&self) -> bool;
 }
 
 pub(crate) type KeyIx = u32;
@@ -254,13 +251,8 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             self.push(lease, task, out);
             return;
         }
-        self.keys[key as usize].queue.push_back(task);
+        self.keys[key as usize].queue.push(task);
         self.ask(key, out);
-    }
-
-    /// Running code waits for a task: in its queue it comes before those that nobody is known to wait for (DISPATCH-4).
-    pub(crate) fn hasten(&mut self, seq: u64, key: KeyIx) {
-        self.keys[key as usize].queue.hasten(seq);
     }
 
     /// The lease with the least ahead that may take a task of this estimate.
@@ -527,7 +519,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         };
     }
 
-    /// Lent tasks that the worker gave back: they go to the front of the queue, in their order.
+    /// Lent tasks that the worker gave back: they have their places in the queue again.
     pub(crate) fn returned(&mut self, ix: LeaseIx, seqs: &[u64], out: &mut Vec<Act<T, L>>) {
         let Some(lease) = self.leases.get_mut(ix as usize).and_then(Option::as_mut) else { return };
         let key = lease.key;
@@ -540,7 +532,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         lease.ahead_ns -= back.iter().map(|(_, estimate)| u64::from(*estimate)).sum::<u64>();
         self.idle += u32::from(lease.flight.is_empty() && !was_idle);
         for (task, _) in back.into_iter().rev() {
-            self.keys[key as usize].queue.push_front(task);
+            self.keys[key as usize].queue.push(task);
         }
         // What runs there now has run for long, or waits: nothing is put behind it.
         if let Some(lease) = self.lease(ix)
@@ -597,7 +589,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
 
     /// Takes a task out of its queue, or says where it is.
     pub(crate) fn cancel(&mut self, seq: u64, key: KeyIx) -> Found<T, L> {
-        if let Some(task) = self.keys[key as usize].queue.remove_likely(seq) {
+        if let Some(task) = self.keys[key as usize].queue.remove(seq) {
             return Found::Queued(task);
         }
         for (ix, lease) in self.leases.iter().enumerate() {
@@ -608,13 +600,12 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
                 return Found::InFlight(ix as LeaseIx, lease.link.clone());
             }
         }
-        // Last: a queue may be long, and in flight are few.
-        self.keys[key as usize].queue.remove(seq).map_or(Found::Nowhere, Found::Queued)
+        Found::Nowhere
     }
 
-    /// Whether a task is known to wait in its queue; one that is there out of turn may not be found.
+    /// Whether a task waits in its queue.
     pub(crate) fn is_queued(&self, seq: u64, key: KeyIx) -> bool {
-        self.keys[key as usize].queue.has_likely(seq)
+        self.keys[key as usize].queue.has(seq)
     }
 
     /// The lease that a task is in flight on.
@@ -627,7 +618,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     pub(crate) fn drain(&mut self, key: KeyIx) -> Vec<T> {
         let entry = &mut self.keys[key as usize];
         entry.wanted = 0;
-        entry.queue.drain()
+        entry.queue.drain().collect()
     }
 
     /// Whether ticks are wanted: some lease is idle.

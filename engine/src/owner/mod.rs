@@ -361,15 +361,6 @@ impl Owner {
         });
     }
 
-    /// A task that waits in its queue comes to the front; one that is not there yet comes there: see [`Task::hasten`].
-    pub(crate) fn hasten(&self, task: &Task) {
-        let mut core = self.lock();
-        let key = task.key.load(Ordering::Relaxed);
-        if key != KeyIx::MAX {
-            core.dispatch.hasten(task.seq, key);
-        }
-    }
-
     fn enqueue(core: &mut Core, task: &Arc<Task>, out: &mut Acts) {
         if task.is_cancelled() {
             // Whoever cancels it looks under the same lock where it is, which is nowhere.

@@ -307,11 +307,6 @@ pub(crate) fn with_current<R>(look: impl FnOnce(Option<&Current>) -> R) -> R {
     if CURRENT.is_set() { CURRENT.with(|current| look(Some(current))) } else { look(None) }
 }
 
-/// Whether this thread runs a call.
-pub(crate) fn is_in_call() -> bool {
-    CURRENT.is_set()
-}
-
 /// Whatever is polled here waits for a ref: if it is an async call, that holds no worker meanwhile.
 pub(crate) fn park() {
     with_current(|current| {

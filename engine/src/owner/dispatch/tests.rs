@@ -30,9 +30,6 @@ impl Unit for Work {
     fn bytes(&self) -> u32 {
         self.bytes
     }
-    fn is_awaited(&self) -> bool {
-        false
-    }
 }
 
 /// What happens; numbers choose among what there is.
@@ -176,9 +173,10 @@ impl Oracle {
         let mut out = Vec::new();
         match *op {
             Op::Ready { key, function, bytes } => {
-                let work = Work { seq: self.next_seq, function, bytes };
+                // Not all become ready in the order in which they were submitted.
+                let work = Work { seq: self.next_seq ^ 3, function, bytes };
                 self.next_seq += 1;
-                self.queues[key].push_back(work);
+                self.queue(key, work);
                 self.dispatch.ready(work, key as KeyIx, &mut out);
             }
             Op::Granted { key } if self.asked[key] == 0 => {}
@@ -221,7 +219,9 @@ impl Oracle {
                     *floor = (*floor).max(AHEAD_NS);
                 }
                 for (work, _) in back.iter().rev() {
-                    self.queues[known.key].push_front(*work);
+                    let queue = &mut self.queues[known.key];
+                    queue.push_front(*work);
+                    queue.make_contiguous().sort_by_key(|work| work.seq);
                 }
                 let seqs: Vec<u64> = back.iter().map(|(work, _)| work.seq).collect();
                 self.dispatch.returned(ix, &seqs, &mut out);
@@ -299,6 +299,12 @@ impl Oracle {
                 out.remove(back);
             }
         }
+    }
+
+    fn queue(&mut self, key: usize, work: Work) {
+        let queue = &mut self.queues[key];
+        queue.push_back(work);
+        queue.make_contiguous().sort_by_key(|work| work.seq);
     }
 
     fn cancel(&mut self, seq: u64) {
