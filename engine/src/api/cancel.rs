@@ -80,11 +80,15 @@ impl IntoFuture for Cancel {
 impl Process {
     /// Cancels what a task submitted from this process. Children are cancelled as the parent is, but never by force.
     pub(crate) fn cancel_children(&self, parent: crate::ids::TaskId) -> Vec<Cancelling> {
+        self.cancel_children_of(&BTreeSet::from([parent.mark()]))
+    }
+
+    /// The same of several, by their marks.
+    pub(crate) fn cancel_children_of(&self, parents: &BTreeSet<u64>) -> Vec<Cancelling> {
         let owners = self.owners();
         let children =
             |of: &dyn Fn(u64) -> bool| owners.iter().flat_map(|owner| owner.children(of)).collect::<Vec<_>>();
-        let mark = parent.mark();
-        let mut next = children(&|parent| parent == mark);
+        let mut next = children(&|parent| parents.contains(&parent));
         let mut cancelling = Vec::new();
         // Generation by generation, however deep they are.
         while !next.is_empty() {

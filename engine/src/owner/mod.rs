@@ -32,7 +32,7 @@ use crate::call::{Args, Dependency};
 use crate::ids::{JobId, OwnerId, WorkerId};
 use crate::object::{RawRef, Resolved};
 use crate::object_manager::transfers::Lends;
-use crate::owner::dispatch::{Act, Dispatch, KeyIx, LeaseIx};
+use crate::owner::dispatch::{Act, Dispatch, Found, KeyIx, LeaseIx};
 use crate::owner::lineage::Lineage;
 use crate::owner::table::Table;
 use crate::process::Process;
@@ -500,14 +500,18 @@ impl Owner {
         }
         let tasks = self.tasks();
         let mut out = Acts::new();
+        // Those that run here: nobody else has their worker's end.
+        let mut here = Vec::new();
         let lineage = {
             let mut core = self.lock();
             for task in &tasks {
                 if let (What::Function(_), false) = (&task.what, task.is_over()) {
                     task.set_cancelled();
                     let key = task.key.load(Ordering::Relaxed);
-                    if key != KeyIx::MAX {
-                        core.dispatch.cancel(task.seq, key);
+                    if key != KeyIx::MAX
+                        && let Found::InFlight(_, Link::Local(link)) = core.dispatch.cancel(task.seq, key)
+                    {
+                        here.push((task.id(), link));
                     }
                 }
             }
@@ -521,6 +525,12 @@ impl Owner {
         };
         self.let_go(lineage);
         self.perform(&mut out);
+        let marks = here.iter().map(|(id, _)| id.mark()).collect();
+        // Told now, whether or not somebody waits for the answers.
+        drop(self.process.cancel_children_of(&marks));
+        for (id, link) in here {
+            link.slot.host.wake(id);
+        }
         Client::orphan(&tasks);
         for task in &tasks {
             for (index, slot) in task.slots().enumerate() {
