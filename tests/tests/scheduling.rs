@@ -395,7 +395,7 @@ fn sum_of(values: Vec<ObjectRef<i64>>) -> actinic::Result<i64> {
 modes! {
     /// Those that wait for others do not take the workers that these need, however many were submitted before them.
     2 CPUs, async fn what_running_code_waits_for_comes_first(cluster) {
-        let sums: Vec<_> = (0..40).map(|value| sum_of::remote(vec![echo::remote(&echo::remote(value))])).collect();
+        let sums: Vec<_> = (0..40).map(|value| sum_of::remote(vec![echo::remote(echo::remote(value))])).collect();
         assert_eq!(actinic::get(&sums).timeout(SOON).await?, (0..40).collect::<Vec<_>>());
     }
 }

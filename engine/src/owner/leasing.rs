@@ -25,6 +25,8 @@ struct Open {
     at: NodeId,
     depth: u32,
     outlives_job: bool,
+    /// How many of its leases have been heard of.
+    heard: u32,
 }
 
 impl Open {
@@ -33,7 +35,7 @@ impl Open {
         let head = core.dispatch.head(key).map(|head| (head.depth, head.outlives_job));
         let (depth, outlives_job) =
             head.or(before.map(|before| (before.depth, before.outlives_job))).unwrap_or_default();
-        Open { key, at, depth, outlives_job }
+        Open { key, at, depth, outlives_job, heard: 0 }
     }
 }
 
@@ -117,10 +119,11 @@ impl Owner {
             let mut core = self.lock();
             let wanted = core.dispatch.wanted(key);
             if let Some(&id) = core.requests.by_key.get(&key) {
+                let heard = core.requests.open.get(&id).map_or(0, |open| open.heard);
                 if wanted == 0 {
                     core.close_request(id);
                 }
-                Some(ToRaylet::Backlog { from: self.id, id, backlog: wanted })
+                Some(ToRaylet::Backlog { from: self.id, id, backlog: wanted, heard })
             } else if wanted == 0 {
                 None
             } else {
@@ -197,7 +200,10 @@ impl Owner {
     fn grant(self: &Arc<Self>, request: RequestId, lease: LeaseId, worker: &WorkerAddr, open: u32) {
         let (key, closed) = {
             let mut core = self.lock();
-            let key = core.requests.open.get(&request).map(|open| open.key);
+            let key = core.requests.open.get_mut(&request).map(|open| {
+                open.heard += 1;
+                open.key
+            });
             if let (Some(key), Some(left)) = (key, core.requests.sent_on.get_mut(&request)) {
                 *left = left.saturating_sub(1);
                 core.dispatch.comes_from_elsewhere(key);
@@ -225,6 +231,10 @@ impl Owner {
         match (key, link) {
             (Some(key), Some(link)) => {
                 self.granted(key, link);
+                if !closed && self.wants_no_more(request, key) {
+                    // The raylet has granted what was wanted when it heard, and keeps the request for what may follow.
+                    self.ask_lease(key);
+                }
                 if closed {
                     // What was asked for since then reached a raylet that had closed the request already.
                     self.ask_again(key);
@@ -238,6 +248,12 @@ impl Owner {
             // The request was withdrawn meanwhile.
             (None, _) => self.process.return_lease(lease, true),
         }
+    }
+
+    /// Whether a key's request is open though nothing is wanted of it.
+    fn wants_no_more(&self, request: RequestId, key: KeyIx) -> bool {
+        let core = self.lock();
+        core.requests.by_key.get(&key) == Some(&request) && core.dispatch.wanted(key) == 0
     }
 
     fn spill(self: &Arc<Self>, request: RequestId, node: NodeId, (count, spilled, open): (u32, u8, u32)) {
@@ -300,7 +316,7 @@ impl Owner {
             (keys, withdrawn)
         };
         for (id, at) in withdrawn {
-            self.process.tell_raylet(at, ToRaylet::Backlog { from: self.id, id, backlog: 0 });
+            self.process.tell_raylet(at, ToRaylet::Backlog { from: self.id, id, backlog: 0, heard: 0 });
         }
         keys.into_iter().for_each(|key| self.ask_again(key));
     }
@@ -454,7 +470,7 @@ mod tests {
         let mut open = |key, left: Option<u32>| {
             let id = requests.draw();
             let at = NodeId(uuid::Uuid::from_u128(1));
-            requests.open.insert(id, Open { key, at, depth: 0, outlives_job: false });
+            requests.open.insert(id, Open { key, at, depth: 0, outlives_job: false, heard: 0 });
             if let Some(left) = left {
                 requests.sent_on.insert(id, left);
             }
@@ -479,7 +495,7 @@ mod tests {
         let mut core = owner.lock();
         let key = core.dispatch.key(&crate::raylet::Shape::none(), None);
         let at = NodeId(uuid::Uuid::from_u128(1));
-        let first = Open { key, at, depth: 3, outlives_job: true };
+        let first = Open { key, at, depth: 3, outlives_job: true, heard: 0 };
         let next = Open::of(&core, key, NodeId(uuid::Uuid::from_u128(2)), Some(first));
         let ask = owner.lease_request(&core, RequestId(1), next, 1, 1);
         assert_eq!((ask.depth, ask.outlives_job), (3, true));

@@ -201,6 +201,7 @@ pub(crate) enum ToRaylet {
         from: OwnerId,
         id: RequestId,
         backlog: u32,
+        heard: u32,
     },
     Return {
         lease: LeaseId,

@@ -127,7 +127,7 @@ impl Raylet {
         let waiting = self.placing.iter().find(|(_, (other, _))| *other == run).map(|(id, _)| *id);
         let Some(id) = waiting else { return false };
         self.asked(id);
-        self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0 }, ctx);
+        self.event(Event::UpdateBacklog { from: self.me(), id, backlog: 0, heard: 0 }, ctx);
         true
     }
 

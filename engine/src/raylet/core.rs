@@ -11,7 +11,8 @@
 //!   task had lent, into debt if need be, and the debt is never forgotten.
 //! - **LEASE-2** total = available + held − lent, exactly, always.
 //! - **LEASE-3** Every lease of a request ends granted, spilled, refused or cancelled, or waits for a reason that
-//!   [`RayletCore::explain`] names. What is told to the owner adds up: `open` counts down to 0, once.
+//!   [`RayletCore::explain`] names. What is told to the owner adds up: `open` counts down to 0, once. A request that
+//!   has granted all that its owner wants, which has not heard of it all, stays until that one closes it.
 //! - **LEASE-4** A lease ends once: by return, by its worker's death, by its owner's, by its job's end. Whatever is said
 //!   of it later is ignored.
 //! - **LEASE-5** A lease is recalled at most once when idle, and at most once now.
@@ -126,7 +127,7 @@ impl RayletCore {
     fn apply(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::RequestLease(ask) => self.request(ask, out),
-            Event::UpdateBacklog { from, id, backlog } => self.set_backlog((from, id), backlog, out),
+            Event::UpdateBacklog { from, id, backlog, heard } => self.set_backlog((from, id), backlog, heard, out),
             Event::ReturnLease { lease, reusable } => {
                 let fate = if reusable { WorkerFate::Reuse } else { WorkerFate::Stop };
                 if let Some(number) = self.known(lease) {
@@ -194,13 +195,13 @@ impl RayletCore {
         let (request, to) = (ask.id, ask.from);
         let refuse = |why| Action::Refuse { request, to, why };
         if ask.backlog == 0 {
-            self.set_backlog(ask.key(), 0, out);
+            self.set_backlog(ask.key(), 0, 0, out);
         } else if !ask.shape.is_demand() || !ask.hold().is_demand() {
             out.push(refuse(RefuseReason::NotADemand { shape: ask.shape }));
         } else if self.ended_jobs.contains(&ask.job) && !ask.outlives_job {
             out.push(refuse(RefuseReason::JobEnded));
         } else if self.queue.get(&ask.key()).is_some() {
-            self.set_backlog(ask.key(), ask.backlog, out);
+            self.set_backlog(ask.key(), ask.backlog, u32::MAX, out);
         } else {
             let key = ask.key();
             self.queue.insert(ask, self.now);
@@ -220,10 +221,11 @@ impl RayletCore {
     }
 
     /// The owner wants `backlog` from now on: what starts in excess of it is taken back, latest first.
-    fn set_backlog(&mut self, key: RequestKey, backlog: u32, out: &mut Vec<Action>) {
-        self.queue.set_backlog(&key, backlog, self.now);
-        let starting = self.queue.get(&key).map_or(0, |request| request.starting);
-        self.cancel_starting(&key, starting.saturating_sub(backlog), out);
+    fn set_backlog(&mut self, key: RequestKey, backlog: u32, heard: u32, out: &mut Vec<Action>) {
+        self.queue.set_backlog(&key, (backlog, heard), self.now);
+        let of = |request: &queue::Request| (request.starting, backlog.saturating_sub(request.on_their_way(heard)));
+        let (starting, wanted) = self.queue.get(&key).map_or((0, 0), of);
+        self.cancel_starting(&key, starting.saturating_sub(wanted), out);
         if backlog == 0 {
             self.close_request(&key);
         }

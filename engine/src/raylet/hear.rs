@@ -21,7 +21,9 @@ impl Raylet {
     fn hear(&mut self, message: ToRaylet, ctx: &mut Context<Self>) {
         match message {
             ToRaylet::Request(request) => self.event(Event::RequestLease(request), ctx),
-            ToRaylet::Backlog { from, id, backlog } => self.event(Event::UpdateBacklog { from, id, backlog }, ctx),
+            ToRaylet::Backlog { from, id, backlog, heard } => {
+                self.event(Event::UpdateBacklog { from, id, backlog, heard }, ctx);
+            }
             ToRaylet::Return { lease, reusable } => self.event(Event::ReturnLease { lease, reusable }, ctx),
             ToRaylet::Blocked { lease } => self.event(Event::Blocked { lease }, ctx),
             ToRaylet::Unblocked { lease } => self.event(Event::Unblocked { lease }, ctx),

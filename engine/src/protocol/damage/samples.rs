@@ -334,7 +334,7 @@ fn to_raylet() -> Vec<ToRaylet> {
     let (run, lease) = (run(), lease());
     vec![
         ToRaylet::Request(request()),
-        ToRaylet::Backlog { from: owner(), id: RequestId(9), backlog: 7 },
+        ToRaylet::Backlog { from: owner(), id: RequestId(9), backlog: 7, heard: 3 },
         ToRaylet::Return { lease, reusable: true },
         ToRaylet::Blocked { lease },
         ToRaylet::Unblocked { lease },

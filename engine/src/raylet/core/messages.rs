@@ -114,6 +114,8 @@ pub(crate) enum Event {
         from: OwnerId,
         id: RequestId,
         backlog: u32,
+        /// How many leases of it the owner has heard of: those on their way count as what it will have.
+        heard: u32,
     },
     /// The owner is done with it. A worker that is not reusable is stopped.
     ReturnLease {

@@ -356,6 +356,7 @@ impl RayletCore {
         }
         let open = self.queue.get_mut(&key).map_or(0, |request| {
             request.starting = request.starting.saturating_sub(1);
+            request.granted = request.granted.saturating_add(1);
             request.open()
         });
         let lease = LeaseId { node: self.node, number };

@@ -49,6 +49,8 @@ pub(super) struct Request {
     pub(super) waiting: u32,
     /// Leases placed here whose worker is not ready.
     pub(super) starting: u32,
+    /// Leases that were granted.
+    pub(super) granted: u32,
     /// Leases to be asked elsewhere, of which the owner is told at the end of this pass.
     pub(super) spilling: u32,
     /// Of a `Spread` request: how many of the waiting were dealt to this node.
@@ -75,6 +77,11 @@ impl Request {
     /// What the owner still expects of it.
     pub(super) fn open(&self) -> u32 {
         self.waiting.saturating_add(self.starting).saturating_add(self.spilling)
+    }
+
+    /// Leases that its owner, who has heard of so many, does not know of yet.
+    pub(super) fn on_their_way(&self, heard: u32) -> u32 {
+        self.granted.saturating_sub(heard)
     }
 
     pub(super) fn is_tasks(&self) -> bool {
@@ -134,6 +141,7 @@ impl Queue {
             arrival: self.arrivals,
             waiting: ask.backlog,
             starting: 0,
+            granted: 0,
             spilling: 0,
             dealt_here: 0,
             since: now,
@@ -148,8 +156,9 @@ impl Queue {
         self.requests.insert(key, Box::new(request));
     }
 
-    /// From now on `backlog` are wanted. What starts counts first; the caller takes back what starts in excess.
-    pub(super) fn set_backlog(&mut self, key: &RequestKey, backlog: u32, now: Duration) {
+    /// From now on `backlog` are wanted, says the owner, who has heard of so many leases. What it has not heard of, and what
+    /// starts, counts first; the caller takes back what starts in excess.
+    pub(super) fn set_backlog(&mut self, key: &RequestKey, (backlog, heard): (u32, u32), now: Duration) {
         let Some(request) = self.requests.get_mut(key) else {
             return;
         };
@@ -157,7 +166,7 @@ impl Queue {
             request.since = now;
             request.progress = now;
         }
-        request.waiting = backlog.saturating_sub(request.starting);
+        request.waiting = backlog.saturating_sub(request.starting.saturating_add(request.on_their_way(heard)));
         request.dealt_here = request.dealt_here.min(request.waiting);
     }
 

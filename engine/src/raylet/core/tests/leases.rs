@@ -40,13 +40,13 @@ fn peak_concurrency_is_what_fits() {
 fn a_backlog_can_shrink_and_be_cancelled() {
     let mut bench = Bench::new(cpus(1));
     let lease = bench.ask(ask(owner(1), 1, 10))[0];
-    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 1 });
+    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 1, heard: u32::MAX });
     assert_eq!(bench.core.snapshot().queue[0].waiting, 1);
-    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 0 });
+    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 0, heard: u32::MAX });
     bench.give_back(lease);
     assert!(bench.granted().is_empty());
     // Whatever is said of it later is ignored.
-    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 5 });
+    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 5, heard: u32::MAX });
     assert!(bench.granted().is_empty() && bench.core.queue.is_empty());
 }
 
@@ -263,4 +263,17 @@ fn a_request_says_what_it_waits_for() {
     let reason = bench.core.explain(owner(2), RequestId(1)).expect("it waits").to_string();
     assert_eq!(reason, format!("needs CPU: 1; here nothing is free, and most on node {}: nothing", node(2)));
     assert_eq!(bench.core.explain(owner(1), RequestId(1)), None);
+}
+
+/// An owner says what it wants as it hears of each lease: those on their way are not granted once more.
+#[test]
+fn leases_on_their_way_count_as_what_the_owner_will_have() {
+    let mut bench = Bench::new(cpus(1));
+    assert_eq!(bench.ask(ask(owner(1), 1, 4)).len(), 1, "for want of CPUs the others wait");
+    let want = |backlog, heard| Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog, heard };
+    for (backlog, heard, waiting) in [(4, 0, 3), (3, 1, 3), (1, 0, 0), (2, 0, 1)] {
+        bench.tell(want(backlog, heard));
+        let snapshot = bench.core.snapshot();
+        assert_eq!(snapshot.queue.first().map_or(0, |row| row.waiting), waiting, "{backlog} {heard}");
+    }
 }

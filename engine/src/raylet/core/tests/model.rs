@@ -243,7 +243,7 @@ impl Model {
             }
         }
         for (at, id, backlog) in updates {
-            self.send(owner, at, Event::UpdateBacklog { from: owner, id, backlog });
+            self.send(owner, at, Event::UpdateBacklog { from: owner, id, backlog, heard: u32::MAX });
         }
     }
 

@@ -176,7 +176,7 @@ impl Run {
                     0 => self.oracle.open.remove(&(from, id)),
                     _ => self.oracle.open.insert((from, id), backlog),
                 };
-                self.tell(Event::UpdateBacklog { from, id, backlog });
+                self.tell(Event::UpdateBacklog { from, id, backlog, heard: u32::MAX });
             }
             Op::Return { at, reusable } => {
                 if let Some(lease) = self.lease(at) {
@@ -315,7 +315,7 @@ proptest! {
             run.core.queue.iter().map(|(key, request)| (*key, request.open())).collect();
         prop_assert_eq!(&open, &run.oracle.open, "LEASE-3: both sides agree on what is open");
         run.core.queue.iter().map(|(key, _)| *key).collect::<Vec<_>>().into_iter().for_each(|(from, id)| {
-            run.tell(Event::UpdateBacklog { from, id, backlog: 0 });
+            run.tell(Event::UpdateBacklog { from, id, backlog: 0, heard: u32::MAX });
         });
         prop_assert!(run.core.ledger.accounts().is_empty());
     }

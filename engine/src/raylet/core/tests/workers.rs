@@ -309,9 +309,9 @@ fn a_cancelled_request_takes_back_what_starts() {
     let mut bench = Bench::new(cpus(4));
     bench.starts = false;
     bench.tell(Event::RequestLease(ask(owner(1), 1, 3)));
-    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 1 });
+    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 1, heard: u32::MAX });
     assert_eq!(bench.available(), cpus(3));
-    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 0 });
+    bench.tell(Event::UpdateBacklog { from: owner(1), id: RequestId(1), backlog: 0, heard: u32::MAX });
     assert_eq!(bench.available(), cpus(4));
     for worker in starts(&mut bench) {
         bench.tell(Event::WorkerStarted { worker });
