@@ -131,6 +131,10 @@ async fn many_queued(count: usize, blockers: usize) -> actinic::Result<()> {
     let blocks: Vec<ObjectRef<()>> = (0..blockers).map(|_| block::remote(&gate)).collect();
     while gate.begun().await? < blockers {
         tokio::time::sleep(Duration::from_millis(5)).await;
+        if start.elapsed() > Duration::from_secs(60) {
+            let begun = gate.begun().await?;
+            return Err(Error::other(format!("{begun} of {blockers} tasks have begun that are to hold all CPUs")));
+        }
     }
     let blocked: Vec<ObjectRef<u64>> = (0..count).map(|_| one::remote()).collect();
     println!("{count} tasks queued: {:.0?}", start.elapsed());
@@ -157,8 +161,11 @@ async fn main() -> actinic::Result<()> {
     let default = NonZero::new(if cfg!(debug_assertions) { 10 } else { 1 }).expect("it is not zero");
     let divisor = actinic_examples::argument(1, default)?.get();
     let cluster = actinic_examples::init(4).await?;
-    let (blockers, store) = (cluster.resources()["CPU"], cluster.resources()["object_store_memory"]);
-    let nodes = cluster.nodes().await?.iter().filter(|node| node.alive).count();
+    let store = cluster.resources()["object_store_memory"];
+    let nodes: Vec<_> = cluster.nodes().await?.into_iter().filter(|node| node.alive).collect();
+    // A task runs on one node.
+    let blockers = nodes.iter().filter_map(|node| node.resources.get("CPU")).map(|cpus| cpus.floor()).sum::<f64>();
+    let nodes = nodes.len();
     many_arguments(ARGUMENTS).await?;
     free_again(&cluster).await?;
     many_returns(RETURNS).await?;

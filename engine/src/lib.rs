@@ -40,7 +40,7 @@
 //!
 //! # Not there yet
 //!
-//! Generators, placement groups, label selectors, limits of concurrency groups, spilling to disk, most of [`util`], the
+//! Generators, placement groups, label selectors, limits of concurrency groups, memory shared between processes, spilling to disk, most of [`util`], the
 //! dashboard, storage of the GCS's tables, runtime environments, and features for `ndarray` and Arrow.
 
 #[allow(unused_extern_crates, reason = "the macros' expansions name the crate, in its own tests too")]

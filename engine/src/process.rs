@@ -152,8 +152,8 @@ pub(crate) struct Process {
     pub(crate) relay: OnceLock<(ProcessId, SocketAddr)>,
     /// How many answers to owners elsewhere wait until the node's store has what they tell of.
     answering: AtomicUsize,
-    /// Told when a worker has sent the last of its answers that go by the node's store.
-    pub(crate) stored: tokio::sync::Notify,
+    /// Told when a worker has sent the last of its answers.
+    pub(crate) answers_sent: tokio::sync::Notify,
     /// What borrowers asked for and have not been sent.
     pub(crate) answers: crate::answers::Answers,
     /// What waits until others have read what was said to them.
@@ -233,7 +233,7 @@ impl Process {
                 gcs_at: OnceLock::new(),
                 relay: OnceLock::new(),
                 answering: AtomicUsize::new(0),
-                stored: tokio::sync::Notify::new(),
+                answers_sent: tokio::sync::Notify::new(),
                 answers: crate::answers::Answers::default(),
                 asking: Default::default(),
                 tombstones: Tombstones::default(),

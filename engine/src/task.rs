@@ -2,7 +2,7 @@
 
 mod life;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::actor::client::{ActorCall, Client};
@@ -107,6 +107,8 @@ pub(crate) struct Task {
     pub(crate) depth: u32,
     /// The [`TaskId::mark`] of the call that submitted it; 0 for a driver.
     pub(crate) parent: u64,
+    /// Where it stands in its owner's queue: its number, or a later one since it is tried again.
+    place: AtomicU64,
     rest: Box<[Slot]>,
 }
 
@@ -139,6 +141,7 @@ impl Task {
             key: AtomicU32::new(KeyIx::MAX),
             depth,
             parent,
+            place: AtomicU64::new(seq),
             outlives_job,
             life: Life::begun(),
             shared: AtomicBool::new(false),
@@ -162,6 +165,7 @@ impl Task {
             key: AtomicU32::new(KeyIx::MAX),
             depth: 0,
             parent: 0,
+            place: AtomicU64::new(seq),
             outlives_job: false,
             life: Life::done(),
             shared: AtomicBool::new(false),
@@ -236,7 +240,16 @@ impl Task {
 
     /// As [`Life::next_attempt`]: system faults and asked-for errors count together.
     pub(crate) fn next_attempt(&self) -> bool {
-        self.life.next_attempt(self.meta.max_retries)
+        let again = self.life.next_attempt(self.meta.max_retries);
+        if again && let What::Function(_) = &self.what {
+            // Behind the others: one that fails again and again must not keep them from their turns.
+            self.place.store(self.owner.next_seq(), Ordering::Release);
+        }
+        again
+    }
+
+    pub(crate) fn place(&self) -> u64 {
+        self.place.load(Ordering::Acquire)
     }
 
     pub(crate) fn end_again(&self) {
@@ -472,6 +485,10 @@ impl Task {
 impl Unit for Arc<Task> {
     fn seq(&self) -> u64 {
         self.seq
+    }
+
+    fn place(&self) -> u64 {
+        Task::place(self)
     }
 
     fn function(&self) -> usize {

@@ -186,8 +186,8 @@ pub(crate) fn list(base: &Path, list: &List) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// So many characters of a cell are shown.
-const CELL_MAX: usize = 200;
+/// So many characters of a cell are shown: far more than any of ours has.
+const CELL_MAX: usize = 2_000;
 
 /// What programs have named is shown on one line, and does nothing to the terminal.
 fn plain(text: &str) -> String {

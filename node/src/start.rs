@@ -75,7 +75,7 @@ fn settings(base: &Path, flags: Start) -> Result<Settings> {
             let known = || local::at(base, &address).and_then(|entry| head_token(&entry));
             let token = flags.token.or_else(known).or_else(set).ok_or(
                 "a node joins with a token: give --token or ACTINIC_TOKEN, as `actinic token show` prints it on the head's \
-                 machine (with --state-dir, if the head has one)",
+                 machine (with --state-dir, if the head was started with one)",
             )?;
             Role::Join { address, token, port: flags.port.unwrap_or(0) }
         }
@@ -200,8 +200,8 @@ fn how_to_use(settings: &Settings, entry: &local::Entry, token: Option<&str>, lo
         lines.extend([
             "To join another machine, paste this there:".to_owned(),
             format!("  actinic start --address {word} --token {token}"),
-            "  (Other users there see what a command is given: for them, set ACTINIC_TOKEN in place of --token.)"
-                .into(),
+            String::new(),
+            "(Where others have accounts on that machine, set ACTINIC_TOKEN there in place of --token: they see commands.)".into(),
             String::new(),
             "To connect a program from another machine:".to_owned(),
             format!("  ACTINIC_ADDRESS={word} ACTINIC_TOKEN={token} cargo run"),

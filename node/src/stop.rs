@@ -16,18 +16,14 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<String> {
     let nodes = local::nodes(base);
     let alive: Vec<&local::Found> = nodes.iter().filter(|found| found.alive).collect();
     let (mut stopped, mut killed) = (0, 0);
-    for found in &alive {
-        let Some(pid) = pid(found) else { continue };
-        if has_lock(found, pid) {
+    // Those that somebody else must stop, and those that are stopped here.
+    let (foreign, here): (Vec<&local::Found>, Vec<&local::Found>) = alive.iter().partition(|found| is_foreign(found));
+    for found in &here {
+        if let Some(pid) = pid(found).filter(|pid| has_lock(found, *pid)) {
             signal(pid, if force { libc::SIGKILL } else { libc::SIGTERM });
-        } else if local::is_alive(&found.dir) {
-            return Err(format!(
-                "process {pid} is not the node in {}, which somebody runs: it is in another container; stop it there",
-                found.dir.display()
-            ));
         }
     }
-    for found in &alive {
+    for found in &here {
         let Some(pid) = pid(found) else { continue };
         if gone(base, found, if force { KILLED } else { PATIENCE }) {
             stopped += 1;
@@ -46,6 +42,13 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<String> {
     local::clean(base, &nodes);
     local::forget_log(base);
     local::tidy(base);
+    if let Some(found) = foreign.first() {
+        return Err(format!(
+            "stopped {} node(s); what runs in {} is no process of this container, as its pid says: stop it where it runs",
+            stopped + killed,
+            found.dir.display()
+        ));
+    }
     if alive.is_empty() && cleaned == 0 {
         return Ok(format!("No node runs on this machine ({}).", base.display()));
     }
@@ -65,6 +68,11 @@ pub(crate) fn run(base: &Path, force: bool) -> Result<String> {
 /// A node's process: as it says itself, or, while it starts, as its directory is called.
 fn pid(found: &local::Found) -> Option<u32> {
     found.entry.as_ref().map(|entry| entry.pid).or_else(|| pid_of(&found.dir))
+}
+
+/// Whether a node lives whose process is not this one's to signal: pids are of a container.
+fn is_foreign(found: &local::Found) -> bool {
+    pid(found).is_some_and(|pid| !has_lock(found, pid)) && local::is_alive(&found.dir)
 }
 
 /// Whether a process is the node that a directory is of, and no other that has its pid by now.

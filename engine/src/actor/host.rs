@@ -30,8 +30,8 @@ use crate::worker::job::Job;
 use crate::worker::pool::{Crew, Pool, Strand};
 use crate::worker::remote;
 
-/// How long the word of an actor's end waits for its answers that go by the node's store.
-const STORED_WITHIN: Duration = Duration::from_secs(10);
+/// How long the word of an actor's end waits for its answers.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How an incarnation is going to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ending {
@@ -430,10 +430,10 @@ impl ActorHost {
         let gone = ToRaylet::ActorGone { run: self.run(), how, text: text.to_owned(), owner };
         if self.lock().ending == Ending::Now {
             self.tell_raylet(gone);
-        } else if self.host.is_storing() {
+        } else if self.host.has_unsent() {
             let host = Arc::clone(self);
             self.host.process.spawn(async move {
-                host.host.stored(STORED_WITHIN).await;
+                host.host.answers_sent(ANSWERED_WITHIN).await;
                 host.tell_after_answers(gone);
             });
         } else {

@@ -21,7 +21,7 @@
 //! - **GCS-7** One warning a node's death; none for one that leaves.
 //! - **GCS-8** An actor that waits for a node is tried whenever views or nodes change, oldest first among equals, and whoever
 //!   waits longer than `warn_after` (`warn_busy_after` if it waits for busy nodes, or on one) is warned about once. Whoever
-//!   watches one is told what it waits for after `warn_after`, nodes that are busy included.
+//!   watches one of the first 256 alike is told what it waits for after `warn_after`, nodes that are busy included.
 //! - **GCS-9** Tables of the dead are bounded.
 //! - **GCS-10** A subscriber gets every change that is not overtaken by a later one in the same call, and the last one.
 //! - **GCS-11** An actor that is not detached ends when nothing holds it any more: neither its owner's lifeline nor that of any

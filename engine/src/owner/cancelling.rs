@@ -38,12 +38,26 @@ impl Owner {
         if task.has_outcome() {
             return cancelling;
         }
-        if recursive && self.may_have_begun(task) {
+        let had_begun = self.may_have_begun(task);
+        let children = |cancelling: &mut Vec<Cancelling>| {
             cancelling.extend(self.process.cancel_children(task.id()));
             cancelling.extend(self.cancel_children_away(task));
+        };
+        if recursive && had_begun {
+            children(&mut cancelling);
         }
         cancelling.extend(self.cancel(task, force));
+        if recursive && !had_begun && self.is_flying(task) {
+            // It went to a worker between the look and that.
+            children(&mut cancelling);
+        }
         cancelling
+    }
+
+    fn is_flying(&self, task: &Task) -> bool {
+        let mut core = self.lock();
+        let key = task.key.load(Ordering::Relaxed);
+        key != KeyIx::MAX && core.dispatch.locate(task.seq, key).is_some()
     }
 
     /// Whether a task may have submitted something: it is not the first attempt that waits for its turn.
@@ -52,9 +66,8 @@ impl Owner {
             return true;
         }
         let core = self.lock();
-        // Under the lock: from a queue it comes to a worker under the same.
         let key = task.key.load(Ordering::Relaxed);
-        key != KeyIx::MAX && !core.dispatch.is_queued(task.seq, key)
+        key != KeyIx::MAX && !core.dispatch.is_queued(task.place(), key)
     }
 
     /// What was submitted from within tasks and has not ended, by the mark of whose it is.
@@ -107,7 +120,7 @@ impl Owner {
             let mut core = self.lock();
             // Under the lock: from now on it is not put into a queue.
             let key = task.key.load(Ordering::Relaxed);
-            (key != KeyIx::MAX).then(|| (key, core.dispatch.cancel(task.seq, key)))
+            (key != KeyIx::MAX).then(|| (key, core.dispatch.cancel((task.seq, task.place()), key)))
         };
         if let What::Method(call) = &task.what {
             cancelling = call.client.cancel(task);

@@ -13,7 +13,8 @@
 //!   [`AHEAD_NS`].
 //! - DISPATCH-3: a lease without flight and without use is given back: at once if it was recalled, else after
 //!   [`IDLE_TICKS`] ticks.
-//! - DISPATCH-4: of the tasks of a key that wait in its queue, that leaves it first which was submitted first ([`queue`]).
+//! - DISPATCH-4: of the tasks of a key that wait in its queue, that leaves it first which was submitted first, or failed first if it is
+//!   tried again ([`queue`]).
 //! - DISPATCH-5: while tasks of a key wait, leases for it are asked for.
 //! - DISPATCH-6: a lease goes back when [`PARKED_MAX`] of its tasks have begun to wait without holding it: its raylet
 //!   knows what they wait for, and serves that first. So tasks that wait do not pile up.
@@ -56,6 +57,8 @@ const BACKLOG_MAX: u32 = 256;
 pub(crate) trait Unit {
     /// Its number with its owner.
     fn seq(&self) -> u64;
+    /// Where it stands in its queue: no other of its owner stands there.
+    fn place(&self) -> u64;
     /// The index of its function, for the estimate of its run time.
     fn function(&self) -> usize;
     /// The bytes that pushing it moves: each counts as a nanosecond.
@@ -588,8 +591,8 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     }
 
     /// Takes a task out of its queue, or says where it is.
-    pub(crate) fn cancel(&mut self, seq: u64, key: KeyIx) -> Found<T, L> {
-        if let Some(task) = self.keys[key as usize].queue.remove(seq) {
+    pub(crate) fn cancel(&mut self, (seq, place): (u64, u64), key: KeyIx) -> Found<T, L> {
+        if let Some(task) = self.keys[key as usize].queue.remove(place) {
             return Found::Queued(task);
         }
         for (ix, lease) in self.leases.iter().enumerate() {
@@ -604,8 +607,8 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     }
 
     /// Whether a task waits in its queue.
-    pub(crate) fn is_queued(&self, seq: u64, key: KeyIx) -> bool {
-        self.keys[key as usize].queue.has(seq)
+    pub(crate) fn is_queued(&self, place: u64, key: KeyIx) -> bool {
+        self.keys[key as usize].queue.has(place)
     }
 
     /// The lease that a task is in flight on.

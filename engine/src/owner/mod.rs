@@ -278,7 +278,7 @@ impl Owner {
             self.change(|core, out| {
                 let key = task.key.load(Ordering::Relaxed);
                 if key != KeyIx::MAX {
-                    core.dispatch.cancel(task.seq, key);
+                    core.dispatch.cancel((task.seq, task.place()), key);
                     core.dispatch.left(key, out);
                 }
             });
@@ -509,10 +509,16 @@ impl Owner {
                     task.set_cancelled();
                     let key = task.key.load(Ordering::Relaxed);
                     if key != KeyIx::MAX
-                        && let Found::InFlight(_, Link::Local(link)) = core.dispatch.cancel(task.seq, key)
+                        && let Found::InFlight(_, Link::Local(link)) =
+                            core.dispatch.cancel((task.seq, task.place()), key)
                     {
                         here.push((task.id(), link));
                     }
+                }
+            }
+            for (task, link) in core.parked.values() {
+                if let Link::Local(link) = link {
+                    here.push((task.id(), Arc::clone(link)));
                 }
             }
             core.dispatch.close_idle(&mut out);
@@ -525,11 +531,14 @@ impl Owner {
         };
         self.let_go(lineage);
         self.perform(&mut out);
-        let marks = here.iter().map(|(id, _)| id.mark()).collect();
-        // Told now, whether or not somebody waits for the answers.
-        drop(self.process.cancel_children_of(&marks));
+        if !here.is_empty() {
+            let marks = here.iter().map(|(id, _)| id.mark()).collect();
+            // Told now, whether or not somebody waits for the answers.
+            drop(self.process.cancel_children_of(&marks));
+        }
         for (id, link) in here {
             link.slot.host.wake(id);
+            self.process.cancel_async(id);
         }
         Client::orphan(&tasks);
         for task in &tasks {

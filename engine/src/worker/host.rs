@@ -31,20 +31,20 @@ pub(crate) struct Host {
     /// The threads of those calls: a cancellation wakes them.
     sleepers: Mutex<Rarely<Sleepers>>,
     pub(crate) dead: AtomicBool,
-    /// Its answers that are on their way to the node's store, and will be sent from there.
-    storing: AtomicU32,
+    /// Its answers that have not been sent: they go by the node's store, or carry refs of which an owner must hear first.
+    unsent: AtomicU32,
     owner: OnceLock<Arc<Owner>>,
 }
 
 type Sleepers = Vec<(TaskId, Parker)>;
 
-/// An answer that goes by the node's store and has not been sent, as long as this is kept.
-pub(crate) struct Storing(Arc<Host>, #[allow(dead_code, reason = "its end is what counts")] Answering);
+/// Answers that have not been sent, as long as this is kept.
+pub(crate) struct Unsent(Arc<Host>, #[allow(dead_code, reason = "its end is what counts")] Answering);
 
-impl Drop for Storing {
+impl Drop for Unsent {
     fn drop(&mut self) {
-        if self.0.storing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.process.stored.notify_waiters();
+        if self.0.unsent.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.process.answers_sent.notify_waiters();
         }
     }
 }
@@ -95,7 +95,7 @@ impl Host {
             lending: Lending::default(),
             sleepers: Mutex::default(),
             dead: AtomicBool::new(false),
-            storing: AtomicU32::new(0),
+            unsent: AtomicU32::new(0),
             owner: OnceLock::new(),
         })
     }
@@ -157,24 +157,24 @@ impl Host {
         }
     }
 
-    /// An answer begins that goes by the node's store.
-    pub(crate) fn begin_storing(self: &Arc<Self>) -> Storing {
-        self.storing.fetch_add(1, Ordering::AcqRel);
-        Storing(Arc::clone(self), self.process.begin_answer())
+    /// Answers begin to be sent.
+    pub(crate) fn begin_answer(self: &Arc<Self>) -> Unsent {
+        self.unsent.fetch_add(1, Ordering::AcqRel);
+        Unsent(Arc::clone(self), self.process.begin_answer())
     }
 
-    /// Whether such an answer has not been sent.
-    pub(crate) fn is_storing(&self) -> bool {
-        self.storing.load(Ordering::Acquire) > 0
+    /// Whether one has not been sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.unsent.load(Ordering::Acquire) > 0
     }
 
     /// Waits until those have been sent, but no longer than `within`.
-    pub(crate) async fn stored(&self, within: Duration) {
+    pub(crate) async fn answers_sent(&self, within: Duration) {
         let all = async {
             loop {
-                let sent = self.process.stored.notified();
+                let sent = self.process.answers_sent.notified();
                 // Counted from here on, before the look.
-                if !self.is_storing() {
+                if !self.has_unsent() {
                     return;
                 }
                 sent.await;

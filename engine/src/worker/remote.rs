@@ -21,7 +21,7 @@ use crate::protocol::refs::{REF_BYTES, WireRefs};
 use crate::protocol::{LeaseId, OWNER, OwnerMessage, ToOwner};
 use crate::testing::Message as Lost;
 use crate::value::Value;
-use crate::worker::host::{Host, Storing};
+use crate::worker::host::{Host, Unsent};
 use crate::worker::slot::TaskSlot;
 
 /// What a job calls.
@@ -291,29 +291,30 @@ pub(crate) fn send_replies(host: &Arc<Host>, replies: Vec<Reply>) {
         let after = rest.split_off(count);
         let batch = std::mem::replace(&mut rest, after);
         let (process, owner) = (Arc::clone(process), batch[0].job.owner.clone());
-        let answering = process.begin_answer();
+        let unsent = host.begin_answer();
         // Results may be made faster than their owner reads them.
         process.room.clone().send(&owner, REPLIES, move |owner| {
-            send_batch(&process, owner, &batch);
-            drop(answering);
+            send_batch(&process, owner, &batch, unsent);
         });
     }
     for reply in large {
-        let storing = host.begin_storing();
+        let unsent = host.begin_answer();
         let process = Arc::clone(process);
-        process.clone().spawn(async move { send_large(process, reply, storing).await });
+        process.clone().spawn(async move { send_large(process, reply, unsent).await });
     }
 }
 
 /// Sends answers to one owner about one lease (or none), in one message.
-fn send_batch(process: &Arc<Process>, owner: &Peer, batch: &[Reply]) {
+fn send_batch(process: &Arc<Process>, owner: &Peer, batch: &[Reply], unsent: Unsent) {
     let Some(first) = batch.first() else { return };
     let message = WireReplies {
         lease: first.job.lease,
         replies: batch.iter().map(|reply| wire_reply(reply, reply_outcomes(&reply.outcome))).collect(),
     };
     let refs = batch.iter().flat_map(|reply| values(&reply.outcome)).flat_map(Value::refs).cloned().collect();
-    let sent = process.send_with_refs(owner, (REPLIES, Some(kind(&first.job))), &message, refs, || {});
+    // It may wait until an owner elsewhere has heard of a ref in it.
+    let left = move || drop(unsent);
+    let sent = process.send_with_refs(owner, (REPLIES, Some(kind(&first.job))), &message, refs, left);
     if let Err(error) = sent {
         refuse_replies(process, batch, &error);
     }
@@ -365,7 +366,7 @@ fn wire_reply<'a>(reply: &Reply, outcomes: Vec<WireOutcome<'a>>) -> WireReply<'a
 
 /// A reply whose values do not all fit into a message: those above the inline limit are stored on this node, and
 /// so are others if together they would not fit either.
-async fn send_large(process: Arc<Process>, reply: Reply, storing: Storing) {
+async fn send_large(process: Arc<Process>, reply: Reply, unsent: Unsent) {
     let all = values(&reply.outcome);
     let mut inline_bytes = 0;
     let mut stored: Vec<Option<Result<PeerAddr>>> = Vec::with_capacity(all.len());
@@ -381,13 +382,18 @@ async fn send_large(process: Arc<Process>, reply: Reply, storing: Storing) {
     }
     let owner = reply.job.owner.clone();
     process.room.clone().send(&owner, REPLIES, move |owner| {
-        send_stored(&process, owner, &reply, stored);
-        drop(storing);
+        send_stored(&process, owner, &reply, stored, unsent);
     });
 }
 
 /// Sends an answer some of whose values are stored.
-fn send_stored(process: &Arc<Process>, owner: &Peer, reply: &Reply, stored: Vec<Option<Result<PeerAddr>>>) {
+fn send_stored(
+    process: &Arc<Process>,
+    owner: &Peer,
+    reply: &Reply,
+    stored: Vec<Option<Result<PeerAddr>>>,
+    unsent: Unsent,
+) {
     let all = values(&reply.outcome);
     let mut outcomes = Vec::with_capacity(all.len());
     for (value, stored) in all.iter().zip(stored) {
@@ -402,7 +408,7 @@ fn send_stored(process: &Arc<Process>, owner: &Peer, reply: &Reply, stored: Vec<
     let message = WireReplies { lease: reply.job.lease, replies: vec![wire_reply(reply, outcomes)] };
     let refs = all.iter().flat_map(|value| value.refs()).cloned().collect();
     let to = (REPLIES, Some(kind(&reply.job)));
-    if let Err(error) = process.send_with_refs(owner, to, &message, refs, || {}) {
+    if let Err(error) = process.send_with_refs(owner, to, &message, refs, move || drop(unsent)) {
         // Its owner never hears of what was kept for it.
         for (index, outcome) in message.replies.iter().flat_map(|reply| &reply.outcomes).enumerate() {
             if let WireOutcome::Stored { at, .. } = outcome {

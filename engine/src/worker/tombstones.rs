@@ -1,6 +1,6 @@
 //! Cancellations and kills that came before what they end: the urgent lane passes the ordered one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,13 +20,13 @@ pub(crate) struct Tombstones<Id> {
 #[derive(Debug)]
 struct Stones<Id> {
     ids: BTreeMap<Id, u64>,
-    order: VecDeque<(u64, Id)>,
+    order: BTreeMap<u64, Id>,
     turn: u64,
 }
 
 impl<Id> Default for Tombstones<Id> {
     fn default() -> Self {
-        let stones = Stones { ids: BTreeMap::new(), order: VecDeque::new(), turn: 0 };
+        let stones = Stones { ids: BTreeMap::new(), order: BTreeMap::new(), turn: 0 };
         Tombstones { count: AtomicUsize::new(0), stones: Mutex::new(stones) }
     }
 }
@@ -42,11 +42,12 @@ impl<Id: Copy + Ord> Tombstones<Id> {
         let mut stones = self.lock();
         stones.turn += 1;
         let turn = stones.turn;
-        stones.ids.insert(id, turn);
-        stones.order.push_back((turn, id));
+        if let Some(before) = stones.ids.insert(id, turn) {
+            stones.order.remove(&before);
+        }
+        stones.order.insert(turn, id);
         if stones.order.len() > KEPT_MAX
-            && let Some((turn, oldest)) = stones.order.pop_front()
-            && stones.ids.get(&oldest) == Some(&turn)
+            && let Some((_, oldest)) = stones.order.pop_first()
         {
             stones.ids.remove(&oldest);
         }
@@ -59,12 +60,12 @@ impl<Id: Copy + Ord> Tombstones<Id> {
             return false;
         }
         let mut stones = self.lock();
-        let found = stones.ids.remove(&id).is_some();
-        if stones.ids.is_empty() {
-            stones.order.clear();
+        let turn = stones.ids.remove(&id);
+        if let Some(turn) = &turn {
+            stones.order.remove(turn);
         }
         self.count.store(stones.ids.len(), Ordering::Release);
-        found
+        turn.is_some()
     }
 }
 

@@ -298,8 +298,10 @@ impl Client {
     pub(crate) fn skipped(self: &Arc<Self>, task: &Arc<Task>) {
         let caller = Client::call(task).caller;
         self.placed(|client, state| {
+            // Asked before it is dropped: it may be the one that does.
+            let open = client.holds_up(state, caller);
             state.waiting.drop_call(caller, task);
-            if client.holds_up(state, caller) {
+            if open {
                 client.pump(state, caller);
             }
         });

@@ -24,6 +24,9 @@ impl Unit for Work {
     fn seq(&self) -> u64 {
         self.seq
     }
+    fn place(&self) -> u64 {
+        self.seq
+    }
     fn function(&self) -> usize {
         self.function
     }
@@ -309,7 +312,7 @@ impl Oracle {
 
     fn cancel(&mut self, seq: u64) {
         for key in 0..KEYS {
-            let found = self.dispatch.cancel(seq, key as KeyIx);
+            let found = self.dispatch.cancel((seq, seq), key as KeyIx);
             let queued = self.queues[key].iter().position(|work| work.seq == seq);
             let flying = |known: &Known| known.key == key && known.flight.iter().any(|(work, _)| work.seq == seq);
             let flying = self.leases.iter().find(|(_, known)| flying(known));
