@@ -388,9 +388,11 @@ impl Ear {
                 }
                 ToWorker::CancelChildren { owner, seq } => {
                     let owner = OwnerId { process: from.id(), number: owner };
-                    let (process, reply) = (Arc::clone(&self.process), message.reply);
+                    let reply = message.reply;
+                    // Now: what it submits when it is dropped, which comes next, goes on.
+                    let cancelling = self.process.cancel_children(TaskId { owner, seq });
                     self.process.spawn(async move {
-                        for told in process.cancel_children(TaskId { owner, seq }) {
+                        for told in cancelling {
                             // A worker that cannot be asked is gone, and what it ran with it.
                             let _ = told.await;
                         }

@@ -21,7 +21,7 @@ pub(crate) fn connect(env: Env, address: &str, token: Option<String>, namespace:
 /// The address and the token that are meant: `auto` finds both in the state directory of this machine, and so does
 /// the address of a node of this machine find its token.
 pub(crate) fn find(env: &Env, address: &str, token: Option<String>) -> Result<(String, String)> {
-    let token = token.filter(|token| !token.is_empty());
+    let token = token.or_else(|| env.var("ACTINIC_TOKEN")).filter(|token| !token.is_empty());
     let base = local::base(None);
     if address == "auto" {
         local::verify(&base)?;
@@ -39,11 +39,9 @@ pub(crate) fn find(env: &Env, address: &str, token: Option<String>) -> Result<(S
     if let Some(token) = token {
         return Ok((address.to_owned(), token));
     }
-    // One in the environment may be of another cluster: a node of this machine has its own.
-    match (local::at(&base, address), env.var("ACTINIC_TOKEN").filter(|token| !token.is_empty())) {
-        (Some(entry), _) => Ok((entry.address.to_string(), entry.token)),
-        (None, Some(token)) => Ok((address.to_owned(), token)),
-        (None, None) => Err(Error::unauthorized(format!("there is no token for the cluster at {address}"))
+    match local::at(&base, address) {
+        Some(entry) => Ok((entry.address.to_string(), entry.token)),
+        None => Err(Error::unauthorized(format!("there is no token for the cluster at {address}"))
             .remedy("give `.token(\"..\")` or ACTINIC_TOKEN; `actinic token show` prints it on the head's machine")),
     }
 }
