@@ -135,6 +135,25 @@ async fn fails(_cluster: TestCluster) {
     panic!("as it should");
 }
 
+#[actinic::remote(num_cpus = 0)]
+fn nap_beside(time: Duration) -> actinic::Result<u64> {
+    actinic::sleep(time).blocking()?;
+    Ok(7)
+}
+
+/// What takes nothing is sent on while workers start: it was asked for again here meanwhile, and each time got as many workers.
+#[actinic::test(sim, num_cpus = 2)]
+async fn a_burst_that_takes_no_cpu_gets_a_worker_for_each_task_and_no_more(cluster: TestCluster) {
+    for _ in 0..2 {
+        cluster.add_node().num_cpus(2).await.unwrap();
+    }
+    let naps: Vec<_> = (0..80).map(|_| nap_beside::remote(ms(50))).collect();
+    assert_eq!(actinic::get(&naps).await.unwrap(), [7; 80]);
+    // A grant, a task, an end and a return each, some together.
+    let sent = cluster.sim().datagrams();
+    assert!(sent < 400, "{sent} datagrams");
+}
+
 #[test]
 fn a_virtual_hour_takes_no_hour() {
     let begun = Instant::now();

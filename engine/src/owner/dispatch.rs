@@ -109,6 +109,8 @@ struct Key<T> {
     known: bool,
     /// Each of its leases runs one task: the next goes wherever the raylets spread it.
     one_by_one: bool,
+    /// Leases that were sent on to another node are waited for: they come there as soon as here.
+    sure_elsewhere: bool,
     queue: Queue<T>,
     leases: Vec<LeaseIx>,
     /// How many leases the raylet was told could be used.
@@ -178,6 +180,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
             near,
             known: true,
             one_by_one: shape.one_by_one(),
+            sure_elsewhere: shape.sure_elsewhere(),
             queue: Queue::default(),
             leases: Vec::new(),
             wanted: 0,
@@ -350,15 +353,15 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         !self.keys[key as usize].leases.is_empty()
     }
 
-    /// Whether a lease of the key takes one task only.
-    pub(crate) fn is_one_by_one(&self, key: KeyIx) -> bool {
-        self.keys[key as usize].one_by_one
+    /// Whether leases of the key that were sent on to another node are waited for.
+    pub(crate) fn is_sure_elsewhere(&self, key: KeyIx) -> bool {
+        self.keys[key as usize].sure_elsewhere
     }
 
-    /// Leases of a key that want one task each will come from another node. Others take what comes first.
+    /// Leases of a key will come from another node. Unless that is sure, its tasks take what comes first.
     pub(crate) fn sent_elsewhere(&mut self, key: KeyIx, count: u32) {
         let key = &mut self.keys[key as usize];
-        if key.one_by_one {
+        if key.sure_elsewhere {
             key.elsewhere += count;
             key.wanted = key.wanted.saturating_sub(count);
         }
@@ -367,7 +370,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     /// A lease is about to be granted that was asked for elsewhere.
     pub(crate) fn comes_from_elsewhere(&mut self, key: KeyIx) {
         let key = &mut self.keys[key as usize];
-        if key.one_by_one && key.elsewhere > 0 {
+        if key.sure_elsewhere && key.elsewhere > 0 {
             key.elsewhere -= 1;
             key.wanted += 1;
         }

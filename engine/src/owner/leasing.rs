@@ -277,9 +277,9 @@ impl Owner {
             core.requests.open.insert(id, next);
             core.requests.sent_on.insert(id, count);
             let before = core.dispatch.wanted(key);
-            // Of a key whose leases take one task each, less is wanted by what was sent on before.
-            let one_by_one = core.dispatch.is_one_by_one(key);
-            let told = if one_by_one { count } else { core.requests.to_come_elsewhere(key) };
+            // Of a key that waits for what was sent on, less is wanted by what was sent on before.
+            let sure = core.dispatch.is_sure_elsewhere(key);
+            let told = if sure { count } else { core.requests.to_come_elsewhere(key) };
             core.dispatch.sent_elsewhere(key, count);
             // What was asked for since then reached a raylet that had closed the request already.
             let again = (first && open == 0 && before > told).then_some(key);

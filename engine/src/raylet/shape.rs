@@ -49,6 +49,12 @@ impl Shape {
     pub(crate) fn one_by_one(&self) -> bool {
         self.inner.scheduling == Scheduling::Spread
     }
+
+    /// Whether a lease that another node was asked for comes as soon as one here would: what is dealt out has its turn
+    /// there, and what takes nothing never waits for what others hold. Asking here again would only get one too many.
+    pub(crate) fn sure_elsewhere(&self) -> bool {
+        self.one_by_one() || self.inner.resources.is_empty()
+    }
 }
 
 impl PartialEq for Shape {
