@@ -136,6 +136,19 @@ async fn a_task_goes_where_its_argument_lies(cluster: TestCluster) -> actinic::R
     cluster.idle().await
 }
 
+/// SCH-06: and though the lease of what made the argument, which is idle now, holds all that is there.
+#[actinic::test(num_cpus = 1)]
+async fn a_task_goes_where_its_argument_lies_though_an_idle_lease_holds_that_node(
+    cluster: TestCluster,
+) -> actinic::Result<()> {
+    let node = cluster.add_node().num_cpus(1).resource("pin", 1).await?;
+    for _ in 0..3 {
+        let there = filled::options().resource("pin", 1).remote(1_000_000);
+        assert_eq!(nap_with::remote(&there, 0).await?, node.id());
+    }
+    cluster.idle().await
+}
+
 /// SCH-11: hard affinity is that node; where that can never be, the task fails at once.
 #[actinic::test(num_cpus = 1)]
 async fn hard_affinity_is_that_node_or_none(cluster: TestCluster) -> actinic::Result<()> {

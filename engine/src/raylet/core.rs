@@ -17,7 +17,7 @@
 //!   of it later is ignored.
 //! - **LEASE-5** A lease is recalled at most once when idle, and at most once now.
 //! - **LEASE-6** What can run does run: when nothing happens any more, no request waits that fits.
-//! - **ORDER-1** to **ORDER-3**: [`queue`]. **PLACE-1** to **PLACE-5**: [`policy`]. **POOL-1** to **POOL-5**: [`pool`].
+//! - **ORDER-1** to **ORDER-3**: [`queue`]. **PLACE-1** to **PLACE-6**: [`policy`]. **POOL-1** to **POOL-5**: [`pool`].
 
 mod faults;
 mod leases;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use actinic_transport::NodeId;
 
 use super::messages::{Action, LeaseId, LeaseRequest, Purpose, RefuseReason, RequestKey, Scheduling, WorkerKind};
-use super::policy::{HOPS_MAX, Local, SPILL_AGAIN_AFTER, SPILLS_MAX, Seat, choose, least_used};
+use super::policy::{
+    HOPS_MAX, Local, NEAR_PATIENCE, SPILL_AGAIN_AFTER, SPILLS_MAX, Seat, choose, least_used, near_but_busy,
+};
 use super::queue::{Queue, Rank, Request, Reserver, Verdict, Waits};
 use super::{Class, Lease, RayletCore, Recalled};
 use crate::ids::WorkerId;
@@ -203,6 +205,9 @@ impl RayletCore {
         if room.is_ok() && (spilled > 0 || !may_spill) {
             return Verdict::Here;
         }
+        if let Some(verdict) = self.judge_near(request, usable, &room) {
+            return verdict;
+        }
         // What is known of the others is known for who may go to each of them.
         let anywhere = request.ask.avoids.is_empty();
         let hopeless = beside_actors && room.is_err() && anywhere && pass.nowhere.contains(need);
@@ -225,6 +230,22 @@ impl RayletCore {
             }
         }
         room.map_or_else(Verdict::Wait, |()| Verdict::Here)
+    }
+
+    /// Where its arguments lie there is no room: but leases that are idle count as taken, and there they are recalled.
+    fn judge_near(&self, request: &Request, usable: bool, room: &Result<(), Waits>) -> Option<Verdict> {
+        if request.ask.locality.is_empty() {
+            return None;
+        }
+        let need = &request.need;
+        let near = near_but_busy(&request.ask, &self.seats(&request.ask, need, usable, room.is_ok()))?;
+        if near != self.node {
+            let goes = request.ask.spilled == 0 && self.cluster.may_take(near, need);
+            return goes.then_some(Verdict::There(near, 1));
+        }
+        let in_time = self.now < request.progress + NEAR_PATIENCE;
+        let wait = in_time && *room == Err(Waits::Resources) && self.others_hold(request);
+        wait.then_some(Verdict::Wait(Waits::Resources))
     }
 
     fn seats(&self, ask: &LeaseRequest, need: &ResourceSet, usable: bool, room: bool) -> Vec<Seat<'_>> {
@@ -450,7 +471,8 @@ impl RayletCore {
                 Waits::HeldBack { until } | Waits::Node { until, .. } => Some(until),
                 Waits::New | Waits::Resources | Waits::Workers | Waits::Infeasible => None,
             };
-            let later = [SPREAD_PATIENCE, RESERVE_AFTER, SPILL_AGAIN_AFTER].map(|after| request.progress + after);
+            let later = [NEAR_PATIENCE, SPREAD_PATIENCE, RESERVE_AFTER, SPILL_AGAIN_AFTER];
+            let later = later.map(|after| request.progress + after);
             waits.into_iter().chain(later).filter(|due| *due > self.now).min()
         };
         let lapses = self.reserver.as_ref().map(|reserver| reserver.until);

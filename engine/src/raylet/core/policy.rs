@@ -1,12 +1,13 @@
 //! Which node a lease is best placed on.
 //!
-//! By locality of its arguments; then packed: this node while its most used resource stays under half, then the
+//! By locality of its arguments, be that node busy for a moment (PLACE-6); then packed: this node while its most used resource stays under half, then the
 //! first other node under half; then the least used that has room; then, with no room anywhere, here, or, where what
 //! actors hold leaves too little, the least used node that could ever run it (PLACE-1). Nodes with GPUs are left to those who ask for GPUs while others have
 //! room (PLACE-2). A draining or dead node gets nothing (PLACE-3). What is sent on is sent on at most
 //! [`SPILLS_MAX`] times in a row while this node could run it, and then only after it has waited here for
 //! [`SPILL_AGAIN_AFTER`]; [`HOPS_MAX`] times in all where this node could not (PLACE-4). It counts as used there until that
-//! node has had time to say so itself (PLACE-5).
+//! node has had time to say so itself (PLACE-5). Where its arguments lie it waits for [`NEAR_PATIENCE`] while others' leases hold
+//! what it lacks, which may be idle (PLACE-6).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::resources::{ResourceName, ResourceSet};
 pub(super) const SPILLS_MAX: u8 = 2;
 /// But not behind a long task while another node is free: what has waited for so long may go on.
 pub(super) const SPILL_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// An idle lease is back within so long once it is recalled; and so long what lies elsewhere may take to come.
+pub(super) const NEAR_PATIENCE: Duration = Duration::from_millis(20);
 /// Even what this node can never run stays after so many.
 pub(super) const HOPS_MAX: u8 = 8;
 /// Half, in millionths: above it, work is spread rather than packed.
@@ -136,6 +139,15 @@ impl Cluster {
         }
     }
 
+    /// Whether a node could run it beside what this node sent there a moment ago, were nothing else there.
+    pub(super) fn may_take(&self, node: NodeId, need: &ResourceSet) -> bool {
+        self.peers.get(&node).is_some_and(|peer| {
+            let mut total = peer.view.total.clone();
+            peer.spent.iter().for_each(|spent| total.sub(&spent.amount));
+            need.fits(&total)
+        })
+    }
+
     /// Forget what views have had time to know of, and what never arrived; the time when there will be more to forget.
     pub(super) fn expire(&mut self, now: Duration) -> Option<Duration> {
         for peer in self.peers.values_mut() {
@@ -203,7 +215,7 @@ pub(super) fn choose(ask: &LeaseRequest, need: &ResourceSet, seats: &[Seat<'_>],
 
 /// The one with most of its arguments' bytes. Only a copy of at least half as much is as good: for less it is better
 /// to move the arguments than to wait. Actors live long, so their arguments' place says nothing.
-fn nearest(ask: &LeaseRequest, free: &[&Seat<'_>]) -> Option<NodeId> {
+fn nearest(ask: &LeaseRequest, seats: &[&Seat<'_>]) -> Option<NodeId> {
     if ask.purpose != Purpose::Tasks {
         return None;
     }
@@ -211,8 +223,17 @@ fn nearest(ask: &LeaseRequest, free: &[&Seat<'_>]) -> Option<NodeId> {
     let bytes =
         |seat: &Seat<'_>| ask.locality.iter().find(|(node, _)| *node == seat.node).map_or(0, |(_, bytes)| *bytes);
     // Of equals the last wins: look at this node, the first seat, last.
-    let best = free.iter().rev().max_by_key(|seat| bytes(seat))?;
+    let best = seats.iter().rev().max_by_key(|seat| bytes(seat))?;
     (most > 0 && bytes(best) >= most.div_ceil(2)).then_some(best.node)
+}
+
+/// The node where most of its arguments' bytes lie, if that has no room, and no other has as many (PLACE-6).
+pub(super) fn near_but_busy(ask: &LeaseRequest, seats: &[Seat<'_>]) -> Option<NodeId> {
+    if ask.locality.is_empty() {
+        return None;
+    }
+    let (free, busy): (Vec<&Seat<'_>>, Vec<&Seat<'_>>) = seats.iter().partition(|seat| seat.room);
+    if nearest(ask, &free).is_some() { None } else { nearest(ask, &busy) }
 }
 
 fn pack(need: &ResourceSet, free: &[&Seat<'_>], me: NodeId) -> Option<NodeId> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::leases::OVERDUE_AFTER;
 use super::ledger::{Accounts, Holder};
 use super::messages::{Action, LeaseId, RequestKey};
+use super::queue::Request;
 use super::{Lease, RayletCore, Recalled};
 use crate::resources::ResourceSet;
 
@@ -76,6 +77,14 @@ impl RayletCore {
         let overdue = self.leases.returning().filter_map(|(_, lease)| lease.yields_since);
         let overdue = overdue.map(|since| since + OVERDUE_AFTER);
         due.chain(left_alone).chain(overdue).filter(|due| *due > self.now).min()
+    }
+
+    /// Whether leases of others hold something of what a request lacks, and may be idle.
+    pub(super) fn others_hold(&self, request: &Request) -> bool {
+        let holder = request.holder();
+        let (need, free) = (&request.need, self.ledger.available());
+        let helps = |lease: &Lease| lease.gives().iter().any(|(name, _)| need.get(name) > free.get(name));
+        self.leases.returning().any(|(_, lease)| *lease.holder != holder && helps(lease))
     }
 
     fn wanting(&self, key: &RequestKey) -> Option<Wanting> {

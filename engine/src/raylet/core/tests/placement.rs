@@ -55,6 +55,40 @@ fn runs_where_its_arguments_are() {
     assert_eq!(bench.spills(), [(node(2), 1)]);
 }
 
+/// PLACE-6: a lease that may be idle holds what it lacks where its arguments lie, and it goes there all the same; but no more
+/// than that node could run.
+#[test]
+fn goes_where_its_arguments_are_though_that_node_looks_busy() {
+    let near = |id, backlog| LeaseRequest { locality: vec![(node(2), 8 << 20)], ..ask(owner(1), id, backlog) };
+    let mut bench = Bench::new(cpus(4));
+    bench.peer_with(2, cpus(1), ResourceSet::new());
+    assert_eq!(bench.ask(near(1, 2)).len(), 1, "what it could not run beside the first stays");
+    assert_eq!(bench.spills(), [(node(2), 1)]);
+    assert_eq!(bench.ask(LeaseRequest { spilled: 1, ..near(2, 1) }).len(), 1, "sent here by whoever knew better");
+    assert_eq!(bench.spills(), []);
+}
+
+/// PLACE-6: there idle leases are recalled; one that does not come back soon runs something, and it goes on.
+#[test]
+fn waits_a_moment_for_an_idle_lease_where_its_arguments_are() {
+    let near = |id| LeaseRequest { spilled: 1, locality: vec![(node(1), 8 << 20)], ..ask(owner(1), id, 1) };
+    let mut bench = Bench::new(set(&[("CPU", 1.0), ("pin", 1.0)]));
+    bench.peer(2, cpus(1));
+    let idle = bench.ask(LeaseRequest { shape: set(&[("CPU", 1.0), ("pin", 1.0)]), ..ask(owner(1), 1, 1) });
+    assert!(bench.ask(near(2)).is_empty());
+    assert_eq!(bench.recalls(), [(idle[0], false)]);
+    assert_eq!(bench.spills(), []);
+    bench.pass(ms(5));
+    bench.give_back(idle[0]);
+    assert_eq!(bench.granted().len(), 1);
+    // That one runs a long task.
+    assert!(bench.ask(LeaseRequest { from: owner(2), ..near(3) }).is_empty());
+    bench.pass(ms(19));
+    assert_eq!(bench.spills(), []);
+    bench.pass(ms(2));
+    assert_eq!(bench.spills(), [(node(2), 1)]);
+}
+
 /// SCH-02: a common argument does not pin all work to one node.
 #[test]
 fn a_common_argument_does_not_pin_all_work() {
