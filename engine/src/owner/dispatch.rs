@@ -84,7 +84,7 @@ pub(crate) enum Act<T, L> {
         link: L,
         task: T,
     },
-    /// Tell the raylet how many leases of the key could be used now (0: none).
+    /// Tell the raylet how many leases of the key could be used now (0: none), and if nothing waits, all others that were asked.
     Backlog {
         key: KeyIx,
         wanted: u32,
@@ -115,7 +115,8 @@ struct Key<T> {
     leases: Vec<LeaseIx>,
     /// How many leases the raylet was told could be used.
     wanted: u32,
-    /// How many leases were dealt to other nodes and have not come: their tasks wait for them, not for this node's.
+    /// How many leases were sent on to other nodes and have not come. Where that is sure, tasks wait for them, not for this
+    /// node's.
     elsewhere: u32,
 }
 
@@ -300,8 +301,11 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     /// Tells the raylet how many leases would be used now; not at every task, but whenever it doubles.
     fn ask(&mut self, ix: KeyIx, out: &mut Vec<Act<T, L>>) {
         let key = &mut self.keys[ix as usize];
-        let wanted = (key.queue.len() as u32).saturating_sub(key.elsewhere).min(BACKLOG_MAX);
-        if wanted > 0 && (key.wanted == 0 || wanted >= 2 * key.wanted) || (wanted == 0 && key.wanted > 0) {
+        let dealt = if key.sure_elsewhere { key.elsewhere } else { 0 };
+        let wanted = (key.queue.len() as u32).saturating_sub(dealt).min(BACKLOG_MAX);
+        // Nobody waits for what other nodes were asked for: it is withdrawn there too, or it would wait on for nothing.
+        let withdrawn = key.queue.is_empty() && std::mem::take(&mut key.elsewhere) > 0;
+        if wanted > 0 && (key.wanted == 0 || wanted >= 2 * key.wanted) || wanted == 0 && (key.wanted > 0 || withdrawn) {
             key.wanted = wanted;
             out.push(Act::Backlog { key: ix, wanted });
         }
@@ -361,8 +365,8 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     /// Leases of a key will come from another node. Unless that is sure, its tasks take what comes first.
     pub(crate) fn sent_elsewhere(&mut self, key: KeyIx, count: u32) {
         let key = &mut self.keys[key as usize];
+        key.elsewhere += count;
         if key.sure_elsewhere {
-            key.elsewhere += count;
             key.wanted = key.wanted.saturating_sub(count);
         }
     }
@@ -370,9 +374,9 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
     /// A lease is about to be granted that was asked for elsewhere.
     pub(crate) fn comes_from_elsewhere(&mut self, key: KeyIx) {
         let key = &mut self.keys[key as usize];
-        if key.sure_elsewhere && key.elsewhere > 0 {
+        if key.elsewhere > 0 {
             key.elsewhere -= 1;
-            key.wanted += 1;
+            key.wanted += u32::from(key.sure_elsewhere);
         }
     }
 
@@ -423,7 +427,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         }
         let key = self.leases[ix as usize].as_ref().map(|lease| lease.key);
         if let Some(key) = key
-            && self.keys[key as usize].wanted > 0
+            && (self.keys[key as usize].wanted > 0 || self.keys[key as usize].elsewhere > 0)
         {
             self.ask(key, out);
         }

@@ -88,7 +88,7 @@ impl Requests {
     }
 
     /// Those of some keys, and where they were made.
-    fn of_keys(&self, keys: &BTreeSet<KeyIx>) -> Vec<(RequestId, NodeId)> {
+    pub(super) fn of_keys(&self, keys: &BTreeSet<KeyIx>) -> Vec<(RequestId, NodeId)> {
         self.open.iter().filter(|(_, open)| keys.contains(&open.key)).map(|(id, open)| (*id, open.at)).collect()
     }
 
@@ -115,10 +115,14 @@ impl Owner {
         let home = self.process.id.node;
         let avoids = self.process.out_of_reach();
         let _in_turn = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        let message = {
+        let (message, withdrawn) = {
             let mut core = self.lock();
             let wanted = core.dispatch.wanted(key);
-            if let Some(&id) = core.requests.by_key.get(&key) {
+            let withdrawn = match core.dispatch.head(key) {
+                Some(_) => Vec::new(),
+                None => core.withdraw(&BTreeSet::from([key])),
+            };
+            let message = if let Some(&id) = core.requests.by_key.get(&key) {
                 let heard = core.requests.open.get(&id).map_or(0, |open| open.heard);
                 if wanted == 0 {
                     core.close_request(id);
@@ -132,10 +136,19 @@ impl Owner {
                 core.requests.open.insert(id, open);
                 core.requests.by_key.insert(key, id);
                 Some(ToRaylet::Request(LeaseRequest { avoids, ..self.lease_request(&core, id, open, wanted, 0) }))
-            }
+            };
+            (message, withdrawn)
         };
+        self.tell_withdrawn(withdrawn);
         if let Some(message) = message {
             self.process.tell_raylet(home, message);
+        }
+    }
+
+    /// Nothing is wanted of these requests any more.
+    fn tell_withdrawn(&self, withdrawn: Vec<(RequestId, NodeId)>) {
+        for (id, at) in withdrawn {
+            self.process.tell_raylet(at, ToRaylet::Backlog { from: self.id, id, backlog: 0, heard: 0 });
         }
     }
 
@@ -311,13 +324,10 @@ impl Owner {
         let (keys, withdrawn) = {
             let mut core = self.lock();
             let keys = which(&core.requests);
-            let withdrawn = core.requests.of_keys(&keys);
-            withdrawn.iter().for_each(|(id, _)| _ = core.close_request(*id));
+            let withdrawn = core.withdraw(&keys);
             (keys, withdrawn)
         };
-        for (id, at) in withdrawn {
-            self.process.tell_raylet(at, ToRaylet::Backlog { from: self.id, id, backlog: 0, heard: 0 });
-        }
+        self.tell_withdrawn(withdrawn);
         keys.into_iter().for_each(|key| self.ask_again(key));
     }
 

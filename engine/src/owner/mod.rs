@@ -20,7 +20,7 @@ pub(crate) mod remote;
 pub(crate) mod table;
 mod working;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -147,6 +147,13 @@ impl Core {
                 self.leases.remove(&link.lease());
             }
         }
+    }
+
+    /// Ends every request of some keys: which were open, and where.
+    fn withdraw(&mut self, keys: &BTreeSet<KeyIx>) -> Vec<(RequestId, NodeId)> {
+        let withdrawn = self.requests.of_keys(keys);
+        withdrawn.iter().for_each(|(id, _)| _ = self.close_request(*id));
+        withdrawn
     }
 
     /// A request has ended; its key. What it was still to bring is asked for anew, if it is needed.

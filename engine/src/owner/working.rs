@@ -90,7 +90,8 @@ impl Owner {
             };
             for (index, task) in flight.iter().enumerate() {
                 let may_have_run = at.is_none_or(|at| index < at);
-                if Some(index) == at || (may_have_run && task.meta.max_retries == 0) {
+                // Where none had begun, the first may be what ended it, by what it needs: it must not be tried for ever.
+                if index == at.unwrap_or(0) || (may_have_run && task.meta.max_retries == 0) {
                     self.attempt_lost(task, node, why);
                 } else if !task.is_over() {
                     self.ready(task);

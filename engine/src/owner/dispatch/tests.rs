@@ -478,6 +478,25 @@ fn what_was_lent_to_a_lease_comes_back_when_its_function_turns_out_slow() {
     assert_eq!(oracle.dispatch.load(), (back.len(), 1), "nothing is put behind what runs");
 }
 
+/// What other nodes were asked for is withdrawn there when nothing waits for it any more: once, and whatever it takes.
+#[test]
+fn what_was_sent_on_is_withdrawn_when_nothing_waits() {
+    for (shape, told) in [(shape(0), 0), (shape(1), 1), (shape(2), 0)] {
+        let mut dispatch: Dispatch<Work, u32> = Dispatch::new();
+        let key = dispatch.key(&shape, None);
+        let mut out = Vec::new();
+        dispatch.ready(Work { seq: 1, function: 0, bytes: 0 }, key, &mut out);
+        assert_eq!(std::mem::take(&mut out), [Act::Backlog { key, wanted: 1 }]);
+        dispatch.sent_elsewhere(key, 1);
+        assert_eq!(dispatch.wanted(key), told, "what takes nothing, or is dealt out, is asked for once");
+        assert!(matches!(dispatch.cancel((1, 1), key), Found::Queued(_)));
+        dispatch.left(key, &mut out);
+        assert_eq!(std::mem::take(&mut out), [Act::Backlog { key, wanted: 0 }]);
+        dispatch.left(key, &mut out);
+        assert_eq!(out, []);
+    }
+}
+
 /// Each task may need another amount: the keys of those that are over are forgotten, and of those that are not, none.
 #[test]
 fn keys_of_no_use_are_forgotten() {
