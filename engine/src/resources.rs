@@ -191,12 +191,18 @@ impl Quantity {
         if value > AMOUNT_MAX {
             return Err(ResourceError::TooMuch { name: name(), value });
         }
+        Self::of_steps(value).ok_or_else(|| ResourceError::TooFine { name: name(), value })
+    }
+
+    /// None of what is no whole number of steps, to the precision of whoever wrote it.
+    pub(crate) fn of_steps(value: f64) -> Option<Self> {
         let steps = value * Self::STEPS as f64;
-        // 1.0 - 0.9 is a tenth to whoever wrote it: what floating point itself adds is forgiven.
-        if (steps - steps.round()).abs() > 1e-6 + steps * 1e-12 {
-            return Err(ResourceError::TooFine { name: name(), value });
-        }
-        Ok(Self(steps.round() as i64))
+        // 1.0 - 0.9 is a tenth to whoever wrote it, and so is 0.1 of an `f32`: what floating point itself adds is forgiven.
+        let single = f64::from(value as f32) == value;
+        let off = 1e-6 + steps * if single { f64::from(f32::EPSILON) } else { 1e-12 };
+        // What rounds to nothing would be a wish for nothing.
+        let is_whole = (steps - steps.round()).abs() <= off && (steps == 0.0 || steps.round() > 0.0);
+        is_whole.then_some(Self(steps.round() as i64))
     }
 
     /// How many of the smallest steps.
@@ -506,6 +512,10 @@ mod tests {
         }
         assert!(matches!(options(0.00005, 0.0), Err(ResourceError::TooFine { .. })));
         assert!(matches!(options(1.00001, 0.0), Err(ResourceError::TooFine { .. })));
+        assert!(matches!(options(1e-12, 0.0), Err(ResourceError::TooFine { .. })), "it would be none at all");
+        for tenths in [0.1_f32, 0.3, 0.7, 100.1] {
+            assert!(options(f64::from(tenths), 0.0).is_ok(), "{tenths}");
+        }
         assert!(matches!(options(f64::INFINITY, 0.0), Err(ResourceError::TooMuch { .. })));
         assert!(matches!(options(0.0, 1.5), Err(ResourceError::FractionalGpus { .. })));
         assert!(options(0.0, 0.5).is_ok() && options(0.0, 2.0).is_ok());

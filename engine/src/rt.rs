@@ -311,20 +311,23 @@ fn meta(options: TaskOptions, simulated: bool) -> Result<Meta> {
 /// How often a task is tried again if nobody says it.
 const RETRIES: i64 = 3;
 
-/// How often a task is tried again that says nothing: `ACTINIC_TASK_MAX_RETRIES`, or 3, which it is in a simulation.
-fn default_retries(simulated: bool) -> i64 {
+/// Where a driver's environment says how often.
+pub(crate) const MAX_RETRIES: &str = "ACTINIC_TASK_MAX_RETRIES";
+
+/// How often a task is tried again that says nothing: [`MAX_RETRIES`], or 3, which it is in a simulation.
+pub(crate) fn default_retries(simulated: bool) -> i64 {
     static GIVEN: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
     if simulated {
         return RETRIES;
     }
     *GIVEN.get_or_init(|| {
         // The program's, read once for all its clusters.
-        let given = crate::env::Env::real().var("ACTINIC_TASK_MAX_RETRIES");
+        let given = crate::env::Env::real().var(MAX_RETRIES);
         let read = given.as_ref().map(|text| text.parse().ok().filter(|retries| *retries >= -1));
         match (read, given) {
             (Some(Some(retries)), _) => retries,
             (Some(None), Some(text)) => {
-                tracing::warn!(target: "actinic", "ACTINIC_TASK_MAX_RETRIES is {text:?}, and no number from -1 on: {RETRIES} is meant");
+                tracing::warn!(target: "actinic", "{MAX_RETRIES} is {text:?}, and no number from -1 on: {RETRIES} is meant");
                 RETRIES
             }
             _ => RETRIES,

@@ -381,10 +381,12 @@ impl Task {
             return None;
         }
         self.with_input(|input| {
-            input.dependencies.iter().find_map(|dependency| match dependency.slot().get() {
+            let failed = |dependency: &RawRef| match dependency.slot().get() {
                 Some(Resolved::Error(error)) => Some(error),
                 _ => None,
-            })
+            };
+            // All of them count as read: whoever reads this task's error need not read theirs.
+            input.dependencies.iter().filter_map(failed).reduce(|first, _| first)
         })
         .map(|error| error.through_dependent(&self.describe()))
     }

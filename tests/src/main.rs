@@ -359,6 +359,27 @@ async fn greedy() -> actinic::Result<()> {
     Ok(())
 }
 
+#[actinic::remote]
+fn ends_its_process(file: &str) {
+    actinic_tests::files::count_up(file);
+    std::process::exit(1);
+}
+
+#[actinic::remote]
+async fn submits_what_ends_its_process(file: String) -> actinic::Result<()> {
+    ends_its_process::remote(&file).await
+}
+
+/// Says how often a task is tried whose process ends, and one that a task submits.
+async fn tries() -> actinic::Result<()> {
+    let dir = std::env::var("ACTINIC_TEST_DIR").expect("the test says so");
+    let files = ["plain", "nested"].map(|name| format!("{dir}/{name}"));
+    assert!(ends_its_process::remote(&files[0]).await.is_err());
+    assert!(submits_what_ends_its_process::remote(&files[1]).await.is_err());
+    say(&format!("tried {:?}", files.map(|file| actinic_tests::files::counted(&file))));
+    Ok(())
+}
+
 /// Works until it is told that it is enough.
 async fn works() -> actinic::Result<()> {
     let place = Place::remote();
@@ -410,6 +431,7 @@ async fn main() -> actinic::Result<()> {
         "spins" => spins(&cluster).await?,
         "works" => works().await?,
         "greedy" => greedy().await?,
+        "tries" => tries().await?,
         "wants" => wants().await?,
         _ => {
             pid::remote().await?;

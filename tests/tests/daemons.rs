@@ -336,6 +336,22 @@ fn greedy_programs_share() {
     }
 }
 
+/// FAI-01: how often is the driver's to say, for what its tasks submit too, whatever the node was started with.
+#[test]
+fn a_drivers_number_of_tries_is_that_of_what_its_tasks_submit() {
+    let machine = Machine::new("tries");
+    machine.head();
+    for (given, tried) in [(Some("1"), "tried [2, 2]"), (None, "tried [4, 4]")] {
+        let scratch = Scratch::new();
+        let mut command = machine.command(Path::new(PROGRAM), &["tries"]);
+        command.env("ACTINIC_TEST_DIR", scratch.dir()).env("ACTINIC_ADDRESS", "auto");
+        command.envs(given.map(|given| ("ACTINIC_TASK_MAX_RETRIES", given)));
+        let mut program = Program::new(&mut command);
+        program.until(tried);
+        program.ends();
+    }
+}
+
 /// While garbage arrives at the node's port all work is done, and done right.
 #[test]
 fn garbage_at_the_port_of_a_busy_node_harms_nobody() {

@@ -65,6 +65,13 @@ async fn errors_of(refs: &[ObjectRef<i64>]) -> Vec<Error> {
     errors
 }
 
+#[actinic::remote]
+async fn asks_adder(adder: Handle<Adder>) -> actinic::Result<i64> {
+    let error = adder.add(1, 1).await.unwrap_err();
+    assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+    Err(error)
+}
+
 /// Two of its calls overlap.
 pub struct Two;
 
@@ -107,6 +114,7 @@ modes! {
             assert!(matches!(error, Error::Task { .. }), "{error:?}");
             assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(7)), "{error:?}");
             assert!(error.root_cause().to_string().contains("refused: 7"), "{error:?}");
+            assert!(error.to_string().contains("mend what failed first"), "it has a remedy: {error}");
         }
         assert_eq!(counted(&scratch.file("ran")), 0);
     }
@@ -139,6 +147,21 @@ modes! {
         let still = actinic::get(&never).timeout(Duration::ZERO).await;
         assert!(matches!(still, Err(Error::GetTimeout { .. })), "{still:?}");
         actinic::cancel(&never).await?;
+    }
+
+    /// DEP-01: whoever holds a handle is told the same of an actor whose constructor's argument failed: it died, of that.
+    2 CPUs, async fn an_actor_of_a_failed_argument_is_dead_to_all(cluster) {
+        let adder = Adder::remote(refuse::remote(7), 0);
+        let here = adder.add(1, 1).await.unwrap_err();
+        let there = asks_adder::remote(&adder).await.unwrap_err();
+        let closed = Handle::closed(&adder).await?.error().clone();
+        for error in [&here, there.root_cause(), &there, &closed] {
+            assert_eq!(error.downcast_ref::<Refused>(), Some(&Refused(7)), "{error:?}");
+        }
+        for error in [&here, &closed] {
+            assert!(matches!(error, Error::ActorDied { .. }), "{error:?}");
+        }
+        assert!(there.to_string().contains("failed in its constructor"), "{there}");
     }
 
     /// DEP-02: an error that nested tasks do not catch keeps its kind, and names every task on its way.
@@ -376,6 +399,12 @@ async fn fails_read_and_unread(cluster: TestCluster) -> actinic::Result<()> {
         drop(upstream);
         assert_eq!(dependent.await.unwrap_err().downcast_ref::<Refused>(), Some(&Refused(value)));
     }
+    // Both fail what depends on both.
+    let (first, second) = (refuse::remote(85), refuse::remote(86));
+    first.done().await?;
+    second.done().await?;
+    assert!(add::remote(&first, &second).await.is_err());
+    drop((first, second));
     drop(two);
     cluster.idle().await
 }

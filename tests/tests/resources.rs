@@ -323,6 +323,8 @@ async fn amounts_that_make_no_sense_are_refused(cluster: TestCluster) -> actinic
         (task().num_gpus(1.5), "num_gpus"),
         (task().resource("CPU", 1), "CPU"),
         (task().num_cpus(0.000_05), "num_cpus"),
+        (task().num_cpus(1e-12), "num_cpus"),
+        (task().num_cpus(f64::MIN_POSITIVE), "num_cpus"),
         (task().resource("pin", 0.000_05), "pin"),
     ];
     for (options, name) in tasks {

@@ -54,6 +54,7 @@ modes! {
                 assert!(matches!(error, Error::Task { .. }), "{error:?}");
                 let text = error.to_string();
                 assert!(text.contains(&given.to_string()) && text.contains(&declared.to_string()), "{text}");
+                assert!(text.contains("on node"), "{text}");
             }
         }
         let all = give::options().num_returns(100).remote(100);

@@ -175,7 +175,8 @@ fn will_not_be(owner: &Arc<Owner>, client: &Arc<Client>, error: Error) {
     // In this order: which actor is meant is known before it is not open any more; and what this process knows at first
     // hand, it does not hear from the GCS.
     if !client.is_open() && client.is_wanted() {
-        client.die(error.clone());
+        let upstream = error.is_of_an_argument();
+        client.die(if upstream { client.died_unmade(error.clone()) } else { error.clone() });
     }
     let (actor, text) = (client.id, error.to_string());
     owner.process.tell_gcs(ToGcs::ActorNotMade { actor, text, error });

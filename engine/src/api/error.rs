@@ -208,7 +208,7 @@ impl Error {
 
     /// The application error made of a user's error, with the text of its chain of sources.
     pub(crate) fn from_std(error: &(dyn std::error::Error + 'static)) -> Error {
-        if let Some(own) = error.downcast_ref::<Error>() {
+        if let Some(own) = own(error) {
             return own.clone();
         }
         let mut chain = vec![error.to_string()];
@@ -216,7 +216,7 @@ impl Error {
         let mut source = error.source();
         // A chain may have no end: an error can be its own source.
         while let Some(inner) = source.filter(|_| chain.len() < READ_MAX as usize) {
-            if let Some(own) = inner.downcast_ref::<Error>() {
+            if let Some(own) = own(inner) {
                 // It says all of what is below it, types included.
                 cause = Some(own.clone());
                 break;
@@ -403,6 +403,11 @@ impl Error {
         all.map_or(*retry, |all| all && (*retry || *of_code))
     }
 
+    /// Whether it is one of [`Error::through_dependent`].
+    pub(crate) fn is_of_an_argument(&self) -> bool {
+        self.detail().dependent
+    }
+
     /// The error of a task that depended on one which failed: the kind stays, and it says who it happened to.
     pub(crate) fn through_dependent(&self, dependent: &str) -> Error {
         // What failed first is the cause, however many tasks in between did not run.
@@ -412,7 +417,10 @@ impl Error {
         detail.message = format!("{dependent} did not run because an argument failed: {}", first.told());
         detail.dependent = true;
         detail.subject = Some(dependent.to_owned());
-        detail.remedy = String::new();
+        detail.remedy = match first.detail().remedy.as_str() {
+            "" => format!("mend what failed first, or catch its error before it is passed to {dependent}"),
+            remedy => remedy.to_owned(),
+        };
         detail.typed = None;
         detail.given = None;
         detail.chain = Vec::new();
@@ -420,6 +428,12 @@ impl Error {
         detail.cause = Some(first.clone());
         outer
     }
+}
+
+/// One of Actinic's own: itself, or as I/O errors carry others, which is no source of theirs.
+fn own<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Error> {
+    let carried = || error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<Error>();
+    error.downcast_ref::<Error>().or_else(carried)
 }
 
 impl Typed {

@@ -178,7 +178,7 @@ impl Owner {
                 reply.outcomes.iter().map(|outcome| self.process.read_outcome(from, outcome)).collect();
             Task::finish(task, outcomes.into_iter(), Some(run));
         } else {
-            Task::fail(task, wrong_count(task, returned, declared), run);
+            Task::fail(task, wrong_count(task, returned, declared).at_node(run.place.node), run);
             self.unwanted(from, reply);
         }
         false

@@ -158,7 +158,7 @@ impl Owner {
                 };
                 let declared = task.meta.returns.unwrap_or(task.returns());
                 if values.len() as u32 != declared {
-                    Task::fail(task, wrong_count(task, values.len(), declared), run);
+                    Task::fail(task, wrong_count(task, values.len(), declared).at_node(run.place.node), run);
                 } else {
                     let outcomes: Vec<Resolved> = values.into_iter().map(|value| self.result(task, value.0)).collect();
                     Task::finish(task, outcomes.into_iter(), Some(run));

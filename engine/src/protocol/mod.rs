@@ -33,7 +33,7 @@ use crate::start::program_file::{Offer, ProgramInfo};
 
 /// The revision of every message that crosses between processes; two processes speak only if theirs are equal. A test
 /// compares the samples of all with a hash of what they were at this revision.
-pub(crate) const REVISION: u32 = 10;
+pub(crate) const REVISION: u32 = 11;
 
 /// The owners of a process.
 pub(crate) const OWNER: ActorNo = ActorNo(1);

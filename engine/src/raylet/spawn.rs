@@ -111,7 +111,8 @@ impl Spawner {
     pub(crate) fn learn_job(&mut self, row: &JobRow, file: Option<Arc<ProgramFile>>) {
         if let Some(file) = file.or_else(|| self.default.clone()) {
             let (namespace, identity) = (row.namespace.clone(), row.program.clone());
-            self.learn_program(row.id, JobProgram { file, namespace, identity });
+            let task_max_retries = row.task_max_retries;
+            self.learn_program(row.id, JobProgram { file, namespace, task_max_retries, identity });
         }
     }
 
@@ -155,7 +156,7 @@ impl Spawner {
     /// Starts a worker of a job; its pid.
     pub(crate) fn start(&mut self, worker: WorkerId, job: JobId, _kind: WorkerKind) -> Result<u32, NotStarted> {
         let never = |error| NotStarted { error, permanent: true };
-        let Some(JobProgram { file, namespace, .. }) = self.programs.get(&job).cloned() else {
+        let Some(JobProgram { file, namespace, task_max_retries, .. }) = self.programs.get(&job).cloned() else {
             let text = format!("the program of job {job} is not known to this node");
             return Err(never(Error::runtime_env_setup(text)));
         };
@@ -174,6 +175,8 @@ impl Spawner {
         let mut command = Command::new(file.path());
         command.arg0("actinic-worker").env(BOOT, mark(self.process.env.pid(), &input).map_err(failed)?).stdin(input);
         command.env("ACTINIC_WORKER_ID", worker.to_string()).env(NODE, self.process.id.node.to_string());
+        // The driver's, whatever this node was started with: what its tasks submit is its own.
+        command.env(crate::rt::MAX_RETRIES, task_max_retries.to_string());
         if let Some(level) = self.log_level {
             command.env(crate::log::LEVEL, level.to_string());
         }

@@ -174,7 +174,7 @@ fn an_actor_whose_kill_came_first_does_not_begin() {
 fn job_row(env: &Env, driver: crate::ids::OwnerId) -> JobRow {
     let id = crate::ids::JobId(env.uuid());
     let (entry, program, namespace) = (String::new(), String::new(), "of the job".to_owned());
-    JobRow { id, driver, namespace, entry, program, started: Duration::ZERO, ended: None }
+    JobRow { id, driver, namespace, entry, program, task_max_retries: 3, started: Duration::ZERO, ended: None }
 }
 
 /// A driver tells its raylet of its job on a connection that stands, and the GCS on one that it has yet to make: the raylet

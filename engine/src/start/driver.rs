@@ -31,6 +31,7 @@ pub(crate) fn begin_job(process: &Arc<Process>, namespace: Option<String>) -> Ar
         namespace,
         entry: process.env.program().map(|path| path.display().to_string()).unwrap_or_default(),
         program: crate::program::identity().to_owned(),
+        task_max_retries: crate::rt::default_retries(process.env.world().is_some()),
         started: process.env.now(),
         ended: None,
     };

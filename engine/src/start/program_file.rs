@@ -160,6 +160,8 @@ fn hex(hash: &Hash) -> String {
 pub(crate) struct JobProgram {
     pub(crate) file: Arc<ProgramFile>,
     pub(crate) namespace: String,
+    /// How often its tasks are tried again that do not say it.
+    pub(crate) task_max_retries: i64,
     /// What its workers must report; empty if nothing is known of it.
     pub(crate) identity: String,
 }

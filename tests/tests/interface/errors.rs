@@ -132,6 +132,15 @@ fn other_keeps_what_it_was_made_of() {
     assert!(matches!(timeout, Error::Task { .. }));
 }
 
+/// One that an I/O error carries keeps its kind: whoever reads and waits in one function turns it into such.
+#[test]
+fn an_io_error_hands_back_what_it_carries() {
+    let lost = || Error::typed(Refused(3));
+    let back = Error::other(std::io::Error::from(lost()));
+    assert_eq!(back.downcast_ref::<Refused>(), Some(&Refused(3)), "{back:?}");
+    assert_eq!(back.to_string(), lost().to_string());
+}
+
 #[actinic::test(num_cpus = 2)]
 async fn chains_travel() -> actinic::Result<()> {
     let error = refuse::remote(1).await.unwrap_err();

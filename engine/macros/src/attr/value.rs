@@ -34,7 +34,7 @@ pub(super) fn amount(name: &str, gpus: bool, expr: &Expr) -> Result<TokenStream>
         format!("`{name}` is {value}; it must be zero or more")
     } else if value > 1e14 {
         format!("`{name}` is more than 1e14, the largest amount")
-    } else if (steps - steps.round()).abs() > 1e-6 + steps * 1e-12 {
+    } else if (steps - steps.round()).abs() > 1e-6 + steps * 1e-12 || (steps > 0.0 && steps.round() == 0.0) {
         format!("`{name}` is {value}, which is finer than 0.0001, the smallest step")
     } else if gpus && value > 1.0 && value.fract() != 0.0 {
         format!("`{name}` is {value}; more than one GPU is given whole only")

@@ -10,7 +10,7 @@ use actinic_transport::ProcessId;
 use super::{At, Caller, Client, State};
 use crate::actor::queues::Queue;
 use crate::api::error::Error;
-use crate::gcs::core::ActorState;
+use crate::gcs::core::{ActorState, DeathCause, DeathReason};
 use crate::object::Resolved;
 use crate::protocol::{ActorNews, ToGcs};
 use crate::task::Task;
@@ -264,6 +264,15 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The death of an actor whose constructor's arguments failed, in the words in which others hear of it from the GCS.
+    pub(crate) fn died_unmade(&self, error: Error) -> Error {
+        let reason = DeathReason::ConstructorError { text: error.to_string(), error: Default::default() };
+        let text = format!("actor {} ({}) {reason}", self.class(), self.id);
+        Error::actor_died(text).subject(self.describe()).remedy(reason.remedy()).caused_by(error)
+    }
+}
+
 /// Whether the GCS said it before what is known. Answers and news come on ways of their own, and may overtake each
 /// other; an incarnation is alive only after all else but its end.
 fn is_stale(known: (u32, ActorState), said: (u32, ActorState)) -> bool {
@@ -272,9 +281,9 @@ fn is_stale(known: (u32, ActorState), said: (u32, ActorState)) -> bool {
 }
 
 /// The error that a constructor returned, if that is why the actor is dead.
-fn constructor_error(death: &crate::gcs::core::DeathCause) -> Option<Error> {
+fn constructor_error(death: &DeathCause) -> Option<Error> {
     match &death.reason {
-        crate::gcs::core::DeathReason::ConstructorError { error, .. } => postcard::from_bytes(error).ok(),
+        DeathReason::ConstructorError { error, .. } => postcard::from_bytes(error).ok(),
         _ => None,
     }
 }

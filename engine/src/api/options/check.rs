@@ -1,6 +1,7 @@
 //! What is wrong with a value, with its remedy.
 
 use crate::api::error::{Error, Result};
+use crate::resources::Quantity;
 
 /// The largest amount of a resource: a hundred terabytes, if bytes.
 const AMOUNT_MAX: f64 = 1e14;
@@ -18,9 +19,7 @@ pub(super) fn check_amount(resource: &str, amount: f64) -> Result<()> {
     if amount > AMOUNT_MAX {
         return refused("is more than 1e14, the largest amount", "memory is given in bytes");
     }
-    let steps = amount * 10_000.0;
-    // A decimal fraction is rarely a float: what is off by less than a float's precision is meant to be whole.
-    if (steps - steps.round()).abs() > 1e-6 + steps * 1e-12 {
+    if Quantity::of_steps(amount).is_none() {
         return refused("is finer than 0.0001, the smallest step", "round it to four decimal places");
     }
     Ok(())

@@ -96,6 +96,8 @@ pub(crate) struct JobRow {
     pub(crate) entry: String,
     /// The content hash of its program, as hex.
     pub(crate) program: String,
+    /// How often its tasks are tried again that do not say it, those of its workers too.
+    pub(crate) task_max_retries: i64,
     /// When it started.
     pub(crate) started: Duration,
     /// When it ended.

@@ -101,6 +101,7 @@ fn job_row(n: u128, driver: OwnerId) -> JobRow {
         namespace: "ns".to_owned(),
         entry: "prog --flag".to_owned(),
         program: "c0ffee".to_owned(),
+        task_max_retries: 3,
         started: Duration::ZERO,
         ended: None,
     }

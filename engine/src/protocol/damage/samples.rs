@@ -203,6 +203,7 @@ fn job_row() -> JobRow {
         namespace: "ns".to_owned(),
         entry: "prog --flag".to_owned(),
         program: "c0ffee".to_owned(),
+        task_max_retries: 3,
         started: Duration::ZERO,
         ended: Some(Duration::from_secs(7)),
     }

@@ -67,7 +67,7 @@ impl Process {
             Some(file) => file,
             None => self.fetch_file(&row, &sources).await?,
         };
-        Ok(JobProgram { file, namespace: row.namespace, identity: row.program })
+        Ok(JobProgram { file, namespace: row.namespace, task_max_retries: row.task_max_retries, identity: row.program })
     }
 
     async fn fetch_file(self: &Arc<Self>, row: &JobRow, sources: &[PeerAddr]) -> Result<Arc<ProgramFile>> {
