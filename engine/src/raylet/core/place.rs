@@ -206,6 +206,9 @@ impl RayletCore {
             return Verdict::Here;
         }
         if let Some(verdict) = self.judge_near(request, usable, &room) {
+            if let (Verdict::There(..), Some(request)) = (&verdict, self.queue.get_mut(key)) {
+                request.crowding += 1;
+            }
             return verdict;
         }
         // What is known of the others is known for who may go to each of them.
@@ -240,8 +243,10 @@ impl RayletCore {
         let need = &request.need;
         let near = near_but_busy(&request.ask, &self.seats(&request.ask, need, usable, room.is_ok()))?;
         if near != self.node {
-            let goes = request.ask.spilled == 0 && self.cluster.may_take(near, need);
-            return goes.then_some(Verdict::There(near, 1));
+            // No more than it could run at a time.
+            let all = need.times(request.crowding + 1);
+            let fits = self.cluster.peers.get(&near).is_some_and(|peer| all.fits(&peer.view.total));
+            return (fits && request.ask.spilled == 0).then_some(Verdict::There(near, 1));
         }
         let in_time = self.now < request.progress + NEAR_PATIENCE;
         let wait = in_time && *room == Err(Waits::Resources) && self.others_hold(request);

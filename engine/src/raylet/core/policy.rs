@@ -139,15 +139,6 @@ impl Cluster {
         }
     }
 
-    /// Whether a node could run it beside what this node sent there a moment ago, were nothing else there.
-    pub(super) fn may_take(&self, node: NodeId, need: &ResourceSet) -> bool {
-        self.peers.get(&node).is_some_and(|peer| {
-            let mut total = peer.view.total.clone();
-            peer.spent.iter().for_each(|spent| total.sub(&spent.amount));
-            need.fits(&total)
-        })
-    }
-
     /// Forget what views have had time to know of, and what never arrived; the time when there will be more to forget.
     pub(super) fn expire(&mut self, now: Duration) -> Option<Duration> {
         for peer in self.peers.values_mut() {

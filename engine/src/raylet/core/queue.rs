@@ -55,6 +55,8 @@ pub(super) struct Request {
     pub(super) spilling: u32,
     /// Of a `Spread` request: how many of the waiting were dealt to this node.
     pub(super) dealt_here: u32,
+    /// How many were sent to where their arguments lie though that node looked full.
+    pub(super) crowding: u32,
     /// Since when leases of it have waited without a break.
     pub(super) since: Duration,
     /// When it was last served, or came.
@@ -144,6 +146,7 @@ impl Queue {
             granted: 0,
             spilling: 0,
             dealt_here: 0,
+            crowding: 0,
             since: now,
             progress: now,
             helped: None,
