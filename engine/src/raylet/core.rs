@@ -20,6 +20,7 @@
 //! - **ORDER-1** to **ORDER-3**: [`queue`]. **PLACE-1** to **PLACE-6**: [`policy`]. **POOL-1** to **POOL-5**: [`pool`].
 
 mod faults;
+mod idle;
 mod leases;
 mod ledger;
 mod messages;
@@ -147,7 +148,11 @@ impl RayletCore {
                 self.worker_failed(worker, reason, permanent, out);
             }
             Event::WorkerDied { worker } => self.worker_died(worker, out),
-            Event::WorkerNeeded { worker, needed } => self.pool.needed(worker, needed, self.now, out),
+            Event::WorkersAnswered { answers } => {
+                for (worker, needed) in answers {
+                    self.pool.needed(worker, needed, self.now, out);
+                }
+            }
             Event::Blocked { lease } => self.block(lease),
             Event::Unblocked { lease } => self.unblock(lease),
             Event::OwnerDied { owner } => self.owners_died(|other| *other == owner, out),
@@ -167,9 +172,7 @@ impl RayletCore {
 
     /// Do all that can be done now.
     fn settle(&mut self, out: &mut Vec<Action>) {
-        let idle_max = self.cpus() as usize;
-        let ended = |job: JobId| self.ended_jobs.contains(&job);
-        self.pool.trim(idle_max, ended, self.now, out);
+        self.pool.trim(self.cpus() as usize, self.now, out);
         let expiry = self.cluster.expire(self.now);
         self.pair(out);
         let waiting = self.serve(out);
@@ -177,9 +180,7 @@ impl RayletCore {
         let recall = self.recall(&waiting, out);
         let warn = self.warn(out);
         let report = self.report(out);
-        let ended = |job: JobId| self.ended_jobs.contains(&job);
-        let pool = self.pool.next_due(idle_max, ended, self.now);
-        let due = [expiry, recall, warn, report, pool, self.next_look()];
+        let due = [expiry, recall, warn, report, self.pool.next_due(self.now), self.next_look()];
         self.wish(due.into_iter().flatten().min(), out);
     }
 

@@ -42,8 +42,10 @@ impl RayletCore {
         if !self.ended_jobs.contains(&job) {
             self.ended_jobs.push_back(job);
         }
-        if self.ended_jobs.len() > ENDED_JOBS_MAX {
-            self.ended_jobs.pop_front();
+        if self.ended_jobs.len() > ENDED_JOBS_MAX
+            && let Some(first) = self.ended_jobs.pop_front()
+        {
+            self.pool.forget_job(first);
         }
     }
 

@@ -95,17 +95,19 @@ impl Bench {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let mut out = Vec::new();
+            let mut answers = Vec::new();
             self.core.handle(self.now, event, &mut out);
             for action in &out {
                 match action {
                     Action::StartWorker { worker, .. } if self.starts => {
                         events.push(Event::WorkerStarted { worker: *worker });
                     }
-                    Action::AskWorker { worker } => {
-                        events.push(Event::WorkerNeeded { worker: *worker, needed: self.needed.contains(worker) });
-                    }
+                    Action::AskWorker { worker } => answers.push((*worker, self.needed.contains(worker))),
                     _ => {}
                 }
+            }
+            if !answers.is_empty() {
+                events.push(Event::WorkersAnswered { answers });
             }
             self.out.append(&mut out);
         }
@@ -202,6 +204,7 @@ fn refusal(action: &Action) -> Option<&RefuseReason> {
 
 /// LEASE-2, and what the tables must agree on after every event.
 pub(super) fn assert_sound(core: &RayletCore) {
+    core.pool.assert_sound(core.cpus() as usize, |job| core.ended_jobs.contains(&job));
     let snapshot = core.snapshot();
     let mut accounted = snapshot.view.available.clone();
     for lease in &snapshot.leases {

@@ -151,7 +151,8 @@ impl Model {
                     self.at(START, Happens::Core(at, Event::WorkerStarted { worker }))
                 }
                 Action::AskWorker { worker } => {
-                    self.at(LATENCY, Happens::Core(at, Event::WorkerNeeded { worker, needed: false }))
+                    let answers = vec![(worker, false)];
+                    self.at(LATENCY, Happens::Core(at, Event::WorkersAnswered { answers }))
                 }
                 Action::NextTick(due) => self.at(due - self.now, Happens::Core(at, Event::Tick)),
                 Action::ReportView(view) => {

@@ -19,6 +19,7 @@ enum Op {
     Start { at: usize },
     FailStart { at: usize },
     WorkerDies { at: usize },
+    Answer { count: usize, needed: bool },
     OwnerDies { owner: u128 },
     JobEnds { job: u128 },
     Peer { node: u128, cpus: u32, free: u32 },
@@ -41,6 +42,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         15 => at.clone().prop_map(|at| Op::Start { at }),
         1 => at.clone().prop_map(|at| Op::FailStart { at }),
         1 => at.clone().prop_map(|at| Op::WorkerDies { at }),
+        2 => (1..5_usize, any::<bool>()).prop_map(|(count, needed)| Op::Answer { count, needed }),
         1 => (1..6_u128).prop_map(|owner| Op::OwnerDies { owner }),
         1 => (2..4_u128).prop_map(|job| Op::JobEnds { job }),
         2 => (2..5_u128, 0..8_u32, 0..8_u32).prop_map(|(node, cpus, free)| Op::Peer { node, cpus, free }),
@@ -91,6 +93,7 @@ impl Oracle {
             }
             Action::StartWorker { worker, .. } => assert!(self.starting.insert(*worker)),
             Action::StopWorker { worker } => {
+                self.asked.remove(worker);
                 self.starting.remove(worker);
                 self.running.remove(worker);
             }
@@ -202,8 +205,14 @@ impl Run {
             Op::WorkerDies { at } => {
                 if let Some(worker) = Self::worker(&self.oracle.running, at) {
                     self.oracle.running.remove(&worker);
+                    self.oracle.asked.remove(&worker);
                     self.tell(Event::WorkerDied { worker });
                 }
+            }
+            Op::Answer { count, needed } => {
+                let asked: Vec<WorkerId> = self.oracle.asked.iter().copied().take(count).collect();
+                asked.iter().for_each(|worker| _ = self.oracle.asked.remove(worker));
+                self.tell(Event::WorkersAnswered { answers: asked.into_iter().map(|id| (id, needed)).collect() });
             }
             Op::OwnerDies { owner: number } => {
                 let died = owner(number);
