@@ -158,7 +158,11 @@ impl RayletCore {
             Event::OwnerDied { owner } => self.owners_died(|other| *other == owner, out),
             Event::ProcessDied { process } => self.owners_died(|owner| owner.process == process, out),
             Event::JobEnded { job } => self.job_ended(job, out),
-            Event::NodeView { node, view } => self.cluster.update(node, view, self.now),
+            Event::NodeViews { views } => {
+                for (node, view) in views {
+                    self.cluster.update(node, view, self.now);
+                }
+            }
             Event::NodeLost { node } => {
                 self.cluster.lost(node);
                 self.owners_died(|owner| owner.node() == node, out);

@@ -163,10 +163,9 @@ pub(crate) enum Event {
     JobEnded {
         job: JobId,
     },
-    /// Another node's state.
-    NodeView {
-        node: NodeId,
-        view: View,
+    /// The state of other nodes: they are told of together.
+    NodeViews {
+        views: Vec<(NodeId, View)>,
     },
     /// The node is dead, and every owner on it.
     NodeLost {

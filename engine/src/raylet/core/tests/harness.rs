@@ -191,7 +191,7 @@ impl Bench {
 
     pub(super) fn peer_with(&mut self, number: u128, total: ResourceSet, available: ResourceSet) {
         let view = View { total, available, queued: 0, draining: false };
-        self.tell(Event::NodeView { node: node(number), view });
+        self.tell(Event::NodeViews { views: vec![(node(number), view)] });
     }
 }
 
@@ -205,6 +205,7 @@ fn refusal(action: &Action) -> Option<&RefuseReason> {
 /// LEASE-2, and what the tables must agree on after every event.
 pub(super) fn assert_sound(core: &RayletCore) {
     core.pool.assert_sound(core.cpus() as usize, |job| core.ended_jobs.contains(&job));
+    core.cluster.assert_sound();
     let snapshot = core.snapshot();
     let mut accounted = snapshot.view.available.clone();
     for lease in &snapshot.leases {

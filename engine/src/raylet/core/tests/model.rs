@@ -158,7 +158,7 @@ impl Model {
                 Action::ReportView(view) => {
                     for other in self.cores.keys().copied().filter(|other| *other != at).collect::<Vec<_>>() {
                         let view = view.clone();
-                        self.at(LATENCY * 2, Happens::Core(other, Event::NodeView { node: at, view }));
+                        self.at(LATENCY * 2, Happens::Core(other, Event::NodeViews { views: vec![(at, view)] }));
                     }
                 }
                 Action::Grant { to, .. }

@@ -230,7 +230,7 @@ impl Run {
             }
             Op::Peer { node: number, cpus: total, free } => {
                 let view = View { total: cpus(total), available: cpus(free.min(total)), queued: 0, draining: false };
-                self.tell(Event::NodeView { node: node(number), view });
+                self.tell(Event::NodeViews { views: vec![(node(number), view)] });
             }
             Op::PeerLost { node: number } => self.tell(Event::NodeLost { node: node(number) }),
             Op::Pass { millis } => self.pass(ms(millis)),
