@@ -155,8 +155,8 @@ impl RayletCore {
             }
             Event::Blocked { lease } => self.block(lease),
             Event::Unblocked { lease } => self.unblock(lease),
-            Event::OwnerDied { owner } => self.owners_died(|other| *other == owner, out),
-            Event::ProcessDied { process } => self.owners_died(|owner| owner.process == process, out),
+            Event::OwnerDied { owner } => self.owners_died(owner..=owner, out),
+            Event::ProcessDied { process } => self.owners_died(OwnerId::of(process), out),
             Event::JobEnded { job } => self.job_ended(job, out),
             Event::NodeViews { views } => {
                 for (node, view) in views {
@@ -165,7 +165,7 @@ impl RayletCore {
             }
             Event::NodeLost { node } => {
                 self.cluster.lost(node);
-                self.owners_died(|owner| owner.node() == node, out);
+                self.owners_lost(node, out);
             }
             Event::TotalChanged { total } => self.ledger.set_total(total),
             Event::Drain => self.draining = true,

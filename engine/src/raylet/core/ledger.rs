@@ -5,6 +5,7 @@
 //! these the next to be served is chosen, and the next to be recalled.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::ids::{JobId, OwnerId};
 use crate::resources::ResourceSet;
@@ -60,6 +61,16 @@ impl Accounts {
 
     pub(super) fn owner(&self, owner: OwnerId) -> Option<&Account> {
         self.owners.get(&owner)
+    }
+
+    /// Owners that have leases or open requests.
+    pub(super) fn owners(&self) -> impl Iterator<Item = OwnerId> {
+        self.owners.keys().copied()
+    }
+
+    /// Those of them that a range holds.
+    pub(super) fn owners_in(&self, range: RangeInclusive<OwnerId>) -> impl Iterator<Item = OwnerId> {
+        self.owners.range(range).map(|(owner, _)| *owner)
     }
 
     pub(super) fn class(&self, owner: OwnerId, key: u32, shape: &ResourceSet) -> Option<&Account> {

@@ -20,7 +20,7 @@ enum Op {
     FailStart { at: usize },
     WorkerDies { at: usize },
     Answer { count: usize, needed: bool },
-    OwnerDies { owner: u128 },
+    OwnerDies { owner: u128, with_process: bool },
     JobEnds { job: u128 },
     Peer { node: u128, cpus: u32, free: u32 },
     PeerLost { node: u128 },
@@ -43,7 +43,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => at.clone().prop_map(|at| Op::FailStart { at }),
         1 => at.clone().prop_map(|at| Op::WorkerDies { at }),
         2 => (1..5_usize, any::<bool>()).prop_map(|(count, needed)| Op::Answer { count, needed }),
-        1 => (1..6_u128).prop_map(|owner| Op::OwnerDies { owner }),
+        1 => (1..6_u128, any::<bool>()).prop_map(|(owner, with_process)| Op::OwnerDies { owner, with_process }),
         1 => (2..4_u128).prop_map(|job| Op::JobEnds { job }),
         2 => (2..5_u128, 0..8_u32, 0..8_u32).prop_map(|(node, cpus, free)| Op::Peer { node, cpus, free }),
         1 => (2..5_u128).prop_map(|node| Op::PeerLost { node }),
@@ -214,11 +214,14 @@ impl Run {
                 asked.iter().for_each(|worker| _ = self.oracle.asked.remove(worker));
                 self.tell(Event::WorkersAnswered { answers: asked.into_iter().map(|id| (id, needed)).collect() });
             }
-            Op::OwnerDies { owner: number } => {
+            Op::OwnerDies { owner: number, with_process } => {
                 let died = owner(number);
                 self.oracle.open.retain(|(from, _), _| *from != died);
                 self.oracle.leases.retain(|_, from| *from != died);
-                self.tell(Event::OwnerDied { owner: died });
+                self.tell(match with_process {
+                    true => Event::ProcessDied { process: died.process },
+                    false => Event::OwnerDied { owner: died },
+                });
             }
             Op::JobEnds { job: number } => {
                 // Owners here are of one job each, so that the oracle knows which leases end.
