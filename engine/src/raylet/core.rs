@@ -30,6 +30,7 @@ mod pool;
 mod queue;
 mod recall;
 mod report;
+mod returning;
 #[cfg(test)]
 mod tests;
 
@@ -94,6 +95,9 @@ pub(crate) struct RayletCore {
     reserver: Option<Reserver>,
     reported: Option<(Duration, View)>,
     wish: Option<Duration>,
+    /// It looks at each lease by itself, as the tests check that it may as well.
+    #[cfg(test)]
+    plain: bool,
 }
 
 impl RayletCore {
@@ -115,6 +119,8 @@ impl RayletCore {
             reserver: None,
             reported: None,
             wish: None,
+            #[cfg(test)]
+            plain: false,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::ids::{JobId, OwnerId};
 use crate::resources::ResourceSet;
 
 /// Whose accounts a lease is on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Holder {
     pub(super) job: JobId,
     pub(super) owner: OwnerId,

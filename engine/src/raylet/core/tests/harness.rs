@@ -195,6 +195,22 @@ impl Bench {
     }
 }
 
+/// The same event to a core and to one that is `plain`: it must come to the same.
+pub(super) fn handle_both(
+    core: &mut RayletCore,
+    plain: &mut RayletCore,
+    now: Duration,
+    event: Event,
+    out: &mut Vec<Action>,
+) {
+    let mut plainly = Vec::new();
+    plain.handle(now, event.clone(), &mut plainly);
+    core.handle(now, event, out);
+    assert_eq!(*out, plainly, "groups and sums say what each lease by itself says");
+    assert_eq!(core.wish, plain.wish);
+    core.leases.assert_sound();
+}
+
 fn refusal(action: &Action) -> Option<&RefuseReason> {
     match action {
         Action::Refuse { why, .. } => Some(why),

@@ -120,6 +120,8 @@ impl Oracle {
 
 struct Run {
     core: RayletCore,
+    /// Looks at each lease by itself.
+    plain: RayletCore,
     now: Duration,
     oracle: Oracle,
     next_request: u64,
@@ -127,14 +129,16 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        Self { core: RayletCore::new(node(1), total()), now: ms(0), oracle: Oracle::default(), next_request: 0 }
+        let core = RayletCore::new(node(1), total());
+        let plain = RayletCore { plain: true, ..core.clone() };
+        Self { core, plain, now: ms(0), oracle: Oracle::default(), next_request: 0 }
     }
 
     fn tell(&mut self, event: Event) {
         let before = self.core.view().available;
         let takes_back = matches!(event, Event::Unblocked { .. });
         let mut out = Vec::new();
-        self.core.handle(self.now, event, &mut out);
+        handle_both(&mut self.core, &mut self.plain, self.now, event, &mut out);
         for action in &out {
             self.oracle.hear(action);
         }
@@ -354,7 +358,7 @@ proptest! {
         drivers in proptest::collection::vec((0..3_u128, 0..4_usize, 1..60_usize, 1..80_u64, any::<bool>(), 0..3_u32), 1..5),
     ) {
         let totals: Vec<ResourceSet> = nodes.iter().map(|count| cpus(*count)).collect();
-        let mut model = Model::new(&totals);
+        let mut model = Model::new(&totals).beside_plain();
         let shapes = [cpus(1), set(&[("CPU", 0.5)]), cpus(*nodes.iter().max().expect("some")), ResourceSet::new()];
         let (mut all, mut work) = (0, 0);
         for (number, (on, shape, count, millis, spread, depth)) in drivers.iter().enumerate() {
