@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use actinic_transport::NodeId;
 
-use super::messages::{Action, LeaseId, RefuseReason, RequestKey};
+use super::messages::{Action, LeaseId, RefuseReason, RequestKey, WorkerKind};
 use super::queue::Request;
 use super::{ENDED_JOBS_MAX, Lease, RayletCore, WorkerFate, WorkerState};
 use crate::ids::{JobId, OwnerId, WorkerId};
@@ -79,12 +79,12 @@ impl RayletCore {
             return self.worker_failed(worker, "it died while it started".to_owned(), false, out);
         }
         let Some(gone) = self.pool.remove(worker) else { return };
-        let leases = if let WorkerState::Leased { leases } = gone.state { leases as usize } else { 0 };
-        if leases == 0 {
-            return;
-        }
+        let WorkerState::Leased { leases } = gone.state else { return };
         let on_it = |(number, lease): (u64, &Lease)| (lease.worker == Some(worker)).then_some(number);
-        let numbers: Vec<u64> = self.leases.iter().filter_map(on_it).take(leases).collect();
+        let numbers: Vec<u64> = match gone.kind {
+            WorkerKind::Slot => vec![gone.lease],
+            WorkerKind::SharedHost => self.leases.iter().filter_map(on_it).take(leases as usize).collect(),
+        };
         for number in numbers {
             let to = self.leases.get(number).map(|lease| lease.holder.owner);
             self.end_lease(number, WorkerFate::Gone, out);

@@ -52,6 +52,8 @@ pub(super) struct Worker {
     begun: Duration,
     /// Where it is among the idle of its pen, while it is.
     place: u64,
+    /// The lease that it went to last; of all but a shared host the only one that it can have.
+    pub(super) lease: u64,
 }
 
 impl Worker {
@@ -107,7 +109,7 @@ impl Pool {
     pub(super) fn take(&mut self, job: JobId, kind: WorkerKind, lease: u64, ends: bool) -> Option<WorkerId> {
         let ready = self.ready(job, kind, ends);
         match ready {
-            Some(worker) => self.employ(worker, ends),
+            Some(worker) => self.employ(worker, lease, ends),
             None => self.waiting.entry((job, kind)).or_default().push_back((lease, ends)),
         }
         ready
@@ -121,7 +123,7 @@ impl Pool {
         })
     }
 
-    fn employ(&mut self, id: WorkerId, ends: bool) {
+    fn employ(&mut self, id: WorkerId, lease: u64, ends: bool) {
         if let Some(worker) = self.workers.get_mut(&id) {
             let leases = match worker.state {
                 WorkerState::Leased { leases } => leases + 1,
@@ -133,6 +135,7 @@ impl Pool {
             };
             worker.used |= !ends;
             worker.state = WorkerState::Leased { leases };
+            worker.lease = lease;
         }
     }
 
@@ -195,7 +198,7 @@ impl Pool {
         for (job, kind) in pens {
             while let Some((at, lease, ends)) = self.next_waiting((job, kind)) {
                 let Some(worker) = self.ready(job, kind, ends) else { break };
-                self.employ(worker, ends);
+                self.employ(worker, lease, ends);
                 self.forget_at((job, kind), at);
                 pairs.push((lease, worker));
             }
@@ -271,7 +274,8 @@ impl Pool {
                 self.hosts.insert(pen.0, worker);
             }
             let (job, kind, state) = (pen.0, pen.1, WorkerState::Starting);
-            let worker_of = Worker { job, kind, state, used: false, outlives_job: false, begun: now, place: 0 };
+            let worker_of =
+                Worker { job, kind, state, used: false, outlives_job: false, begun: now, place: 0, lease: 0 };
             self.workers.insert(worker, worker_of);
             out.push(Action::StartWorker { worker, job: pen.0, kind: pen.1 });
         }

@@ -243,6 +243,10 @@ pub(super) fn assert_sound(core: &RayletCore) {
         let on_it = snapshot.leases.iter().filter(|lease| lease.worker == Some(worker.worker)).count();
         let leases = if let WorkerState::Leased { leases } = worker.state { leases as usize } else { 0 };
         assert_eq!(on_it, leases, "a worker knows its leases");
+        if let (WorkerKind::Slot, 1) = (worker.kind, leases) {
+            let lease = core.leases.get(core.pool.workers[&worker.worker].lease);
+            assert_eq!(lease.and_then(|lease| lease.worker), Some(worker.worker), "and which it is");
+        }
         assert!(worker.kind == WorkerKind::SharedHost || on_it <= 1, "one lease a worker");
     }
 }
