@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actinic_transport::{PeerAddr, ProcessId};
+use actinic_transport::{NodeId, PeerAddr, ProcessId};
 use actix::{AsyncContext, Context};
 
 use crate::protocol::{NodeRow, NodeView, ToGcs, ToOwner};
@@ -11,6 +11,7 @@ use crate::raylet::{Raylet, Worker};
 
 impl Raylet {
     pub(super) fn nodes_changed(&mut self, rows: Vec<NodeRow>, ctx: &mut Context<Self>) {
+        let mut joined = Vec::new();
         for row in rows {
             let node = row.id;
             if row.state.is_up() {
@@ -20,8 +21,7 @@ impl Raylet {
                 if self.nodes.insert(node, row).is_none() && node != self.process.id.node {
                     // Until its first view comes, all that it has counts as free.
                     self.process.set_resources(node, Some((total.clone(), total.clone())));
-                    let view = View { available: total.clone(), total, queued: 0, draining: false };
-                    self.event(Event::NodeView { node, view }, ctx);
+                    joined.push((node, View { available: total.clone(), total, queued: 0, draining: false }));
                 }
                 continue;
             }
@@ -38,10 +38,12 @@ impl Raylet {
             let text = row.death.map_or_else(|| "it left the cluster".to_owned(), |death| death.to_string());
             self.tell_all(&ToOwner::NodeDead { node, text });
         }
+        self.event_of_views(joined, ctx);
         self.resources_changed(ctx);
     }
 
     pub(super) fn views_changed(&mut self, views: Vec<NodeView>, ctx: &mut Context<Self>) {
+        let mut changed = Vec::new();
         for view in views {
             let node = view.node;
             let Some(row) = self.nodes.get(&node) else { continue };
@@ -51,9 +53,17 @@ impl Raylet {
             self.process.set_resources(node, Some((row.total.clone(), view.available.clone())));
             let view =
                 View { total: row.total.clone(), available: view.available, queued: view.queued, draining: false };
-            self.event(Event::NodeView { node, view }, ctx);
+            changed.push((node, view));
         }
+        self.event_of_views(changed, ctx);
         self.resources_changed(ctx);
+    }
+
+    /// What is said of many nodes at a time is one event: after each the core looks at all that waits.
+    fn event_of_views(&mut self, views: Vec<(NodeId, View)>, ctx: &mut Context<Self>) {
+        if !views.is_empty() {
+            self.event(Event::NodeViews { views }, ctx);
+        }
     }
 
     /// The GCS says that a process is dead.

@@ -20,6 +20,7 @@
 //! - **ORDER-1** to **ORDER-3**: [`queue`]. **PLACE-1** to **PLACE-6**: [`policy`]. **POOL-1** to **POOL-5**: [`pool`].
 
 mod faults;
+mod idle;
 mod leases;
 mod ledger;
 mod messages;
@@ -29,6 +30,7 @@ mod pool;
 mod queue;
 mod recall;
 mod report;
+mod returning;
 #[cfg(test)]
 mod tests;
 
@@ -93,6 +95,9 @@ pub(crate) struct RayletCore {
     reserver: Option<Reserver>,
     reported: Option<(Duration, View)>,
     wish: Option<Duration>,
+    /// It looks at each lease by itself, as the tests check that it may as well.
+    #[cfg(test)]
+    plain: bool,
 }
 
 impl RayletCore {
@@ -114,6 +119,8 @@ impl RayletCore {
             reserver: None,
             reported: None,
             wish: None,
+            #[cfg(test)]
+            plain: false,
         }
     }
 
@@ -147,16 +154,24 @@ impl RayletCore {
                 self.worker_failed(worker, reason, permanent, out);
             }
             Event::WorkerDied { worker } => self.worker_died(worker, out),
-            Event::WorkerNeeded { worker, needed } => self.pool.needed(worker, needed, self.now, out),
+            Event::WorkersAnswered { answers } => {
+                for (worker, needed) in answers {
+                    self.pool.needed(worker, needed, self.now, out);
+                }
+            }
             Event::Blocked { lease } => self.block(lease),
             Event::Unblocked { lease } => self.unblock(lease),
-            Event::OwnerDied { owner } => self.owners_died(|other| *other == owner, out),
-            Event::ProcessDied { process } => self.owners_died(|owner| owner.process == process, out),
+            Event::OwnerDied { owner } => self.owners_died(owner..=owner, out),
+            Event::ProcessDied { process } => self.owners_died(OwnerId::of(process), out),
             Event::JobEnded { job } => self.job_ended(job, out),
-            Event::NodeView { node, view } => self.cluster.update(node, view, self.now),
+            Event::NodeViews { views } => {
+                for (node, view) in views {
+                    self.cluster.update(node, view, self.now);
+                }
+            }
             Event::NodeLost { node } => {
                 self.cluster.lost(node);
-                self.owners_died(|owner| owner.node() == node, out);
+                self.owners_lost(node, out);
             }
             Event::TotalChanged { total } => self.ledger.set_total(total),
             Event::Drain => self.draining = true,
@@ -167,9 +182,7 @@ impl RayletCore {
 
     /// Do all that can be done now.
     fn settle(&mut self, out: &mut Vec<Action>) {
-        let idle_max = self.cpus() as usize;
-        let ended = |job: JobId| self.ended_jobs.contains(&job);
-        self.pool.trim(idle_max, ended, self.now, out);
+        self.pool.trim(self.cpus() as usize, self.now, out);
         let expiry = self.cluster.expire(self.now);
         self.pair(out);
         let waiting = self.serve(out);
@@ -177,9 +190,7 @@ impl RayletCore {
         let recall = self.recall(&waiting, out);
         let warn = self.warn(out);
         let report = self.report(out);
-        let ended = |job: JobId| self.ended_jobs.contains(&job);
-        let pool = self.pool.next_due(idle_max, ended, self.now);
-        let due = [expiry, recall, warn, report, pool, self.next_look()];
+        let due = [expiry, recall, warn, report, self.pool.next_due(self.now), self.next_look()];
         self.wish(due.into_iter().flatten().min(), out);
     }
 

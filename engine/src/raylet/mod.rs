@@ -70,6 +70,8 @@ pub(crate) struct Raylet {
     workers: BTreeMap<WorkerId, (JobId, Worker)>,
     /// Worker processes that were asked to end and have not.
     stopping: BTreeMap<WorkerId, ProcessId>,
+    /// What workers answered that were asked whether they are needed, and the core has not heard.
+    answers: Vec<(WorkerId, bool)>,
     namespaces: BTreeMap<JobId, Arc<str>>,
     nodes: BTreeMap<NodeId, NodeRow>,
     placing: BTreeMap<RequestId, (ActorRun, Arc<ActorSpec>)>,
@@ -137,6 +139,7 @@ impl Raylet {
             spawner,
             workers: BTreeMap::new(),
             stopping: BTreeMap::new(),
+            answers: Vec::new(),
             namespaces: BTreeMap::new(),
             nodes: BTreeMap::new(),
             placing: BTreeMap::new(),

@@ -32,6 +32,11 @@ struct Needed {
     needed: bool,
 }
 
+/// Answers of workers wait to be looked at.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Answered;
+
 /// A worker will not start, and nor would another if it is permanent.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -130,11 +135,11 @@ impl Raylet {
     }
 
     /// Asks an idle worker whether it owns what somebody may ask for.
-    pub(super) fn ask_worker(&self, worker: WorkerId, ctx: &mut Context<Self>) {
-        let raylet = ctx.address();
+    pub(super) fn ask_worker(&mut self, worker: WorkerId, ctx: &mut Context<Self>) {
         match self.workers.get(&worker) {
             Some((_, Worker::Process { peer: Some(peer), .. })) => {
                 let Ok(endpoint) = self.process.endpoint() else { return };
+                let raylet = ctx.address();
                 let answer = endpoint.peer(peer).ask(WORKER, &ToWorker::IsNeeded, Duration::from_secs(5));
                 self.process.spawn(async move {
                     // One that does not answer is busy, or about to be found dead.
@@ -143,8 +148,16 @@ impl Raylet {
                 });
             }
             // What a thread's worker owns outlives it in its process.
-            _ => raylet.do_send(Needed { worker, needed: false }),
+            _ => self.answered(worker, false, ctx),
         }
+    }
+
+    /// Answers are looked at together, when what is in the mailbox has been heard: many workers are asked at a time.
+    fn answered(&mut self, worker: WorkerId, needed: bool, ctx: &mut Context<Self>) {
+        if self.answers.is_empty() {
+            ctx.notify(Answered);
+        }
+        self.answers.push((worker, needed));
     }
 
     pub(super) fn stop_worker(&mut self, worker: WorkerId) {
@@ -202,8 +215,16 @@ impl Handler<Needed> for Raylet {
     type Result = ();
 
     fn handle(&mut self, message: Needed, ctx: &mut Context<Self>) {
-        let Needed { worker, needed } = message;
-        self.event(Event::WorkerNeeded { worker, needed }, ctx);
+        self.answered(message.worker, message.needed, ctx);
+    }
+}
+
+impl Handler<Answered> for Raylet {
+    type Result = ();
+
+    fn handle(&mut self, _: Answered, ctx: &mut Context<Self>) {
+        let answers = std::mem::take(&mut self.answers);
+        self.event(Event::WorkersAnswered { answers }, ctx);
     }
 }
 

@@ -1,14 +1,21 @@
 //! What ends before its time: workers, owners, jobs, nodes.
 
-use super::messages::{Action, LeaseId, RefuseReason, RequestKey};
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use actinic_transport::NodeId;
+
+use super::messages::{Action, LeaseId, RefuseReason, RequestKey, WorkerKind};
 use super::queue::Request;
-use super::{ENDED_JOBS_MAX, Lease, RayletCore, WorkerFate};
+use super::{ENDED_JOBS_MAX, Lease, RayletCore, WorkerFate, WorkerState};
 use crate::ids::{JobId, OwnerId, WorkerId};
 
 impl RayletCore {
     /// The request ends: what it waits for here is given up. True if it was open.
     pub(super) fn end_request(&mut self, key: &RequestKey, out: &mut Vec<Action>) -> bool {
-        self.cancel_starting(key, u32::MAX, out);
+        // The last of them is where the search ends.
+        let starting = self.queue.get(key).map_or(0, |request| request.starting);
+        self.cancel_starting(key, starting, out);
         self.close_request(key)
     }
 
@@ -28,36 +35,56 @@ impl RayletCore {
         }
     }
 
+    /// These owners died: one, or all of a process.
+    pub(super) fn owners_died(&mut self, died: RangeInclusive<OwnerId>, out: &mut Vec<Action>) {
+        let died: BTreeSet<OwnerId> = self.ledger.accounts().owners_in(died).collect();
+        self.end_owners(&died, out);
+    }
+
+    /// A node died, and every owner there.
+    pub(super) fn owners_lost(&mut self, node: NodeId, out: &mut Vec<Action>) {
+        let died: BTreeSet<OwnerId> = self.ledger.accounts().owners().filter(|owner| owner.node() == node).collect();
+        self.end_owners(&died, out);
+    }
+
     /// Nobody is left to hear of their tasks' results: the workers are stopped.
-    pub(super) fn owners_died(&mut self, died: impl Fn(&OwnerId) -> bool, out: &mut Vec<Action>) {
-        self.end_requests(|request| died(&request.ask.from), out);
-        self.end_leases(|lease| died(&lease.holder.owner), out);
+    fn end_owners(&mut self, died: &BTreeSet<OwnerId>, out: &mut Vec<Action>) {
+        // Each worker that ends is an owner that died, and most have never asked for anything.
+        if !died.is_empty() {
+            self.end_requests(|request| died.contains(&request.ask.from), out);
+            self.end_leases(|lease| died.contains(&lease.holder.owner), out);
+        }
     }
 
     pub(super) fn job_ended(&mut self, job: JobId, out: &mut Vec<Action>) {
-        self.end_requests(|request| request.ask.job == job && !request.ask.outlives_job, out);
-        self.end_leases(|lease| lease.holder.job == job && !lease.outlives_job, out);
+        if self.ledger.accounts().job(job).is_some() {
+            self.end_requests(|request| request.ask.job == job && !request.ask.outlives_job, out);
+            self.end_leases(|lease| lease.holder.job == job && !lease.outlives_job, out);
+        }
         self.pool.end_job(job, out);
         self.warned.retain(|(warned, _)| *warned != job);
         if !self.ended_jobs.contains(&job) {
             self.ended_jobs.push_back(job);
         }
-        if self.ended_jobs.len() > ENDED_JOBS_MAX {
-            self.ended_jobs.pop_front();
+        if self.ended_jobs.len() > ENDED_JOBS_MAX
+            && let Some(first) = self.ended_jobs.pop_front()
+        {
+            self.pool.forget_job(first);
         }
     }
 
     pub(super) fn worker_died(&mut self, worker: WorkerId, out: &mut Vec<Action>) {
-        let starting =
-            self.pool.workers.get(&worker).is_some_and(|worker| worker.state == super::WorkerState::Starting);
+        let starting = self.pool.workers.get(&worker).is_some_and(|worker| worker.state == WorkerState::Starting);
         if starting {
             return self.worker_failed(worker, "it died while it started".to_owned(), false, out);
         }
-        if self.pool.remove(worker).is_none() {
-            return;
-        }
+        let Some(gone) = self.pool.remove(worker) else { return };
+        let WorkerState::Leased { leases } = gone.state else { return };
         let on_it = |(number, lease): (u64, &Lease)| (lease.worker == Some(worker)).then_some(number);
-        let numbers: Vec<u64> = self.leases.iter().filter_map(on_it).collect();
+        let numbers: Vec<u64> = match gone.kind {
+            WorkerKind::Slot => vec![gone.lease],
+            WorkerKind::SharedHost => self.leases.iter().filter_map(on_it).take(leases as usize).collect(),
+        };
         for number in numbers {
             let to = self.leases.get(number).map(|lease| lease.holder.owner);
             self.end_lease(number, WorkerFate::Gone, out);

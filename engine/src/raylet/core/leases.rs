@@ -1,16 +1,18 @@
 //! The leases of a node, and which of them give their resources back by themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::Holder;
 use super::messages::{RequestId, RequestKey, WorkerKind};
+use super::returning::Returning;
 use crate::alike::Alike;
 use crate::ids::{ActorId, WorkerId};
 use crate::resources::ResourceSet;
 
-/// A lease that was told to yield is expected for so long.
+/// A lease that was told to yield is expected for so long: after that its task must be a long one, and nobody knows when it
+/// comes.
 pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(1);
 
 /// A lease, from the moment its resources are taken.
@@ -63,7 +65,7 @@ impl Lease {
         if self.blocked { self.hold.cpu_part() } else { ResourceSet::new() }
     }
 
-    /// It was told to yield so long ago that its task must be a long one: nobody knows when it comes.
+    #[cfg(test)]
     pub(super) fn is_overdue(&self, now: Duration) -> bool {
         self.yields_since.is_some_and(|since| since + OVERDUE_AFTER <= now)
     }
@@ -80,7 +82,7 @@ pub(super) struct Leases {
     /// Boxed: numbers ascend, so half of the places in the tree are never filled.
     all: BTreeMap<u64, Box<Lease>>,
     /// Those that [`Lease::returns`] is true of: a node may have a hundred thousand actors beside them.
-    returning: BTreeSet<u64>,
+    returning: Returning,
     /// What actors hold, for as long as they live.
     pub(super) by_actors: ResourceSet,
     pub(super) holders: Alike<Holder>,
@@ -96,13 +98,13 @@ impl Leases {
     }
 
     /// Those that run a task which is not blocked.
-    pub(super) fn returning(&self) -> impl Iterator<Item = (u64, &Lease)> {
-        self.returning.iter().filter_map(|number| Some((*number, &**self.all.get(number)?)))
+    pub(super) fn returning(&self) -> &Returning {
+        &self.returning
     }
 
     pub(super) fn insert(&mut self, number: u64, lease: Lease) {
         if lease.returns() {
-            self.returning.insert(number);
+            self.returning.insert(number, &lease);
         }
         if lease.actor.is_some() {
             self.by_actors.add(&lease.hold);
@@ -111,8 +113,10 @@ impl Leases {
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<Lease> {
-        self.returning.remove(&number);
         let lease = self.all.remove(&number).map(|lease| *lease)?;
+        if lease.returns() {
+            self.returning.remove(number, &lease);
+        }
         if lease.actor.is_some() {
             self.by_actors.sub(&lease.hold);
         }
@@ -121,9 +125,23 @@ impl Leases {
 
     /// Whatever runs a task now did not come back while something was reserved against that.
     pub(super) fn awaited_in_vain(&mut self) {
-        for number in &self.returning {
-            if let Some(lease) = self.all.get_mut(number) {
+        for number in self.returning.awaited_in_vain() {
+            if let Some(lease) = self.all.get_mut(&number) {
                 lease.awaited = true;
+            }
+        }
+    }
+
+    /// Those that were left alone for `alone` may be told to yield, and those that should have come are not expected.
+    pub(super) fn age(&mut self, alone: Duration, now: Duration) {
+        while let Some(number) = self.returning.next_ripe(|since| since + alone <= now) {
+            if let Some(lease) = self.all.get(&number) {
+                self.returning.ripen(number, lease);
+            }
+        }
+        while let Some(number) = self.returning.next_overdue(|since| since + OVERDUE_AFTER <= now) {
+            if let Some(lease) = self.all.get(&number) {
+                self.returning.not_expected(number, lease);
             }
         }
     }
@@ -131,12 +149,25 @@ impl Leases {
     /// Changes a lease; none if there is none of that number.
     pub(super) fn change<R>(&mut self, number: u64, change: impl FnOnce(&mut Lease) -> R) -> Option<R> {
         let lease = self.all.get_mut(&number)?;
+        if lease.returns() {
+            self.returning.remove(number, lease);
+        }
         let changed = change(lease);
         if lease.returns() {
-            self.returning.insert(number);
-        } else {
-            self.returning.remove(&number);
+            self.returning.insert(number, lease);
         }
         Some(changed)
+    }
+}
+
+#[cfg(test)]
+impl Leases {
+    /// That what is kept of those that return is what can be counted from the leases alone.
+    pub(super) fn assert_sound(&self) {
+        let mut anew = Returning::default();
+        for (number, lease) in self.iter().filter(|(_, lease)| lease.returns()) {
+            anew.insert(number, lease);
+        }
+        assert!(self.returning.same_but_for_age(&anew), "{:?} is not {anew:?}", self.returning);
     }
 }

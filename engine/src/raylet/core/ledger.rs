@@ -5,12 +5,13 @@
 //! these the next to be served is chosen, and the next to be recalled.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::ids::{JobId, OwnerId};
 use crate::resources::ResourceSet;
 
 /// Whose accounts a lease is on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Holder {
     pub(super) job: JobId,
     pub(super) owner: OwnerId,
@@ -60,6 +61,16 @@ impl Accounts {
 
     pub(super) fn owner(&self, owner: OwnerId) -> Option<&Account> {
         self.owners.get(&owner)
+    }
+
+    /// Owners that have leases or open requests.
+    pub(super) fn owners(&self) -> impl Iterator<Item = OwnerId> {
+        self.owners.keys().copied()
+    }
+
+    /// Those of them that a range holds.
+    pub(super) fn owners_in(&self, range: RangeInclusive<OwnerId>) -> impl Iterator<Item = OwnerId> {
+        self.owners.range(range).map(|(owner, _)| *owner)
     }
 
     pub(super) fn class(&self, owner: OwnerId, key: u32, shape: &ResourceSet) -> Option<&Account> {

@@ -139,10 +139,10 @@ pub(crate) enum Event {
     WorkerDied {
         worker: WorkerId,
     },
-    /// What a worker answered when it was asked whether anything needs it.
-    WorkerNeeded {
-        worker: WorkerId,
-        needed: bool,
+    /// What workers answered that were asked whether anything needs them. Many are asked at a time: what is answered at a
+    /// time is looked at once.
+    WorkersAnswered {
+        answers: Vec<(WorkerId, bool)>,
     },
     /// Its task waits for a ref: lend its CPU. Telling it twice is harmless.
     Blocked {
@@ -163,10 +163,9 @@ pub(crate) enum Event {
     JobEnded {
         job: JobId,
     },
-    /// Another node's state.
-    NodeView {
-        node: NodeId,
-        view: View,
+    /// The state of other nodes: they are told of together.
+    NodeViews {
+        views: Vec<(NodeId, View)>,
     },
     /// The node is dead, and every owner on it.
     NodeLost {

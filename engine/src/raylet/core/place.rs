@@ -16,7 +16,7 @@ use crate::ids::WorkerId;
 use crate::resources::ResourceSet;
 
 /// A request that others can pass reserves when it was not served for so long.
-const RESERVE_AFTER: Duration = Duration::from_millis(250);
+pub(super) const RESERVE_AFTER: Duration = Duration::from_millis(250);
 /// What was dealt to a node in turn stays there so long before a node with room may have it: long enough for a busy machine,
 /// on which nothing ends for a while, and shorter than [`RESERVE_AFTER`].
 const SPREAD_PATIENCE: Duration = Duration::from_millis(200);
@@ -101,15 +101,13 @@ impl RayletCore {
     }
 
     fn who_reserves(&self) -> Option<Reserver> {
-        let mut returning = self.ledger.available().clone();
-        let mut held: BTreeSet<&ResourceSet> = BTreeSet::new();
-        for (_, lease) in self.leases.returning() {
-            if !lease.awaited {
-                returning.add(&lease.gives());
-            }
-            held.insert(&lease.hold);
+        #[cfg(test)]
+        if self.plain {
+            return self.who_reserves_plainly();
         }
-        self.queue.reserver(RESERVE_AFTER, self.now, &returning, held)
+        let mut returning = self.ledger.available().clone();
+        returning.add(self.leases.returning().sum());
+        self.queue.reserver(RESERVE_AFTER, self.now, &returning, self.leases.returning().holds())
     }
 
     /// What becomes of the request's next lease.

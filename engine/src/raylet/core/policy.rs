@@ -9,7 +9,7 @@
 //! node has had time to say so itself (PLACE-5). Where its arguments lie it waits for [`NEAR_PATIENCE`] while others' leases hold
 //! what it lacks, which may be idle (PLACE-6).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use actinic_transport::NodeId;
@@ -74,6 +74,8 @@ impl Peer {
 pub(super) struct Cluster {
     me: NodeId,
     pub(super) peers: BTreeMap<NodeId, Peer>,
+    /// Those of them that something was sent to of which their views may not know.
+    spending: BTreeSet<NodeId>,
     dead: VecDeque<NodeId>,
     /// The node that `Spread` dealt to last.
     dealt: NodeId,
@@ -102,7 +104,7 @@ pub(super) struct Local<'a> {
 
 impl Cluster {
     pub(super) fn new(me: NodeId) -> Self {
-        Self { me, peers: BTreeMap::new(), dead: VecDeque::new(), dealt: me }
+        Self { me, peers: BTreeMap::new(), spending: BTreeSet::new(), dead: VecDeque::new(), dealt: me }
     }
 
     pub(super) fn update(&mut self, node: NodeId, view: View, now: Duration) {
@@ -112,6 +114,9 @@ impl Cluster {
         let mut spent = self.peers.remove(&node).map(|peer| peer.spent).unwrap_or_default();
         spent.iter_mut().for_each(|spent| spent.viewed = true);
         spent.retain(|spent| now < spent.until());
+        if spent.is_empty() {
+            self.spending.remove(&node);
+        }
         let mut peer = Peer { free: ResourceSet::new(), view, spent };
         peer.recount();
         self.peers.insert(node, peer);
@@ -119,6 +124,7 @@ impl Cluster {
 
     pub(super) fn lost(&mut self, node: NodeId) {
         self.peers.remove(&node);
+        self.spending.remove(&node);
         if !self.is_dead(node) {
             self.dead.push_back(node);
             if self.dead.len() > DEAD_MAX {
@@ -136,19 +142,30 @@ impl Cluster {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.free.sub(&amount);
             peer.spent.push(Spent { at: now, amount, viewed: false });
+            self.spending.insert(node);
         }
     }
 
     /// Forget what views have had time to know of, and what never arrived; the time when there will be more to forget.
     pub(super) fn expire(&mut self, now: Duration) -> Option<Duration> {
-        for peer in self.peers.values_mut() {
+        let mut next = None;
+        self.spending.retain(|node| {
+            let Some(peer) = self.peers.get_mut(node) else { return false };
             let before = peer.spent.len();
             peer.spent.retain(|spent| now < spent.until());
             if peer.spent.len() < before {
                 peer.recount();
             }
-        }
-        self.peers.values().flat_map(|peer| &peer.spent).map(Spent::until).min()
+            next = peer.spent.iter().map(Spent::until).chain(next).min();
+            !peer.spent.is_empty()
+        });
+        next
+    }
+
+    #[cfg(test)]
+    pub(super) fn assert_sound(&self) {
+        let spending = self.peers.iter().filter(|(_, peer)| !peer.spent.is_empty()).map(|(node, _)| node);
+        assert!(spending.eq(&self.spending), "what was sent is forgotten in time");
     }
 
     /// Everyone who could ever run `need`: this node, then the others in a fixed order that begins after this node,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use actinic_transport::NodeId;
 use uuid::Uuid;
 
+use super::idle::{Age, Idle, Mark, Pen};
 use super::messages::{Action, WorkerKind};
 use crate::ids::{JobId, WorkerId};
 
@@ -25,9 +26,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// So many rounds of starts that fail in a row fail those who wait, unless other workers of theirs show that it can be done.
 const ROUNDS_MAX: u32 = 5;
-
-/// Where a worker of this kind belongs.
-type Pen = (JobId, WorkerKind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkerState {
@@ -52,6 +50,16 @@ pub(super) struct Worker {
     outlives_job: bool,
     /// When its start was asked for.
     begun: Duration,
+    /// Where it is among the idle of its pen, while it is.
+    place: u64,
+    /// The lease that it went to last; of all but a shared host the only one that it can have.
+    pub(super) lease: u64,
+}
+
+impl Worker {
+    fn pen(&self) -> Pen {
+        (self.job, self.kind)
+    }
 }
 
 /// Starts that failed. Those begun together fail together, for want of memory, say: they are one round.
@@ -68,15 +76,16 @@ pub(super) struct Pool {
     node: NodeId,
     started: u128,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
-    /// Of each pen, used last at the back.
-    idle: BTreeMap<Pen, Vec<WorkerId>>,
+    idle: Idle,
     hosts: BTreeMap<JobId, WorkerId>,
     /// Each lease with whether its worker ends with it.
     waiting: BTreeMap<Pen, VecDeque<(u64, bool)>>,
     starting: BTreeMap<Pen, u32>,
     faults: BTreeMap<Pen, Faults>,
-    /// Idle workers that were asked whether anything needs them.
+    /// Workers that were asked while they were idle whether anything needs them.
     asked: BTreeSet<WorkerId>,
+    /// Jobs that ended, as long as they are remembered.
+    ended: BTreeSet<JobId>,
 }
 
 impl Pool {
@@ -85,12 +94,13 @@ impl Pool {
             node,
             started: 0,
             workers: BTreeMap::new(),
-            idle: BTreeMap::new(),
+            idle: Idle::default(),
             hosts: BTreeMap::new(),
             waiting: BTreeMap::new(),
             starting: BTreeMap::new(),
             faults: BTreeMap::new(),
             asked: BTreeSet::new(),
+            ended: BTreeSet::new(),
         }
     }
 
@@ -99,36 +109,33 @@ impl Pool {
     pub(super) fn take(&mut self, job: JobId, kind: WorkerKind, lease: u64, ends: bool) -> Option<WorkerId> {
         let ready = self.ready(job, kind, ends);
         match ready {
-            Some(worker) => self.employ(worker, ends),
+            Some(worker) => self.employ(worker, lease, ends),
             None => self.waiting.entry((job, kind)).or_default().push_back((lease, ends)),
         }
         ready
     }
 
-    fn ready(&mut self, job: JobId, kind: WorkerKind, ends: bool) -> Option<WorkerId> {
-        if let Some(idle) = self.idle.get_mut(&(job, kind)) {
-            let fits = |id: &WorkerId| !ends || self.workers.get(id).is_some_and(|worker| !worker.used);
-            if let Some(at) = idle.iter().rposition(fits) {
-                let worker = idle.remove(at);
-                if idle.is_empty() {
-                    // Jobs come and go.
-                    self.idle.remove(&(job, kind));
-                }
-                return Some(worker);
-            }
-        }
-        let host = self.hosts.get(&job).filter(|_| kind == WorkerKind::SharedHost)?;
-        self.workers.get(host).filter(|host| host.state != WorkerState::Starting).map(|_| *host)
+    fn ready(&self, job: JobId, kind: WorkerKind, ends: bool) -> Option<WorkerId> {
+        let idle = self.idle.next((job, kind), ends);
+        idle.or_else(|| {
+            let host = self.hosts.get(&job).filter(|_| kind == WorkerKind::SharedHost)?;
+            self.workers.get(host).filter(|host| host.state != WorkerState::Starting).map(|_| *host)
+        })
     }
 
-    fn employ(&mut self, worker: WorkerId, ends: bool) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.used |= !ends;
+    fn employ(&mut self, id: WorkerId, lease: u64, ends: bool) {
+        if let Some(worker) = self.workers.get_mut(&id) {
             let leases = match worker.state {
                 WorkerState::Leased { leases } => leases + 1,
-                WorkerState::Starting | WorkerState::Idle { .. } => 1,
+                WorkerState::Starting => 1,
+                WorkerState::Idle { since } => {
+                    self.idle.remove(worker.pen(), worker.place, (since, id));
+                    1
+                }
             };
+            worker.used |= !ends;
             worker.state = WorkerState::Leased { leases };
+            worker.lease = lease;
         }
     }
 
@@ -146,14 +153,19 @@ impl Pool {
         };
         match worker.state {
             WorkerState::Leased { leases } if leases > 1 => worker.state = WorkerState::Leased { leases: leases - 1 },
-            _ => self.rest(id, now),
+            WorkerState::Leased { .. } => self.rest(id, now),
+            WorkerState::Starting | WorkerState::Idle { .. } => {}
         }
     }
 
     fn rest(&mut self, id: WorkerId, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.state = WorkerState::Idle { since: now };
-            self.idle.entry((worker.job, worker.kind)).or_default().push(id);
+            let mark = Mark { asked: self.asked.contains(&id), over: self.ended.contains(&worker.job) };
+            worker.place = self.idle.add(worker.pen(), (now, id), mark, worker.used);
+            if mark.over && !worker.outlives_job {
+                self.idle.leave(worker.pen(), worker.place, id);
+            }
         }
     }
 
@@ -186,7 +198,7 @@ impl Pool {
         for (job, kind) in pens {
             while let Some((at, lease, ends)) = self.next_waiting((job, kind)) {
                 let Some(worker) = self.ready(job, kind, ends) else { break };
-                self.employ(worker, ends);
+                self.employ(worker, lease, ends);
                 self.forget_at((job, kind), at);
                 pairs.push((lease, worker));
             }
@@ -200,8 +212,7 @@ impl Pool {
         if let Some((lease, false)) = waiting.front() {
             return Some((0, *lease, false));
         }
-        let used = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.used);
-        let only_used = self.idle.get(&pen).is_some_and(|idle| !idle.is_empty() && idle.iter().all(used));
+        let only_used = self.idle.only_used(pen);
         let at = waiting.iter().position(|(_, ends)| !(only_used && *ends)).unwrap_or(0);
         waiting.get(at).map(|(lease, ends)| (at, *lease, *ends))
     }
@@ -247,7 +258,7 @@ impl Pool {
     /// Have `count` workers idle or starting, at most `limit` starting at a time.
     pub(super) fn prestart(&mut self, job: JobId, count: u32, limit: u32, now: Duration, out: &mut Vec<Action>) {
         let pen = (job, WorkerKind::Slot);
-        let idle = u32::try_from(self.idle.get(&pen).map_or(0, Vec::len)).unwrap_or(u32::MAX);
+        let idle = u32::try_from(self.idle.len(pen)).unwrap_or(u32::MAX);
         self.start_up_to(pen, count.saturating_sub(idle), limit, now, out);
     }
 
@@ -263,7 +274,9 @@ impl Pool {
                 self.hosts.insert(pen.0, worker);
             }
             let (job, kind, state) = (pen.0, pen.1, WorkerState::Starting);
-            self.workers.insert(worker, Worker { job, kind, state, used: false, outlives_job: false, begun: now });
+            let worker_of =
+                Worker { job, kind, state, used: false, outlives_job: false, begun: now, place: 0, lease: 0 };
+            self.workers.insert(worker, worker_of);
             out.push(Action::StartWorker { worker, job: pen.0, kind: pen.1 });
         }
     }
@@ -275,14 +288,7 @@ impl Pool {
         let pen = (worker.job, worker.kind);
         match worker.state {
             WorkerState::Starting => self.started_one(pen),
-            WorkerState::Idle { .. } => {
-                if let Some(idle) = self.idle.get_mut(&pen) {
-                    idle.retain(|other| *other != id);
-                    if idle.is_empty() {
-                        self.idle.remove(&pen);
-                    }
-                }
-            }
+            WorkerState::Idle { since } => self.idle.remove(pen, worker.place, (since, id)),
             WorkerState::Leased { .. } => {}
         }
         if self.hosts.get(&worker.job) == Some(&id) {
@@ -324,59 +330,33 @@ impl Pool {
         }
         let Some(Worker { state: WorkerState::Idle { since }, .. }) = self.workers.get_mut(&id) else { return };
         if needed {
-            *since = now + ASK_AGAIN - IDLE_KEPT;
+            let before = std::mem::replace(since, now + ASK_AGAIN - IDLE_KEPT);
+            self.idle.ask_again((before, id), *since);
         } else {
             self.stop(id, out);
         }
     }
 
     /// Ask what was idle for long above the limit whether it may go, and stop what an ended job left.
-    pub(super) fn trim(&mut self, limit: usize, ended: impl Fn(JobId) -> bool, now: Duration, out: &mut Vec<Action>) {
-        let left = self.idle.iter().filter(|(pen, _)| !self.waiting.contains_key(pen) && ended(pen.0));
-        let left = left.flat_map(|(_, idle)| idle).filter(|id| !self.may_be_asked_for(id));
-        for worker in left.copied().collect::<Vec<_>>() {
+    pub(super) fn trim(&mut self, limit: usize, now: Duration, out: &mut Vec<Action>) {
+        let left = self.idle.left().filter(|(pen, _)| !self.waiting.contains_key(pen));
+        for (_, worker) in left.collect::<Vec<_>>() {
             self.stop(worker, out);
         }
-        for (_, worker) in self.ageing(limit, ended).into_iter().take_while(|(since, _)| *since + IDLE_KEPT <= now) {
-            if self.asked.insert(worker) {
-                out.push(Action::AskWorker { worker });
-            }
+        self.idle.set_limit(limit);
+        while let Some(age) = self.idle.to_ask().filter(|(since, _)| *since + IDLE_KEPT <= now) {
+            self.asked.insert(age.1);
+            self.idle.mark(age, |mark| mark.asked = true);
+            out.push(Action::AskWorker { worker: age.1 });
         }
-    }
-
-    /// Whether what it made may outlive its job.
-    fn may_be_asked_for(&self, id: &WorkerId) -> bool {
-        self.workers.get(id).is_some_and(|worker| worker.outlives_job)
-    }
-
-    /// The idle above the limit, and all of ended jobs, longest first.
-    fn ageing(&self, limit: usize, ended: impl Fn(JobId) -> bool) -> Vec<(Duration, WorkerId)> {
-        let mut idle = self.idle_since();
-        let above = idle.len().saturating_sub(limit);
-        let is_over = |id: &WorkerId| self.workers.get(id).is_some_and(|worker| ended(worker.job));
-        let below = idle.split_off(above);
-        idle.extend(below.into_iter().filter(|(_, id)| is_over(id)));
-        idle
     }
 
     /// When the next idle worker is due to be stopped, or the next failed start is tried again.
-    pub(super) fn next_due(&self, limit: usize, ended: impl Fn(JobId) -> bool, now: Duration) -> Option<Duration> {
-        let unasked = self.ageing(limit, ended).into_iter().find(|(_, worker)| !self.asked.contains(worker));
-        let trim = unasked.map(|(since, _)| since + IDLE_KEPT);
+    pub(super) fn next_due(&self, now: Duration) -> Option<Duration> {
+        let trim = self.idle.to_ask().map(|(since, _)| since + IDLE_KEPT);
         let retries =
             self.faults.iter().filter(|(pen, faults)| self.waiting.contains_key(pen) && faults.retry_at > now);
         retries.map(|(_, faults)| faults.retry_at).chain(trim).min()
-    }
-
-    /// The idle, longest first.
-    fn idle_since(&self) -> Vec<(Duration, WorkerId)> {
-        let since = |id: &WorkerId| match self.workers.get(id).map(|worker| worker.state) {
-            Some(WorkerState::Idle { since }) => Some((since, *id)),
-            _ => None,
-        };
-        let mut idle: Vec<_> = self.idle.values().flatten().filter_map(since).collect();
-        idle.sort_unstable();
-        idle
     }
 
     /// The job ended: only leased workers stay, as many starting ones as leases still wait for, and what ran tasks that
@@ -386,14 +366,59 @@ impl Pool {
             (worker.job == job && !matches!(worker.state, WorkerState::Leased { .. })).then_some((*id, *worker))
         };
         let unleased: Vec<_> = self.workers.iter().filter_map(unleased).collect();
+        self.ended.insert(job);
         for (id, worker) in unleased {
-            let pen = (worker.job, worker.kind);
-            let wanted = self.waiting.get(&pen).map_or(0, VecDeque::len);
-            let needed = self.starting.get(&pen).is_some_and(|starting| *starting as usize <= wanted);
+            let wanted = self.waiting.get(&worker.pen()).map_or(0, VecDeque::len);
+            let needed = self.starting.get(&worker.pen()).is_some_and(|starting| *starting as usize <= wanted);
             if !worker.outlives_job && (worker.state != WorkerState::Starting || !needed) {
                 self.stop(id, out);
+            } else if let WorkerState::Idle { since } = worker.state {
+                self.idle.mark((since, id), |mark| mark.over = true);
             }
         }
         self.faults.retain(|pen, _| pen.0 != job);
+    }
+
+    /// So many jobs ended since that this one is not known to have ended any more.
+    pub(super) fn forget_job(&mut self, job: JobId) {
+        self.ended.remove(&job);
+        for kind in [WorkerKind::Slot, WorkerKind::SharedHost] {
+            for id in self.idle.of((job, kind)).collect::<Vec<_>>() {
+                let Some(worker) = self.workers.get(&id) else { continue };
+                if let WorkerState::Idle { since } = worker.state {
+                    self.idle.mark((since, id), |mark| mark.over = false);
+                    self.idle.stay(worker.pen(), worker.place, id);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// That what is kept of the idle is what can be counted from the workers alone.
+    pub(super) fn assert_sound(&self, limit: usize, ended: impl Fn(JobId) -> bool) {
+        let idle_since = |(id, worker): (&WorkerId, &Worker)| match worker.state {
+            WorkerState::Idle { since } => Some((since, *id)),
+            WorkerState::Starting | WorkerState::Leased { .. } => None,
+        };
+        let mut idle: Vec<Age> = self.workers.iter().filter_map(idle_since).collect();
+        idle.sort_unstable();
+        let of_pen = self.idle.pens().map(|pen| self.idle.len(pen)).sum::<usize>();
+        assert_eq!(of_pen, idle.len(), "the idle are in their pens, and nobody else");
+        let above = idle.len().saturating_sub(limit);
+        let over = |(at, age): (usize, &Age)| at < above || ended(self.workers[&age.1].job);
+        let ageing = idle.iter().enumerate().filter(|(at, age)| over((*at, age))).map(|(_, age)| *age);
+        let first = ageing.into_iter().find(|(_, id)| !self.asked.contains(id));
+        assert_eq!(self.idle.to_ask(), first, "POOL-3, POOL-5: who is asked next");
+        let mut left = Vec::new();
+        for pen in self.idle.pens() {
+            let unused = self.idle.of(pen).filter(|id| !self.workers[id].used).last();
+            assert_eq!(self.idle.next(pen, true), unused, "POOL-4: an actor's worker has run no task");
+            assert_eq!(self.idle.next(pen, false), self.idle.of(pen).last(), "POOL-3: used last, used next");
+            assert!(self.idle.of(pen).all(|id| self.workers[&id].pen() == pen));
+            left.extend(self.idle.of(pen).filter(|id| ended(pen.0) && !self.workers[id].outlives_job));
+        }
+        assert!(self.idle.left().map(|(_, id)| id).eq(left), "POOL-5: what an ended job left");
     }
 }

@@ -222,12 +222,12 @@ impl Queue {
     /// Only a request that smaller ones could pass over for ever reserves: leases of one shape are shared by rank
     /// alone. And only against what running tasks give back (`returning`, with what is free): what blocked tasks
     /// and actors hold may never come, and waiting for it would starve the others, or deadlock.
-    pub(super) fn reserver(
-        &self,
+    pub(super) fn reserver<'a>(
+        &'a self,
         after: Duration,
         now: Duration,
         returning: &ResourceSet,
-        leased: BTreeSet<&ResourceSet>,
+        leased: impl Iterator<Item = &'a ResourceSet>,
     ) -> Option<Reserver> {
         let unserved = |request: &&Request| {
             request.waiting > 0
@@ -239,7 +239,7 @@ impl Queue {
         if unserved.is_empty() {
             return None;
         }
-        let mut shapes = leased;
+        let mut shapes: BTreeSet<&ResourceSet> = leased.collect();
         shapes.extend(self.requests.values().filter(|other| other.waiting > 0).map(|other| &other.need));
         let can_be_passed = |request: &&Request| shapes.iter().any(|shape| passes(shape, &request.need));
         let request =

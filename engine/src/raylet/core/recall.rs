@@ -6,14 +6,19 @@
 //! than the waiting one does, the largest holder first. Shares only ever get more equal that way, so two greedy
 //! drivers end at half each; where that is not whole, one lease changes hands once in [`YIELD_AFTER`].
 
+#[cfg(test)]
+mod plain;
+
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::leases::OVERDUE_AFTER;
 use super::ledger::{Accounts, Holder};
 use super::messages::{Action, LeaseId, RequestKey};
 use super::queue::Request;
-use super::{Lease, RayletCore, Recalled};
+use super::returning::Kind;
+use super::{RayletCore, Recalled};
 use crate::resources::ResourceSet;
 
 /// How long a request waits before leases yield to it, and how long a lease is left alone at least.
@@ -48,15 +53,22 @@ impl Wanting {
         self.need.iter().filter_map(lacks).collect()
     }
 
-    /// Whether `lease` holds something of what is lacking. What it has in leases of this key its owner uses anyway.
-    fn helped_by(&self, lease: &Lease, lacks: &ResourceSet) -> bool {
-        let own = *lease.holder == self.holder;
-        lease.returns() && !own && lease.gives().iter().any(|(name, _)| lacks.get(name).steps() > 0)
+    /// For how many of those that it wants there is enough of everything.
+    fn met_by(&self, free: &ResourceSet) -> u32 {
+        let times = self.need.iter().map(|(name, amount)| free.get(name).steps().max(0) / amount.steps());
+        times.min().map_or(0, |times| u32::try_from(times).unwrap_or(u32::MAX).min(self.count))
+    }
+
+    /// Whether leases of this kind hold something of what is lacking. What it has in leases of this key its owner uses
+    /// anyway.
+    fn helped_by(&self, kind: &Kind, lacks: &ResourceSet) -> bool {
+        let own = *kind.holder == self.holder;
+        !own && kind.hold.iter().any(|(name, _)| lacks.get(name).steps() > 0)
     }
 
     /// What a task of the job waits for does not yield to its parent's peers: it would be served first again.
-    fn outranks(&self, lease: &Lease) -> bool {
-        lease.holder.job != self.holder.job || lease.depth <= self.depth
+    fn outranks(&self, kind: &Kind) -> bool {
+        kind.holder.job != self.holder.job || kind.depth <= self.depth
     }
 }
 
@@ -68,23 +80,30 @@ impl RayletCore {
         }
         let first = waiting.iter().take(WANTING_MAX);
         let wanting: Vec<Wanting> = first.filter_map(|key| self.wanting(key)).collect();
+        #[cfg(test)]
+        if self.plain {
+            return self.recall_plainly(&wanting, out);
+        }
         self.recall_idle(&wanting, out);
+        self.leases.age(YIELD_AFTER, self.now);
         let late: Vec<&Wanting> = wanting.iter().filter(|wanting| wanting.late_at <= self.now).collect();
         self.recall_now(&late, out);
         let due = wanting.iter().flat_map(|wanting| [wanting.late_at, wanting.starved_at]);
-        let left_alone = self.leases.returning().filter(|(_, lease)| lease.recalled < Recalled::Now);
-        let left_alone = left_alone.map(|(_, lease)| lease.since + YIELD_AFTER);
-        let overdue = self.leases.returning().filter_map(|(_, lease)| lease.yields_since);
-        let overdue = overdue.map(|since| since + OVERDUE_AFTER);
+        let left_alone = self.leases.returning().first_young().map(|since| since + YIELD_AFTER);
+        let overdue = self.leases.returning().first_yielding().map(|since| since + OVERDUE_AFTER);
         due.chain(left_alone).chain(overdue).filter(|due| *due > self.now).min()
     }
 
     /// Whether leases of others hold something of what a request lacks, and may be idle.
     pub(super) fn others_hold(&self, request: &Request) -> bool {
+        #[cfg(test)]
+        if self.plain {
+            return self.others_hold_plainly(request);
+        }
         let holder = request.holder();
         let (need, free) = (&request.need, self.ledger.available());
-        let helps = |lease: &Lease| lease.gives().iter().any(|(name, _)| need.get(name) > free.get(name));
-        self.leases.returning().any(|(_, lease)| *lease.holder != holder && helps(lease))
+        let helps = |kind: &Kind| kind.hold.iter().any(|(name, _)| need.get(name) > free.get(name));
+        self.leases.returning().kinds().any(|kind| *kind.holder != holder && helps(kind))
     }
 
     fn wanting(&self, key: &RequestKey) -> Option<Wanting> {
@@ -104,21 +123,9 @@ impl RayletCore {
     }
 
     fn recall_idle(&mut self, wanting: &[Wanting], out: &mut Vec<Action>) {
-        let mut untold: Vec<u64> = self
-            .leases
-            .returning()
-            .filter(|(_, lease)| lease.recalled == Recalled::No)
-            .map(|(number, _)| number)
-            .collect();
         for wanting in wanting {
-            if untold.is_empty() {
-                return;
-            }
             let lacks = wanting.lacks(self.ledger.available());
-            let helps = |number: &u64| self.leases.get(*number).is_some_and(|lease| wanting.helped_by(lease, &lacks));
-            let (tell, rest) = untold.into_iter().partition(helps);
-            untold = rest;
-            for number in tell {
+            for number in self.leases.returning().untold(|kind| wanting.helped_by(kind, &lacks)) {
                 self.tell(number, Recalled::WhenIdle, out);
             }
         }
@@ -131,13 +138,18 @@ impl RayletCore {
         // How things will be when what was recalled already is back. What runs a long task is not waited for: others yield.
         let mut coming = self.ledger.available().clone();
         let mut accounts = self.ledger.accounts().clone();
-        let recalled = self.leases.returning().filter(|(_, lease)| lease.recalled == Recalled::Now);
-        for (_, lease) in recalled.filter(|(_, lease)| !lease.is_overdue(self.now)) {
-            coming.add(&lease.gives());
-            accounts.give(&lease.holder, &lease.gives());
+        for (kind, count) in self.leases.returning().expected() {
+            let gives = kind.hold.times(count);
+            coming.add(&gives);
+            accounts.give(&kind.holder, &gives);
         }
         for wanting in late {
-            for _ in 0..wanting.count {
+            // For what comes nobody must yield.
+            let met = wanting.met_by(&coming);
+            let takes = wanting.need.times(met);
+            coming.sub(&takes);
+            accounts.take(&wanting.holder, &takes);
+            for _ in met..wanting.count {
                 let Some(victims) = self.victims(wanting, &mut coming, &mut accounts) else {
                     break;
                 };
@@ -161,15 +173,15 @@ impl RayletCore {
     fn victims(&self, wanting: &Wanting, coming: &mut ResourceSet, accounts: &mut Accounts) -> Option<Vec<u64>> {
         let mut victims: Vec<u64> = Vec::new();
         while !wanting.need.fits(coming) {
-            let Some((number, lease)) = self.victim(wanting, &victims, coming, accounts) else {
+            let Some((number, kind)) = self.victim(wanting, &victims, coming, accounts) else {
                 for lease in victims.iter().filter_map(|number| self.leases.get(*number)) {
                     coming.sub(&lease.gives());
                     accounts.take(&lease.holder, &lease.gives());
                 }
                 return None;
             };
-            coming.add(&lease.gives());
-            accounts.give(&lease.holder, &lease.gives());
+            coming.add(&kind.hold);
+            accounts.give(&kind.holder, &kind.hold);
             victims.push(number);
         }
         Some(victims)
@@ -182,19 +194,21 @@ impl RayletCore {
         victims: &[u64],
         coming: &ResourceSet,
         accounts: &Accounts,
-    ) -> Option<(u64, &Lease)> {
+    ) -> Option<(u64, &Kind)> {
         let total = self.ledger.total();
         let lacks = wanting.lacks(coming);
-        let may = |(number, lease): &(u64, &Lease)| {
-            lease.recalled < Recalled::Now
-                && lease.since + YIELD_AFTER <= self.now
-                && !victims.contains(number)
-                && wanting.outranks(lease)
-                && wanting.helped_by(lease, &lacks)
-                && (wanting.starved || accounts.holds_more(&lease.holder, &wanting.holder, total))
+        let may = |kind: &Kind| {
+            wanting.outranks(kind)
+                && wanting.helped_by(kind, &lacks)
+                && (wanting.starved || accounts.holds_more(&kind.holder, &wanting.holder, total))
         };
-        let size = |(number, lease): &(u64, &Lease)| (Reverse(accounts.size(&lease.holder, total)), *number);
-        self.leases.returning().filter(may).min_by_key(size)
+        let first = |(kind, group): (_, &BTreeSet<u64>)| {
+            let number = group.iter().find(|number| !victims.contains(number))?;
+            Some((*number, kind))
+        };
+        let size = |(number, kind): &(u64, &Kind)| (Reverse(accounts.size(&kind.holder, total)), *number);
+        let kinds = self.leases.returning().ripe().filter(|(kind, _)| may(kind));
+        kinds.filter_map(first).min_by_key(size)
     }
 
     fn tell(&mut self, number: u64, how: Recalled, out: &mut Vec<Action>) {

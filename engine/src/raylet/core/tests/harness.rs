@@ -95,17 +95,19 @@ impl Bench {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let mut out = Vec::new();
+            let mut answers = Vec::new();
             self.core.handle(self.now, event, &mut out);
             for action in &out {
                 match action {
                     Action::StartWorker { worker, .. } if self.starts => {
                         events.push(Event::WorkerStarted { worker: *worker });
                     }
-                    Action::AskWorker { worker } => {
-                        events.push(Event::WorkerNeeded { worker: *worker, needed: self.needed.contains(worker) });
-                    }
+                    Action::AskWorker { worker } => answers.push((*worker, self.needed.contains(worker))),
                     _ => {}
                 }
+            }
+            if !answers.is_empty() {
+                events.push(Event::WorkersAnswered { answers });
             }
             self.out.append(&mut out);
         }
@@ -189,8 +191,24 @@ impl Bench {
 
     pub(super) fn peer_with(&mut self, number: u128, total: ResourceSet, available: ResourceSet) {
         let view = View { total, available, queued: 0, draining: false };
-        self.tell(Event::NodeView { node: node(number), view });
+        self.tell(Event::NodeViews { views: vec![(node(number), view)] });
     }
+}
+
+/// The same event to a core and to one that is `plain`: it must come to the same.
+pub(super) fn handle_both(
+    core: &mut RayletCore,
+    plain: &mut RayletCore,
+    now: Duration,
+    event: Event,
+    out: &mut Vec<Action>,
+) {
+    let mut plainly = Vec::new();
+    plain.handle(now, event.clone(), &mut plainly);
+    core.handle(now, event, out);
+    assert_eq!(*out, plainly, "groups and sums say what each lease by itself says");
+    assert_eq!(core.wish, plain.wish);
+    core.leases.assert_sound();
 }
 
 fn refusal(action: &Action) -> Option<&RefuseReason> {
@@ -202,6 +220,8 @@ fn refusal(action: &Action) -> Option<&RefuseReason> {
 
 /// LEASE-2, and what the tables must agree on after every event.
 pub(super) fn assert_sound(core: &RayletCore) {
+    core.pool.assert_sound(core.cpus() as usize, |job| core.ended_jobs.contains(&job));
+    core.cluster.assert_sound();
     let snapshot = core.snapshot();
     let mut accounted = snapshot.view.available.clone();
     for lease in &snapshot.leases {
@@ -223,6 +243,10 @@ pub(super) fn assert_sound(core: &RayletCore) {
         let on_it = snapshot.leases.iter().filter(|lease| lease.worker == Some(worker.worker)).count();
         let leases = if let WorkerState::Leased { leases } = worker.state { leases as usize } else { 0 };
         assert_eq!(on_it, leases, "a worker knows its leases");
+        if let (WorkerKind::Slot, 1) = (worker.kind, leases) {
+            let lease = core.leases.get(core.pool.workers[&worker.worker].lease);
+            assert_eq!(lease.and_then(|lease| lease.worker), Some(worker.worker), "and which it is");
+        }
         assert!(worker.kind == WorkerKind::SharedHost || on_it <= 1, "one lease a worker");
     }
 }

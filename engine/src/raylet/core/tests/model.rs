@@ -47,6 +47,8 @@ enum Happens {
 pub(super) struct Model {
     pub(super) now: Duration,
     pub(super) cores: BTreeMap<NodeId, RayletCore>,
+    /// Beside those, if it was asked for: each looks at each lease by itself.
+    plain: BTreeMap<NodeId, RayletCore>,
     pub(super) drivers: BTreeMap<OwnerId, Driver>,
     events: BTreeMap<(Duration, u64), Happens>,
     sequence: u64,
@@ -78,6 +80,7 @@ impl Model {
         let mut model = Self {
             now: ms(0),
             cores: BTreeMap::new(),
+            plain: BTreeMap::new(),
             drivers: BTreeMap::new(),
             events: BTreeMap::new(),
             sequence: 0,
@@ -93,6 +96,13 @@ impl Model {
         }
         model.run_until(ms(50));
         model
+    }
+
+    /// Checks of each event that looking at each lease by itself would come to the same.
+    pub(super) fn beside_plain(mut self) -> Self {
+        let plain = |(id, core): (&NodeId, &RayletCore)| (*id, RayletCore { plain: true, ..core.clone() });
+        self.plain = self.cores.iter().map(plain).collect();
+        self
     }
 
     fn at(&mut self, after: Duration, happens: Happens) {
@@ -143,7 +153,10 @@ impl Model {
         let Some(core) = self.cores.get_mut(&at) else {
             return;
         };
-        core.handle(self.now, event, &mut out);
+        match self.plain.get_mut(&at) {
+            Some(plain) => handle_both(core, plain, self.now, event, &mut out),
+            None => core.handle(self.now, event, &mut out),
+        }
         assert_sound(core);
         for action in out {
             match action {
@@ -151,13 +164,14 @@ impl Model {
                     self.at(START, Happens::Core(at, Event::WorkerStarted { worker }))
                 }
                 Action::AskWorker { worker } => {
-                    self.at(LATENCY, Happens::Core(at, Event::WorkerNeeded { worker, needed: false }))
+                    let answers = vec![(worker, false)];
+                    self.at(LATENCY, Happens::Core(at, Event::WorkersAnswered { answers }))
                 }
                 Action::NextTick(due) => self.at(due - self.now, Happens::Core(at, Event::Tick)),
                 Action::ReportView(view) => {
                     for other in self.cores.keys().copied().filter(|other| *other != at).collect::<Vec<_>>() {
                         let view = view.clone();
-                        self.at(LATENCY * 2, Happens::Core(other, Event::NodeView { node: at, view }));
+                        self.at(LATENCY * 2, Happens::Core(other, Event::NodeViews { views: vec![(at, view)] }));
                     }
                 }
                 Action::Grant { to, .. }

@@ -35,7 +35,7 @@ fn prefers_under_half_then_least_used_then_feasible_and_never_draining() {
         let mut bench = Bench::new(ResourceSet::new());
         for (number, available, draining) in views {
             let view = View { total: cpus(10), available: cpus(*available), queued: 0, draining: *draining };
-            bench.tell(Event::NodeView { node: node(*number), view });
+            bench.tell(Event::NodeViews { views: vec![(node(*number), view)] });
         }
         bench.ask(ask(owner(1), 1, 1));
         bench.spills()

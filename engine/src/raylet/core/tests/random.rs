@@ -19,7 +19,8 @@ enum Op {
     Start { at: usize },
     FailStart { at: usize },
     WorkerDies { at: usize },
-    OwnerDies { owner: u128 },
+    Answer { count: usize, needed: bool },
+    OwnerDies { owner: u128, with_process: bool },
     JobEnds { job: u128 },
     Peer { node: u128, cpus: u32, free: u32 },
     PeerLost { node: u128 },
@@ -41,7 +42,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         15 => at.clone().prop_map(|at| Op::Start { at }),
         1 => at.clone().prop_map(|at| Op::FailStart { at }),
         1 => at.clone().prop_map(|at| Op::WorkerDies { at }),
-        1 => (1..6_u128).prop_map(|owner| Op::OwnerDies { owner }),
+        2 => (1..5_usize, any::<bool>()).prop_map(|(count, needed)| Op::Answer { count, needed }),
+        1 => (1..6_u128, any::<bool>()).prop_map(|(owner, with_process)| Op::OwnerDies { owner, with_process }),
         1 => (2..4_u128).prop_map(|job| Op::JobEnds { job }),
         2 => (2..5_u128, 0..8_u32, 0..8_u32).prop_map(|(node, cpus, free)| Op::Peer { node, cpus, free }),
         1 => (2..5_u128).prop_map(|node| Op::PeerLost { node }),
@@ -91,6 +93,7 @@ impl Oracle {
             }
             Action::StartWorker { worker, .. } => assert!(self.starting.insert(*worker)),
             Action::StopWorker { worker } => {
+                self.asked.remove(worker);
                 self.starting.remove(worker);
                 self.running.remove(worker);
             }
@@ -117,6 +120,8 @@ impl Oracle {
 
 struct Run {
     core: RayletCore,
+    /// Looks at each lease by itself.
+    plain: RayletCore,
     now: Duration,
     oracle: Oracle,
     next_request: u64,
@@ -124,14 +129,16 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        Self { core: RayletCore::new(node(1), total()), now: ms(0), oracle: Oracle::default(), next_request: 0 }
+        let core = RayletCore::new(node(1), total());
+        let plain = RayletCore { plain: true, ..core.clone() };
+        Self { core, plain, now: ms(0), oracle: Oracle::default(), next_request: 0 }
     }
 
     fn tell(&mut self, event: Event) {
         let before = self.core.view().available;
         let takes_back = matches!(event, Event::Unblocked { .. });
         let mut out = Vec::new();
-        self.core.handle(self.now, event, &mut out);
+        handle_both(&mut self.core, &mut self.plain, self.now, event, &mut out);
         for action in &out {
             self.oracle.hear(action);
         }
@@ -202,14 +209,23 @@ impl Run {
             Op::WorkerDies { at } => {
                 if let Some(worker) = Self::worker(&self.oracle.running, at) {
                     self.oracle.running.remove(&worker);
+                    self.oracle.asked.remove(&worker);
                     self.tell(Event::WorkerDied { worker });
                 }
             }
-            Op::OwnerDies { owner: number } => {
+            Op::Answer { count, needed } => {
+                let asked: Vec<WorkerId> = self.oracle.asked.iter().copied().take(count).collect();
+                asked.iter().for_each(|worker| _ = self.oracle.asked.remove(worker));
+                self.tell(Event::WorkersAnswered { answers: asked.into_iter().map(|id| (id, needed)).collect() });
+            }
+            Op::OwnerDies { owner: number, with_process } => {
                 let died = owner(number);
                 self.oracle.open.retain(|(from, _), _| *from != died);
                 self.oracle.leases.retain(|_, from| *from != died);
-                self.tell(Event::OwnerDied { owner: died });
+                self.tell(match with_process {
+                    true => Event::ProcessDied { process: died.process },
+                    false => Event::OwnerDied { owner: died },
+                });
             }
             Op::JobEnds { job: number } => {
                 // Owners here are of one job each, so that the oracle knows which leases end.
@@ -221,7 +237,7 @@ impl Run {
             }
             Op::Peer { node: number, cpus: total, free } => {
                 let view = View { total: cpus(total), available: cpus(free.min(total)), queued: 0, draining: false };
-                self.tell(Event::NodeView { node: node(number), view });
+                self.tell(Event::NodeViews { views: vec![(node(number), view)] });
             }
             Op::PeerLost { node: number } => self.tell(Event::NodeLost { node: node(number) }),
             Op::Pass { millis } => self.pass(ms(millis)),
@@ -342,7 +358,7 @@ proptest! {
         drivers in proptest::collection::vec((0..3_u128, 0..4_usize, 1..60_usize, 1..80_u64, any::<bool>(), 0..3_u32), 1..5),
     ) {
         let totals: Vec<ResourceSet> = nodes.iter().map(|count| cpus(*count)).collect();
-        let mut model = Model::new(&totals);
+        let mut model = Model::new(&totals).beside_plain();
         let shapes = [cpus(1), set(&[("CPU", 0.5)]), cpus(*nodes.iter().max().expect("some")), ResourceSet::new()];
         let (mut all, mut work) = (0, 0);
         for (number, (on, shape, count, millis, spread, depth)) in drivers.iter().enumerate() {

@@ -20,6 +20,43 @@ fn a_waiting_request_revokes_idle_leases_at_once_and_once() {
     assert!(bench.recalls().is_empty());
 }
 
+/// Leases that are alike are looked at as one: while others wait, none of many that come back costs a look at all the rest.
+#[test]
+fn ten_thousand_leases_change_hands_while_others_wait() {
+    const MANY: u32 = 10_000;
+    let mut core = RayletCore::new(node(1), cpus(MANY));
+    let mut out = Vec::new();
+    let mut tell = |now: u64, event: Event| {
+        let mut out = Vec::new();
+        core.handle(ms(now), event, &mut out);
+        out
+    };
+    for action in tell(0, Event::RequestLease(ask(owner(1), 1, 2 * MANY))) {
+        if let Action::StartWorker { worker, .. } = action {
+            out.append(&mut tell(0, Event::WorkerStarted { worker }));
+        }
+    }
+    let granted = |action: &Action| if let Action::Grant { lease, .. } = action { Some(*lease) } else { None };
+    let leases: Vec<LeaseId> = out.iter().filter_map(granted).collect();
+    assert_eq!(leases.len(), MANY as usize);
+    let recalls = |out: &[Action], now: bool| {
+        let is = |action: &&Action| matches!(action, Action::Recall { yield_now, .. } if *yield_now == now);
+        out.iter().filter(is).count()
+    };
+    let asked = tell(10, Event::RequestLease(other(1, MANY)));
+    assert_eq!(recalls(&asked, false), MANY as usize, "each is recalled at once, and once");
+    let late = tell(200, Event::Tick);
+    assert_eq!(recalls(&late, true), MANY as usize / 2, "half of them are to yield");
+    let mut back = Vec::new();
+    for lease in leases.iter().take(MANY as usize / 2) {
+        back.append(&mut tell(201, Event::ReturnLease { lease: *lease, reusable: false }));
+    }
+    assert_eq!((recalls(&back, false), recalls(&back, true)), (0, 0), "LEASE-5");
+    assert!(back.iter().all(|action| granted(action).is_none()), "their workers are of another job");
+    let starts = |action: &Action| matches!(action, Action::StartWorker { job: of, .. } if *of == job(2));
+    assert_eq!(back.iter().filter(|action| starts(action)).count(), MANY as usize / 2);
+}
+
 #[test]
 fn an_owner_is_not_asked_for_what_it_would_use_itself() {
     let mut bench = Bench::new(cpus(2));

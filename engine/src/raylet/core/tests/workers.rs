@@ -164,6 +164,61 @@ fn idle_workers_above_the_cpus_are_stopped_after_a_second() {
     assert_eq!(stopped(&bench), 6);
 }
 
+/// POOL-3: what a burst left is asked in one go, whoever has been idle longest first, and stopped at one answer: none of
+/// the many costs a look at all the others.
+#[test]
+fn twenty_thousand_idle_workers_are_asked_and_stopped_in_a_few_steps() {
+    const MANY: u32 = 20_000;
+    let mut core = RayletCore::new(node(1), cpus(MANY));
+    let mut out = Vec::new();
+    core.handle(ms(0), Event::Prestart { job: job(1), count: MANY }, &mut out);
+    let start = |action: &Action| if let Action::StartWorker { worker, .. } = action { Some(*worker) } else { None };
+    let started: Vec<WorkerId> = out.iter().filter_map(start).collect();
+    assert_eq!(started.len(), MANY as usize);
+    for (at, worker) in started.iter().rev().enumerate() {
+        core.handle(ms(at as u64 / 100), Event::WorkerStarted { worker: *worker }, &mut out);
+    }
+    out.clear();
+    core.handle(ms(300), Event::TotalChanged { total: cpus(4) }, &mut out);
+    let (mut steps, mut asked) = (0, Vec::new());
+    while let Some(due) = core.wish {
+        out.clear();
+        core.handle(due, Event::Tick, &mut out);
+        let ask = |action: &Action| if let Action::AskWorker { worker } = action { Some(*worker) } else { None };
+        let answers: Vec<(WorkerId, bool)> = out.iter().filter_map(ask).map(|worker| (worker, false)).collect();
+        asked.extend(answers.iter().map(|(worker, _)| *worker));
+        let many = answers.len();
+        out.clear();
+        core.handle(due, Event::WorkersAnswered { answers }, &mut out);
+        let stopped = out.iter().filter(|action| matches!(action, Action::StopWorker { .. })).count();
+        assert_eq!(stopped, many);
+        steps += 1;
+    }
+    assert!(steps <= 201, "one for each moment at which some were due, and not {steps}");
+    assert_eq!(core.pool.workers.len(), 4);
+    let rank = |worker: &WorkerId| started.iter().rev().position(|other| other == worker).map(|at| at / 100);
+    let order: Vec<_> = asked.iter().step_by(99).map(rank).collect();
+    assert!(order.is_sorted(), "longest first");
+}
+
+/// POOL-3, POOL-5: a job that ended so long ago that it is forgotten counts as any other.
+#[test]
+fn what_outlives_a_forgotten_job_is_kept_as_others_are() {
+    let mut bench = Bench::new(cpus(4));
+    bench.tell(Event::RequestLease(LeaseRequest { outlives_job: true, ..ask(owner(1), 1, 1) }));
+    let (lease, _, worker) = bench.grants()[0];
+    bench.give_back(lease);
+    let asked = |bench: &Bench| bench.count(|action| *action == Action::AskWorker { worker });
+    for number in 1..=ENDED_JOBS_MAX as u128 + 1 {
+        bench.tell(Event::JobEnded { job: job(number) });
+    }
+    bench.pass(ms(2_000));
+    assert_eq!(asked(&bench), 0, "there are few");
+    bench.tell(Event::JobEnded { job: job(1) });
+    bench.pass(ms(2_000));
+    assert_eq!(asked(&bench), 1);
+}
+
 /// POOL-3, BAS-16: one that owns what somebody may ask for stays, and is asked again.
 #[test]
 fn an_idle_worker_that_owns_something_stays() {
