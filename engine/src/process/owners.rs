@@ -11,6 +11,7 @@ use super::{Process, Tables};
 use crate::api::error::{Error, Result};
 use crate::ids::{JobId, ObjectId, OwnerId, TaskId};
 use crate::owner::Owner;
+use crate::owner::refs::RefMessage;
 use crate::protocol::{LeaseId, OwnerMessage, ToGcs, ToOwner, ToRaylet};
 
 /// So many dead processes and nodes are remembered: of any other its node says that there is none.
@@ -210,6 +211,12 @@ impl Process {
                     (None, OwnerMessage::Copied { seq, index, at }) => {
                         let task = TaskId { owner: OwnerId { process: self.id, number }, seq };
                         self.free_stored(ObjectId { task, index }, &[at]);
+                    }
+                    // It has ended with all that it owned; whoever asks holds up a message until it is answered.
+                    (None, OwnerMessage::Count { from, message: RefMessage::Register { token, .. } }) => {
+                        let me = OwnerId { process: self.id, number };
+                        let message = OwnerMessage::Count { from: me, message: RefMessage::Registered { token } };
+                        self.tell_owner(from.process, ToOwner::To { owner: from.number, message });
                     }
                     (None, _) => {}
                 }
