@@ -34,7 +34,7 @@ impl Process {
         }
         let Some(message) = self.wait_with_others(process, message) else { return };
         match self.endpoint().ok().and_then(|endpoint| endpoint.known(process)) {
-            Some(peer) => self.tell_peer(&peer, &message),
+            Some(peer) => self.tell_peer(&peer, message),
             None if self.is_dead(process) => self.undeliverable(process, message, "its owner is gone"),
             None => {
                 if self.begin_reaching(process, message) {
@@ -83,16 +83,14 @@ impl Process {
         }
     }
 
-    fn tell_peer(&self, peer: &Peer, message: &ToOwner) {
-        if let ToOwner::To { message, .. } = message
+    fn tell_peer(&self, peer: &Peer, message: ToOwner) {
+        if let ToOwner::To { message, .. } = &message
             && matches!(message, OwnerMessage::Grant { .. } | OwnerMessage::Spill { .. } | OwnerMessage::Refuse { .. })
         {
             self.may_lose(Lost::LeaseReply, peer);
         }
-        if let Err(error) = peer.tell(Lane::Ordered, OWNER, message) {
-            // The session is over: the news of it says what becomes of what the message was about.
-            tracing::debug!(process = %peer.id(), %error, "a message to an owner was not sent");
-        }
+        // Whoever lets go of a million refs at once says so in as many messages.
+        self.room.tell(peer, OWNER, message);
     }
 
     async fn reach(self: Arc<Self>, id: ProcessId) {
@@ -119,7 +117,7 @@ impl Process {
         };
         while let Some(messages) = self.next_reached(id) {
             for message in messages {
-                self.tell_peer(&peer, &message);
+                self.tell_peer(&peer, message);
             }
         }
     }
@@ -221,7 +219,7 @@ mod tests {
 
     use std::sync::Mutex;
 
-    use actinic_transport::{Authority, ClusterId, Endpoint, Messages, Receiver};
+    use actinic_transport::{Authority, ClusterId, Endpoint, Limits, Messages, Receiver};
 
     use super::*;
     use crate::env::{Env, sim};
@@ -293,6 +291,22 @@ mod tests {
             scene(&env, secs(0), false, async |asker, other, _| {
                 asker.tell_owner(other, ToOwner::Warning { text: "look out".to_owned() });
                 assert!(eventually(secs(1), || asker.is_dead(other)).await, "its node says so");
+            })
+            .await;
+        });
+    }
+
+    /// More is said than a session may hold: all of it is heard, and nobody dies of it.
+    #[test]
+    fn what_owners_are_told_waits_for_room() {
+        sim::run(4, |env| async move {
+            scene(&env, secs(0), true, async |asker, other, told| {
+                let most = (Limits::default().max_backlog >> 20) + 1;
+                for _ in 0..most {
+                    asker.tell_owner(other, ToOwner::Warning { text: "!".repeat(1 << 20) });
+                }
+                assert!(eventually(secs(60), || *told.0.lock().unwrap() == most).await);
+                assert!(!asker.is_dead(other));
             })
             .await;
         });
