@@ -263,8 +263,10 @@ impl Process {
     pub(super) fn borrowed_from(&self, owners: RangeInclusive<OwnerId>, why: impl Fn(ObjectId) -> Error) {
         self.store.drop_owned(&owners);
         let mut lost = self.asking.objects();
-        lost.extend(self.lock().borrowed.keys().copied());
-        for id in lost.into_iter().filter(|id| owners.contains(&id.task.owner)) {
+        lost.retain(|id| owners.contains(&id.task.owner));
+        // They lie together.
+        lost.extend(self.lock().borrowed.range(ObjectId::of(&owners)).map(|(id, _)| *id));
+        for id in lost {
             self.borrowed_ends(id, why(id));
         }
     }
