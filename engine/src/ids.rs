@@ -81,6 +81,14 @@ pub struct JobId(pub Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId(pub Uuid);
 
+impl ObjectId {
+    /// Every object that owners can have.
+    pub(crate) fn of(owners: &RangeInclusive<OwnerId>) -> RangeInclusive<ObjectId> {
+        let object = |owner: &OwnerId, seq, index| ObjectId { task: TaskId { owner: *owner, seq }, index };
+        object(owners.start(), 0, 0)..=object(owners.end(), u64::MAX, u32::MAX)
+    }
+}
+
 impl OwnerId {
     /// The node that the owner lives on.
     pub fn node(&self) -> NodeId {

@@ -23,6 +23,7 @@ use crate::protocol::{
 use crate::raylet::{AskState, Attach, ProcessGone, RayletPost};
 use crate::task::What;
 use crate::value::Value;
+use crate::wait::{Borrower, Waiter};
 use crate::worker::job::Job;
 use crate::worker::remote::RemoteJob;
 
@@ -158,11 +159,10 @@ impl Ear {
         if !lost.is_empty() {
             return self.process.answer_lost(from, object, raw, lost);
         }
-        let (process, peer) = (Arc::clone(&self.process), from.clone());
-        let kept = raw.clone();
-        crate::actor::client::when_ready(&raw, move || {
-            process.answer_object(&peer, object, kept);
-        });
+        let borrower = Borrower { process: Arc::clone(&self.process), to: from.clone(), kept: raw.clone() };
+        if let Err((waiter, how)) = raw.subscribe(Waiter::Borrower(Box::new(borrower))) {
+            waiter.notify(how);
+        }
     }
 
     fn object(&self, from: &Peer, messages: &mut Messages<'_>) {

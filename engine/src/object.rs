@@ -219,13 +219,13 @@ impl Slot {
 
     /// Leaves `waiter` with a pending slot; gives it back, and how the object came out, if the slot is ready.
     pub(crate) fn subscribe(&self, waiter: Waiter) -> Result<(), (Waiter, Came)> {
-        match &mut *self.lock() {
-            State::Pending(waiters) => {
-                waiters.push(waiter);
-                Ok(())
-            }
-            State::Ready(resolved) => Err((waiter, resolved.how())),
-        }
+        let over = match &mut *self.lock() {
+            State::Pending(waiters) => waiters.push(waiter),
+            State::Ready(resolved) => return Err((waiter, resolved.how())),
+        };
+        // One of them may hold the last ref to something, this object included.
+        drop(over);
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actinic_transport::{Answer, AskError, Lane, Peer, PeerAddr, ProcessId, SendError};
 
 use crate::api::error::{Error, Result};
-use crate::ids::TaskId;
+use crate::ids::{OwnerId, TaskId};
 use crate::owner::remote::CANCEL_WITHIN;
 use crate::process::Process;
 use crate::protocol::{AskGcs, AskRaylet, GcsAnswer, OWNER, OwnerMessage, RAYLET, RayletAnswer, ToOwner};
@@ -34,8 +34,8 @@ impl Process {
         }
         let Some(message) = self.wait_with_others(process, message) else { return };
         match self.endpoint().ok().and_then(|endpoint| endpoint.known(process)) {
-            Some(peer) => self.tell_peer(&peer, &message),
-            None if self.is_dead(process) => self.undeliverable(message, "its owner is gone"),
+            Some(peer) => self.tell_peer(&peer, message),
+            None if self.is_dead(process) => self.undeliverable(process, message, "its owner is gone"),
             None => {
                 if self.begin_reaching(process, message) {
                     let this = Arc::clone(self);
@@ -83,16 +83,14 @@ impl Process {
         }
     }
 
-    fn tell_peer(&self, peer: &Peer, message: &ToOwner) {
-        if let ToOwner::To { message, .. } = message
+    fn tell_peer(&self, peer: &Peer, message: ToOwner) {
+        if let ToOwner::To { message, .. } = &message
             && matches!(message, OwnerMessage::Grant { .. } | OwnerMessage::Spill { .. } | OwnerMessage::Refuse { .. })
         {
             self.may_lose(Lost::LeaseReply, peer);
         }
-        if let Err(error) = peer.tell(Lane::Ordered, OWNER, message) {
-            // The session is over: the news of it says what becomes of what the message was about.
-            tracing::debug!(process = %peer.id(), %error, "a message to an owner was not sent");
-        }
+        // Whoever lets go of a million refs at once says so in as many messages.
+        self.room.tell(peer, OWNER, message);
     }
 
     async fn reach(self: Arc<Self>, id: ProcessId) {
@@ -112,22 +110,29 @@ impl Process {
                     }
                 };
                 for message in lost {
-                    self.undeliverable(message, &why);
+                    self.undeliverable(id, message, &why);
                 }
                 return;
             }
         };
         while let Some(messages) = self.next_reached(id) {
             for message in messages {
-                self.tell_peer(&peer, &message);
+                self.tell_peer(&peer, message);
             }
         }
     }
 
-    /// What is said to the dead, or to whom nobody finds: who asked for an object has lost it.
-    fn undeliverable(&self, message: ToOwner, why: &str) {
+    /// What is said to the dead, or to whom nobody finds: who asked for an object has lost it, and a message whose refs were to
+    /// be registered leaves without.
+    fn undeliverable(&self, to: ProcessId, message: ToOwner, why: &str) {
         match message {
             ToOwner::GetObject { object, .. } => self.borrowed_lost(object, why),
+            ToOwner::To { owner: number, message: OwnerMessage::Count { from, message } } => {
+                tracing::debug!(?message, why, "what was said about refs was dropped");
+                if let Some(owner) = self.owner_numbered(from.number) {
+                    owner.count_unheard(OwnerId { process: to, number }, &message);
+                }
+            }
             message => tracing::debug!(?message, why, "a message to an owner was dropped"),
         }
     }
@@ -214,11 +219,11 @@ mod tests {
 
     use std::sync::Mutex;
 
-    use actinic_transport::{Authority, ClusterId, Endpoint, Messages, Receiver};
+    use actinic_transport::{Authority, ClusterId, Endpoint, Limits, Messages, Receiver};
 
     use super::*;
     use crate::env::{Env, sim};
-    use crate::ids::OwnerId;
+    use crate::ids::{JobId, ObjectId};
     use crate::net::tests::{endpoint, process};
     use crate::testing::eventually;
 
@@ -286,6 +291,59 @@ mod tests {
             scene(&env, secs(0), false, async |asker, other, _| {
                 asker.tell_owner(other, ToOwner::Warning { text: "look out".to_owned() });
                 assert!(eventually(secs(1), || asker.is_dead(other)).await, "its node says so");
+            })
+            .await;
+        });
+    }
+
+    /// More is said than a session may hold: all of it is heard, and nobody dies of it.
+    #[test]
+    fn what_owners_are_told_waits_for_room() {
+        sim::run(4, |env| async move {
+            scene(&env, secs(0), true, async |asker, other, told| {
+                let most = (Limits::default().max_backlog >> 20) + 1;
+                for _ in 0..most {
+                    asker.tell_owner(other, ToOwner::Warning { text: "!".repeat(1 << 20) });
+                }
+                assert!(eventually(secs(60), || *told.0.lock().unwrap() == most).await);
+                assert!(!asker.is_dead(other));
+            })
+            .await;
+        });
+    }
+
+    /// A process is given a ref of an owner that it never spoke with, and passes it on: that leaves, whatever became of the
+    /// owner.
+    #[test]
+    fn no_message_waits_for_an_owner_that_is_dead_or_that_nobody_finds() {
+        async fn passes_on(asker: &Arc<Process>, other: ProcessId, within: Duration) {
+            let near = |number| ProcessId { incarnation: uuid::Uuid::from_u128(number), ..asker.id };
+            let (giver, receiver) = (near(1), near(2));
+            let owner = asker.new_owner(JobId(asker.env.uuid()), Arc::from(""));
+            assert_eq!(owner.id.number, 0, "it stands for the process");
+            let object = ObjectId { task: TaskId { owner: OwnerId { process: other, number: 1 }, seq: 1 }, index: 0 };
+            let borrowed = asker.borrow_from(object, giver);
+            let left = Arc::new(Mutex::new(false));
+            let leaves = Arc::clone(&left);
+            asker.hand_out(vec![borrowed], receiver, move |_| *leaves.lock().unwrap() = true);
+            assert!(eventually(within, || *left.lock().unwrap()).await);
+        }
+        sim::run(3, |env| async move {
+            // Its death was told before there was anything to count.
+            scene(&env, secs(0), false, async |asker, other, _| {
+                asker.process_dead(other, "it ended");
+                passes_on(asker, other, secs(0)).await;
+                assert_eq!(asker.counts_left(), (0, 0));
+            })
+            .await;
+            scene(&env, secs(0), false, async |asker, other, _| {
+                passes_on(asker, other, secs(1)).await;
+                assert!(eventually(secs(1), || asker.counts_left() == (0, 0)).await);
+            })
+            .await;
+            scene(&env, secs(3600), true, async |asker, other, _| {
+                passes_on(asker, other, GIVE_UP + secs(10)).await;
+                assert!(!asker.is_dead(other));
             })
             .await;
         });

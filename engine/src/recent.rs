@@ -30,6 +30,11 @@ impl<T: Copy + Ord> Recent<T> {
         true
     }
 
+    /// What is remembered.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = T> + '_ {
+        self.order.iter().copied()
+    }
+
     pub(crate) fn contains(&self, one: &T) -> bool {
         !self.known.is_empty() && self.known.contains(one)
     }

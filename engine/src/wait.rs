@@ -1,11 +1,15 @@
 //! Waiting without a wake-up per result: one waiter with a count, however many results it waits for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use actinic_transport::{Peer, ProcessId};
+
 use crate::env::Parker;
+use crate::object::RawRef;
+use crate::process::Process;
 use crate::task::Task;
 
 /// How an object became ready.
@@ -29,8 +33,18 @@ pub(crate) enum Waiter {
     Finish(Arc<Finished>, u32),
     /// A task that has the object as an argument.
     Dependent(Arc<Task>),
-    /// Anything else: a remote borrower's question, a callback.
+    /// A process that borrows it and has asked, as often as it may have.
+    Borrower(Box<Borrower>),
+    /// Anything else: a callback.
     Call(Box<dyn FnOnce() + Send>),
+}
+
+/// Another process that is to be told of an object here. One answer is for all in it that have asked before it leaves.
+pub(crate) struct Borrower {
+    pub(crate) process: Arc<Process>,
+    pub(crate) to: Peer,
+    /// The object.
+    pub(crate) kept: RawRef,
 }
 
 impl Waiter {
@@ -40,7 +54,23 @@ impl Waiter {
             Waiter::Arrival(arrivals, index) => arrivals.came(index, how),
             Waiter::Finish(finished, index) => finished.tell(index),
             Waiter::Dependent(task) => Task::dependency_done(&task, how),
+            Waiter::Borrower(borrower) => {
+                let Borrower { process, to, kept } = *borrower;
+                process.answer_object(&to, kept.id(), kept);
+            }
             Waiter::Call(call) => call(),
+        }
+    }
+
+    /// Whether somebody still waits by it, that none of those seen before waits for.
+    fn is_wanted(&self, borrowers: &mut BTreeSet<ProcessId>) -> bool {
+        match self {
+            Waiter::Count(countdown) => !countdown.is_done(),
+            Waiter::Arrival(arrivals, _) => !arrivals.count.is_done(),
+            Waiter::Finish(finished, _) => !finished.is_abandoned(),
+            Waiter::Dependent(task) => !task.is_over(),
+            Waiter::Borrower(borrower) => borrower.to.ended().is_none() && borrowers.insert(borrower.to.id()),
+            Waiter::Call(_) => true,
         }
     }
 }
@@ -55,25 +85,24 @@ pub(crate) enum Waiters {
 }
 
 impl Waiters {
-    pub(crate) fn push(&mut self, waiter: Waiter) {
+    /// Adds one, and gives back those that nobody needs any more: what they hold is to be dropped outside of locks.
+    pub(crate) fn push(&mut self, waiter: Waiter) -> Vec<Waiter> {
+        let mut over = Vec::new();
         *self = match std::mem::take(self) {
             Waiters::None => Waiters::One(waiter),
             Waiters::One(first) => Waiters::Many(vec![first, waiter]),
             Waiters::Many(mut all) => {
-                // A poll loop over the same object leaves waiters that nobody waits on any more.
+                // A poll loop over the same object leaves waiters that nobody waits on any more; and tasks that wait for it in
+                // another process, one after the other, leave one each.
                 if all.len() == all.capacity() {
-                    all.retain(|waiter| match waiter {
-                        Waiter::Count(countdown) => !countdown.is_done(),
-                        Waiter::Arrival(arrivals, _) => !arrivals.count.is_done(),
-                        Waiter::Finish(finished, _) => !finished.is_abandoned(),
-                        Waiter::Dependent(task) => !task.is_over(),
-                        Waiter::Call(_) => true,
-                    });
+                    let mut borrowers = BTreeSet::new();
+                    over.extend(all.extract_if(.., |waiter| !waiter.is_wanted(&mut borrowers)));
                 }
                 all.push(waiter);
                 Waiters::Many(all)
             }
         };
+        over
     }
 
     pub(crate) fn notify(self, how: Came) {

@@ -1,4 +1,4 @@
-//! Bulk: a request, and an answer of any length, on a stream of their own that yields to messages.
+//! Bulk: a request, and an answer of any length, on a stream of their own that yields to messages, nearly always.
 //!
 //! ```text
 //! request    | length (4) | bytes |                            at most Limits::max_bulk_request (64 KiB)
@@ -30,7 +30,7 @@ const ACCEPTED: u8 = 0;
 const REFUSED: u8 = 1;
 const MAX_TEXT: usize = 4096;
 /// Below both lanes.
-const PRIORITY: i32 = -1;
+pub(crate) const PRIORITY: i32 = -1;
 /// The most bytes of one [`BulkReader::next_chunk`].
 const CHUNK: usize = 1 << 20;
 

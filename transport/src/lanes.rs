@@ -27,6 +27,10 @@ const CHUNKS: usize = 32;
 /// A buffer larger than this is given back once it is empty.
 const KEEP_BUFFER: usize = 256 << 10;
 
+/// Bulk streams wait while the ordered lane has anything to send. After so much of that, one write goes in turn with them: a
+/// lane that never runs dry leaves them something: a twentieth if it is one, half if there are as many as may be.
+const SHARES_AFTER: usize = 8 << 20;
+
 /// Starts the lanes of a connection that was just attached.
 pub(crate) fn start(session: &Arc<Session>, live: &Live) {
     session.runtime.spawn(open_lanes(session.clone(), live.clone()));
@@ -47,11 +51,19 @@ async fn open_lanes(session: Arc<Session>, live: Live) {
 
 async fn write(session: Arc<Session>, live: Live, lane: Lane, mut stream: SendStream) {
     let mut frames: Vec<Bytes> = Vec::new();
+    let (mut alone, mut shares) = (0, false);
     loop {
         frames.clear();
         let taken = std::future::poll_fn(|cx| session.lane(lane).poll_take(cx, live.number, &mut frames));
         if taken.await.is_err() {
             break;
+        }
+        if lane == Lane::Ordered {
+            let before = std::mem::replace(&mut shares, alone >= SHARES_AFTER);
+            alone = if shares { 0 } else { alone + frames.iter().map(Bytes::len).sum::<usize>() };
+            if shares != before {
+                let _ = stream.set_priority(if shares { crate::bulk::PRIORITY } else { lane as i32 });
+            }
         }
         match stream.write_all_chunks(&mut frames).await {
             Ok(()) => {}

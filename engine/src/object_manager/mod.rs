@@ -102,6 +102,7 @@ impl Process {
     ) -> Result<Option<(Value, Counted)>> {
         let mut at = Arc::clone(stored);
         let mut tries = 0;
+        let mut pause = UNREACHED_AGAIN;
         loop {
             let (without, error) = match self.transfer(object, &at).await {
                 // It was made again, with other refs.
@@ -117,12 +118,25 @@ impl Process {
                 return Err(owner_gone(object));
             }
             if !at.at.iter().all(|at| without.contains(&at.id)) {
-                // Somebody has it who cannot be reached now: that is no reason to make it again.
-                tries += 1;
-                if tries > UNREACHED_MAX {
-                    return Err(error);
+                // Somebody has it who cannot be reached now: that is no reason to make it again, nor to lose it.
+                if self.is_closing() {
+                    return Err(Error::connection("the cluster was shut down"));
                 }
-                self.resting(object, tokio::time::sleep(UNREACHED_AGAIN)).await;
+                tries += 1;
+                if tries == UNREACHED_LONG {
+                    tracing::warn!(%object, %error, "an object does not come, and is asked for until its holder answers");
+                }
+                let again = async {
+                    tokio::select! {
+                        biased;
+                        () = tokio::time::sleep(pause) => true,
+                        () = self.unheard(object) => false,
+                    }
+                };
+                if !self.resting(object, again).await {
+                    return Ok(None);
+                }
+                pause = (2 * pause).min(UNREACHED_AGAIN_MAX);
                 continue;
             }
             let had_again = lending(under_way.lends(), self.had_again(object, &at, error));
@@ -140,7 +154,7 @@ impl Process {
                 Resolved::Value(value) if owner == self.id => return Ok(Some((value, Counted::Here))),
                 Resolved::Value(value) => return Ok(Some((value, Counted::In(0)))),
                 Resolved::Error(error) => return Err(error),
-                Resolved::Stored(now) => at = now,
+                Resolved::Stored(now) => (at, pause) = (now, UNREACHED_AGAIN),
             }
         }
     }
@@ -182,7 +196,8 @@ impl Process {
             match pull(&peer, object, stored.size).await {
                 Ok((value, mark)) => return Ok((value, Counted::In(mark))),
                 Err(missed) => {
-                    if missed.is_absent() || self.is_gone(at.id).await {
+                    // With whom the session is over, it is for good, though that one may live.
+                    if missed.is_absent() || peer.ended().is_some() || self.is_gone(at.id).await {
                         without.push(at.id);
                     }
                     last = format!("process {}: {missed}", at.id);
@@ -256,14 +271,17 @@ fn with_refs(value: Value, stored: &Stored) -> Value {
 const PULLS_MAX: u32 = 10;
 const PULL_AGAIN: Duration = Duration::from_millis(10);
 
-/// How long, and how often, a holder is asked again that cannot be reached: until a node that is gone is known to be.
+/// After so long a holder is asked again that cannot be reached, then after twice as long...
 const UNREACHED_AGAIN: Duration = Duration::from_millis(250);
-const UNREACHED_MAX: u32 = 40;
+/// ... up to this long: until it answers, or is known to be gone, or nobody waits any more.
+const UNREACHED_AGAIN_MAX: Duration = Duration::from_secs(2);
+/// So often it is asked before the log has it.
+const UNREACHED_LONG: u32 = 40;
 
 /// Why an object did not come from a process.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Missed {
-    /// It does not have it.
+    /// It does not have it, or nothing that can be read.
     #[error("{0}")]
     Absent(String),
     /// It may have it.
@@ -294,7 +312,8 @@ pub(crate) async fn pull(peer: &Peer, object: ObjectId, size: u64) -> Result<(Va
             pulled => break pulled.map_err(|error| Missed::Unreached(error.to_string()))?,
         }
     };
-    read_pulled(&all).map_err(Missed::Unreached)
+    // What cannot be read comes no better the next time.
+    read_pulled(&all).map_err(Missed::Absent)
 }
 
 /// The value that came, or what is wrong with its bytes.
@@ -362,4 +381,71 @@ fn chunks(value: &Value, counted_in: u128) -> Vec<Bytes> {
     let mut first = postcard::to_stdvec(&header).unwrap_or_default();
     first.extend_from_slice(body);
     std::iter::once(Bytes::from(first)).chain(value.buffers().iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Mutex;
+
+    use actinic_transport::{Authority, ClusterId, PeerAddr};
+
+    use super::*;
+    use crate::env::{Env, sim};
+    use crate::ids::{OwnerId, TaskId};
+    use crate::net::tests::{endpoint, process};
+    use crate::object_manager::transfers::{Transfers, Wanted};
+    use crate::testing::eventually;
+
+    /// Leaves whoever asks without an answer until some time has come.
+    struct Late {
+        env: Env,
+        until: Duration,
+        value: Value,
+        /// Whoever asked before waits no more, or it would not ask again.
+        unanswered: Mutex<Option<BulkAnswer>>,
+    }
+
+    impl BulkHandler for Late {
+        fn serve(&self, _from: &Peer, _request: Bytes, answer: BulkAnswer) {
+            if self.env.now() < self.until {
+                *self.unanswered.lock().unwrap() = Some(answer);
+            } else {
+                answer.send(chunks(&self.value, 0));
+            }
+        }
+    }
+
+    /// An object of which the holder says nothing for long is not lost; and when nobody waits for it, it is not asked for.
+    #[test]
+    fn a_holder_that_lives_is_asked_until_it_answers() {
+        const LONG: Duration = Duration::from_secs(900);
+        sim::run(1, |env| async move {
+            let authority = Authority::generate(ClusterId(env.uuid())).unwrap();
+            let (asks, holder) = (process(&env, &authority), endpoint(&env, &authority));
+            let value = crate::value::encode(&7, "a number").unwrap();
+            let until = env.now() + LONG;
+            let late = Late { env: env.clone(), until, value: value.clone(), unanswered: Mutex::default() };
+            holder.set_bulk(Arc::new(late));
+            let owner = OwnerId { process: holder.id(), number: 1 };
+            let object = ObjectId { task: TaskId { owner, seq: 1 }, index: 0 };
+            let at = vec![PeerAddr::new(holder.id(), holder.local_addr())];
+            let stored = Arc::new(Stored { size: 8, at, refs: Vec::new() });
+            let begin = || {
+                let mut transfers = Transfers::new(None);
+                let (process, stored) = (Arc::clone(&asks), Arc::clone(&stored));
+                transfers.begin(Wanted { at: 0, process, object, stored, held: None });
+                transfers
+            };
+            let given_up = begin();
+            assert!(eventually(LONG, || asks.store.is_coming(&object).is_some()).await);
+            drop(given_up);
+            assert!(eventually(Duration::from_secs(60), || asks.store.is_coming(&object).is_none()).await);
+            let mut patient = begin();
+            let (_, came) = tokio::time::timeout(2 * LONG, patient.next()).await.unwrap().unwrap();
+            assert_eq!(came.unwrap().size(), value.size());
+            assert!(env.now() >= until);
+        });
+    }
 }

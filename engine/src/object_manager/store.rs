@@ -533,9 +533,8 @@ impl Store {
     pub(crate) fn drop_owned(&self, owners: &RangeInclusive<OwnerId>) {
         let (primary, copies) = {
             let mut kept = self.lock();
-            let object = |owner: &OwnerId, seq, index| ObjectId { task: TaskId { owner: *owner, seq }, index };
             // They lie together.
-            let theirs = object(owners.start(), 0, 0)..=object(owners.end(), u64::MAX, u32::MAX);
+            let theirs = ObjectId::of(owners);
             let primary: Vec<ObjectId> = kept.primary.range(theirs.clone()).map(|(id, _)| *id).collect();
             let copies: Vec<ObjectId> = kept.copies.range(theirs).map(|(id, _)| *id).collect();
             let primary: Vec<Primary> = primary.iter().filter_map(|id| kept.primary.remove(id)).collect();

@@ -24,11 +24,6 @@ use crate::task::Task;
 pub(super) struct Counts(OnceLock<Mutex<RefTable>>);
 
 impl Counts {
-    fn lock(&self, me: OwnerId) -> MutexGuard<'_, RefTable> {
-        let table = self.0.get_or_init(|| Mutex::new(RefTable::new(me)));
-        table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn if_any(&self) -> Option<MutexGuard<'_, RefTable>> {
         self.0.get().map(|table| table.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -40,9 +35,30 @@ fn borrower(process: ProcessId) -> OwnerId {
 }
 
 impl Owner {
+    /// Its table, made if there is none.
+    fn table(self: &Arc<Self>) -> MutexGuard<'_, RefTable> {
+        let mut made = false;
+        let table = self.counts.0.get_or_init(|| {
+            made = true;
+            Mutex::new(RefTable::new(self.id))
+        });
+        if made {
+            // Only after it is there: who dies from now on is told to it, and who died before is told here.
+            let dead = self.process.dead();
+            let mut out = Vec::new();
+            {
+                let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+                dead.into_iter().for_each(|process| table.process_died(process, &mut out));
+            }
+            // Another thread may have used it meanwhile.
+            self.carry_out(out);
+        }
+        table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn count<R>(self: &Arc<Self>, change: impl FnOnce(&mut RefTable, &mut Vec<RefAction>) -> R) -> R {
         let mut out = Vec::new();
-        let done = change(&mut self.counts.lock(self.id), &mut out);
+        let done = change(&mut self.table(), &mut out);
         self.carry_out(out);
         done
     }
@@ -70,12 +86,20 @@ impl Owner {
         self.count(|table, out| table.message(from, message, out));
     }
 
+    /// What this owner said to a table of another process about refs was heard by nobody, and will not be: no message waits
+    /// for the answer.
+    pub(crate) fn count_unheard(self: &Arc<Self>, by: OwnerId, message: &RefMessage) {
+        if let RefMessage::Register { slots, token, .. } = message {
+            self.count(|table, out| table.unregistered(by, *token, slots, out));
+        }
+    }
+
     /// The last ref in this process is gone; others may hold the object.
     pub(super) fn unhold(self: &Arc<Self>, task: &Arc<Task>, index: u32) {
         let object = Slot { seq: task.seq, index };
         let mut out = Vec::new();
         {
-            let mut table = self.counts.lock(self.id);
+            let mut table = self.table();
             let id = ObjectId { task: task.id(), index };
             // Somebody may have taken a new ref meanwhile.
             if task.slot(index).holds() == 0 && table.counts(id).is_some_and(|counts| counts.local > 0) {
@@ -158,7 +182,7 @@ impl Process {
         let Target::Borrowed(borrowed, _) = object.target() else { return false };
         borrowed.asked.load(Ordering::Acquire)
             && borrowed.id.task.owner.process != self.id
-            && self.borrowing_owner().is_some_and(|first| first.counts.lock(first.id).counts(borrowed.id).is_none())
+            && self.borrowing_owner().is_some_and(|first| first.table().counts(borrowed.id).is_none())
     }
 
     fn cover_and_send(
@@ -174,7 +198,7 @@ impl Process {
             match object.target() {
                 Target::Owned(task, index, _) => {
                     let id = ObjectId { task: task.id(), index: *index };
-                    Owner::share(&mut task.owner.counts.lock(task.owner.id), task, *index);
+                    Owner::share(&mut task.owner.table(), task, *index);
                     match mine.iter_mut().find(|(owner, _)| owner.id == task.owner.id) {
                         Some((_, ids)) => ids.push(id),
                         None => mine.push((Arc::clone(&task.owner), vec![id])),

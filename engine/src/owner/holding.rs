@@ -314,11 +314,80 @@ impl Owner {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::time::Duration;
+
+    use actinic_transport::{Authority, ClusterId};
     use uuid::Uuid;
 
     use super::*;
-    use crate::process::nowhere;
+    use crate::api::error::Error;
+    use crate::env::sim;
+    use crate::ids::JobId;
+    use crate::net::tests::process;
+    use crate::object::State;
+    use crate::process::{Process, nowhere};
+    use crate::testing::eventually;
     use crate::value::{Blob, Extras, Value};
+    use crate::wait::{Waiter, Waiters};
+
+    /// How many waiters of an object are of another process.
+    fn questions(task: &Task, of: ProcessId) -> usize {
+        let is_theirs = |waiter: &&Waiter| matches!(waiter, Waiter::Borrower(borrower) if borrower.to.id() == of);
+        match &*task.slot(0).lock() {
+            State::Pending(Waiters::One(one)) => usize::from(is_theirs(&one)),
+            State::Pending(Waiters::Many(all)) => all.iter().filter(is_theirs).count(),
+            _ => 0,
+        }
+    }
+
+    /// Tasks of other processes wait for an object one after the other, and leave nothing behind each; who waits when it comes
+    /// hears of it, if another's answer is on its way already.
+    #[test]
+    fn a_process_that_asks_again_and_again_is_answered_once() {
+        sim::run(1, |env| async move {
+            let authority = Authority::generate(ClusterId(env.uuid())).unwrap();
+            let here = process(&env, &authority);
+            let owner = here.new_owner(JobId(env.uuid()), Arc::from(""));
+            let freed = Resolved::Error(Error::object_freed("it is made again"));
+            let task = Task::resolved(Arc::clone(&owner), What::Put, Arc::clone(&here.put_meta), freed, 1);
+            assert!(task.slot(0).reopen(), "it has no value yet");
+            owner.lock().tasks.insert(task.seq, Arc::clone(&task));
+            let object = ObjectId { task: task.id(), index: 0 };
+            let unknown = ObjectId { index: 7, ..object };
+            let connected = async || {
+                let there = process(&env, &authority);
+                let peer = there.endpoint().unwrap().peer(&here.address());
+                assert!(eventually(Duration::from_secs(5), || peer.is_connected()).await);
+                there
+            };
+            let asks = async |there: &Arc<Process>| {
+                for _ in 0..100 {
+                    let (waits, is_new) = there.borrowed(object);
+                    assert!(is_new);
+                    waits.ask();
+                }
+                // Its answer comes when all before it were heard.
+                let (last, _) = there.borrowed(unknown);
+                last.ask();
+                assert!(eventually(Duration::from_secs(5), || last.slot().is_ready()).await);
+            };
+            let (there, dies) = (connected().await, connected().await);
+            asks(&dies).await;
+            asks(&there).await;
+            asks(&dies).await;
+            for asker in [&there, &dies] {
+                assert!((1..=4).contains(&questions(&task, asker.id)), "{}", questions(&task, asker.id));
+            }
+            here.process_dead(dies.id, "it ended");
+            asks(&there).await;
+            assert_eq!(questions(&task, dies.id), 0);
+            let (waits, _) = there.borrowed(object);
+            waits.ask();
+            task.slot(0).resolve(Resolved::Value(Value::default()));
+            assert!(eventually(Duration::from_secs(5), || waits.slot().is_ready()).await);
+            assert!(waits.slot().get().is_some_and(|resolved| !resolved.is_error()));
+        });
+    }
 
     /// Whoever reads an object again and again is one holder of it, and one that has ended is none.
     #[test]

@@ -32,6 +32,8 @@
 //! # Assumptions
 //!
 //! * `RefMessage`s from one owner to another arrive in order, each once, as long as both live.
+//!   Of a `Register` that was never sent, for its addressee is out of reach, the sender is told
+//!   ([`RefTable::unregistered`]): its refs go uncovered, for nothing may wait for ever.
 //! * Death is final and mutual: once a table was told of a death, nothing that the dead one sent reaches it (a carry
 //!   is dropped whole; `RefMessage`s are ignored here), and a session that ends between two living owners counts as
 //!   death on both sides. Every owner is told of every death among [`RefTable::peers`].

@@ -123,6 +123,11 @@ impl Process {
         self.lock().dead.contains(&process)
     }
 
+    /// The processes that are known to be dead, and not forgotten.
+    pub(crate) fn dead(&self) -> Vec<ProcessId> {
+        self.lock().dead.iter().collect()
+    }
+
     /// Whether a process is over for this one, though it may live.
     pub(crate) fn cannot_reach(&self, at: &PeerAddr) -> bool {
         let ended = |endpoint: &Endpoint| endpoint.peer(at).ended().is_some();

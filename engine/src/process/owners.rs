@@ -11,6 +11,7 @@ use super::{Process, Tables};
 use crate::api::error::{Error, Result};
 use crate::ids::{JobId, ObjectId, OwnerId, TaskId};
 use crate::owner::Owner;
+use crate::owner::refs::RefMessage;
 use crate::protocol::{LeaseId, OwnerMessage, ToGcs, ToOwner, ToRaylet};
 
 /// So many dead processes and nodes are remembered: of any other its node says that there is none.
@@ -211,6 +212,12 @@ impl Process {
                         let task = TaskId { owner: OwnerId { process: self.id, number }, seq };
                         self.free_stored(ObjectId { task, index }, &[at]);
                     }
+                    // It has ended with all that it owned; whoever asks holds up a message until it is answered.
+                    (None, OwnerMessage::Count { from, message: RefMessage::Register { token, .. } }) => {
+                        let me = OwnerId { process: self.id, number };
+                        let message = OwnerMessage::Count { from: me, message: RefMessage::Registered { token } };
+                        self.tell_owner(from.process, ToOwner::To { owner: from.number, message });
+                    }
                     (None, _) => {}
                 }
             }
@@ -256,8 +263,10 @@ impl Process {
     pub(super) fn borrowed_from(&self, owners: RangeInclusive<OwnerId>, why: impl Fn(ObjectId) -> Error) {
         self.store.drop_owned(&owners);
         let mut lost = self.asking.objects();
-        lost.extend(self.lock().borrowed.keys().copied());
-        for id in lost.into_iter().filter(|id| owners.contains(&id.task.owner)) {
+        lost.retain(|id| owners.contains(&id.task.owner));
+        // They lie together.
+        lost.extend(self.lock().borrowed.range(ObjectId::of(&owners)).map(|(id, _)| *id));
+        for id in lost {
             self.borrowed_ends(id, why(id));
         }
     }

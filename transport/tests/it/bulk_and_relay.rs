@@ -71,6 +71,26 @@ async fn bulk_answers_come_whole_and_yield_to_messages() {
     assert!(own.bulk(request(2)).await.is_err(), "there is no connection with oneself");
 }
 
+/// Messages go first; but where they fill the connection all the time, an answer comes beside them, and not when they end.
+#[tokio::test(start_paused = true)]
+async fn bulk_answers_come_while_messages_fill_the_connection() {
+    const MESSAGES: usize = 48;
+    let cluster = Cluster::new(9);
+    // What is lost keeps less on the way than one lane may have there.
+    cluster.net.faults(LinkFaults { delay: ms(5), loss: 0.01, ..LinkFaults::default() });
+    let ((a, sink), (b, _)) = (cluster.endpoint(1), cluster.endpoint(2));
+    b.set_bulk(Arc::new(Numbers));
+    let peer = a.peer(&cluster.at(2));
+    assert_eq!(peer.ask::<_, u64>(ECHO, &5u64, ms(500)).await, Ok(5));
+    let back = b.known(a.id()).unwrap();
+    for _ in 0..MESSAGES {
+        back.tell(Lane::Ordered, SINK, &vec![0u8; 1 << 20]).unwrap();
+    }
+    assert_eq!(fetch(&peer, 1 << 20).await, Ok(1 << 20));
+    let came = sink.count();
+    assert!((1..MESSAGES).contains(&came), "{came}");
+}
+
 /// Sends a byte every two seconds.
 struct Slow;
 

@@ -168,6 +168,10 @@ impl GcsCore {
         }
         match owner {
             _ if self.early_kills.contains(&id) => self.snapshots.push((to, unmade(id, Some(DeathReason::Killed)))),
+            // By an alias an actor was found; who has no row any more has been dead for long.
+            _ if self.actors.is_long_dead(id) || self.aliases.contains_key(&id) => {
+                self.snapshots.push((to, unmade(id, Some(DeathReason::Unknown))));
+            }
             Some(owner) if !self.is_owner_dead(owner) => {
                 let early = self.early_subscribers.entry((owner, id)).or_default();
                 if !early.contains(&to) {

@@ -11,6 +11,9 @@ use super::rows::ActorRow;
 use crate::ids::{ActorId, JobId, ObjectId, OwnerId};
 use crate::rarely::Rarely;
 
+/// Of so many times as many dead actors as are remembered the ids are.
+const LONG_DEAD_MAX: usize = 10;
+
 /// The hash of an id made of uuids, which are random already.
 #[derive(Debug, Default)]
 pub(super) struct UuidHasher(u64);
@@ -119,6 +122,7 @@ pub(super) struct ActorTable {
     by_job: ById<JobId, BTreeSet<u64>>,
     dead: VecDeque<u64>,
     dead_max: usize,
+    long_dead: Bounded<ActorId>,
     next: u64,
 }
 
@@ -131,6 +135,7 @@ impl ActorTable {
             by_job: ById::default(),
             dead: VecDeque::new(),
             dead_max,
+            long_dead: Bounded::new(LONG_DEAD_MAX * dead_max),
             next: 0,
         }
     }
@@ -189,14 +194,24 @@ impl ActorTable {
         self.dead.push_back(number);
     }
 
-    /// Drops the dead that are too many, oldest first.
+    /// Drops the dead that are too many, oldest first. Of those that their owners hold the ids are kept: there are handles of
+    /// them, and a process that gets one may never have heard of the actor.
     pub(super) fn drop_long_dead(&mut self) {
         while self.dead.len() > self.dead_max {
             let Some(number) = self.dead.pop_front() else { return };
             if let Some(actor) = self.rows.remove(&number) {
-                self.by_id.remove(&actor.row.spec.id);
+                let spec = &actor.row.spec;
+                self.by_id.remove(&spec.id);
+                if actor.held && !spec.detached {
+                    self.long_dead.insert(spec.id);
+                }
             }
         }
+    }
+
+    /// Whether an actor is dead for so long that nothing else is known of it.
+    pub(super) fn is_long_dead(&self, id: ActorId) -> bool {
+        self.long_dead.contains(&id)
     }
 
     /// The living actors of the owners in a range, in order of creation.

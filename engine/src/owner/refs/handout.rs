@@ -329,6 +329,42 @@ impl RefTable {
         if *answers > 0 {
             return;
         }
+        self.all_answered(from, token, out);
+    }
+
+    /// A `Register` of this owner has not reached its addressee, and will not. Of whoever is dead the table is told; this one
+    /// may live, and be found by others: its refs leave uncovered, and who gets them asks it.
+    pub(crate) fn unregistered(&mut self, owner: OwnerId, token: HandOutId, slots: &[Slot], out: &mut Vec<RefAction>) {
+        let Some(outgoing) = self.outgoing.get_mut(&token) else { return };
+        let Some(answers) = outgoing.waiting.get_mut(&owner) else { return };
+        *answers -= 1;
+        let all_answered = *answers == 0;
+        let mut named: BTreeMap<Slot, u32> = BTreeMap::new();
+        for slot in slots {
+            *named.entry(*slot).or_default() += 1;
+        }
+        let mut uncovered = Vec::with_capacity(slots.len());
+        for carried in &mut outgoing.carried {
+            if carried.object.task.owner == owner
+                && carried.cover == Cover::Registering
+                && let Some(left) = named.get_mut(&slot(&carried.object)).filter(|left| **left > 0)
+            {
+                *left -= 1;
+                carried.cover = Cover::None;
+                uncovered.push(carried.object);
+            }
+        }
+        for object in uncovered {
+            self.end_cover(object, Cover::Registering, out);
+        }
+        if all_answered {
+            self.all_answered(owner, token, out);
+        }
+        self.unwind(out);
+    }
+
+    /// An owner has answered all that it was asked for a hand-out.
+    fn all_answered(&mut self, from: OwnerId, token: HandOutId, out: &mut Vec<RefAction>) {
         let Some(mut outgoing) = self.outgoing.remove(&token) else { return };
         outgoing.waiting.remove(&from);
         for carried in &mut outgoing.carried {

@@ -406,6 +406,35 @@ fn many_refs_of_one_owner_are_registered_in_bounded_messages() {
 }
 
 #[test]
+fn a_message_leaves_though_an_owner_cannot_be_asked() {
+    let (o, s, p) = three();
+    let other = owner(3, 3);
+    // Two messages to the one, of which the second is heard, and one to the other.
+    let mut at_s = RefTable::new(s);
+    let objects: Vec<ObjectId> = (0..1500).map(|seq| id(o, seq)).chain([id(other, 1)]).collect();
+    let mut out = Vec::new();
+    for &object in &objects {
+        assert!(at_s.received(object, object.task.owner, Hold::Local, &mut out));
+    }
+    let hand_out = at_s.hand_out(&objects, p, &mut out);
+    let RefAction::Send { message: RefMessage::Register { slots, .. }, .. } = &out[0] else { panic!("{out:?}") };
+    assert_eq!(actions(|out| at_s.unregistered(o, hand_out.id, slots, out)), []);
+    let transit = |table: &RefTable, seq| table.counts(id(o, seq)).map(|counts| counts.transit);
+    assert_eq!((transit(&at_s, 0), transit(&at_s, 1499)), (Some(0), Some(1)));
+    assert_eq!(actions(|out| at_s.unregistered(other, hand_out.id, &[slot(1)], out)), []);
+    let answer = RefMessage::Registered { token: hand_out.id };
+    assert_eq!(actions(|out| at_s.message(o, answer, out)), [RefAction::Ready(hand_out.id)]);
+    // What never was registered is not undone.
+    let heard = RefMessage::Undone { objects: objects[slots.len()..1500].to_vec() };
+    assert_eq!(actions(|out| at_s.undo_hand_out(hand_out.id, out)), [send(p, heard)]);
+    assert_eq!(actions(|out| at_s.unregistered(o, hand_out.id, slots, out)), []);
+    for object in objects {
+        at_s.release(object, Hold::Local, &mut out);
+    }
+    assert!(at_s.is_empty());
+}
+
+#[test]
 fn pages_come_and_go() {
     let mut slab = Slab::default();
     let far = 64 * 65_536 * 5;

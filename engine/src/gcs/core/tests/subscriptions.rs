@@ -124,6 +124,44 @@ fn the_long_dead_are_forgotten() {
     assert_eq!(world.core.actors(&ActorFilter { class: Some("Other".to_owned()), ..dead }).count(), 0);
 }
 
+/// Whoever gets a handle of an actor that died very long ago is told so at once, and does not wait as for one that is still to
+/// be asked for.
+#[test]
+fn the_long_dead_are_not_waited_for() {
+    let mut world = World::new(1);
+    world.core = GcsCore::new(Config { dead_actors_max: 5, ..Config::default() });
+    world.tell(Event::RegisterNode { row: Box::new(node_row(1, 4)) });
+    world.tell(Event::JobStarted { row: Box::new(job_row(1, owner(1, 1))) });
+    let found = |n| with!(named(n, "a"); get_if_exists: true);
+    world.create_alive(found(1));
+    world.create(found(100));
+    world.kill(1, true);
+    for n in 2..=20 {
+        world.create_alive(spec(n));
+        world.kill(n, true);
+    }
+    let late = process(2, 3);
+    for n in [1, 100, 2, 15] {
+        assert!(world.core.actor(actor_id(n)).is_none());
+        world.tell(Event::Subscribe { actor: actor_id(n), owner: Some(owner(1, 1)), to: late });
+        let [info] = &world.published(late)[..] else { panic!("one row") };
+        assert_eq!((info.id, &info.death.as_ref().unwrap().reason), (actor_id(n), &DeathReason::Unknown));
+    }
+    assert!(world.core.early_subscribers.is_empty());
+    world.tell(Event::Subscribe { actor: actor_id(21), owner: Some(owner(1, 1)), to: late });
+    assert_eq!(states(&world.published(late)), [ActorState::DependenciesUnready], "it was not asked for yet");
+    // Of what nobody has a handle of, and of what died even longer ago, nothing is kept.
+    world.create_alive(spec(22));
+    world.tell(Event::HandlesGone { actor: actor_id(22) });
+    world.kill(22, true);
+    for n in 30..=100 {
+        world.create_alive(spec(n + 100));
+        world.kill(n + 100, true);
+    }
+    assert!(!world.core.actors.is_long_dead(actor_id(22)) && !world.core.actors.is_long_dead(actor_id(2)));
+    assert!(world.core.actors.is_long_dead(actor_id(190)));
+}
+
 /// Rows are plain: what a store or the wire gives back is what was given.
 #[test]
 fn rows_travel() {
