@@ -20,6 +20,7 @@
 //! - **ORDER-1** to **ORDER-3**: [`queue`]. **PLACE-1** to **PLACE-6**: [`policy`]. **POOL-1** to **POOL-5**: [`pool`].
 
 mod faults;
+mod groups;
 mod idle;
 mod leases;
 mod ledger;

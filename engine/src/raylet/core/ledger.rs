@@ -105,6 +105,7 @@ impl Accounts {
     }
 
     /// How much of `total` its job, then its owner holds.
+    #[cfg(test)]
     pub(super) fn size(&self, holder: &Holder, total: &ResourceSet) -> (u64, u64) {
         let share = |account: Option<&Account>| account.map_or(0, |account| account.held.dominant_share(total));
         (share(self.job(holder.job)), share(self.owner(holder.owner)))
@@ -112,6 +113,7 @@ impl Accounts {
 
     /// Whether `has` holds more of `total` than `wants`, as far as the two are different: by job, then by owner,
     /// then by class. Nobody holds more than itself.
+    #[cfg(test)]
     pub(super) fn holds_more(&self, has: &Holder, wants: &Holder, total: &ResourceSet) -> bool {
         let share = |account: Option<&Account>| account.map_or(0, |account| account.held.dominant_share(total));
         if has.job != wants.job {
@@ -124,6 +126,83 @@ impl Accounts {
     }
 }
 
+/// The accounts as they would be if some leases were back, or others placed. Only what is different is kept.
+#[derive(Debug)]
+pub(super) struct Imagined<'a> {
+    accounts: &'a Accounts,
+    jobs: BTreeMap<JobId, ResourceSet>,
+    owners: BTreeMap<OwnerId, ResourceSet>,
+    classes: BTreeMap<Holder, ResourceSet>,
+}
+
+impl<'a> Imagined<'a> {
+    pub(super) fn of(accounts: &'a Accounts) -> Self {
+        Self { accounts, jobs: BTreeMap::new(), owners: BTreeMap::new(), classes: BTreeMap::new() }
+    }
+
+    fn each(&mut self, holder: &Holder, change: impl Fn(&mut ResourceSet)) {
+        let held = |account: Option<&Account>| account.map(|account| account.held.clone()).unwrap_or_default();
+        let accounts = self.accounts;
+        change(self.jobs.entry(holder.job).or_insert_with(|| held(accounts.job(holder.job))));
+        change(self.owners.entry(holder.owner).or_insert_with(|| held(accounts.owner(holder.owner))));
+        match self.classes.get_mut(holder) {
+            Some(class) => change(class),
+            None => {
+                let mut class = held(accounts.class_of(holder));
+                change(&mut class);
+                self.classes.insert(holder.clone(), class);
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, holder: &Holder, amount: &ResourceSet) {
+        self.each(holder, |held| held.add(amount));
+    }
+
+    pub(super) fn give(&mut self, holder: &Holder, amount: &ResourceSet) {
+        self.each(holder, |held| held.sub(amount));
+    }
+
+    fn job(&self, holder: &Holder) -> Option<&ResourceSet> {
+        self.jobs.get(&holder.job).or_else(|| Some(&self.accounts.job(holder.job)?.held))
+    }
+
+    fn owner(&self, holder: &Holder) -> Option<&ResourceSet> {
+        self.owners.get(&holder.owner).or_else(|| Some(&self.accounts.owner(holder.owner)?.held))
+    }
+
+    fn class(&self, holder: &Holder) -> Option<&ResourceSet> {
+        self.classes.get(holder).or_else(|| Some(&self.accounts.class_of(holder)?.held))
+    }
+
+    /// How much of `total` its job, then its owner holds.
+    pub(super) fn size(&self, holder: &Holder, total: &ResourceSet) -> (u64, u64) {
+        let share = |held: Option<&ResourceSet>| held.map_or(0, |held| held.dominant_share(total));
+        (share(self.job(holder)), share(self.owner(holder)))
+    }
+
+    /// Whether `has` holds more of `total` than `wants`, as far as the two are different: by job, then by owner,
+    /// then by class. Nobody holds more than itself.
+    pub(super) fn holds_more(&self, has: &Holder, wants: &Holder, total: &ResourceSet) -> bool {
+        let share = |held: Option<&ResourceSet>| held.map_or(0, |held| held.dominant_share(total));
+        if has.job != wants.job {
+            share(self.job(has)) > share(self.job(wants))
+        } else if has.owner != wants.owner {
+            share(self.owner(has)) > share(self.owner(wants))
+        } else {
+            share(self.class(has)) > share(self.class(wants))
+        }
+    }
+}
+
+/// Whose accounts have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// Everybody's shares: the whole has.
+    All,
+    Of(Vec<OwnerId>),
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     total: ResourceSet,
@@ -131,11 +210,14 @@ pub(super) struct Ledger {
     available: ResourceSet,
     accounts: Accounts,
     turns: u64,
+    /// Since it was last asked.
+    changed: Changed,
 }
 
 impl Ledger {
     pub(super) fn new(total: ResourceSet) -> Self {
-        Self { available: total.clone(), total, accounts: Accounts::default(), turns: 0 }
+        let changed = Changed::Of(Vec::new());
+        Self { available: total.clone(), total, accounts: Accounts::default(), turns: 0, changed }
     }
 
     pub(super) fn total(&self) -> &ResourceSet {
@@ -155,6 +237,18 @@ impl Ledger {
         self.available.add(&total);
         self.available.sub(&self.total);
         self.total = total;
+        self.changed = Changed::All;
+    }
+
+    /// Whose accounts have changed since this was asked last.
+    pub(super) fn changed(&mut self) -> Changed {
+        std::mem::replace(&mut self.changed, Changed::Of(Vec::new()))
+    }
+
+    fn change_of(&mut self, holder: &Holder) {
+        if let Changed::Of(owners) = &mut self.changed {
+            owners.push(holder.owner);
+        }
     }
 
     /// A request or a lease begins.
@@ -193,10 +287,12 @@ impl Ledger {
     pub(super) fn take(&mut self, holder: &Holder, amount: &ResourceSet) {
         self.available.sub(amount);
         self.accounts.take(holder, amount);
+        self.change_of(holder);
     }
 
     pub(super) fn give(&mut self, holder: &Holder, amount: &ResourceSet) {
         self.available.add(amount);
         self.accounts.give(holder, amount);
+        self.change_of(holder);
     }
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use actinic_transport::NodeId;
 
-use super::ledger::{Accounts, Holder};
-use super::messages::{LeaseRequest, Purpose, RefuseReason, RequestKey};
+use super::groups::{Alike, Group, GroupId, Groups, Place};
+use super::ledger::{Accounts, Changed, Holder};
+use super::messages::{LeaseRequest, Purpose, RefuseReason, RequestId, RequestKey};
 use crate::ids::JobId;
 use crate::resources::ResourceSet;
 
@@ -65,7 +66,12 @@ pub(super) struct Request {
     pub(super) helped: Option<Duration>,
     /// How often it has reserved in vain.
     pub(super) lapses: u32,
-    pub(super) waits: Waits,
+    /// What it waits for, as it was in the pass in which it was last looked at by itself.
+    waits: Waits,
+    judged: u64,
+    /// Which are alike to it, and where it stands among them if something of it waits.
+    pub(super) group: GroupId,
+    pub(super) place: Option<Place>,
     pub(super) infeasible_since: Option<Duration>,
     /// Its owner knows that no node has what it asks.
     pub(super) told_infeasible: bool,
@@ -92,7 +98,7 @@ impl Request {
 }
 
 /// A request's place in the order; the least is served first.
-pub(super) type Rank = (u64, u64, JobId, Reverse<u32>, u64, u64, u64, u64, u64);
+pub(super) type Rank = (u64, u64, JobId, Reverse<u32>, Place);
 
 /// A request that reserves: the others leave it what it needs (ORDER-2).
 #[derive(Clone, Debug)]
@@ -131,6 +137,11 @@ pub(super) struct Queue {
     /// Boxed: the tree has one place for eleven, and comes and goes with nearly each of an actor.
     requests: BTreeMap<RequestKey, Box<Request>>,
     arrivals: u64,
+    pub(super) groups: Groups,
+    /// Those that may stand elsewhere now.
+    moved: Vec<RequestKey>,
+    /// How often those that wait were looked at.
+    passes: u64,
 }
 
 impl Queue {
@@ -138,7 +149,10 @@ impl Queue {
     pub(super) fn insert(&mut self, ask: LeaseRequest, now: Duration) {
         let key = ask.key();
         self.arrivals += 1;
+        self.moved.push(key);
         let request = Request {
+            group: self.groups.join(&ask),
+            place: None,
             need: ask.need(),
             arrival: self.arrivals,
             waiting: ask.backlog,
@@ -152,6 +166,7 @@ impl Queue {
             helped: None,
             lapses: 0,
             waits: Waits::New,
+            judged: 0,
             infeasible_since: None,
             told_infeasible: false,
             ask,
@@ -162,7 +177,7 @@ impl Queue {
     /// From now on `backlog` are wanted, says the owner, who has heard of so many leases. What it has not heard of, and what
     /// starts, counts first; the caller takes back what starts in excess.
     pub(super) fn set_backlog(&mut self, key: &RequestKey, (backlog, heard): (u32, u32), now: Duration) {
-        let Some(request) = self.requests.get_mut(key) else {
+        let Some(request) = self.get_mut(key) else {
             return;
         };
         if request.waiting == 0 {
@@ -178,11 +193,93 @@ impl Queue {
     }
 
     pub(super) fn get_mut(&mut self, key: &RequestKey) -> Option<&mut Request> {
-        self.requests.get_mut(key).map(|request| &mut **request)
+        let request = self.requests.get_mut(key)?;
+        self.moved.push(*key);
+        Some(request)
     }
 
     pub(super) fn remove(&mut self, key: &RequestKey) -> Option<Request> {
-        self.requests.remove(key).map(|request| *request)
+        let request = *self.requests.remove(key)?;
+        self.groups.leave(request.group, request.place, *key);
+        Some(request)
+    }
+
+    // ---- their order
+
+    /// What these owners hold has changed, or what all do.
+    pub(super) fn shares_changed(&mut self, whose: Changed) {
+        match whose {
+            Changed::All => self.moved.extend(self.requests.keys()),
+            Changed::Of(owners) => {
+                for owner in owners {
+                    let all = (owner, RequestId(0))..=(owner, RequestId(u64::MAX));
+                    self.moved.extend(self.requests.range(all).map(|(key, _)| *key));
+                }
+            }
+        }
+    }
+
+    /// Puts whoever may stand elsewhere where it stands now.
+    pub(super) fn sort(&mut self, accounts: &Accounts, total: &ResourceSet) {
+        let mut moved = std::mem::take(&mut self.moved);
+        moved.sort_unstable();
+        moved.dedup();
+        for key in moved.drain(..) {
+            let Some(request) = self.requests.get_mut(&key) else { continue };
+            let to = (request.waiting > 0).then(|| Queue::place(request, accounts, total));
+            let from = std::mem::replace(&mut request.place, to);
+            self.groups.put(request.group, key, from, to);
+        }
+        self.moved = moved;
+    }
+
+    // ---- what they wait for
+
+    pub(super) fn begin_pass(&mut self) {
+        self.passes += 1;
+    }
+
+    /// It was looked at in this pass, and waits.
+    pub(super) fn put_off(&mut self, key: &RequestKey, why: Waits, now: Duration) {
+        let pass = self.passes;
+        let Some(request) = self.requests.get_mut(key) else { return };
+        // One that was not looked at by itself in between could have run.
+        let was_infeasible = request.waits == Waits::Infeasible && request.judged + 1 >= pass;
+        if !was_infeasible {
+            (request.infeasible_since, request.told_infeasible) = (None, false);
+        }
+        if why == Waits::Infeasible {
+            request.infeasible_since.get_or_insert(now);
+        } else {
+            (request.infeasible_since, request.told_infeasible) = (None, false);
+        }
+        (request.waits, request.judged) = (why, pass);
+    }
+
+    /// All that are alike wait for the same.
+    pub(super) fn put_off_all(&mut self, group: GroupId, why: Waits) {
+        self.groups.wait(group, self.passes, why);
+    }
+
+    /// What all of a group wait for, if one has spoken for them.
+    pub(super) fn all_wait(&self, group: &Group) -> Option<Waits> {
+        group.waits.filter(|(pass, _)| *pass == self.passes).map(|(_, why)| why)
+    }
+
+    /// Whether it was looked at by itself in this pass.
+    pub(super) fn was_judged(&self, request: &Request) -> bool {
+        request.judged == self.passes
+    }
+
+    /// What a request waits for.
+    pub(super) fn waits(&self, request: &Request) -> Waits {
+        let alike = || self.groups.get(request.group).and_then(|group| self.all_wait(group));
+        if self.was_judged(request) { request.waits } else { alike().unwrap_or(request.waits) }
+    }
+
+    /// The same, of what nobody else speaks for.
+    pub(super) fn waits_itself(&self, request: &Request) -> Option<Waits> {
+        self.was_judged(request).then_some(request.waits)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RequestKey, &Request)> {
@@ -195,20 +292,29 @@ impl Queue {
 
     /// Leases that wait here for what this node has.
     pub(super) fn waiting(&self) -> u32 {
-        let here = |request: &&Request| !matches!(request.waits, Waits::Infeasible | Waits::Node { .. });
+        let elsewhere = |why| matches!(why, Some(Waits::Infeasible | Waits::Node { .. }));
+        let here = |request: &&Request| !elsewhere(self.waits_itself(request));
         self.iter().map(|(_, request)| request).filter(here).fold(0, |sum, request| sum.saturating_add(request.waiting))
     }
 
     /// Where it stands now. A rank only grows while leases are granted, never falls.
     pub(super) fn rank(request: &Request, accounts: &Accounts, total: &ResourceSet) -> Rank {
-        let (job, owner) = (accounts.job(request.ask.job), accounts.owner(request.ask.from));
+        let place = Self::place(request, accounts, total);
+        Self::rank_at(&Alike::of(&request.ask), place, accounts, total)
+    }
+
+    /// The same, of one that stands there in its group.
+    pub(super) fn rank_at(alike: &Alike, place: Place, accounts: &Accounts, total: &ResourceSet) -> Rank {
+        let job = accounts.job(alike.job);
+        let share = job.map_or(0, |account| account.held.dominant_share(total));
+        (share, job.map_or(0, |account| account.turn), alike.job, alike.depth, place)
+    }
+
+    fn place(request: &Request, accounts: &Accounts, total: &ResourceSet) -> Place {
+        let owner = accounts.owner(request.ask.from);
         // As leases are recalled: what a class gave up for another would be its own again.
         let class = accounts.class(request.ask.from, request.ask.key, &request.ask.shape);
         (
-            job.map_or(0, |account| account.held.dominant_share(total)),
-            job.map_or(0, |account| account.turn),
-            request.ask.job,
-            Reverse(request.ask.depth),
             owner.map_or(0, |account| account.held.dominant_share(total)),
             owner.map_or(0, |account| account.turn),
             class.map_or(0, |account| account.held.dominant_share(total)),
@@ -229,21 +335,14 @@ impl Queue {
         returning: &ResourceSet,
         leased: impl Iterator<Item = &'a ResourceSet>,
     ) -> Option<Reserver> {
-        let unserved = |request: &&Request| {
-            request.waiting > 0
-                && request.waits == Waits::Resources
-                && request.progress + after <= now
-                && request.need.fits(returning)
-        };
-        let unserved: Vec<&Request> = self.iter().map(|(_, request)| request).filter(unserved).collect();
-        if unserved.is_empty() {
-            return None;
-        }
         let mut shapes: BTreeSet<&ResourceSet> = leased.collect();
-        shapes.extend(self.requests.values().filter(|other| other.waiting > 0).map(|other| &other.need));
-        let can_be_passed = |request: &&Request| shapes.iter().any(|shape| passes(shape, &request.need));
-        let request =
-            unserved.into_iter().filter(can_be_passed).min_by_key(|request| (request.progress, request.arrival))?;
+        shapes.extend(self.groups.waiting().map(|(_, group)| &group.need));
+        let can_be_passed = |need: &ResourceSet| shapes.iter().any(|shape| passes(shape, need));
+        let groups = self.groups.waiting().map(|(_, group)| group);
+        let groups = groups.filter(|group| group.need.fits(returning) && can_be_passed(&group.need));
+        let waiting = groups.flat_map(|group| &group.order).filter_map(|(_, key)| self.get(key));
+        let unserved = |request: &&Request| request.progress + after <= now && self.waits(request) == Waits::Resources;
+        let request = waiting.filter(unserved).min_by_key(|request| (request.progress, request.arrival))?;
         Some(Reserver {
             key: request.ask.key(),
             job: request.ask.job,

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::leases::OVERDUE_AFTER;
-use super::ledger::{Accounts, Holder};
+use super::ledger::{Holder, Imagined};
 use super::messages::{Action, LeaseId, RequestKey};
 use super::queue::Request;
 use super::returning::Kind;
@@ -27,7 +27,7 @@ const YIELD_AFTER: Duration = Duration::from_millis(100);
 const STARVED_AFTER: Duration = Duration::from_secs(1);
 
 /// For so many requests leases are recalled at a time, the first in the order: more would find little left to recall.
-const WANTING_MAX: usize = 64;
+pub(super) const WANTING_MAX: usize = 64;
 
 /// A request that lacks something.
 #[derive(Debug)]
@@ -42,6 +42,13 @@ struct Wanting {
     late_at: Duration,
     starved_at: Duration,
     starved: bool,
+}
+
+/// Leases that are to yield.
+#[derive(Debug, Default)]
+struct Victims {
+    in_order: Vec<u64>,
+    all: BTreeSet<u64>,
 }
 
 impl Wanting {
@@ -132,12 +139,26 @@ impl RayletCore {
     }
 
     fn recall_now(&mut self, late: &[&Wanting], out: &mut Vec<Action>) {
+        let (told, helped) = self.who_yields(late);
+        for number in told {
+            self.tell(number, Recalled::Now, out);
+        }
+        for key in helped {
+            if let Some(request) = self.queue.get_mut(&key) {
+                request.helped = Some(self.now);
+            }
+        }
+    }
+
+    /// The leases that are to yield, in order, and for whom they do.
+    fn who_yields(&self, late: &[&Wanting]) -> (Vec<u64>, Vec<RequestKey>) {
+        let (mut told, mut helped) = (Victims::default(), Vec::new());
         if late.is_empty() {
-            return;
+            return (told.in_order, helped);
         }
         // How things will be when what was recalled already is back. What runs a long task is not waited for: others yield.
         let mut coming = self.ledger.available().clone();
-        let mut accounts = self.ledger.accounts().clone();
+        let mut accounts = Imagined::of(self.ledger.accounts());
         for (kind, count) in self.leases.returning().expected() {
             let gives = kind.hold.times(count);
             coming.add(&gives);
@@ -150,14 +171,12 @@ impl RayletCore {
             coming.sub(&takes);
             accounts.take(&wanting.holder, &takes);
             for _ in met..wanting.count {
-                let Some(victims) = self.victims(wanting, &mut coming, &mut accounts) else {
+                let before = told.in_order.len();
+                if !self.make_room(wanting, &mut told, &mut coming, &mut accounts) {
                     break;
-                };
-                if let Some(request) = self.queue.get_mut(&wanting.key).filter(|_| !victims.is_empty()) {
-                    request.helped = Some(self.now);
                 }
-                for number in victims {
-                    self.tell(number, Recalled::Now, out);
+                if told.in_order.len() > before {
+                    helped.push(wanting.key);
                 }
                 coming.sub(&wanting.need);
                 accounts.take(&wanting.holder, &wanting.need);
@@ -166,34 +185,44 @@ impl RayletCore {
                 }
             }
         }
+        (told.in_order, helped)
     }
 
-    /// Leases whose return makes room for one lease of `wanting`; none if what may be asked is not enough. `coming`
-    /// and `accounts` are then as if they were back.
-    fn victims(&self, wanting: &Wanting, coming: &mut ResourceSet, accounts: &mut Accounts) -> Option<Vec<u64>> {
-        let mut victims: Vec<u64> = Vec::new();
+    /// Adds the leases whose return makes room for one lease of `wanting`; none, and `false`, if what may be asked is not
+    /// enough. `coming` and `accounts` are then as if they were back.
+    fn make_room(
+        &self,
+        wanting: &Wanting,
+        told: &mut Victims,
+        coming: &mut ResourceSet,
+        accounts: &mut Imagined<'_>,
+    ) -> bool {
+        let before = told.in_order.len();
         while !wanting.need.fits(coming) {
-            let Some((number, kind)) = self.victim(wanting, &victims, coming, accounts) else {
-                for lease in victims.iter().filter_map(|number| self.leases.get(*number)) {
+            let Some((number, kind)) = self.victim(wanting, told, coming, accounts) else {
+                for number in told.in_order.drain(before..) {
+                    told.all.remove(&number);
+                    let Some(lease) = self.leases.get(number) else { continue };
                     coming.sub(&lease.gives());
                     accounts.take(&lease.holder, &lease.gives());
                 }
-                return None;
+                return false;
             };
             coming.add(&kind.hold);
             accounts.give(&kind.holder, &kind.hold);
-            victims.push(number);
+            told.in_order.push(number);
+            told.all.insert(number);
         }
-        Some(victims)
+        true
     }
 
     /// The next: the largest holder's; of those, the one that was leased first.
     fn victim(
         &self,
         wanting: &Wanting,
-        victims: &[u64],
+        told: &Victims,
         coming: &ResourceSet,
-        accounts: &Accounts,
+        accounts: &Imagined<'_>,
     ) -> Option<(u64, &Kind)> {
         let total = self.ledger.total();
         let lacks = wanting.lacks(coming);
@@ -203,7 +232,7 @@ impl RayletCore {
                 && (wanting.starved || accounts.holds_more(&kind.holder, &wanting.holder, total))
         };
         let first = |(kind, group): (_, &BTreeSet<u64>)| {
-            let number = group.iter().find(|number| !victims.contains(number))?;
+            let number = group.iter().find(|number| !told.all.contains(number))?;
             Some((*number, kind))
         };
         let size = |(number, kind): &(u64, &Kind)| (Reverse(accounts.size(&kind.holder, total)), *number);

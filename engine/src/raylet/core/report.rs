@@ -109,7 +109,7 @@ impl RayletCore {
         if request.waiting == 0 {
             return Some(PendingReason::StartingWorkers { count: request.starting });
         }
-        match request.waits {
+        match self.queue.waits(request) {
             Waits::New => None,
             Waits::Resources => {
                 let free_here = self.ledger.available().clone();
@@ -198,6 +198,8 @@ impl RayletCore {
     pub(super) fn warn(&mut self, out: &mut Vec<Action>) -> Option<Duration> {
         let untold = |request: &super::queue::Request| {
             let since = request.infeasible_since.filter(|_| request.waiting > 0 && !request.told_infeasible)?;
+            // Others may have spoken for it since.
+            self.queue.waits_itself(request)?;
             Some(since + if request.ask.fails { FAIL_AFTER } else { WARN_AFTER })
         };
         let due: Vec<(Duration, RequestKey)> =

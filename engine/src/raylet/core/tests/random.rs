@@ -156,7 +156,7 @@ impl Run {
     fn assert_nothing_fits(&self) {
         let available = self.core.view().available;
         for (key, request) in self.core.queue.iter().filter(|(_, request)| request.waiting > 0) {
-            let fits = request.need.fits(&available) && request.waits == queue::Waits::Resources;
+            let fits = request.need.fits(&available) && self.core.queue.waits(request) == queue::Waits::Resources;
             assert!(!fits || self.core.reserver.is_some(), "LEASE-6: {key:?} fits");
         }
     }
@@ -299,7 +299,9 @@ impl Run {
                 self.tell(Event::ReturnLease { lease, reusable: true });
             }
             let stuck = |core: &RayletCore| {
-                core.queue.iter().all(|(_, request)| request.waits == queue::Waits::Infeasible && request.starting == 0)
+                core.queue
+                    .iter()
+                    .all(|(_, request)| core.queue.waits(request) == queue::Waits::Infeasible && request.starting == 0)
             };
             if stuck(&self.core) && self.oracle.starting.is_empty() {
                 return;
