@@ -1,6 +1,6 @@
-//! What may be said faster than it is read: results, actors that are made. Of what nobody reads in time a session ends
-//! (`Limits::max_backlog`), and its end is the death of a process that lives. So what has no room waits here, in order, in
-//! one queue and with one task for each component of a process.
+//! What may be said faster than it is read: results, actors that are made, refs that are let go. Of what nobody reads in
+//! time a session ends (`Limits::max_backlog`), and its end is the death of a process that lives. So what has no room waits
+//! here, in order, in one queue and with one task for each component of a process.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
