@@ -2,7 +2,7 @@
 //!
 //! Plain data and one function, [`RayletCore::handle`]: no clock, no chance, no I/O. The same events at the same
 //! times give the same actions. After every event the core settles: workers that became ready go to the leases that
-//! wait for them, open requests are served in order ([`queue`]) where the policy wants them ([`policy`]), and of those
+//! wait for them, open requests are served in order ([`serve`], [`queue`]) where the policy wants them ([`policy`]), and of those
 //! that must wait, the holders are asked for what they can spare ([`recall`]).
 //!
 //! Invariants, which the tests cite:
@@ -32,6 +32,7 @@ mod queue;
 mod recall;
 mod report;
 mod returning;
+mod serve;
 #[cfg(test)]
 mod tests;
 

@@ -8,8 +8,8 @@ use crate::raylet::core::RayletCore;
 use crate::raylet::core::leases::{Lease, OVERDUE_AFTER, Recalled};
 use crate::raylet::core::ledger::Accounts;
 use crate::raylet::core::messages::Action;
-use crate::raylet::core::place::RESERVE_AFTER;
 use crate::raylet::core::queue::{Request, Reserver};
+use crate::raylet::core::serve::RESERVE_AFTER;
 use crate::resources::ResourceSet;
 
 fn helped(wanting: &Wanting, lease: &Lease, lacks: &ResourceSet) -> bool {
