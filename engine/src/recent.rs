@@ -30,9 +30,9 @@ impl<T: Copy + Ord> Recent<T> {
         true
     }
 
-    /// What is remembered.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = T> + '_ {
-        self.order.iter().copied()
+    /// What is remembered, the latest first.
+    pub(crate) fn latest(&self) -> impl Iterator<Item = T> + '_ {
+        self.order.iter().rev().copied()
     }
 
     pub(crate) fn contains(&self, one: &T) -> bool {

@@ -19,6 +19,9 @@ const ROOM_BYTES: usize = 16 << 20;
 type To = (ProcessId, ActorNo);
 type Send = Box<dyn FnOnce(&Peer) + std::marker::Send>;
 
+/// So many are sent in one turn of the thread.
+const TURN: usize = 256;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -138,6 +141,7 @@ impl Room {
     }
 
     async fn drain(&self, to: To) {
+        let mut sent = 0_usize;
         while let Some(peer) = self.waits(to) {
             if peer.backlog() > ROOM_BYTES {
                 peer.drained().await;
@@ -145,6 +149,11 @@ impl Room {
             let next = self.lock().0.get_mut(&to).and_then(|(_, queue)| queue.pop_front());
             if let Some((peer, send)) = next {
                 send(&peer);
+            }
+            sent += 1;
+            if sent.is_multiple_of(TURN) {
+                // Small ones are many: others of this thread have their turn between them.
+                tokio::task::yield_now().await;
             }
         }
     }

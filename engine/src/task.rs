@@ -381,12 +381,14 @@ impl Task {
             return None;
         }
         self.with_input(|input| {
-            let failed = |dependency: &RawRef| match dependency.slot().get() {
+            let failed = |dependency: &RawRef| match dependency.slot().get_unseen() {
                 Some(Resolved::Error(error)) => Some(error),
                 _ => None,
             };
-            // All of them count as read: whoever reads this task's error need not read theirs.
-            input.dependencies.iter().filter_map(failed).reduce(|first, _| first)
+            let first = input.dependencies.iter().find_map(failed)?;
+            // All of them count as read, whenever they fail: whoever reads this task's error need not read theirs.
+            input.dependencies.iter().for_each(|dependency| dependency.slot().see());
+            Some(first)
         })
         .map(|error| error.through_dependent(&self.describe()))
     }

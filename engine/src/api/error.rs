@@ -193,7 +193,7 @@ impl Error {
     pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         let error = error.into();
         let mut made = Error::from_std(&*error);
-        if !error.is::<Error>() {
+        if own(&*error).is_none() {
             made.detail_mut().given = Some(Arc::from(error));
         }
         made

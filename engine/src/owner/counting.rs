@@ -44,7 +44,7 @@ impl Owner {
         });
         if made {
             // Only after it is there: who dies from now on is told to it, and who died before is told here.
-            let dead = self.process.dead();
+            let dead = self.process.dead_lately();
             let mut out = Vec::new();
             {
                 let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);

@@ -84,7 +84,8 @@ pub(crate) enum Act<T, L> {
         link: L,
         task: T,
     },
-    /// Tell the raylet how many leases of the key could be used now (0: none), and if nothing waits, all others that were asked.
+    /// Tell the raylet how many leases of the key could be used now (0: none). If nothing waits, what other nodes were asked for
+    /// is withdrawn too.
     Backlog {
         key: KeyIx,
         wanted: u32,
@@ -304,7 +305,7 @@ impl<T: Unit + Clone, L: Clone> Dispatch<T, L> {
         let dealt = if key.sure_elsewhere { key.elsewhere } else { 0 };
         let wanted = (key.queue.len() as u32).saturating_sub(dealt).min(BACKLOG_MAX);
         // Nobody waits for what other nodes were asked for: it is withdrawn there too, or it would wait on for nothing.
-        let withdrawn = key.queue.is_empty() && std::mem::take(&mut key.elsewhere) > 0;
+        let withdrawn = key.queue.is_empty() && key.elsewhere > 0;
         if wanted > 0 && (key.wanted == 0 || wanted >= 2 * key.wanted) || wanted == 0 && (key.wanted > 0 || withdrawn) {
             key.wanted = wanted;
             out.push(Act::Backlog { key: ix, wanted });

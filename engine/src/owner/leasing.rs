@@ -109,7 +109,7 @@ impl Requests {
 }
 
 impl Owner {
-    /// Tells the raylet how many leases of a key could be used now: not when the dispatcher said that it is to be told,
+    /// Tells the raylet how many leases of a key could be used now, and, if none, withdraws what other nodes were asked for: not when the dispatcher said that it is to be told,
     /// for another thread may have been told to say more since, and have been quicker.
     pub(super) fn ask_lease(self: &Arc<Self>, key: KeyIx) {
         let home = self.process.id.node;
@@ -244,7 +244,7 @@ impl Owner {
         match (key, link) {
             (Some(key), Some(link)) => {
                 self.granted(key, link);
-                if !closed && self.wants_no_more(request, key) {
+                if !closed && self.wants_no_more(key) {
                     // The raylet has granted what was wanted when it heard, and keeps the request for what may follow.
                     self.ask_lease(key);
                 }
@@ -264,14 +264,16 @@ impl Owner {
     }
 
     /// Whether a key's request is open though nothing is wanted of it.
-    fn wants_no_more(&self, request: RequestId, key: KeyIx) -> bool {
+    fn wants_no_more(&self, key: KeyIx) -> bool {
         let core = self.lock();
-        core.requests.by_key.get(&key) == Some(&request) && core.dispatch.wanted(key) == 0
+        core.requests.by_key.contains_key(&key) && core.dispatch.wanted(key) == 0
     }
 
     fn spill(self: &Arc<Self>, request: RequestId, node: NodeId, (count, spilled, open): (u32, u8, u32)) {
         let avoids = self.process.out_of_reach();
         let is_out_of_reach = avoids.contains(&node);
+        // Until it is told: else whoever withdraws it meanwhile would be heard first.
+        let in_turn = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let (message, key, again) = {
             let mut core = self.lock();
             let Some(before) = core.requests.open.get(&request).copied() else { return };
@@ -301,9 +303,11 @@ impl Owner {
         };
         if is_out_of_reach {
             // It was asked for before that was known.
+            drop(in_turn);
             return self.ask_anew(|_| BTreeSet::from([key]));
         }
         self.process.tell_raylet(node, message);
+        drop(in_turn);
         if let Some(key) = again {
             self.ask_again(key);
         }
@@ -321,6 +325,7 @@ impl Owner {
 
     /// Withdraws every request of some keys, and makes those that are needed again.
     fn ask_anew(self: &Arc<Self>, which: impl FnOnce(&Requests) -> BTreeSet<KeyIx>) {
+        let in_turn = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         let (keys, withdrawn) = {
             let mut core = self.lock();
             let keys = which(&core.requests);
@@ -328,6 +333,7 @@ impl Owner {
             (keys, withdrawn)
         };
         self.tell_withdrawn(withdrawn);
+        drop(in_turn);
         keys.into_iter().for_each(|key| self.ask_again(key));
     }
 

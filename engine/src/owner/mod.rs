@@ -81,7 +81,7 @@ impl Link {
 }
 
 /// What a worker ran when it died.
-#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Ran {
     /// The first of what is in flight to it: all before has been answered.
     First,

@@ -62,7 +62,8 @@ impl Owner {
     }
 
     /// A worker is gone. The task that ran there has lost an attempt, and so have async ones that had begun. Of those in
-    /// flight before it the results are lost, and they are made again; those behind it had not begun.
+    /// flight before it the results are lost, and they are made again; those behind it had not begun. Where none runs, the first has
+    /// lost one.
     pub(crate) fn worker_lost(self: &Arc<Self>, worker: WorkerId, ran: Ran, why: &Error) {
         let (flights, parked, node) = self.change(|core, out| {
             let mut node = None;
@@ -80,6 +81,7 @@ impl Owner {
             let parked: Vec<_> = parked.into_iter().filter_map(|seq| core.parked.remove(&seq)).collect();
             (flights, parked, node)
         });
+        let nobody_else = parked.is_empty();
         for (task, link) in parked {
             self.attempt_lost(&task, Some(link.lease().node), why);
         }
@@ -90,8 +92,9 @@ impl Owner {
             };
             for (index, task) in flight.iter().enumerate() {
                 let may_have_run = at.is_none_or(|at| index < at);
-                // Where none had begun, the first may be what ended it, by what it needs: it must not be tried for ever.
-                if index == at.unwrap_or(0) || (may_have_run && task.meta.max_retries == 0) {
+                // Where none runs, the first may be what ended it, by what it needs: it must not be tried for ever.
+                let is_first = index == 0 && nobody_else && ran == Ran::Task(None);
+                if Some(index) == at || is_first || (may_have_run && task.meta.max_retries == 0) {
                     self.attempt_lost(task, node, why);
                 } else if !task.is_over() {
                     self.ready(task);

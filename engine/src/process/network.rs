@@ -18,6 +18,9 @@ use crate::resources::ResourceSet;
 use crate::testing::Message as Lost;
 use crate::worker::slot::TaskSlot;
 
+/// So many of the dead a table of refs is told that is made late.
+const DEAD_TOLD: usize = 256;
+
 impl Process {
     pub(crate) fn set_endpoint(&self, endpoint: Endpoint, addrs: Vec<SocketAddr>) {
         // A process has one endpoint, set once where it is started.
@@ -123,9 +126,9 @@ impl Process {
         self.lock().dead.contains(&process)
     }
 
-    /// The processes that are known to be dead, and not forgotten.
-    pub(crate) fn dead(&self) -> Vec<ProcessId> {
-        self.lock().dead.iter().collect()
+    /// The processes that died last: of those before, what is said to them tells that they are dead.
+    pub(crate) fn dead_lately(&self) -> Vec<ProcessId> {
+        self.lock().dead.latest().take(DEAD_TOLD).collect()
     }
 
     /// Whether a process is over for this one, though it may live.

@@ -97,7 +97,7 @@ pub(crate) struct RayletCore {
     reserver: Option<Reserver>,
     reported: Option<(Duration, View)>,
     wish: Option<Duration>,
-    /// It looks at each lease by itself, as the tests check that it may as well.
+    /// It looks at each lease and request by itself: tests compare what it decides with what another decides by sums and groups.
     #[cfg(test)]
     plain: bool,
 }

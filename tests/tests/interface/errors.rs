@@ -139,6 +139,8 @@ fn an_io_error_hands_back_what_it_carries() {
     let back = Error::other(std::io::Error::from(lost()));
     assert_eq!(back.downcast_ref::<Refused>(), Some(&Refused(3)), "{back:?}");
     assert_eq!(back.to_string(), lost().to_string());
+    let plain = Error::other(std::io::Error::from(Error::other(Outer("x".parse::<i64>().unwrap_err()))));
+    assert!(plain.downcast_ref::<Outer>().is_some(), "{plain:?}");
 }
 
 #[actinic::test(num_cpus = 2)]

@@ -267,9 +267,16 @@ impl Client {
 impl Client {
     /// The death of an actor whose constructor's arguments failed, in the words in which others hear of it from the GCS.
     pub(crate) fn died_unmade(&self, error: Error) -> Error {
-        let reason = DeathReason::ConstructorError { text: error.to_string(), error: Default::default() };
-        let text = format!("actor {} ({}) {reason}", self.class(), self.id);
-        Error::actor_died(text).subject(self.describe()).remedy(reason.remedy()).caused_by(error)
+        let death = DeathCause {
+            actor: self.id,
+            class: self.class().to_owned(),
+            name: self.name.as_ref().map(|name| name.name.clone()),
+            node: None,
+            restarts: 0,
+            max_restarts: 0,
+            reason: DeathReason::ConstructorError { text: error.to_string(), error: Default::default() },
+        };
+        Error::actor_died(death.text()).subject(self.describe()).remedy(death.remedy()).caused_by(error)
     }
 }
 

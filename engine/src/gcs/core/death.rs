@@ -229,8 +229,7 @@ impl fmt::Display for DeathCause {
 }
 
 impl DeathReason {
-    /// What can be done; empty if nothing can be advised.
-    pub(crate) fn remedy(&self) -> &'static str {
+    fn remedy(&self) -> &'static str {
         match self {
             DeathReason::OwnerDied { .. } | DeathReason::JobEnded { .. } => {
                 "make it detached if it is to outlive its maker"

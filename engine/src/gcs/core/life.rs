@@ -105,7 +105,10 @@ impl GcsCore {
             Arc::make_mut(&mut row.spec).creation = Default::default();
         }
         actor.refused_by.clear();
-        for (asked, _) in actor.claims.take() {
+        let claims = actor.claims.take();
+        // Whoever has claimed it has a handle.
+        actor.held |= !claims.is_empty();
+        for (asked, _) in claims {
             if let Some((_, owner)) = self.claims.remove(&asked) {
                 self.claimants.remove(&(owner, asked));
             }

@@ -492,6 +492,8 @@ fn what_was_sent_on_is_withdrawn_when_nothing_waits() {
         assert!(matches!(dispatch.cancel((1, 1), key), Found::Queued(_)));
         dispatch.left(key, &mut out);
         assert_eq!(std::mem::take(&mut out), [Act::Backlog { key, wanted: 0 }]);
+        // The shell says that it has done so.
+        dispatch.lost_elsewhere(key, 1);
         dispatch.left(key, &mut out);
         assert_eq!(out, []);
     }

@@ -4,7 +4,7 @@
 //! Beside the node's sum it keeps one account a job, an owner and a class (an owner's leases of one shape and key): by
 //! these the next to be served is chosen, and the next to be recalled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use crate::ids::{JobId, OwnerId};
@@ -200,7 +200,7 @@ impl<'a> Imagined<'a> {
 pub(super) enum Changed {
     /// Everybody's shares: the whole has.
     All,
-    Of(Vec<OwnerId>),
+    Of(BTreeSet<OwnerId>),
 }
 
 #[derive(Clone, Debug)]
@@ -216,7 +216,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(total: ResourceSet) -> Self {
-        let changed = Changed::Of(Vec::new());
+        let changed = Changed::Of(BTreeSet::new());
         Self { available: total.clone(), total, accounts: Accounts::default(), turns: 0, changed }
     }
 
@@ -242,12 +242,12 @@ impl Ledger {
 
     /// Whose accounts have changed since this was asked last.
     pub(super) fn changed(&mut self) -> Changed {
-        std::mem::replace(&mut self.changed, Changed::Of(Vec::new()))
+        std::mem::replace(&mut self.changed, Changed::Of(BTreeSet::new()))
     }
 
     fn change_of(&mut self, holder: &Holder) {
         if let Changed::Of(owners) = &mut self.changed {
-            owners.push(holder.owner);
+            owners.insert(holder.owner);
         }
     }
 

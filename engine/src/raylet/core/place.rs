@@ -156,7 +156,7 @@ impl RayletCore {
         let need = &request.need;
         let near = near_but_busy(&request.ask, &self.seats(&request.ask, need, usable, room.is_ok()))?;
         if near != self.node {
-            // No more than it could run at a time.
+            // No more of one request than it could run at a time.
             let all = need.times(request.crowding + 1);
             let fits = self.cluster.peers.get(&near).is_some_and(|peer| all.fits(&peer.view.total));
             return (fits && request.ask.spilled == 0).then_some(Verdict::There(near, 1));

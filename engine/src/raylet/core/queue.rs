@@ -278,7 +278,7 @@ impl Queue {
     }
 
     /// The same, of what nobody else speaks for.
-    pub(super) fn waits_itself(&self, request: &Request) -> Option<Waits> {
+    pub(super) fn waits_by_itself(&self, request: &Request) -> Option<Waits> {
         self.was_judged(request).then_some(request.waits)
     }
 
@@ -293,7 +293,7 @@ impl Queue {
     /// Leases that wait here for what this node has.
     pub(super) fn waiting(&self) -> u32 {
         let elsewhere = |why| matches!(why, Some(Waits::Infeasible | Waits::Node { .. }));
-        let here = |request: &&Request| !elsewhere(self.waits_itself(request));
+        let here = |request: &&Request| !elsewhere(self.waits_by_itself(request));
         self.iter().map(|(_, request)| request).filter(here).fold(0, |sum, request| sum.saturating_add(request.waiting))
     }
 

@@ -199,7 +199,7 @@ impl RayletCore {
         let untold = |request: &super::queue::Request| {
             let since = request.infeasible_since.filter(|_| request.waiting > 0 && !request.told_infeasible)?;
             // Others may have spoken for it since.
-            self.queue.waits_itself(request)?;
+            self.queue.waits_by_itself(request)?;
             Some(since + if request.ask.fails { FAIL_AFTER } else { WARN_AFTER })
         };
         let due: Vec<(Duration, RequestKey)> =

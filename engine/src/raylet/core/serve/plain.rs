@@ -20,14 +20,9 @@ impl RayletCore {
                 heap.push(Reverse((now, key)));
                 continue;
             }
-            let reserves = self.reserver.as_ref().is_some_and(|reserver| reserver.key == key);
-            let group = self.queue.groups.get(request.group).expect("each request is in one");
-            if self.queue.all_wait(group).is_some() && !reserves {
-                continue;
-            }
-            let all_wait = self.try_one(&key, &mut pass, out).is_some();
-            let waits = self.queue.get(&key).is_some_and(|request| self.queue.was_judged(request));
-            if !all_wait && !waits {
+            // It speaks for no other here.
+            self.try_one(&key, &mut pass, out);
+            if self.queue.get(&key).is_some_and(|request| !self.queue.was_judged(request)) {
                 heap.push(Reverse((now, key)));
             }
         }

@@ -11,7 +11,7 @@ use crate::ids::OwnerId;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Ask { owner: u128, job: u128, shape: usize, backlog: u32, depth: u32, scheduling: u8, spilled: u8, actor: bool },
+    Ask { owner: u128, near: u128, shape: usize, backlog: u32, depth: u32, scheduling: u8, spilled: u8, actor: bool },
     Update { at: usize, backlog: u32 },
     Return { at: usize, reusable: bool },
     Block { at: usize },
@@ -30,9 +30,9 @@ enum Op {
 fn any_op() -> impl Strategy<Value = Op> {
     let at = 0..64_usize;
     prop_oneof![
-        12 => (1..6_u128, 1..4_u128, 0..6_usize, 0..6_u32, 0..3_u32, 0..8_u8, 0..3_u8, any::<bool>()).prop_map(
-            |(owner, job, shape, backlog, depth, scheduling, spilled, actor)| Op::Ask {
-                owner, job, shape, backlog, depth, scheduling, spilled, actor
+        12 => (1..6_u128, 0..7_u128, 0..6_usize, 0..6_u32, 0..3_u32, 0..8_u8, 0..3_u8, any::<bool>()).prop_map(
+            |(owner, near, shape, backlog, depth, scheduling, spilled, actor)| Op::Ask {
+                owner, near, shape, backlog, depth, scheduling, spilled, actor
             }
         ),
         3 => (at.clone(), 0..6_u32).prop_map(|(at, backlog)| Op::Update { at, backlog }),
@@ -245,7 +245,7 @@ impl Run {
     }
 
     fn ask(&mut self, op: Op) {
-        let Op::Ask { owner: number, shape, backlog, depth, scheduling, spilled, actor: is_actor, .. } = op else {
+        let Op::Ask { owner: number, near, shape, backlog, depth, scheduling, spilled, actor: is_actor } = op else {
             return;
         };
         self.next_request += 1;
@@ -271,6 +271,8 @@ impl Run {
             spilled,
             purpose,
             job,
+            // On this node, or on one that may be there.
+            locality: (1..4).contains(&near).then(|| (node(near), 8 << 20)).into_iter().collect(),
             ..ask(owner(number), self.next_request, backlog)
         };
         if backlog > 0 {
