@@ -112,6 +112,7 @@ pub(crate) const METRICS: &[Metric] = &[
     row("shutdown", "shutdown: processes, files, shared memory, descriptors left", "things", AtMost(0.0), ""),
     row("many-actors", "100,000 shared actors created and called", "s", AtMost(2.0), ""),
     row("many-actors", "memory of an idle actor, shared", "B", AtMost(2048.0), ""),
+    row("many-owners", "2,000 actors that each run a task", "s", Nothing, ""),
     row("process-actors", "50 process actors created and called", "s", AtMost(0.5), "actors_50"),
     row("process-actors", "memory of an idle actor, process, PSS", "MiB", AtMost(5.0), "actor_pss"),
     row("allocs", "allocations per task, embedded, 100k in flight", "", Nothing, ""),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use actinic::prelude::*;
 
-use super::{embedded, processes};
+use super::{echo, embedded, processes};
 use crate::measure::{Bench, Samples, check, rate, trips};
 use crate::raw::mailbox::Mailbox;
 use crate::raw::quic::{Mode, Peer};
@@ -67,6 +67,11 @@ pub(crate) struct Caller;
 impl Caller {
     pub(crate) fn new() -> Self {
         Caller
+    }
+
+    /// A task of its own, awaited.
+    pub(crate) async fn runs(&self, x: i64) -> actinic::Result<i64> {
+        echo::remote(x).await
     }
 
     /// `count` calls of each, all in flight together; the sum of what they answer.
@@ -193,6 +198,27 @@ pub(crate) async fn many_shared(bench: &Bench<'_>) -> Result<()> {
     tokio::time::sleep(bench.size(Duration::from_millis(500), Duration::ZERO)).await;
     bench.row("100,000 shared actors created and called", took * 100_000.0 / count as f64, None);
     bench.row("memory of an idle actor, shared", (machine::resident() - before) / count as f64, None);
+    drop(actors);
+    Ok(cluster.shutdown().await?)
+}
+
+/// Actors that each run a task, all at once: as many owners ask for leases as there are actors.
+pub(crate) async fn many_owners(bench: &Bench<'_>) -> Result<()> {
+    let cluster = embedded().await?;
+    let count = bench.size(2_000, 100);
+    let actors: Vec<Handle<Caller>> =
+        (0..count).map(|_| Caller::options().isolation(Isolation::Shared).remote()).collect();
+    let all = async || -> Result<()> {
+        let refs: Vec<ObjectRef<i64>> = actors.iter().zip(0..).map(|(actor, x)| actor.runs(x)).collect();
+        check(actinic::get(&refs).await?.into_iter().eq(0..count), "a task's result")
+    };
+    let mut took = Samples::new();
+    for _ in 0..bench.rounds() {
+        let begun = Instant::now();
+        all().await?;
+        took.add(begun.elapsed().as_secs_f64() * 2_000.0 / count as f64);
+    }
+    bench.row("2,000 actors that each run a task", took, None);
     drop(actors);
     Ok(cluster.shutdown().await?)
 }

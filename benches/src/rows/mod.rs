@@ -66,6 +66,7 @@ pub(crate) async fn run(group: &str, options: &Options) -> Result<()> {
         "actors" => actors::in_process(bench).await,
         "actors-quic" => actors::over_quic(bench).await,
         "many-actors" => actors::many_shared(bench).await,
+        "many-owners" => actors::many_owners(bench).await,
         "process-actors" => actors::many_processes(bench).await,
         "small" => small::all(bench).await,
         "growth" => growth::cost(bench, embedded().await?, "embedded").await,
