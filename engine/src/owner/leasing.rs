@@ -109,8 +109,9 @@ impl Requests {
 }
 
 impl Owner {
-    /// Tells the raylet how many leases of a key could be used now, and, if none, withdraws what other nodes were asked for: not when the dispatcher said that it is to be told,
-    /// for another thread may have been told to say more since, and have been quicker.
+    /// Tells the raylet how many leases of a key could be used now; if nothing waits, withdraws what other nodes were asked for
+    /// too. It is what is so now, not when the dispatcher said that it is to be told: another thread may have been told to say
+    /// more since, and have been quicker.
     pub(super) fn ask_lease(self: &Arc<Self>, key: KeyIx) {
         let home = self.process.id.node;
         let avoids = self.process.out_of_reach();

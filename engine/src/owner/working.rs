@@ -62,8 +62,8 @@ impl Owner {
     }
 
     /// A worker is gone. The task that ran there has lost an attempt, and so have async ones that had begun. Of those in
-    /// flight before it the results are lost, and they are made again; those behind it had not begun. Where none runs, the first has
-    /// lost one.
+    /// flight before it the results are lost, and they are made again; those behind it had not begun. Where none runs, the
+    /// first has lost one.
     pub(crate) fn worker_lost(self: &Arc<Self>, worker: WorkerId, ran: Ran, why: &Error) {
         let (flights, parked, node) = self.change(|core, out| {
             let mut node = None;

@@ -21,6 +21,7 @@ use crate::resources::ResourceSet;
 
 /// A request that others can pass reserves when it was not served for so long.
 pub(super) const RESERVE_AFTER: Duration = Duration::from_millis(250);
+
 /// What one pass over the requests remembers.
 #[derive(Debug, Default)]
 pub(super) struct Pass {
